@@ -1,0 +1,163 @@
+"""Who may do what to whom: actors, and the permission matrix as data (SEED-PERMIT).
+
+Absent means no. A principal acting on itself is *self*, whatever else it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from .errors import AccessDenied
+from .machine import Action
+from .model import MfaClaim, Principal, PrincipalId, check_is, check_text, check_time
+from .policy import Policy
+
+
+class Role(StrEnum):
+    SIGNED_IN = "signed in"
+    ADMIN = "admin"
+    RECOVERED_ROOT = "recovered root"
+    SUPPORT = "support"
+    SERVICE = "trusted service"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Actor:
+    """Who acts. Build one with the class methods; the embedding service vouches for what it says."""
+
+    role: Role
+    principal: PrincipalId | None = None
+    mfa: MfaClaim | None = None
+    reference: str = ""
+    proofs: tuple[int, ...] = ()  # when e-mail address and phone number were proved, of recovered root
+
+    def __post_init__(self) -> None:
+        check_is("role", self.role, Role)
+        if self.role in (Role.SUPPORT, Role.SERVICE):
+            check_text("reference", self.reference)
+        else:
+            check_is("principal", self.principal, PrincipalId)
+        if self.mfa is not None:
+            check_is("mfa", self.mfa, MfaClaim)
+
+    @classmethod
+    def signed_in(cls, principal: PrincipalId, *, mfa: MfaClaim | None = None) -> Actor:
+        """A user, or an account's root, that passed the first factor; *mfa* if it passed a second too."""
+        return cls(role=Role.SIGNED_IN, principal=principal, mfa=mfa)
+
+    @classmethod
+    def admin(cls, principal: PrincipalId, *, mfa: MfaClaim | None = None) -> Actor:
+        """An administrator of the account. Without MFA it is nobody's administrator."""
+        return cls(role=Role.ADMIN, principal=principal, mfa=mfa)
+
+    @classmethod
+    def recovered_root(cls, account: str, *, email_at: int, phone_at: int) -> Actor:
+        """Root that proved control of the e-mail address and of the phone number, at these Unix times."""
+        check_time("email_at", email_at)
+        check_time("phone_at", phone_at)
+        root = PrincipalId.root(account)
+        return cls(role=Role.RECOVERED_ROOT, principal=root, proofs=(email_at, phone_at))
+
+    @classmethod
+    def support(cls, case: str) -> Actor:
+        """Customer support, working on the case with this reference."""
+        return cls(role=Role.SUPPORT, reference=case)
+
+    @classmethod
+    def trusted_service(cls, name: str) -> Actor:
+        """A part of the embedding system, such as an importer."""
+        return cls(role=Role.SERVICE, reference=name)
+
+    def __str__(self) -> str:
+        return f"{self.role} {self.principal or self.reference}"
+
+
+class Standing(StrEnum):
+    """The columns of the matrix: what an actor is to the principal it acts on."""
+
+    SELF_MFA = "self, MFA"
+    SELF = "self, none"
+    ADMIN = "admin of the account, MFA"
+    ROOT = "root of the account, MFA"
+    RECOVERED = "recovered root"
+    SUPPORT = "support"
+    SERVICE = "trusted service"
+    NOBODY = "nobody"
+
+
+_S = Standing
+_OWNER: Final = frozenset({_S.SELF_MFA, _S.SELF})
+_MANAGERS: Final = frozenset({_S.ADMIN, _S.ROOT, _S.SERVICE})
+_TRUSTED: Final = frozenset({_S.SERVICE})
+
+ON_USERS: Final[dict[Action, frozenset[Standing]]] = {
+    Action.OPEN: _OWNER | _MANAGERS,
+    Action.CONFIRM: _OWNER | _MANAGERS,
+    Action.CANCEL: _OWNER | _MANAGERS,
+    Action.RESYNC: _OWNER | _MANAGERS,
+    Action.READ_DEVICE: _OWNER | _MANAGERS | {_S.SUPPORT},
+    Action.READ_HISTORY: _MANAGERS | {_S.SELF_MFA, _S.SUPPORT},
+    Action.DEACTIVATE: _MANAGERS | {_S.SELF_MFA, _S.SUPPORT},
+    Action.ADOPT: _TRUSTED,
+    Action.REANCHOR: _TRUSTED,
+    Action.FORGET: _TRUSTED,
+}
+_RECOVERY: Final = frozenset({_S.SELF_MFA, _S.RECOVERED, _S.SUPPORT})
+
+ON_ROOT: Final[dict[Action, frozenset[Standing]]] = {
+    Action.OPEN: _OWNER,  # SEED-ROOT
+    Action.CONFIRM: _OWNER,
+    Action.CANCEL: _OWNER,
+    Action.RESYNC: _OWNER,
+    Action.READ_DEVICE: _RECOVERY | {_S.SELF},
+    Action.READ_HISTORY: _RECOVERY,
+    Action.DEACTIVATE: _RECOVERY,  # SEED-RECOVER
+    Action.ADOPT: _TRUSTED,
+    Action.FORGET: _TRUSTED,
+}
+
+
+def standing(
+    actor: Actor, target: PrincipalId, record: Principal | None, now: int, policy: Policy, tolerance: int
+) -> Standing:
+    """What *actor* is to *target*. *record* is the actor's own, as its claim must be true of it."""
+    if actor.role is Role.SERVICE:
+        return _S.SERVICE
+    if actor.role is Role.SUPPORT:
+        return _S.SUPPORT
+    own = actor.principal
+    if own is None or own.account != target.account:
+        return _S.NOBODY
+    if actor.role is Role.RECOVERED_ROOT:
+        fresh = record is not None and all(
+            -tolerance <= now - proof <= policy.recovery_seconds and proof > record.recovered_at
+            for proof in actor.proofs
+        )
+        return _S.RECOVERED if own == target and fresh else _S.NOBODY
+    mfa = _claim_counts(actor.mfa, record, now, policy, tolerance)
+    if own == target:
+        return _S.SELF_MFA if mfa else _S.SELF
+    if not mfa or target.is_root:
+        return _S.NOBODY
+    if own.is_root:
+        return _S.ROOT
+    return _S.ADMIN if actor.role is Role.ADMIN else _S.NOBODY
+
+
+def check_permitted(action: Action, standing: Standing, target: PrincipalId) -> None:
+    """:raises AccessDenied: the matrix has no yes in this cell."""
+    matrix = ON_ROOT if target.is_root else ON_USERS
+    if standing not in matrix.get(action, ()):
+        raise AccessDenied(f"{standing} may not {action} here")
+
+
+def _claim_counts(
+    claim: MfaClaim | None, record: Principal | None, now: int, policy: Policy, tolerance: int
+) -> bool:
+    if claim is None or not -tolerance <= now - claim.at <= policy.claim_seconds:
+        return False
+    if claim.method:
+        return True
+    return record is not None and record.device is not None and record.device.serial == claim.serial

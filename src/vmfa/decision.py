@@ -1,0 +1,56 @@
+"""What a rule is given, and what it gives: the answer and the next state in one value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from .access import Standing
+from .errors import VmfaError
+from .events import AuditEvent, Happened
+from .keysource import KeySource
+from .model import Principal, PrincipalId
+from .policy import Policy
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Decision(Generic[T]):
+    """The answer and the next state in one value. Commit ``principal`` and ``stored`` in one transaction, then settle.
+
+    Where nothing is to be written, ``principal`` is the very state that was decided on.
+    """
+
+    principal: Principal
+    answer: T | VmfaError
+    events: tuple[AuditEvent, ...] = ()
+
+    @property
+    def stored(self) -> tuple[AuditEvent, ...]:
+        """The life-cycle events, to be committed with the state."""
+        return tuple(event for event in self.events if event.stored)
+
+    def settle(self) -> T:
+        """After the commit: return the answer, or raise it."""
+        if isinstance(self.answer, VmfaError):
+            raise self.answer
+        return self.answer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """What a rule knows beside the state and the input. ``now`` is in Unix seconds."""
+
+    principal: PrincipalId
+    actor: str
+    now: int
+    policy: Policy
+    keys: KeySource
+    random: Callable[[int], bytes]
+    standing: Standing = Standing.NOBODY
+
+    def note(self, what: Happened, serial: str = "", reason: str = "", **details: int | str) -> AuditEvent:
+        return AuditEvent(what=what, at=self.now, principal=self.principal, actor=self.actor, serial=serial,
+                          reason=reason, details=tuple(details.items()))

@@ -1,0 +1,140 @@
+"""What happened: audit events, and the chain that makes a principal's history tamper-evident."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final, Protocol
+
+from .errors import InvalidType, RecordTampered
+from .keysource import encode_fields
+from .model import PrincipalId, check_is, check_text, check_time
+from .otp import check_int
+
+
+class Happened(StrEnum):
+    OPENED = "enrollment opened"
+    SUPERSEDED = "enrollment superseded"
+    EXPIRED = "enrollment expired"
+    CANCELLED = "enrollment cancelled"
+    ABANDONED = "enrollment abandoned"  # its attempts were used up
+    ASSIGNED = "device assigned"
+    ADOPTED = "device adopted"
+    RESYNCHRONISED = "device resynchronised"
+    DRIFTED = "drift moved"
+    BUDGET_LOW = "guess budget low"
+    DISABLED = "device disabled"
+    DEACTIVATED = "device deactivated"
+    REANCHORED = "clock re-anchored"
+    FORGOTTEN = "principal forgotten"
+    ACCEPTED = "code accepted"
+    REJECTED = "code rejected"
+    REFUSED = "refused"
+    READ = "read"
+
+
+TOLD_ONLY: Final = frozenset(
+    {Happened.ACCEPTED, Happened.REJECTED, Happened.REFUSED, Happened.READ, Happened.FORGOTTEN}
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditEvent:
+    """One outcome. No key, no code. ``at`` in Unix seconds; ``number`` and ``tag`` only where it is stored."""
+
+    what: Happened
+    at: int
+    principal: PrincipalId
+    actor: str
+    serial: str = ""
+    reason: str = ""
+    details: tuple[tuple[str, int | str], ...] = ()
+    number: int = 0
+    tag: str = ""
+
+    @property
+    def stored(self) -> bool:
+        """Life-cycle events are kept in the history; every other outcome is only told to the observer."""
+        return self.what not in TOLD_ONLY
+
+    def document(self) -> str:
+        """The event as it is stored: JSON, without principal, number and tag, which are columns."""
+        return json.dumps(
+            {
+                "v": 1,
+                "what": self.what,
+                "at": self.at,
+                "actor": self.actor,
+                "serial": self.serial,
+                "reason": self.reason,
+                "details": dict(self.details),
+            },
+            separators=(",", ":"),
+        )
+
+    @classmethod
+    def from_document(cls, principal: PrincipalId, number: int, document: str, tag: str) -> AuditEvent:
+        """:raises RecordTampered: this is no event that the library wrote."""
+        try:
+            read = json.loads(document)
+            if type(read.pop("v")) is not int:
+                raise InvalidType("v is an int")
+            event = cls(
+                principal=principal,
+                number=number,
+                tag=tag,
+                what=Happened(read.pop("what")),
+                details=tuple(read.pop("details").items()),
+                **read,
+            )
+            check_time("at", event.at)
+            check_int("number", number, 1, 1 << 62)
+            for name, text in (("actor", event.actor), ("serial", event.serial), ("reason", event.reason)):
+                check_text(name, text, longest=2048, empty=True)
+            check_is("tag", tag, str)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise RecordTampered("a stored event cannot be read") from None
+        return event
+
+
+class Authenticator(Protocol):
+    def tag(self, purpose: str, message: bytes) -> str: ...
+
+    def check(self, purpose: str, message: bytes, tag: str) -> bool: ...
+
+
+def chained(
+    events: Iterable[AuditEvent], number: int, head: str, keys: Authenticator
+) -> tuple[AuditEvent, ...]:
+    """*events* behind the *number* events that end in the tag *head*, each bound to the one before."""
+    chain = []
+    for event in events:
+        if event.stored:
+            number += 1
+            numbered = replace(event, number=number)
+            head = keys.tag("history", _message(numbered, head))
+            event = replace(numbered, tag=head)
+        chain.append(event)
+    return tuple(chain)
+
+
+def check_chain(events: Sequence[AuditEvent], number: int, head: str, keys: Authenticator) -> str:
+    """The tag of the last of *events*, which follow event *number* with the tag *head*.
+
+    :raises RecordTampered: names the first event that was changed, removed or moved.
+    """
+    for event in events:
+        number += 1
+        if event.number != number or not keys.check("history", _message(event, head), event.tag):
+            raise RecordTampered(f"the history of this principal was changed at event {number}")
+        head = event.tag
+    return head
+
+
+def _message(event: AuditEvent, head: str) -> bytes:
+    principal = event.principal
+    return encode_fields(
+        "vmfa event v1", principal.account, principal.kind, principal.name, event.number, head, event.document()
+    )

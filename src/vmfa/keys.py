@@ -1,0 +1,153 @@
+"""Keys: opaque values that do not print, pickle or copy, and Base32, the way people read them.
+
+``reveal`` is the only door to the bytes: search for it to find every place that touches key material.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from hmac import compare_digest
+from os import urandom as random_bytes
+
+from .errors import InvalidType, InvalidValue
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, NoReturn, SupportsIndex
+
+__all__ = ["Key", "Opaque", "UnsafeShortKey", "as_key", "base32", "random_bytes", "reveal"]
+
+LONGEST = 1024
+HASHES: dict[str, tuple[Callable[..., Any], int]] = {
+    "sha1": (hashlib.sha1, 64),
+    "sha256": (hashlib.sha256, 64),
+    "sha512": (hashlib.sha512, 128),
+}
+_IPAD = bytes(byte ^ 0x36 for byte in range(256))
+_OPAD = bytes(byte ^ 0x5C for byte in range(256))
+
+
+class Opaque:
+    """A value whose text is constant and which refuses to be pickled, copied or changed."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise InvalidType(f"{type(self).__name__} is immutable")
+
+    __delattr__ = __setattr__  # type: ignore[assignment]  # the same refusal, whatever the arguments
+
+    def __getstate__(self) -> NoReturn:
+        raise InvalidType(f"{type(self).__name__} holds a secret: it is neither pickled nor copied")
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        self.__getstate__()
+
+
+class Key(Opaque):
+    """A shared secret of at least 128 bits (RFC4226-4-R6). 160 bits are usual.
+
+    :raises InvalidType: not bytes (for Base32 text there is :meth:`from_base32`).
+    :raises InvalidValue: shorter than 16 bytes, or longer than 1024.
+    """
+
+    __slots__ = ("_prepared", "_raw")
+    _shortest = 16
+
+    def __init__(self, raw: bytes) -> None:
+        problem: InvalidType | InvalidValue | None = None
+        if not isinstance(raw, bytes):
+            problem = InvalidType("a key is bytes; read Base32 text with Key.from_base32(text)")
+        elif not self._shortest <= len(raw) <= LONGEST:
+            problem = InvalidValue(f"a key has {self._shortest} to {LONGEST} bytes (RFC4226-4-R6)")
+        if problem is not None:
+            del raw  # error trackers record the locals of a raising frame
+            raise problem
+        object.__setattr__(self, "_raw", raw)
+        object.__setattr__(self, "_prepared", ("", None, b"", b""))
+
+    @classmethod
+    def generate(cls, size: int = 20) -> Key:
+        """A new key of *size* bytes from the operating system (RFC4226-7.5-RND, RFC6238-5.1-RAND)."""
+        return cls(random_bytes(size))
+
+    @classmethod
+    def from_base32(cls, text: str) -> Key:
+        """Read a key as people type it: any case, blanks and hyphens between groups, padding or none."""
+        problem: InvalidType | InvalidValue
+        if not isinstance(text, str):
+            problem = InvalidType("Base32 is text")
+        else:
+            raw = _decode_base32(text)
+            if raw is not None and cls._shortest <= len(raw) <= LONGEST:
+                return cls(raw)
+            problem = InvalidValue(
+                "this is no Base32 (A-Z, 2-7)"
+                if raw is None
+                else f"a key has {cls._shortest} to {LONGEST} bytes (RFC4226-4-R6)"
+            )
+            del raw
+        del text
+        raise problem
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Key) and compare_digest(self._raw, other._raw)
+
+    __hash__ = None  # type: ignore[assignment]  # a hash would be a short image of the key
+
+    def blocks(self, algorithm: str) -> tuple[Callable[..., Any], bytes, bytes]:
+        """The hash and the key's two padded blocks, prepared once as RFC 2104 section 4 proposes."""
+        name, new, inner, outer = self._prepared
+        if name != algorithm:
+            new, size = HASHES[algorithm]
+            block = (new(self._raw).digest() if len(self._raw) > size else self._raw).ljust(size, b"\0")
+            inner, outer = block.translate(_IPAD), block.translate(_OPAD)
+            object.__setattr__(self, "_prepared", (algorithm, new, inner, outer))
+        return new, inner, outer
+
+    if TYPE_CHECKING:
+        _raw: bytes
+        _prepared: tuple[str, Any, bytes, bytes]
+
+
+class UnsafeShortKey(Key):
+    """A key below 128 bits, against RFC4226-4-R6: only for old devices that cannot be replaced yet."""
+
+    __slots__ = ()
+    _shortest = 1
+
+
+def as_key(key: Key | bytes) -> Key:
+    """*key* itself, or the bytes as a :class:`Key`; text is refused with a hint."""
+    return key if isinstance(key, Key) else Key(key)
+
+
+def reveal(key: Key) -> bytes:
+    """The bytes of *key*. Hazardous: whoever holds them is the device."""
+    return key._raw
+
+
+def base32(key: Key) -> str:
+    """*key* for manual entry: Base32, upper case, unpadded. Hazardous as :func:`reveal` is."""
+    from base64 import b32encode
+
+    return b32encode(key._raw).decode("ascii").rstrip("=")
+
+
+def _decode_base32(text: str) -> bytes | None:
+    from base64 import b32decode
+
+    packed = text.translate(_SEPARATORS).rstrip("=")
+    if not packed.isascii() or len(packed) > 2 * LONGEST:
+        return None
+    try:
+        return b32decode(packed + "=" * (-len(packed) % 8), casefold=True)
+    except ValueError:
+        return None
+
+
+_SEPARATORS = {ord(separator): None for separator in " -\t\r\n"}

@@ -1,0 +1,197 @@
+"""Where the keys of devices come from: derived from a master key, so that no store ever holds one.
+
+RFC4226-7.5-DET: a device's key is HKDF-SHA-256 (RFC 5869) of a master key and of everything the key is
+bound to, under a version label, each field prefixed by its length. The same master keys authenticate the
+stored records and chain the history.
+"""
+
+from __future__ import annotations
+
+from hmac import compare_digest
+from hmac import digest as hmac_digest
+from typing import Final, Protocol
+
+from .errors import InvalidType, InvalidValue, UnknownMasterKey
+from .keys import Key, Opaque, UnsafeShortKey, random_bytes, reveal
+from .model import KeyRef, PrincipalId
+from .policy import Parameters
+
+
+class KeySource(Protocol):
+    """Issues, adopts and reveals the keys of devices, and authenticates what is stored. No I/O."""
+
+    scheme: str
+
+    def issue(self, principal: PrincipalId, serial: str, parameters: Parameters) -> tuple[KeyRef, Key]: ...
+
+    def adopt(self, principal: PrincipalId, serial: str, parameters: Parameters, key: Key) -> KeyRef: ...
+
+    def reveal(self, ref: KeyRef, principal: PrincipalId, serial: str, parameters: Parameters) -> Key: ...
+
+    def tag(self, purpose: str, message: bytes) -> str: ...
+
+    def check(self, purpose: str, message: bytes, tag: str) -> bool: ...
+
+
+def encode_fields(*fields: str | int | bytes) -> bytes:
+    """Each field behind its length, four bytes: no two lists of fields have one encoding."""
+    packed = [field if isinstance(field, bytes) else str(field).encode() for field in fields]
+    return b"".join([len(field).to_bytes(4, "big") + field for field in packed])
+
+
+def hkdf_extract(salt: bytes, secret: bytes) -> bytes:
+    """RFC 5869 section 2.2."""
+    return hmac_digest(salt or bytes(32), secret, "sha256")
+
+
+def hkdf_expand(prk: bytes, info: bytes, length: int) -> bytes:
+    """RFC 5869 section 2.3."""
+    block = okm = b""
+    for counter in range(1, -(-length // 32) + 1):
+        block = hmac_digest(prk, block + info + bytes([counter]), "sha256")
+        okm += block
+    return okm[:length]
+
+
+class MasterKeys(Opaque):
+    """The current master key, for all that is new, and retired ones, for what was made under them.
+
+    A master key is at least 32 random bytes. Its id is a fingerprint of it, so that wrong bytes are
+    :class:`UnknownMasterKey` and never a wrong code.
+    """
+
+    __slots__ = ("_current", "_prks", "_subkeys")
+    _current: str
+    _prks: dict[str, bytes]
+    _subkeys: dict[tuple[str, str], bytes]
+    scheme: str = ""
+
+    def __init__(self, current: bytes, *retired: bytes) -> None:
+        prks: dict[str, bytes] = {}
+        problem: InvalidType | InvalidValue | None = None
+        for master in (current, *retired):
+            if not isinstance(master, bytes):
+                problem = InvalidType("a master key is bytes")
+            elif len(master) < 32:
+                problem = InvalidValue("a master key has at least 32 bytes")
+            else:
+                prk = hkdf_extract(b"vmfa", master)
+                prks[hkdf_expand(prk, encode_fields("vmfa master key id v1"), 8).hex()] = prk
+        if problem is not None:
+            del current, retired, master, prks  # error trackers record the locals of a raising frame
+            raise problem
+        object.__setattr__(self, "_prks", prks)
+        object.__setattr__(self, "_current", next(iter(prks)))
+        object.__setattr__(self, "_subkeys", {})
+
+    @property
+    def current_id(self) -> str:
+        """The fingerprint of the current master key."""
+        return self._current
+
+    def subkey(self, purpose: str, key_id: str) -> bytes:
+        """32 bytes for one *purpose*, of the master key with this id."""
+        found = self._subkeys.get((purpose, key_id))
+        if found is None:
+            info = encode_fields("vmfa subkey v1", purpose, key_id)
+            found = self._subkeys[purpose, key_id] = hkdf_expand(self._prk(key_id), info, 32)
+        return found
+
+    def tag(self, purpose: str, message: bytes) -> str:
+        """The authentication of *message*: the id of the current master key, and an HMAC-SHA-256."""
+        return f"{self._current}.{hmac_digest(self.subkey(purpose, self._current), message, 'sha256').hex()}"
+
+    def check(self, purpose: str, message: bytes, tag: str) -> bool:
+        """Whether *tag* is ours for *message*.
+
+        :raises UnknownMasterKey: it was made under a master key that is not here.
+        """
+        key_id, _, mac = tag.partition(".")
+        if len(key_id) != 16 or not mac.isascii():
+            return False
+        return compare_digest(hmac_digest(self.subkey(purpose, key_id), message, "sha256").hex(), mac)
+
+    def _prk(self, key_id: str) -> bytes:
+        prk = self._prks.get(key_id)
+        if prk is None:
+            raise UnknownMasterKey("a record was made under a master key that this process was not given")
+        return prk
+
+
+NONCE: Final = 16  # bytes
+
+
+class DerivedKeys(MasterKeys):
+    """Keys that are derived and never stored: the default. The reference holds a nonce, and no key."""
+
+    __slots__ = ()
+    scheme = "derived"
+
+    def issue(self, principal: PrincipalId, serial: str, parameters: Parameters) -> tuple[KeyRef, Key]:
+        ref = KeyRef(self.scheme, self._current, random_bytes(NONCE))
+        return ref, self.reveal(ref, principal, serial, parameters)
+
+    def adopt(self, principal: PrincipalId, serial: str, parameters: Parameters, key: Key) -> KeyRef:
+        del key
+        raise InvalidValue("derived keys cannot adopt a foreign key: give the registry imported_keys")
+
+    def reveal(self, ref: KeyRef, principal: PrincipalId, serial: str, parameters: Parameters) -> Key:
+        info = key_binding(ref, principal, serial, parameters)
+        return Key(hkdf_expand(self._prk(ref.key_id), info, parameters.key_size))
+
+
+class UnsafePlainKeys(MasterKeys):
+    """Keys stored as they are, under a published tag key: for tests. Whoever reads the store is the device."""
+
+    __slots__ = ()
+    scheme = "plain"
+
+    def __init__(self) -> None:
+        super().__init__(b"vmfa: unsafe, published, for tests")
+
+    def issue(self, principal: PrincipalId, serial: str, parameters: Parameters) -> tuple[KeyRef, Key]:
+        key = Key.generate(parameters.key_size)
+        return self.adopt(principal, serial, parameters, key), key
+
+    def adopt(self, principal: PrincipalId, serial: str, parameters: Parameters, key: Key) -> KeyRef:
+        return KeyRef(self.scheme, "", reveal(key))
+
+    def reveal(self, ref: KeyRef, principal: PrincipalId, serial: str, parameters: Parameters) -> Key:
+        return (Key if len(ref.material) >= 16 else UnsafeShortKey)(ref.material)
+
+
+class KeySources:
+    """What a registry uses: new keys from one source, foreign keys in another, each read by its scheme."""
+
+    def __init__(self, keys: KeySource, imported: KeySource | None = None) -> None:
+        self._keys = keys
+        self._imported = imported or keys
+        self._schemes = {source.scheme: source for source in (self._imported, keys)}
+        self.issue = keys.issue
+        self.adopt = self._imported.adopt
+        self.tag = keys.tag
+        self.check = keys.check
+        self.scheme = keys.scheme
+
+    def reveal(self, ref: KeyRef, principal: PrincipalId, serial: str, parameters: Parameters) -> Key:
+        source = self._schemes.get(ref.scheme)
+        if source is None:
+            raise UnknownMasterKey(f"this registry was given no source for {ref.scheme} keys")
+        return source.reveal(ref, principal, serial, parameters)
+
+
+def key_binding(ref: KeyRef, principal: PrincipalId, serial: str, parameters: Parameters) -> bytes:
+    """All that a device's key is bound to (SEED-BOUND), frozen by the vectors in ``tests``."""
+    return encode_fields(
+        "vmfa device key v1",
+        ref.key_id,
+        ref.material,
+        principal.account,
+        principal.kind,
+        principal.name,
+        serial,
+        parameters.algorithm,
+        parameters.digits,
+        parameters.period,
+        parameters.t0,
+    )

@@ -1,0 +1,182 @@
+"""Each public operation, once, as a value: what to decide, and on whom.
+
+A service that keeps the records in its own transaction uses these: load, ``decide``, store the decision's
+principal and stored events, commit, then ``settle``. ``DeviceRegistry`` does just that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Generic, TypeVar
+
+from . import rules
+from .access import Actor, check_permitted, standing
+from .decision import Case, Decision
+from .errors import InvalidValue, VmfaError
+from .events import Happened, chained
+from .keys import Key, Opaque, random_bytes
+from .keysource import KeySource, KeySources
+from .keyuri import check_label
+from .machine import Action, check_transition
+from .model import Deactivation, OpenedEnrollment, Principal, PrincipalId, Receipt, SyncReport, VirtualDevice, check_is
+from .otp import whole_seconds
+from .policy import Parameters, Policy
+from .record import check_intact, sealed
+
+T = TypeVar("T")
+Rule = Callable[[Principal, Case], Decision[T]]
+
+
+class Operation(Opaque, Generic[T]):
+    """One operation on ``principal``. It may hold codes, so it neither prints nor pickles."""
+
+    __slots__ = ("_actor", "_operations", "_rule", "action", "principal")
+    principal: PrincipalId
+    action: Action
+    _actor: Actor | None
+    _operations: Operations
+    _rule: Rule[T]
+
+    def __init__(
+        self, operations: Operations, action: Action, principal: PrincipalId, actor: Actor | None, rule: Rule[T]
+    ) -> None:
+        for slot, value in (
+            ("_operations", operations), ("action", action), ("principal", principal), ("_actor", actor), ("_rule", rule)
+        ):
+            object.__setattr__(self, slot, value)
+
+    @property
+    def witness(self) -> PrincipalId | None:
+        """Whose record the decision also needs: the actor's own, where its MFA claim names a device."""
+        actor = self._actor
+        needed = isinstance(actor, Actor) and actor.mfa is not None and actor.principal != self.principal
+        return actor.principal if needed and actor is not None else None
+
+    def decide(self, before: Principal, now: float, witness: Principal | None = None) -> Decision[T]:
+        """Decide on the state *before* at Unix time *now*. Pure but for the randomness of new keys and numbers.
+
+        A refusal is an answer, not an exception: commit first, if the principal changed, then settle.
+        """
+        who, actor, setting = self.principal, self._actor, self._operations
+        case = Case(principal=who, actor=str(actor or who), now=whole_seconds(now), policy=setting.policy,
+                    keys=setting.keys, random=setting.random)
+        try:
+            if before.id != who:
+                raise InvalidValue("this record is another principal's")
+            if self.action is not Action.VERIFY:
+                case = self._permitted(before, case, witness)
+            made = self._rule(before, case)
+        except VmfaError as refusal:
+            serial = before.device.serial if before.device else ""
+            told = case.note(Happened.REFUSED, serial, refusal.reason, action=self.action.value)
+            return Decision(before, refusal.with_traceback(None), (told,))
+        return self._finished(before, made, case)
+
+    def _permitted(self, before: Principal, case: Case, witness: Principal | None) -> Case:
+        check_is("by", self._actor, Actor)
+        assert self._actor is not None
+        own = before if self._actor.principal == self.principal else witness
+        if own is witness and witness is not None:
+            check_intact(witness, case.keys)
+        tolerance = rules.parameters_of(before, case.policy).period
+        found = standing(self._actor, self.principal, own, case.now, case.policy, tolerance)
+        check_permitted(self.action, found, self.principal)
+        return replace(case, standing=found)
+
+    def _finished(self, before: Principal, made: Decision[T], case: Case) -> Decision[T]:
+        after = made.principal
+        if after is before:
+            return made
+        check_transition(before, self.action, after)
+        if after.revision == 0 and self.action is Action.FORGET:
+            return made
+        events = chained(made.events, before.events, before.head, case.keys)
+        stored = [event for event in events if event.stored]
+        seen_at = after.seen_at if self.action is Action.REANCHOR else max(after.seen_at, case.now)
+        after = replace(after, revision=before.revision + 1, seen_at=seen_at, events=before.events + len(stored),
+                        head=stored[-1].tag if stored else before.head)
+        return Decision(sealed(after, case.keys), made.answer, events)
+
+
+class Operations:
+    """The operations of one issuer under one policy and one source of keys."""
+
+    def __init__(
+        self,
+        keys: KeySource,
+        *,
+        issuer: str,
+        imported_keys: KeySource | None = None,
+        policy: Policy | None = None,
+        random: Callable[[int], bytes] = random_bytes,
+    ) -> None:
+        check_label("issuer", issuer)
+        self.issuer = issuer
+        self.keys = KeySources(keys, imported_keys)
+        self.policy = policy if policy is not None else Policy()
+        check_is("policy", self.policy, Policy)
+        self.random = random
+
+    def open_enrollment(
+        self, principal: PrincipalId, *, by: Actor, label: str, binding_code: str | None = None
+    ) -> Operation[OpenedEnrollment]:
+        return Operation(
+            self, Action.OPEN, principal, by,
+            lambda before, case: rules.open_enrollment(before, case, self.issuer, label, binding_code),
+        )
+
+    def confirm_enrollment(
+        self, principal: PrincipalId, *, session: str, code1: str, code2: str, by: Actor
+    ) -> Operation[SyncReport]:
+        return Operation(
+            self, Action.CONFIRM, principal, by,
+            lambda before, case: rules.confirm_enrollment(before, case, session, code1, code2),
+        )
+
+    def cancel_enrollment(self, principal: PrincipalId, *, by: Actor, session: str | None = None) -> Operation[None]:
+        return Operation(
+            self, Action.CANCEL, principal, by, lambda before, case: rules.cancel_enrollment(before, case, session)
+        )
+
+    def verify(self, principal: PrincipalId, code: str) -> Operation[Receipt]:
+        return Operation(self, Action.VERIFY, principal, None, lambda before, case: rules.verify(before, case, code))
+
+    def resync(self, principal: PrincipalId, *, code1: str, code2: str, by: Actor) -> Operation[SyncReport]:
+        return Operation(
+            self, Action.RESYNC, principal, by, lambda before, case: rules.resync(before, case, code1, code2)
+        )
+
+    def deactivate(self, principal: PrincipalId, *, by: Actor, reason: str = "") -> Operation[Deactivation]:
+        return Operation(
+            self, Action.DEACTIVATE, principal, by,
+            lambda before, case: rules.deactivate(before, case, reason, by.proofs),
+        )
+
+    def adopt(
+        self, principal: PrincipalId, *, by: Actor, key: Key, source: str, parameters: Parameters | None = None,
+        last_step: int | None = None, drift: int = 0, failures: int = 0,
+    ) -> Operation[VirtualDevice]:
+        return Operation(
+            self, Action.ADOPT, principal, by,
+            lambda before, case: rules.adopt(
+                before, case, key, parameters or Parameters(), last_step, drift, failures, source
+            ),
+        )
+
+    def reanchor(self, principal: PrincipalId, *, by: Actor) -> Operation[None]:
+        return Operation(self, Action.REANCHOR, principal, by, rules.reanchor)
+
+    def forget(self, principal: PrincipalId, *, by: Actor) -> Operation[None]:
+        return Operation(self, Action.FORGET, principal, by, rules.forget)
+
+    def read_device(self, principal: PrincipalId, *, by: Actor) -> Operation[VirtualDevice]:
+        return Operation(self, Action.READ_DEVICE, principal, by, rules.read_device)
+
+    def read_history(self, principal: PrincipalId, *, by: Actor) -> Operation[Principal]:
+        return Operation(self, Action.READ_HISTORY, principal, by, rules.read_history)
+
+    def requires_code(self, before: Principal) -> bool:
+        """Whether this principal has an assigned device. :raises RecordTampered: the record was edited."""
+        check_intact(before, self.keys)
+        return before.device is not None

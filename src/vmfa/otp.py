@@ -1,0 +1,228 @@
+"""Codes: HOTP (RFC 4226), TOTP (RFC 6238), the steps of time, and the one scan over candidates.
+
+Everything here is stateless. ``verify_totp`` and ``verify_hotp`` therefore cannot be called without the
+position that the caller keeps; ``DeviceRegistry`` keeps it for you.
+"""
+
+from __future__ import annotations
+
+from hmac import compare_digest
+from math import floor, isfinite
+from struct import Struct
+
+from .errors import AlreadyUsed, CodeRejected, InvalidType, InvalidValue, MalformedCode, VmfaError
+from .keys import HASHES, Key, as_key
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+__all__ = ["hotp", "next_step_at", "scan", "seconds_left", "step_at", "totp", "verify_hotp", "verify_totp"]
+
+COUNTERS = 1 << 64  # RFC4226-5.1-C: eight bytes; RFC6238-4.2-WIDE: more than 32 bits
+WIDEST = 100  # steps on one side of any scan
+_pack = Struct(">Q").pack  # RFC4226-5.2-ORDER: high-order byte first
+
+
+def hotp(key: Key | bytes, counter: int, *, digits: int = 6, algorithm: str = "sha1") -> str:
+    """The code of *key* for *counter* (RFC 4226): text of *digits* ASCII digits.
+
+    :param counter: 0 to 2**64 - 1.
+    :param digits: 6, 7 or 8 (RFC4226-5.3-DIGITS). More is refused: 31 bits do not fill nine digits evenly.
+    :param algorithm: "sha1", "sha256" or "sha512" (RFC6238-1.2-HASH).
+    """
+    try:
+        check_code_shape(digits, algorithm)
+        check_int("counter", counter, 0, COUNTERS - 1)
+        return _code(*as_key(key).blocks(algorithm), counter, digits)
+    except VmfaError as error:
+        del key  # error trackers record the locals of a raising frame
+        raise error.with_traceback(None) from None
+
+
+def totp(
+    key: Key | bytes,
+    at: float,
+    *,
+    digits: int = 6,
+    algorithm: str = "sha1",
+    period: int = 30,
+    t0: int = 0,
+) -> str:
+    """The code of *key* at Unix time *at*, in seconds (RFC 6238). *period* and *t0* are in seconds."""
+    try:
+        check_code_shape(digits, algorithm)
+        return _code(*as_key(key).blocks(algorithm), step_at(at, period=period, t0=t0), digits)
+    except VmfaError as error:
+        del key
+        raise error.with_traceback(None) from None
+
+
+def verify_totp(
+    key: Key | bytes,
+    code: str,
+    at: float,
+    *,
+    after: int,
+    window: int = 1,
+    digits: int = 6,
+    algorithm: str = "sha1",
+    period: int = 30,
+    t0: int = 0,
+) -> int:
+    """The step that *code* matches at Unix time *at*, within *window* steps either way (RFC6238-5.2-DELAY).
+
+    Stateless: keep the answer, atomically, and pass it as *after* next time, or codes can be replayed
+    (RFC6238-5.2-ONCE). Pass ``after=-1`` for a key that has never been used.
+
+    :raises MalformedCode: not exactly *digits* ASCII digits.
+    :raises AlreadyUsed: the code matches, at or before *after*.
+    :raises CodeRejected: the code matches no step of the window.
+    """
+    try:
+        check_code_shape(digits, algorithm)
+        check_int("after", after, -1, COUNTERS - 1)
+        check_int("window", window, 0, WIDEST)
+        here = step_at(at, period=period, t0=t0)
+        (matches,) = scan(
+            as_key(key), (read_code(code, digits),), around(here, window, window), digits, algorithm
+        )
+        fresh = [step for step in matches if step > after]
+        if fresh:
+            return max(fresh)  # the highest: neighbouring steps can share a code
+        if matches:
+            next_at = (after + 1) * period + t0
+            raise AlreadyUsed(retry_after=max(0, next_at - floor(at)), next_at=next_at)
+        raise CodeRejected
+    except VmfaError as error:
+        del key, code
+        raise error.with_traceback(None) from None
+
+
+def verify_hotp(
+    key: Key | bytes,
+    code: str,
+    *,
+    counter: int,
+    look_ahead: int = 3,
+    digits: int = 6,
+    algorithm: str = "sha1",
+) -> int:
+    """The counter that *code* matches, from the next expected *counter* on (RFC4226-7.4-S, RFC4226-E4-RCP).
+
+    Looks ahead only. Keep the answer plus one, atomically, as the next *counter*.
+    """
+    try:
+        check_code_shape(digits, algorithm)
+        check_int("counter", counter, 0, COUNTERS - 1)
+        check_int("look_ahead", look_ahead, 0, WIDEST)
+        counters = range(counter, min(counter + look_ahead, COUNTERS - 1) + 1)
+        (matches,) = scan(as_key(key), (read_code(code, digits),), counters, digits, algorithm)
+        if matches:
+            return max(matches)
+        raise CodeRejected
+    except VmfaError as error:
+        del key, code
+        raise error.with_traceback(None) from None
+
+
+def step_at(at: float, *, period: int = 30, t0: int = 0) -> int:
+    """RFC6238-4.2-FLOOR: the number of whole *period* seconds between *t0* and Unix time *at*.
+
+    :raises InvalidType: *at* is no int or float. A datetime is refused: naive ones mean no moment at all.
+    :raises InvalidValue: *at* is before *t0*, not finite, or past step 2**64 - 1.
+    """
+    check_steps_shape(period, t0)
+    step = (whole_seconds(at) - t0) // period
+    if not 0 <= step < COUNTERS:
+        raise InvalidValue("the time is before T0" if step < 0 else "the time is past the last step")
+    return step
+
+
+def seconds_left(at: float, *, period: int = 30, t0: int = 0) -> int:
+    """Whole seconds, 1 to *period*, until the code of Unix time *at* is replaced by the next."""
+    return next_step_at(at, period=period, t0=t0) - whole_seconds(at)
+
+
+def next_step_at(at: float, *, period: int = 30, t0: int = 0) -> int:
+    """The Unix time, in seconds, at which the step after that of *at* begins."""
+    return (step_at(at, period=period, t0=t0) + 1) * period + t0
+
+
+def scan(
+    key: Key, codes: Sequence[str], steps: Sequence[int], digits: int, algorithm: str
+) -> tuple[list[int], ...]:
+    """For each of *codes*, the steps it matches.
+
+    Every candidate is computed once, compared with every code in constant time, and only then selected:
+    no early return tells which step matched. Verification, enrollment and resynchronisation all stand on it.
+    """
+    new, inner, outer = key.blocks(algorithm)
+    candidates = [_code(new, inner, outer, step, digits) for step in steps]
+    return tuple(
+        [step for step, candidate in zip(steps, candidates, strict=True) if compare_digest(candidate, code)]
+        for code in codes
+    )
+
+
+def around(here: int, back: int, forward: int) -> range:
+    """The steps from *here* - *back* to *here* + *forward*; there is none below 0 or past 2**64 - 1."""
+    return range(max(0, here - back), min(here + forward, COUNTERS - 1) + 1)
+
+
+def truncate(mac: bytes) -> int:
+    """RFC4226-5.3-DT: 31 bits of *mac*, from the offset that the low half of its last byte names."""
+    offset = mac[-1] & 0x0F  # the last byte, whatever the hash: not byte 19
+    return int.from_bytes(mac[offset : offset + 4], "big") & 0x7FFF_FFFF
+
+
+def read_code(code: str, digits: int) -> str:
+    """*code* without surrounding ASCII blanks and one blank or hyphen in its middle (SEED-SIX).
+
+    This is the only place that normalises: what is counted, compared and spent is the step it matches.
+    """
+    text = code.strip(" \t\n\r\f\v") if isinstance(code, str) else ""
+    if len(text) == digits + 1:
+        for middle in {digits // 2, (digits + 1) // 2}:
+            if text[middle] in " -":
+                text = text[:middle] + text[middle + 1 :]
+    if len(text) != digits or not (text.isascii() and text.isdigit()):
+        del code, text
+        raise MalformedCode(f"a code is text of exactly {digits} ASCII digits")
+    return text
+
+
+def check_code_shape(digits: int, algorithm: str) -> None:
+    if type(digits) is not int or not 6 <= digits <= 8:
+        raise InvalidValue("digits is 6, 7 or 8 (RFC4226-5.3-DIGITS)")
+    if not isinstance(algorithm, str) or algorithm not in HASHES:
+        raise InvalidValue("algorithm is 'sha1', 'sha256' or 'sha512' (RFC6238-1.2-HASH)")
+
+
+def check_steps_shape(period: int, t0: int) -> None:
+    check_int("period", period, 1, COUNTERS)
+    check_int("t0", t0, -COUNTERS, COUNTERS)
+
+
+def check_int(name: str, value: int, low: int, high: int) -> None:
+    if type(value) is not int:
+        raise InvalidType(f"{name} is an int")
+    if not low <= value <= high:
+        raise InvalidValue(f"{name} is {low} to {high}")
+
+
+def whole_seconds(at: float) -> int:
+    if type(at) is int:
+        return at
+    if isinstance(at, bool) or not isinstance(at, (int, float)):
+        raise InvalidType("a time is in seconds since the epoch, int or float: use time.time()")
+    if not isfinite(at):
+        raise InvalidValue("a time is finite")
+    return floor(at)
+
+
+def _code(new: Callable[..., Any], inner: bytes, outer: bytes, step: int, digits: int) -> str:
+    """HMAC as RFC 2104 writes it, H(K xor opad, H(K xor ipad, text)), truncated to a code."""
+    mac = new(outer + new(inner + _pack(step)).digest()).digest()
+    return str(truncate(mac) % 10**digits).zfill(digits)

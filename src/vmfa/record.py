@@ -1,0 +1,121 @@
+"""The stored record: a principal as one JSON document, authenticated as a whole, revision included.
+
+A store keeps what :func:`columns` gives, and rebuilds it with :func:`from_columns`. It needs no key:
+the decision that made the record sealed it, and the next decision checks it.
+"""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode, b64encode
+from dataclasses import replace
+from typing import Any, Final
+
+from .errors import InvalidType, RecordTampered, StoreTooNew
+from .events import Authenticator
+from .keysource import encode_fields
+from .model import Binding, EnrollmentSession, KeyRef, Kind, Principal, PrincipalId, Seal, Sync, VirtualDevice
+from .policy import Parameters
+
+VERSION: Final = 1
+_dumps = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+
+
+def sealed(principal: Principal, keys: Authenticator) -> Principal:
+    """*principal* with its document and the document's authentication."""
+    document = _document(principal)
+    tag = keys.tag("record", _message(principal, document))
+    return replace(principal, seal=Seal(document, tag))
+
+
+def check_intact(principal: Principal, keys: Authenticator) -> None:
+    """SEED-BOUND: the record is the one that was written for this principal at this revision.
+
+    :raises RecordTampered: it was edited, moved, or stored without its seal.
+    :raises UnknownMasterKey: it was sealed under a master key that is not here.
+    """
+    seal = principal.seal
+    if seal is None:
+        intact = principal == Principal(id=principal.id)
+    else:
+        intact = keys.check("record", _message(principal, seal.document), seal.tag)
+    if not intact:
+        raise RecordTampered("the stored record of this principal was not written by this library")
+
+
+def columns(principal: Principal) -> tuple[str, str, str, int, str, str]:
+    """Account, kind, name, revision, state and tag: one row of a store."""
+    if principal.seal is None:
+        raise InvalidType("only a decided, sealed principal is stored")
+    who = principal.id
+    return who.account, who.kind.value, who.name, principal.revision, principal.seal.document, principal.seal.tag
+
+
+def from_columns(account: str, kind: str, name: str, revision: int, state: str, tag: str) -> Principal:
+    """The principal of one row. Its seal is checked by the decision that uses it.
+
+    :raises RecordTampered: this is no record that the library wrote.
+    :raises StoreTooNew: a newer version wrote it.
+    """
+    try:
+        read = json.loads(state)
+        version = read.pop("v")
+        if type(version) is not int or not isinstance(tag, str):
+            raise InvalidType("a column has the wrong type")
+        if version > VERSION:
+            raise StoreTooNew(f"a record has version {version}; this release reads up to {VERSION}")
+        enrollment, device, key_ref, binding = (read.pop(n) for n in ("enrollment", "device", "key_ref", "binding"))
+        return Principal(
+            id=PrincipalId(account, Kind(kind), name),
+            revision=revision,
+            enrollment=enrollment and EnrollmentSession(**_with_parameters(enrollment)),
+            device=device and VirtualDevice(sync=Sync(device.pop("sync")), **_with_parameters(device)),
+            key_ref=key_ref and KeyRef(key_ref[0], key_ref[1], b64decode(key_ref[2], validate=True)),
+            binding=binding and Binding(*binding),
+            openings=tuple(read.pop("openings")),
+            seal=Seal(state, tag),
+            **read,
+        )
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError):
+        raise RecordTampered("a stored record cannot be read") from None
+
+
+def _document(principal: Principal) -> str:
+    enrollment, device, key_ref, binding = (
+        principal.enrollment,
+        principal.device,
+        principal.key_ref,
+        principal.binding,
+    )
+    return _dumps(
+        {
+            "v": VERSION,
+            "seen_at": principal.seen_at,
+            "enrollment": enrollment and _plain(enrollment),
+            "device": device and _plain(device),
+            "key_ref": key_ref and [key_ref.scheme, key_ref.key_id, b64encode(key_ref.material).decode()],
+            "openings": principal.openings,
+            "recovered_at": principal.recovered_at,
+            "binding": binding and [binding.digest, binding.expires_at],
+            "events": principal.events,
+            "head": principal.head,
+        }
+    )
+
+
+def _plain(value: EnrollmentSession | VirtualDevice) -> dict[str, Any]:
+    plain = {name: getattr(value, name) for name in value.__slots__}
+    parameters = plain["parameters"]
+    plain["parameters"] = [parameters.algorithm, parameters.digits, parameters.period, parameters.t0]
+    return plain
+
+
+def _with_parameters(plain: dict[str, Any]) -> dict[str, Any]:
+    algorithm, digits, period, t0 = plain["parameters"]
+    plain["parameters"] = Parameters(algorithm=algorithm, digits=digits, period=period, t0=t0)
+    return plain
+
+
+def _message(principal: Principal, document: str) -> bytes:
+    who = principal.id
+    return encode_fields("vmfa record v1", who.account, who.kind, who.name, principal.revision, document)

@@ -1,0 +1,35 @@
+"""What a store must do: keep one record a principal, and change it by compare-and-set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from ..events import AuditEvent
+from ..model import Principal, PrincipalId
+
+
+class Store(Protocol):
+    """``vmfa.record`` turns principals into columns and back; a store sees no key and decides nothing."""
+
+    def load(self, principal: PrincipalId) -> Principal:
+        """The newest committed record; of one that was never stored, ``Principal(id=principal)``."""
+        ...
+
+    def commit(self, before: Principal, after: Principal, events: Sequence[AuditEvent]) -> bool:
+        """Replace *before* by *after* and append *events*, durably, all in one transaction or not at all.
+
+        False, and nothing written, if the stored record is no longer *before* (its revision and its tag;
+        revision 0: there is none). An *after* of revision 0 removes the record and its history.
+        """
+        ...
+
+    def principals(
+        self, account: str, *, after: PrincipalId | None = None, limit: int = 1000
+    ) -> Sequence[PrincipalId]:
+        """A page of the stored principals of *account*, root first, then users by the bytes of their names."""
+        ...
+
+    def history(self, principal: PrincipalId, *, after: int = 0, limit: int = 1000) -> Sequence[AuditEvent]:
+        """A page of the stored events of *principal* behind event number *after*, in order."""
+        ...

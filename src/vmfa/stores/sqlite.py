@@ -1,0 +1,270 @@
+"""The embedded store: one SQLite file, durable at every commit, for many threads and processes of a machine.
+
+One connection and one lock a process. The connection is closed before a fork and opened again on the next
+use, on both sides: SQLite's own book-keeping of locks does not survive one.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from threading import RLock
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+from weakref import WeakSet
+
+from ..errors import (
+    InvalidValue,
+    RecordTampered,
+    StoreContended,
+    StoreCorrupt,
+    StoreError,
+    StoreTooNew,
+    StoreUnavailable,
+)
+from ..events import AuditEvent
+from ..model import Kind, Principal, PrincipalId
+from ..record import columns, from_columns
+
+T = TypeVar("T")
+
+APPLICATION: Final = 0x766D6661  # "vmfa", in the header of the file
+SCHEMA: Final = 1
+TABLES: Final = (
+    """CREATE TABLE principal (
+        account TEXT NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL,
+        revision INTEGER NOT NULL, state TEXT NOT NULL, tag TEXT NOT NULL,
+        PRIMARY KEY (account, kind, name))""",
+    """CREATE TABLE event (
+        account TEXT NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL,
+        number INTEGER NOT NULL, document TEXT NOT NULL, tag TEXT NOT NULL,
+        PRIMARY KEY (account, kind, name, number)) WITHOUT ROWID""",
+    """CREATE VIEW device AS SELECT account, kind, name,
+        json_extract(state, '$.device.serial') AS serial,
+        json_extract(state, '$.device.sync') AS sync,
+        json_extract(state, '$.device.disabled') AS disabled,
+        json_extract(state, '$.device.failures') AS failures,
+        json_extract(state, '$.device.budget') AS budget,
+        json_extract(state, '$.device.enrolled_at') AS enrolled_at
+        FROM principal WHERE json_extract(state, '$.device') IS NOT NULL""",
+)
+LOAD: Final = "SELECT account, kind, name, revision, state, tag FROM principal WHERE account = ? AND kind = ? AND name = ?"
+INSERT: Final = (
+    "INSERT INTO principal (account, kind, name, revision, state, tag) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+)
+UPDATE: Final = (
+    "UPDATE principal SET revision = ?, state = ?, tag = ?"
+    " WHERE account = ? AND kind = ? AND name = ? AND revision = ? AND tag = ?"
+)
+DELETE: Final = "DELETE FROM principal WHERE account = ? AND kind = ? AND name = ? AND revision = ? AND tag = ?"
+APPEND: Final = "INSERT INTO event (account, kind, name, number, document, tag) VALUES (?, ?, ?, ?, ?, ?)"
+ERASE: Final = "DELETE FROM event WHERE account = ? AND kind = ? AND name = ?"
+HISTORY: Final = (
+    "SELECT number, document, tag FROM event"
+    " WHERE account = ? AND kind = ? AND name = ? AND number > ? ORDER BY number LIMIT ?"
+)
+PAGE: Final = (
+    "SELECT kind, name FROM principal WHERE account = ? AND (kind, name) > (?, ?) ORDER BY kind, name LIMIT ?"
+)
+
+
+class SQLiteStore:
+    """A store in one file, created on first use, readable by its owner alone.
+
+    :param path: of the file, on a local disk: SQLite's locks do not hold on network file systems.
+    :param timeout: seconds to wait for other processes before :class:`StoreContended`.
+    :param unsafe_not_durable: a power cut may then take back answers that were given, and replay codes.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], *, timeout: float = 10.0, unsafe_not_durable: bool = False
+    ) -> None:
+        self._path = os.fspath(path)
+        if self._path in ("", ":memory:"):
+            raise InvalidValue("a SQLite store is a file; in memory there is MemoryStore")
+        self._timeout = timeout
+        self._synchronous = "NORMAL" if unsafe_not_durable else "FULL"
+        self._lock = RLock()
+        self._connection: sqlite3.Connection | None = None
+        _open_stores.add(self)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; the next use opens it again."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    def load(self, principal: PrincipalId) -> Principal:
+        row = self._call(lambda db: db.execute(LOAD, _key(principal)).fetchone())
+        return from_columns(*row) if row else Principal(id=principal)
+
+    def commit(self, before: Principal, after: Principal, events: Sequence[AuditEvent]) -> bool:
+        statement, values = _change(before, after)
+        rows = [(*_key(after.id), event.number, event.document(), event.tag) for event in events]
+        erase = after.revision == 0
+
+        def change(db: sqlite3.Connection) -> bool:
+            if not rows and not erase:
+                return db.execute(statement, values).rowcount == 1  # one statement is one transaction
+            db.execute("BEGIN IMMEDIATE")  # never read-then-write in a deferred one
+            if db.execute(statement, values).rowcount != 1:
+                db.execute("ROLLBACK")
+                return False
+            if erase:
+                db.execute(ERASE, _key(after.id))
+            db.executemany(APPEND, rows)
+            db.execute("COMMIT")
+            return True
+
+        return self._call(change)
+
+    def principals(
+        self, account: str, *, after: PrincipalId | None = None, limit: int = 1000
+    ) -> Sequence[PrincipalId]:
+        start = _key(after)[1:] if after is not None else ("", "")
+        rows = self._call(lambda db: db.execute(PAGE, (account, *start, max(0, limit))).fetchall())
+        return [PrincipalId(account, Kind(kind), name) for kind, name in rows]
+
+    def history(self, principal: PrincipalId, *, after: int = 0, limit: int = 1000) -> Sequence[AuditEvent]:
+        rows = self._call(lambda db: db.execute(HISTORY, (*_key(principal), after, max(0, limit))).fetchall())
+        return [AuditEvent.from_document(principal, *row) for row in rows]
+
+    def _call(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do *work*, waiting for other processes, undoing what was half done, naming what went wrong."""
+        deadline = time.monotonic() + self._timeout
+        pause = 0.0005
+        while True:
+            with self._lock:
+                try:
+                    if self._connection is None:
+                        self._connection = self._opened()
+                    return work(self._connection)
+                except sqlite3.Error as error:
+                    failure = _named(error)
+                finally:
+                    self._undo()
+            if not isinstance(failure, StoreContended) or time.monotonic() > deadline:
+                raise failure
+            time.sleep(pause)
+            pause = min(2 * pause, 0.01)  # SQLite's own back-off starves writers for up to a second
+
+    def _undo(self) -> None:
+        if self._connection is not None and self._connection.in_transaction:
+            try:
+                self._connection.execute("ROLLBACK")
+            except sqlite3.Error:
+                self._connection.close()  # closing rolls back as well
+                self._connection = None
+
+    def _opened(self) -> sqlite3.Connection:
+        self._create_file()
+        db = sqlite3.connect(self._path, timeout=0, isolation_level=None, check_same_thread=False)
+        try:
+            self._check_schema(db)
+            mode = _pragma(db, "journal_mode = WAL")
+            if mode != "wal":
+                raise StoreUnavailable(f"SQLite offers journal mode {mode} here: a durable store needs WAL")
+            db.execute(f"PRAGMA synchronous = {self._synchronous}")
+            db.execute("PRAGMA fullfsync = ON")  # where fsync alone does not reach the disk
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    def _create_file(self) -> None:
+        folder = os.path.dirname(os.path.abspath(self._path))
+        try:
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+            directory = os.open(folder, os.O_RDONLY)
+            try:
+                os.fsync(directory)
+            finally:
+                os.close(directory)
+        except FileExistsError:
+            return
+        except OSError as error:
+            problem = os.strerror(error.errno or 0)
+        else:
+            return
+        raise StoreUnavailable(f"the database file cannot be created: {problem}")
+
+    def _check_schema(self, db: sqlite3.Connection) -> None:
+        """Create the tables in an empty file; refuse a foreign one, unchanged, and a newer one."""
+        if _pragma(db, "application_id") != APPLICATION:
+            db.execute("BEGIN IMMEDIATE")  # somebody else may be creating them now
+            if _pragma(db, "application_id") != APPLICATION:
+                if db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                    raise StoreCorrupt("this is the database of another program")
+                for table in TABLES:
+                    db.execute(table)
+                db.execute(f"PRAGMA application_id = {APPLICATION}")
+                db.execute(f"PRAGMA user_version = {SCHEMA}")
+            db.execute("COMMIT")
+        version = _pragma(db, "user_version")
+        if version > SCHEMA:
+            raise StoreTooNew(f"the database has schema {version}; this release knows up to {SCHEMA}")
+        if version < 1:
+            raise StoreCorrupt("the database has no schema version")
+
+
+def _key(principal: PrincipalId) -> tuple[str, str, str]:
+    return principal.account, principal.kind.value, principal.name
+
+
+def _change(before: Principal, after: Principal) -> tuple[str, tuple[Any, ...]]:
+    """The one statement that compares and sets."""
+    if before.seal is None:
+        return INSERT, columns(after)
+    still = (before.revision, before.seal.tag)
+    if after.revision == 0:
+        return DELETE, (*_key(before.id), *still)
+    return UPDATE, (*columns(after)[3:], *_key(before.id), *still)
+
+
+def _pragma(db: sqlite3.Connection, text: str) -> Any:
+    with closing(db.execute(f"PRAGMA {text}")) as cursor:
+        return cursor.fetchone()[0]
+
+
+def _named(error: sqlite3.Error) -> StoreError:
+    """Our error for SQLite's; its text is left out, for it may quote what is stored."""
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is None:
+        return RecordTampered("a stored record is not text")
+    name = error.sqlite_errorname
+    match code & 0xFF:
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return StoreContended("other processes held the database for too long; nothing was changed")
+        case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_ERROR:
+            return StoreCorrupt(f"this is no sound vmfa database ({name})")
+        case _:
+            return StoreUnavailable(f"the database cannot be used ({name}); nothing was accepted")
+
+
+_open_stores: WeakSet[SQLiteStore] = WeakSet()
+
+
+def _before_fork() -> None:
+    for store in list(_open_stores):
+        store._lock.acquire()
+        store.close()
+
+
+def _after_fork() -> None:
+    for store in list(_open_stores):
+        store._lock.release()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
