@@ -1,0 +1,55 @@
+"""Fixtures and Hypothesis profiles for every test.
+
+``ci`` is the default and repeats itself exactly; ``pytest --hypothesis-profile=deep`` is for campaigns.
+"""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, settings
+from support import MASTER, Enrolled, HandClock, enroll
+
+from vmfa import Actor, DerivedKeys, DeviceRegistry, MemoryStore, PrincipalId
+
+settings.register_profile("ci", derandomize=True, deadline=None, max_examples=100)
+settings.register_profile(
+    "deep", deadline=None, max_examples=5000, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("ci")
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock()
+
+
+@pytest.fixture
+def keys() -> DerivedKeys:
+    return DerivedKeys(MASTER)
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+@pytest.fixture
+def registry(store: MemoryStore, keys: DerivedKeys, clock: HandClock) -> DeviceRegistry:
+    return DeviceRegistry(store, keys=keys, issuer="Example", clock=clock)
+
+
+@pytest.fixture
+def alice() -> PrincipalId:
+    return PrincipalId.user("123456789012", "u-4711")
+
+
+@pytest.fixture
+def owner(alice: PrincipalId) -> Actor:
+    """Alice after the first factor, without MFA."""
+    return Actor.signed_in(alice)
+
+
+@pytest.fixture
+def enrolled(registry: DeviceRegistry, clock: HandClock, alice: PrincipalId) -> Enrolled:
+    """Alice with an assigned device."""
+    return enroll(registry, clock, alice)
