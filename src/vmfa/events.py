@@ -115,8 +115,9 @@ def chained(
             number += 1
             numbered = replace(event, number=number)
             head = keys.tag("history", _message(numbered, head))
-            event = replace(numbered, tag=head)
-        chain.append(event)
+            chain.append(replace(numbered, tag=head))
+        else:
+            chain.append(event)
     return tuple(chain)
 
 

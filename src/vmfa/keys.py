@@ -128,14 +128,14 @@ def as_key(key: Key | bytes) -> Key:
 
 def reveal(key: Key) -> bytes:
     """The bytes of *key*. Hazardous: whoever holds them is the device."""
-    return key._raw
+    return key._raw  # noqa: SLF001  # this is the door
 
 
 def base32(key: Key) -> str:
     """*key* for manual entry: Base32, upper case, unpadded. Hazardous as :func:`reveal` is."""
     from base64 import b32encode
 
-    return b32encode(key._raw).decode("ascii").rstrip("=")
+    return b32encode(reveal(key)).decode("ascii").rstrip("=")
 
 
 def _decode_base32(text: str) -> bytes | None:

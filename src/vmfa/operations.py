@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 from . import rules
 from .access import Actor, check_permitted, standing
 from .decision import Case, Decision
-from .errors import InvalidValue, VmfaError
+from .errors import InvalidType, InvalidValue, VmfaError
 from .events import Happened, chained
 from .keys import Key, Opaque, random_bytes
 from .keysource import KeySource, KeySources
@@ -42,7 +42,8 @@ class Operation(Opaque, Generic[T]):
         self, operations: Operations, action: Action, principal: PrincipalId, actor: Actor | None, rule: Rule[T]
     ) -> None:
         for slot, value in (
-            ("_operations", operations), ("action", action), ("principal", principal), ("_actor", actor), ("_rule", rule)
+            ("_operations", operations), ("action", action), ("principal", principal), ("_actor", actor),
+            ("_rule", rule),
         ):
             object.__setattr__(self, slot, value)
 
@@ -50,8 +51,9 @@ class Operation(Opaque, Generic[T]):
     def witness(self) -> PrincipalId | None:
         """Whose record the decision also needs: the actor's own, where its MFA claim names a device."""
         actor = self._actor
-        needed = isinstance(actor, Actor) and actor.mfa is not None and actor.principal != self.principal
-        return actor.principal if needed and actor is not None else None
+        if not isinstance(actor, Actor) or actor.mfa is None or actor.principal == self.principal:
+            return None
+        return actor.principal
 
     def decide(self, before: Principal, now: float, witness: Principal | None = None) -> Decision[T]:
         """Decide on the state *before* at Unix time *now*. Pure but for the randomness of new keys and numbers.
@@ -74,13 +76,14 @@ class Operation(Opaque, Generic[T]):
         return self._finished(before, made, case)
 
     def _permitted(self, before: Principal, case: Case, witness: Principal | None) -> Case:
-        check_is("by", self._actor, Actor)
-        assert self._actor is not None
-        own = before if self._actor.principal == self.principal else witness
-        if own is witness and witness is not None:
-            check_intact(witness, case.keys)
+        actor = self._actor
+        if not isinstance(actor, Actor):
+            raise InvalidType("by is an Actor: build one with Actor.signed_in and its like")
+        own = before if actor.principal == self.principal else witness
+        if own is not None and own is not before:
+            check_intact(own, case.keys)
         tolerance = rules.parameters_of(before, case.policy).period
-        found = standing(self._actor, self.principal, own, case.now, case.policy, tolerance)
+        found = standing(actor, self.principal, own, case.now, case.policy, tolerance)
         check_permitted(self.action, found, self.principal)
         return replace(case, standing=found)
 

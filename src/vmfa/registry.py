@@ -149,11 +149,7 @@ class DeviceRegistry:
                 try:
                     self._observer(event)
                 except Exception:  # whatever it is: the answer is committed and stands
-                    report_observer_failure()
+                    import logging
+
+                    logging.getLogger("vmfa").exception("the observer raised")
         return made.settle()
-
-
-def report_observer_failure() -> None:
-    import logging
-
-    logging.getLogger("vmfa").exception("the observer raised")

@@ -24,7 +24,6 @@ from .model import (
     EnrollmentSession,
     OpenedEnrollment,
     Principal,
-    PrincipalId,
     Receipt,
     Sync,
     SyncReport,
@@ -358,7 +357,7 @@ def _pair(
 
 
 def _scan(before: Principal, held: Held, case: Case, codes: tuple[str, ...], steps: range) -> tuple[list[int], ...]:
-    assert before.key_ref is not None  # the shape of Principal
+    assert before.key_ref is not None  # noqa: S101  # the shape of Principal
     key = case.keys.reveal(before.key_ref, before.id, held.serial, held.parameters)
     return scan(key, codes, steps, held.parameters.digits, held.parameters.algorithm)
 
