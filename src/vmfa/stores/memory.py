@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from threading import Lock
 
+from ..errors import InvalidType
 from ..events import AuditEvent
 from ..model import Principal, PrincipalId
 
@@ -19,13 +20,16 @@ class MemoryStore:
         return self._records.get(principal) or Principal(id=principal)
 
     def commit(self, before: Principal, after: Principal, events: Sequence[AuditEvent]) -> bool:
+        if after.revision and after.seal is None:
+            raise InvalidType("only a decided, sealed principal is stored")
+        kept = tuple(events)
         with self._lock:
             current = self._records.get(before.id)
             if current is not before and (current.seal if current else None) != before.seal:
                 return False
             if after.revision:
                 self._records[after.id] = after
-                self._events.setdefault(after.id, []).extend(events)
+                self._events.setdefault(after.id, []).extend(kept)
             else:
                 self._records.pop(after.id, None)
                 self._events.pop(after.id, None)

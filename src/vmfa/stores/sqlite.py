@@ -11,7 +11,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from threading import RLock
+from threading import Lock, RLock
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 from weakref import WeakSet
@@ -26,13 +26,14 @@ from ..errors import (
     StoreUnavailable,
 )
 from ..events import AuditEvent
-from ..model import Kind, Principal, PrincipalId
+from ..model import LAST_SECOND, Kind, Principal, PrincipalId
 from ..record import columns, from_columns
 
 T = TypeVar("T")
 
 APPLICATION: Final = 0x766D6661  # "vmfa", in the header of the file
 SCHEMA: Final = 1
+FOREIGN: Final = "this is the database of another program"
 TABLES: Final = (
     """CREATE TABLE principal (
         account TEXT NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL,
@@ -51,7 +52,9 @@ TABLES: Final = (
         json_extract(state, '$.device.enrolled_at') AS enrolled_at
         FROM principal WHERE json_extract(state, '$.device') IS NOT NULL""",
 )
-LOAD: Final = "SELECT account, kind, name, revision, state, tag FROM principal WHERE account = ? AND kind = ? AND name = ?"
+LOAD: Final = (
+    "SELECT account, kind, name, revision, state, tag FROM principal WHERE account = ? AND kind = ? AND name = ?"
+)
 INSERT: Final = (
     "INSERT INTO principal (account, kind, name, revision, state, tag) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
 )
@@ -82,14 +85,16 @@ class SQLiteStore:
     def __init__(
         self, path: str | os.PathLike[str], *, timeout: float = 10.0, unsafe_not_durable: bool = False
     ) -> None:
-        self._path = os.fspath(path)
-        if self._path in ("", ":memory:"):
+        name = os.fsdecode(path)
+        if name in ("", ":memory:"):
             raise InvalidValue("a SQLite store is a file; in memory there is MemoryStore")
+        self._path = os.path.abspath(name)  # a daemon that changes its directory still means this file
         self._timeout = timeout
         self._synchronous = "NORMAL" if unsafe_not_durable else "FULL"
         self._lock = RLock()
         self._connection: sqlite3.Connection | None = None
-        _open_stores.add(self)
+        with _stores_guard:
+            _stores.add(self)
 
     def __enter__(self) -> Self:
         return self
@@ -134,11 +139,16 @@ class SQLiteStore:
         self, account: str, *, after: PrincipalId | None = None, limit: int = 1000
     ) -> Sequence[PrincipalId]:
         start = _key(after)[1:] if after is not None else ("", "")
-        rows = self._call(lambda db: db.execute(PAGE, (account, *start, max(0, limit))).fetchall())
-        return [PrincipalId(account, Kind(kind), name) for kind, name in rows]
+        rows = self._call(lambda db: db.execute(PAGE, (account, *start, _bounded(limit))).fetchall())
+        try:
+            return [PrincipalId(account, Kind(kind), name) for kind, name in rows]
+        except (ValueError, TypeError):
+            pass
+        raise RecordTampered("a stored record names no principal")
 
     def history(self, principal: PrincipalId, *, after: int = 0, limit: int = 1000) -> Sequence[AuditEvent]:
-        rows = self._call(lambda db: db.execute(HISTORY, (*_key(principal), after, max(0, limit))).fetchall())
+        page = (*_key(principal), _bounded(after), _bounded(limit))
+        rows = self._call(lambda db: db.execute(HISTORY, page).fetchall())
         return [AuditEvent.from_document(principal, *row) for row in rows]
 
     def _call(self, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -170,12 +180,11 @@ class SQLiteStore:
 
     def _opened(self) -> sqlite3.Connection:
         self._create_file()
+        self._refuse_foreign()
         db = sqlite3.connect(self._path, timeout=0, isolation_level=None, check_same_thread=False)
         try:
             self._check_schema(db)
-            mode = _pragma(db, "journal_mode = WAL")
-            if mode != "wal":
-                raise StoreUnavailable(f"SQLite offers journal mode {mode} here: a durable store needs WAL")
+            _set_write_ahead_log(db)
             db.execute(f"PRAGMA synchronous = {self._synchronous}")
             db.execute("PRAGMA fullfsync = ON")  # where fsync alone does not reach the disk
         except BaseException:
@@ -184,10 +193,14 @@ class SQLiteStore:
         return db
 
     def _create_file(self) -> None:
-        folder = os.path.dirname(os.path.abspath(self._path))
         try:
-            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-            directory = os.open(folder, os.O_RDONLY)
+            with _creating:  # closing a descriptor drops the locks that SQLite holds on the file in this process
+                file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+                try:
+                    os.fchmod(file, 0o600)  # whatever the umask
+                finally:
+                    os.close(file)
+            directory = os.open(os.path.dirname(self._path), os.O_RDONLY | os.O_CLOEXEC)
             try:
                 os.fsync(directory)
             finally:
@@ -200,13 +213,24 @@ class SQLiteStore:
             return
         raise StoreUnavailable(f"the database file cannot be created: {problem}")
 
+    def _refuse_foreign(self) -> None:
+        """Look at the file as it lies, before SQLite recovers or checkpoints what may be another program's."""
+        path = self._path.replace("%", "%25").replace("?", "%3F").replace("#", "%23")
+        try:
+            with closing(sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)) as db:
+                foreign = _is_foreign(db)
+        except sqlite3.Error:
+            return  # damaged, or being created right now: the look under a lock will tell
+        if foreign:
+            raise StoreCorrupt(FOREIGN)
+
     def _check_schema(self, db: sqlite3.Connection) -> None:
         """Create the tables in an empty file; refuse a foreign one, unchanged, and a newer one."""
         if _pragma(db, "application_id") != APPLICATION:
             db.execute("BEGIN IMMEDIATE")  # somebody else may be creating them now
+            if _is_foreign(db):
+                raise StoreCorrupt(FOREIGN)
             if _pragma(db, "application_id") != APPLICATION:
-                if db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-                    raise StoreCorrupt("this is the database of another program")
                 for table in TABLES:
                     db.execute(table)
                 db.execute(f"PRAGMA application_id = {APPLICATION}")
@@ -233,6 +257,24 @@ def _change(before: Principal, after: Principal) -> tuple[str, tuple[Any, ...]]:
     return UPDATE, (*columns(after)[3:], *_key(before.id), *still)
 
 
+def _bounded(number: int) -> int:
+    return max(0, min(number, LAST_SECOND))  # what SQLite calls an INTEGER
+
+
+def _is_foreign(db: sqlite3.Connection) -> bool:
+    """Neither ours nor empty."""
+    application = _pragma(db, "application_id")
+    if application in (0, APPLICATION):
+        return not application and bool(db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
+    return True
+
+
+def _set_write_ahead_log(db: sqlite3.Connection) -> None:
+    mode = _pragma(db, "journal_mode = WAL")
+    if mode != "wal":
+        raise StoreUnavailable(f"SQLite offers journal mode {mode} here: a durable store needs WAL")
+
+
 def _pragma(db: sqlite3.Connection, text: str) -> Any:
     with closing(db.execute(f"PRAGMA {text}")) as cursor:
         return cursor.fetchone()[0]
@@ -249,22 +291,30 @@ def _named(error: sqlite3.Error) -> StoreError:
             return StoreContended("other processes held the database for too long; nothing was changed")
         case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_ERROR:
             return StoreCorrupt(f"this is no sound vmfa database ({name})")
+        case sqlite3.SQLITE_CONSTRAINT:
+            return RecordTampered("what is stored of this principal does not fit together")
         case _:
             return StoreUnavailable(f"the database cannot be used ({name}); nothing was accepted")
 
 
-_open_stores: WeakSet[SQLiteStore] = WeakSet()
+_creating: Final = Lock()  # taken under a store's lock only
+_stores: Final[WeakSet[SQLiteStore]] = WeakSet()
+_stores_guard: Final = Lock()
+_held: Final[list[SQLiteStore]] = []
 
 
 def _before_fork() -> None:
-    for store in list(_open_stores):
-        store._lock.acquire()
+    _stores_guard.acquire()
+    for store in list(_stores):
+        store._lock.acquire()  # noqa: SLF001  # our own class; waits for the transaction of another thread
+        _held.append(store)
         store.close()
 
 
 def _after_fork() -> None:
-    for store in list(_open_stores):
-        store._lock.release()
+    while _held:
+        _held.pop()._lock.release()  # noqa: SLF001  # our own class
+    _stores_guard.release()
 
 
 os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
