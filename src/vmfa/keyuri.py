@@ -1,11 +1,48 @@
-"""``otpauth://`` key URIs: the way a key travels into an authenticator app."""
+"""``otpauth://`` key URIs: the way a key travels into an authenticator app, and out of another system.
+
+Written in the profile that every app understands; read strictly, with the few dialects that apps really
+write. Each choice has its reason in ``docs/key-uris.md``.
+"""
 
 from __future__ import annotations
 
-from .errors import InvalidValue
-from .keys import Key, base32
+from dataclasses import dataclass, replace
+from typing import Final, Literal
+from unicodedata import normalize
+
+from .errors import InvalidType, InvalidValue
+from .keys import Key, UnsafeShortKey, base32
 from .model import check_text
+from .otp import COUNTERS
 from .policy import Parameters
+
+LONGEST_URI: Final = 8192  # characters
+_HEX: Final = frozenset("0123456789abcdefABCDEF")
+
+
+class KeyUriError(InvalidValue):
+    """This is no key URI that the library reads. ``part`` names what is at fault; no text quotes it."""
+
+    reason = "key URI"
+
+    def __init__(self, message: str, part: str = "uri") -> None:
+        super().__init__(message)
+        self.part = part
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyUri:
+    """What a key URI says. The key inside is opaque, so printing, pickling and copying give nothing away.
+
+    ``counter`` is the next one of a "hotp" key, and None for "totp". ``issuer`` may be empty.
+    """
+
+    type: Literal["totp", "hotp"]
+    issuer: str
+    label: str
+    key: Key
+    parameters: Parameters
+    counter: int | None = None
 
 
 def check_label(name: str, value: str) -> None:
@@ -29,3 +66,125 @@ def build(*, issuer: str, label: str, key: Key, parameters: Parameters) -> str:
     if parameters.period != standard.period:
         uri += f"&period={parameters.period}"
     return uri
+
+
+def parse(uri: str, *, unsafe_short_key: bool = False) -> KeyUri:
+    """Read a key URI. What it says is a proposal: the verifier's policy decides whether it is taken.
+
+    :param unsafe_short_key: accept a secret below 128 bits, against RFC4226-4-R6.
+    :raises KeyUriError: and nothing else, whatever the text.
+    """
+    problem: InvalidType | KeyUriError
+    if isinstance(uri, str):
+        try:
+            return _read(uri, UnsafeShortKey if unsafe_short_key else Key)
+        except KeyUriError as error:
+            problem = KeyUriError(str(error), error.part)  # without the frames that the first one holds
+    else:
+        problem = InvalidType("a key URI is text")
+    del uri  # error trackers record the locals of a raising frame
+    raise problem
+
+
+def _read(uri: str, kind_of_key: type[Key]) -> KeyUri:
+    if len(uri) > LONGEST_URI:
+        raise KeyUriError(f"a key URI has at most {LONGEST_URI} characters")
+    scheme, found, rest = uri.partition("://")
+    if not found or scheme.lower() != "otpauth":
+        raise KeyUriError("a key URI begins with otpauth://")
+    if "#" in rest:
+        raise KeyUriError("a key URI has no fragment: '#' is written %23")
+    target, _, query = rest.partition("?")
+    kind, _, path = target.partition("/")
+    kind = kind.lower()
+    if kind not in ("totp", "hotp"):
+        raise KeyUriError("the type of a key URI is totp or hotp", "type")
+    given = _parameters(query)
+    if "encoder" in given:
+        raise KeyUriError("codes in another alphabet (Steam) are not those of RFC 4226", "encoder")
+    issuer, label = _names(path, given)
+    counter = _number("counter", given, -1)
+    if kind == "hotp" and counter < 0:
+        raise KeyUriError("a hotp key URI has a counter", "counter")
+    return KeyUri(
+        type="hotp" if kind == "hotp" else "totp", issuer=issuer, label=label, key=_key(given, kind_of_key),
+        parameters=_shape(given), counter=counter if kind == "hotp" else None,
+    )
+
+
+def _parameters(query: str) -> dict[str, str]:
+    """Names in lower case, each once: programs differ in which of two they obey."""
+    given: dict[str, str] = {}
+    for piece in query.split("&"):
+        name, found, value = piece.partition("=")
+        name = _decoded(name, "uri").lower()
+        if not found:
+            raise KeyUriError("a parameter of a key URI is written name=value")
+        if name in given:
+            raise KeyUriError("a key URI names each parameter once", name if name in _KNOWN else "uri")
+        given[name] = value
+    return given
+
+
+_KNOWN: Final = frozenset({"secret", "issuer", "algorithm", "digits", "period", "counter"})
+
+
+def _names(path: str, given: dict[str, str]) -> tuple[str, str]:
+    """Issuer and account label: ``issuer:account``, its colon plain or ``%3A``, or the account alone."""
+    first, found, second = normalize("NFC", _decoded(path, "label")).partition(":")
+    prefix, label = (first, second.lstrip(" ")) if found else ("", first)
+    written = given.get("issuer", "")
+    literal = normalize("NFC", _decoded(written, "issuer"))
+    spaced = normalize("NFC", _decoded(written.replace("+", " "), "issuer"))  # as several apps write a blank
+    issuer = literal if prefix == literal else spaced
+    if prefix and issuer and prefix != issuer:
+        raise KeyUriError("the issuer before the label and the parameter differ", "issuer")
+    issuer = issuer or prefix
+    for part, text in (("label", label), ("issuer", issuer)):
+        if text or part == "label":
+            try:
+                check_label(part, text)
+            except InvalidValue as error:
+                raise KeyUriError(str(error), part) from None
+    return issuer, label
+
+
+def _key(given: dict[str, str], kind_of_key: type[Key]) -> Key:
+    try:
+        return kind_of_key.from_base32(_decoded(given.get("secret", ""), "secret"))
+    except InvalidValue as error:
+        raise KeyUriError(str(error), "secret") from None
+
+
+def _shape(given: dict[str, str]) -> Parameters:
+    """Algorithm names in any case. What is left out has the value that every app assumes (SEED-SIX)."""
+    shape = Parameters()
+    algorithm = _decoded(given.get("algorithm", shape.algorithm), "algorithm").lower()
+    digits, period = _number("digits", given, shape.digits), _number("period", given, shape.period)
+    for name, value in (("algorithm", algorithm), ("digits", digits), ("period", period)):
+        try:
+            shape = replace(shape, **{name: value})  # type: ignore[arg-type]  # validated on construction
+        except InvalidValue as error:
+            raise KeyUriError(str(error), name) from None
+    return shape
+
+
+def _number(name: str, given: dict[str, str], default: int) -> int:
+    """ASCII digits and nothing else: ``int`` would also read signs, underscores and other scripts."""
+    if name not in given:
+        return default
+    text = _decoded(given[name], name)
+    if not (text.isascii() and text.isdigit() and len(text) <= 20 and int(text) < COUNTERS):
+        raise KeyUriError(f"{name} is a whole number in ASCII digits, below 2**64", name)
+    return int(text)
+
+
+def _decoded(text: str, part: str) -> str:
+    from urllib.parse import unquote
+
+    if all(len(piece) >= 2 and _HEX.issuperset(piece[:2]) for piece in text.split("%")[1:]):
+        try:
+            return unquote(text, errors="strict")
+        except UnicodeDecodeError:
+            pass  # it carries the text, so the refusal is raised outside of its handler
+    raise KeyUriError("a percent sign is followed by two hexadecimal digits of UTF-8", part)
