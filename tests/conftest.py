@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import pytest
 from hypothesis import HealthCheck, settings
-from support import MASTER, Enrolled, HandClock, enroll
 
+from support import MASTER, Enrolled, HandClock, enroll
 from vmfa import Actor, DerivedKeys, DeviceRegistry, MemoryStore, PrincipalId
 
 settings.register_profile("ci", derandomize=True, deadline=None, max_examples=100)
