@@ -1,0 +1,550 @@
+"""Stores that break one promise each, as real ones do, and the promise that must catch each of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from threading import get_ident
+from unicodedata import normalize
+
+from vmfa import AuditEvent, MemoryStore, Principal, PrincipalId, Store
+
+BROKEN: list[tuple[type[MemoryStore], str, str]] = []
+
+
+def caught_by(promise: str, sentence: str) -> Callable[[type[MemoryStore]], type[MemoryStore]]:
+    def note(broken: type[MemoryStore]) -> type[MemoryStore]:
+        BROKEN.append((broken, f"test_{promise}", sentence))
+        return broken
+
+    return note
+
+
+class Scripted(MemoryStore):
+    """A store whose comparison and whose writing can be broken apart."""
+
+    def still(self, current: Principal | None, before: Principal) -> bool:
+        return (current.seal if current else None) == before.seal
+
+    def key(self, who: PrincipalId) -> PrincipalId:
+        return who
+
+    def load(self, principal: PrincipalId) -> Principal:
+        found = self._records.get(self.key(principal))
+        return found if found is not None else Principal(id=principal)
+
+    def write(self, after: Principal, events: Sequence[AuditEvent]) -> None:
+        kept = list(events)
+        self._records[self.key(after.id)] = after
+        self._events.setdefault(self.key(after.id), []).extend(kept)
+
+    def remove(self, who: PrincipalId) -> None:
+        self._records.pop(self.key(who), None)
+        self._events.pop(self.key(who), None)
+
+    def commit(self, before: Principal, after: Principal, events: Sequence[AuditEvent]) -> bool:
+        with self._lock:
+            if not self.still(self._records.get(self.key(before.id)), before):
+                return False
+            if after.revision:
+                self.write(after, events)
+            else:
+                self.remove(after.id)
+            return True
+
+    def history(self, principal: PrincipalId, *, after: int = 0, limit: int = 1000) -> Sequence[AuditEvent]:
+        with self._lock:
+            events = list(self._events.get(self.key(principal), ()))
+        return [event for event in events if event.number > after][:limit]
+
+
+# What is kept
+
+
+@caught_by("a_principal_that_was_never_stored_has_revision_0", "reading a principal does not store it")
+class StoresWhatIsRead(Scripted):
+    def load(self, principal: PrincipalId) -> Principal:
+        return self._records.setdefault(principal, Principal(id=principal))
+
+
+@caught_by("a_principal_that_was_never_stored_has_revision_0", "of revision 0")
+class BeginsAtRevision1(Scripted):
+    def load(self, principal: PrincipalId) -> Principal:
+        found = super().load(principal)
+        return found if found.revision else replace(found, revision=1)
+
+
+@caught_by("every_field_of_a_device_comes_back", "and seen_at does not")
+class KeepsTimesAsFloats(Scripted):
+    def write(self, after: Principal, events: Sequence[AuditEvent]) -> None:
+        super().write(replace(after, seen_at=int(float(after.seen_at))), events)
+
+
+@caught_by("every_field_of_a_device_comes_back", "and device does not")
+class LosesTheSign(Scripted):
+    def write(self, after: Principal, events: Sequence[AuditEvent]) -> None:
+        device = after.device and replace(after.device, drift=abs(after.device.drift))
+        super().write(replace(after, device=device), events)
+
+
+@caught_by("every_field_of_a_device_comes_back", "and seal does not")
+class LosesTheSeal(Scripted):
+    def write(self, after: Principal, events: Sequence[AuditEvent]) -> None:
+        super().write(replace(after, seal=None), events)
+
+
+@caught_by("every_field_of_an_enrollment_comes_back", "and enrollment does not")
+class ResetsAttempts(Scripted):
+    def write(self, after: Principal, events: Sequence[AuditEvent]) -> None:
+        enrollment = after.enrollment and replace(after.enrollment, attempts=0)
+        super().write(replace(after, enrollment=enrollment), events)
+
+
+@caught_by("every_field_of_an_event_comes_back", "every field of an event")
+class SortsDetails(Scripted):
+    def write(self, after: Principal, events: Sequence[AuditEvent]) -> None:
+        super().write(after, [replace(event, details=tuple(sorted(event.details))) for event in events])
+
+
+@caught_by("names_are_compared_as_bytes_and_none_is_special", "name")
+class FoldsCase(Scripted):
+    def key(self, who: PrincipalId) -> PrincipalId:
+        return who if who.is_root else PrincipalId.user(who.account, who.name.lower())
+
+    def still(self, current: Principal | None, before: Principal) -> bool:
+        return before.seal is None or super().still(current, before)
+
+
+class Upserts(Scripted):
+    """Whoever finds no record overwrites the one that is there."""
+
+    def still(self, current: Principal | None, before: Principal) -> bool:
+        return before.seal is None or super().still(current, before)
+
+
+@caught_by("names_are_compared_as_bytes_and_none_is_special", "leads to its own record")
+class FoldsCompatibility(Upserts):
+    def key(self, who: PrincipalId) -> PrincipalId:
+        return who if who.is_root else PrincipalId.user(who.account, normalize("NFKC", who.name))
+
+
+@caught_by("names_are_compared_as_bytes_and_none_is_special", "leads to its own record")
+class ShortensNames(Upserts):
+    def key(self, who: PrincipalId) -> PrincipalId:
+        return who if who.is_root else PrincipalId.user(who.account, who.name[:255])
+
+
+@caught_by("names_are_compared_as_bytes_and_none_is_special", "leads to its own record")
+class ReadsNamesAsNumbers(Upserts):
+    def key(self, who: PrincipalId) -> PrincipalId:
+        try:
+            return PrincipalId.user(who.account, str(float(who.name)))
+        except ValueError:
+            return who
+
+
+@caught_by("names_are_compared_as_bytes_and_none_is_special", "leads to its own record")
+class CallsRootUserRoot(Upserts):
+    def key(self, who: PrincipalId) -> PrincipalId:
+        return PrincipalId.user(who.account, who.name or "root")
+
+
+@caught_by("names_are_compared_as_bytes_and_none_is_special", "leads to its own history")
+class KeysHistoryByPattern(Scripted):
+    def history(self, principal: PrincipalId, *, after: int = 0, limit: int = 1000) -> Sequence[AuditEvent]:
+        return [
+            event
+            for who, events in self._events.items()
+            if who.account == principal.account and who.name.replace("-", "_") == principal.name
+            for event in events
+        ]
+
+
+# Compare and set
+
+
+@caught_by("a_commit_of_what_was_loaded_succeeds", "answers True")
+class AnswersARowCount(Scripted):
+    def commit(self, before: Principal, after: Principal, events: Sequence[AuditEvent]) -> bool:
+        return int(super().commit(before, after, events))  # type: ignore[return-value]  # what is broken
+
+
+@caught_by("a_commit_of_what_was_loaded_succeeds", "adds one revision")
+class CountsRevisionsItself(Scripted):
+    def write(self, after: Principal, events: Sequence[AuditEvent]) -> None:
+        super().write(replace(after, revision=after.revision + 1), events)
+
+    def still(self, current: Principal | None, before: Principal) -> bool:
+        return True
+
+
+@caught_by("a_stale_writer_loses", "the second loses")
+@caught_by("one_of_many_threads_wins", "one wins, not 8")
+@caught_by("a_record_that_was_forgotten_and_made_anew_is_another_one", "is not the old one")
+class ComparesNothing(Scripted):
+    def still(self, current: Principal | None, before: Principal) -> bool:
+        return True
+
+
+@caught_by("a_writer_that_is_many_revisions_behind_loses", "never goes back")
+class IsNotMonotone(Scripted):
+    def still(self, current: Principal | None, before: Principal) -> bool:
+        return current is None or before.revision <= current.revision
+
+
+@caught_by("a_stale_writer_loses", "changes nothing")
+class WritesAndThenCompares(Scripted):
+    def commit(self, before: Principal, after: Principal, events: Sequence[AuditEvent]) -> bool:
+        still = self.still(self._records.get(before.id), before)
+        self.write(after, events)
+        return still
+
+
+@caught_by("a_writer_that_is_ahead_of_the_store_loses", "was never stored")
+class LetsTheHigherRevisionWin(Scripted):
+    def still(self, current: Principal | None, before: Principal) -> bool:
+        return current is None or before.revision >= current.revision
+
+
+@caught_by("the_tag_is_compared_beside_the_revision", "another tag loses")
+@caught_by("a_record_that_was_forgotten_and_made_anew_is_another_one", "is not the old one")
+class ComparesOnlyTheRevision(Scripted):
+    def still(self, current: Principal | None, before: Principal) -> bool:
+        return (current.revision if current else 0) == before.revision
+
+
+@caught_by("the_tag_is_compared_beside_the_revision", "cannot remove it")
+class RemovesByRevision(Scripted):
+    def commit(self, before: Principal, after: Principal, events: Sequence[AuditEvent]) -> bool:
+        current = self._records.get(before.id)
+        if after.revision or current is None or current.revision != before.revision:
+            return super().commit(before, after, events)
+        self.remove(after.id)
+        return True
+
+
+@caught_by("one_of_two_first_records_wins", "found no record")
+class ReplacesOnInsert(Upserts):
+    pass
+
+
+@caught_by("a_forgotten_record_is_not_written_back", "removed meanwhile")
+class InsertsOnUpdate(Scripted):
+    def still(self, current: Principal | None, before: Principal) -> bool:
+        return current is None or super().still(current, before)
+
+
+@caught_by("one_of_many_threads_wins", "of 8 threads")
+@caught_by("one_code_presented_by_many_threads_is_accepted_once", "is accepted once, not")
+class ComparesAndSetsApart(Scripted):
+    def commit(self, before: Principal, after: Principal, events: Sequence[AuditEvent]) -> bool:
+        if not self.still(self._records.get(before.id), before):
+            return False
+        time.sleep(0.005)  # the moment in which another one reads the same
+        self.write(after, events)
+        return True
+
+
+@caught_by("one_code_presented_by_many_threads_is_accepted_once", "are told that the code was used")
+class RaisesWhenItLoses(Scripted):
+    def commit(self, before: Principal, after: Principal, events: Sequence[AuditEvent]) -> bool:
+        time.sleep(0.005)
+        if not super().commit(before, after, events):
+            raise RuntimeError("database is locked")
+        return True
+
+
+@caught_by("one_of_many_threads_wins", "what the winner of a race committed")
+class TellsTheWrongWinner(Scripted):
+    def write(self, after: Principal, events: Sequence[AuditEvent]) -> None:
+        super().write(replace(after, seen_at=0), events)
+
+
+# One transaction
+
+
+@caught_by("a_lost_race_leaves_no_event", "leaves none of its events")
+class LogsBeforeItCompares(Scripted):
+    def commit(self, before: Principal, after: Principal, events: Sequence[AuditEvent]) -> bool:
+        self._events.setdefault(before.id, []).extend(events)
+        return super().commit(before, after, [])
+
+
+@caught_by("a_lost_race_leaves_no_event", "answers False")
+class SaysNothingWhenItLoses(Scripted):
+    def commit(self, before: Principal, after: Principal, events: Sequence[AuditEvent]) -> bool:
+        return super().commit(before, after, events) or None  # type: ignore[return-value]  # what is broken
+
+
+@caught_by("a_lost_removal_leaves_record_and_history", "by a stale writer loses")
+class RemovesWithoutComparing(Scripted):
+    def commit(self, before: Principal, after: Principal, events: Sequence[AuditEvent]) -> bool:
+        if after.revision:
+            return super().commit(before, after, events)
+        self.remove(after.id)
+        return True
+
+
+@caught_by("a_lost_removal_leaves_record_and_history", "leaves the record and its history")
+class ErasesHistoryFirst(Scripted):
+    def commit(self, before: Principal, after: Principal, events: Sequence[AuditEvent]) -> bool:
+        if not after.revision:
+            self._events.pop(before.id, None)
+        return super().commit(before, after, events)
+
+
+@caught_by("record_and_events_are_written_together_or_not_at_all", "the record is not written either")
+@caught_by("no_reader_sees_a_record_without_its_events", "without its events")
+class WritesTheEventsAfterwards(Scripted):
+    def write(self, after: Principal, events: Sequence[AuditEvent]) -> None:
+        super().write(after, [])
+        time.sleep(0.001)
+        for event in events:
+            self._events[after.id].append(event)
+
+    def history(self, principal: PrincipalId, *, after: int = 0, limit: int = 1000) -> Sequence[AuditEvent]:
+        return list(self._events.get(principal, ()))
+
+
+@caught_by("record_and_events_are_written_together_or_not_at_all", "the record is not written either")
+class WritesTheEventsBefore(Scripted):
+    def write(self, after: Principal, events: Sequence[AuditEvent]) -> None:
+        for event in events:
+            self._events.setdefault(after.id, []).append(event)
+        super().write(after, [])
+
+
+@caught_by("record_and_events_are_written_together_or_not_at_all", "succeeds as a whole")
+@caught_by("every_field_of_an_event_comes_back", "every field of an event")
+class LosesEvents(Scripted):
+    def write(self, after: Principal, events: Sequence[AuditEvent]) -> None:
+        super().write(after, list(events)[:0])
+
+
+@caught_by("no_reader_sees_a_record_without_its_events", "the stored record answers True")
+class FailsNowAndThen(Scripted):
+    def still(self, current: Principal | None, before: Principal) -> bool:
+        return before.revision != 5
+
+
+# Reading
+
+
+@caught_by("a_commit_is_read_at_once_and_everywhere", "gives what was committed last")
+class ReadsAStaleReplica(Scripted):
+    behind: Principal | None = None
+
+    def load(self, principal: PrincipalId) -> Principal:
+        newest = super().load(principal)
+        shown, self.behind = self.behind or newest, newest
+        return shown
+
+
+@caught_by("a_commit_is_read_at_once_and_everywhere", "in every thread")
+class RemembersByThread(Scripted):
+    def __init__(self) -> None:
+        super().__init__()
+        self.main = get_ident()
+        self.remembered: dict[PrincipalId, Principal] = {}
+
+    def load(self, principal: PrincipalId) -> Principal:
+        newest = super().load(principal)
+        return newest if get_ident() == self.main else self.remembered.setdefault(principal, newest)
+
+
+@caught_by("a_commit_is_read_at_once_and_everywhere", "history() gives what was committed last")
+class RemembersHistory(Scripted):
+    def __init__(self) -> None:
+        super().__init__()
+        self.remembered: dict[PrincipalId, Sequence[AuditEvent]] = {}
+
+    def history(self, principal: PrincipalId, *, after: int = 0, limit: int = 1000) -> Sequence[AuditEvent]:
+        return self.remembered.setdefault(principal, super().history(principal))
+
+
+@caught_by("what_was_given_and_what_was_returned_may_be_changed", "after a commit does not change the store")
+class KeepsTheGivenList(Scripted):
+    def write(self, after: Principal, events: Sequence[AuditEvent]) -> None:
+        self._records[after.id] = after
+        self._events[after.id] = events  # type: ignore[assignment]  # what is broken
+
+
+@caught_by("what_was_given_and_what_was_returned_may_be_changed", "that the store returned does not change")
+class ReturnsItsOwnList(Scripted):
+    def history(self, principal: PrincipalId, *, after: int = 0, limit: int = 1000) -> Sequence[AuditEvent]:
+        return self._events.get(principal, [])
+
+
+@caught_by("history_is_in_order_and_comes_in_pages", "in the order of numbers")
+class NewestFirst(Scripted):
+    def history(self, principal: PrincipalId, *, after: int = 0, limit: int = 1000) -> Sequence[AuditEvent]:
+        return list(reversed(super().history(principal, after=after, limit=limit)))
+
+
+@caught_by("history_is_in_order_and_comes_in_pages", "in the order of numbers")
+class NumbersAsText(Scripted):
+    def history(self, principal: PrincipalId, *, after: int = 0, limit: int = 1000) -> Sequence[AuditEvent]:
+        return sorted(super().history(principal, after=after, limit=limit), key=lambda event: str(event.number))
+
+
+@caught_by("history_is_in_order_and_comes_in_pages", "limit=5")
+class IgnoresTheLimitOfHistory(Scripted):
+    def history(self, principal: PrincipalId, *, after: int = 0, limit: int = 1000) -> Sequence[AuditEvent]:
+        return super().history(principal, after=after)
+
+
+@caught_by("history_is_in_order_and_comes_in_pages", "after=5")
+class CountsFromTheEventItself(Scripted):
+    def history(self, principal: PrincipalId, *, after: int = 0, limit: int = 1000) -> Sequence[AuditEvent]:
+        return super().history(principal, after=after - 1, limit=limit)
+
+
+@caught_by("history_is_in_order_and_comes_in_pages", "limit=0")
+class ZeroMeansAll(Scripted):
+    def history(self, principal: PrincipalId, *, after: int = 0, limit: int = 1000) -> Sequence[AuditEvent]:
+        return super().history(principal, after=after, limit=limit or 1000)
+
+
+class Listing(Scripted):
+    """A store whose listing can be broken."""
+
+    def belongs(self, who: PrincipalId, account: str) -> bool:
+        return who.account == account
+
+    def order(self, who: PrincipalId) -> tuple[object, ...]:
+        return (not who.is_root, who.name.encode())
+
+    def principals(
+        self, account: str, *, after: PrincipalId | None = None, limit: int = 1000
+    ) -> Sequence[PrincipalId]:
+        found = sorted((who for who in self._records if self.belongs(who, account)), key=self.order)
+        return [who for who in found if after is None or self.order(who) > self.order(after)][:limit]
+
+
+@caught_by("principals_are_in_order_and_come_in_pages", "nobody of another account")
+class MatchesAccountsByPrefix(Listing):
+    def belongs(self, who: PrincipalId, account: str) -> bool:
+        return who.account.startswith(account)
+
+
+@caught_by("principals_are_in_order_and_come_in_pages", "nobody of another account")
+class FoldsAccounts(Listing):
+    def belongs(self, who: PrincipalId, account: str) -> bool:
+        return who.account.lower() == account
+
+
+@caught_by("principals_are_in_order_and_come_in_pages", "everybody in this account")
+class ListsUsersOnly(Listing):
+    def belongs(self, who: PrincipalId, account: str) -> bool:
+        return who.account == account and not who.is_root
+
+
+@caught_by("principals_are_in_order_and_come_in_pages", "is in order")
+class OrdersByCollation(Listing):
+    def order(self, who: PrincipalId) -> tuple[object, ...]:
+        return (not who.is_root, who.name.lower(), who.name)
+
+
+@caught_by("principals_are_in_order_and_come_in_pages", "is in order")
+class OrdersByCodeUnits(Listing):
+    def order(self, who: PrincipalId) -> tuple[object, ...]:
+        return (not who.is_root, who.name.encode("utf-16-be"))
+
+
+@caught_by("principals_are_in_order_and_come_in_pages", "is in order")
+class RootLast(Listing):
+    def order(self, who: PrincipalId) -> tuple[object, ...]:
+        return (who.is_root, who.name.encode())
+
+
+@caught_by("principals_are_in_order_and_come_in_pages", "at most that many")
+class IgnoresTheLimit(Listing):
+    def principals(
+        self, account: str, *, after: PrincipalId | None = None, limit: int = 1000
+    ) -> Sequence[PrincipalId]:
+        return super().principals(account, after=after)
+
+
+@caught_by("principals_are_in_order_and_come_in_pages", "come to an end")
+class IgnoresAfter(Listing):
+    def principals(
+        self, account: str, *, after: PrincipalId | None = None, limit: int = 1000
+    ) -> Sequence[PrincipalId]:
+        return super().principals(account, limit=limit)
+
+
+@caught_by("principals_are_in_order_and_come_in_pages", "everybody once")
+class PagesByName(Listing):
+    """Behind root it skips the first user."""
+
+    def principals(
+        self, account: str, *, after: PrincipalId | None = None, limit: int = 1000
+    ) -> Sequence[PrincipalId]:
+        page = super().principals(account, after=after, limit=limit)
+        return page[1:] if after is not None and after.is_root else page
+
+
+@caught_by("principals_are_in_order_and_come_in_pages", "limit=0")
+class ZeroPrincipalsMeansAll(Listing):
+    def principals(
+        self, account: str, *, after: PrincipalId | None = None, limit: int = 1000
+    ) -> Sequence[PrincipalId]:
+        return super().principals(account, after=after, limit=limit or 1000)
+
+
+@caught_by("principals_are_in_order_and_come_in_pages", "where nobody has it")
+class BeginsBehindARecord(Listing):
+    def principals(
+        self, account: str, *, after: PrincipalId | None = None, limit: int = 1000
+    ) -> Sequence[PrincipalId]:
+        known = after is None or after in self._records
+        return super().principals(account, after=after, limit=limit) if known else []
+
+
+# Removing
+
+
+@caught_by("forget_removes_the_record_and_its_history_and_no_other", "has no history")
+class ForgetsOnlyTheRecord(Scripted):
+    def remove(self, who: PrincipalId) -> None:
+        self._records.pop(who, None)
+
+
+@caught_by("forget_removes_the_record_and_its_history_and_no_other", "was never stored")
+class ForgetsOnlyTheHistory(Scripted):
+    def remove(self, who: PrincipalId) -> None:
+        self._events.pop(who, None)
+
+
+@caught_by("forget_removes_the_record_and_its_history_and_no_other", "is not listed")
+class LeavesATombstone(Scripted):
+    def remove(self, who: PrincipalId) -> None:
+        super().remove(who)
+        self._records[who] = Principal(id=who)
+
+
+@caught_by("forget_removes_the_record_and_its_history_and_no_other", "is not listed")
+class ForgetsByPrefix(Scripted):
+    def remove(self, who: PrincipalId) -> None:
+        for other in [other for other in self._records if str(other).startswith(str(who))]:
+            super().remove(other)
+
+
+@caught_by("forget_removes_the_record_and_its_history_and_no_other", "changes no other")
+class ForgetsTheAccountsHistory(Scripted):
+    def remove(self, who: PrincipalId) -> None:
+        super().remove(who)
+        self._events.clear()
+
+
+@caught_by("forget_removes_the_record_and_its_history_and_no_other", "begins anew")
+class KeepsHistoryOutOfSight(Scripted):
+    def remove(self, who: PrincipalId) -> None:
+        self._records.pop(who, None)
+
+    def history(self, principal: PrincipalId, *, after: int = 0, limit: int = 1000) -> Sequence[AuditEvent]:
+        return super().history(principal, after=after, limit=limit) if principal in self._records else []
+
+
+SOUND: list[type[Store]] = [Scripted, Listing]
