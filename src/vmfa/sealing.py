@@ -1,0 +1,122 @@
+"""Keys that come from outside, stored sealed: AES-256-GCM under a master key (extra ``sealing``).
+
+A sealed key opens for the principal, serial number and parameters it was sealed for, and for nothing else
+(SEED-BOUND): they are the associated data. Rotate the master key with ``SealedKeys(new, old)`` and
+:func:`rekey`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Final
+
+from .errors import MissingExtra, RecordTampered, UnknownMasterKey
+from .keys import Key, UnsafeShortKey, random_bytes, reveal
+from .keysource import KeySource, MasterKeys, encode_fields
+from .model import KeyRef, PrincipalId
+from .policy import Parameters
+from .record import check_intact, sealed
+from .stores.port import Store
+
+try:
+    from cryptography.exceptions import InvalidTag
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+except ImportError:
+    raise MissingExtra("sealed keys need the extra sealing: pip install 'vmfa[sealing]'") from None
+
+NONCE: Final = 12  # bytes, random: a master key seals at most 2**32 keys (NIST SP 800-38D, 8.3)
+TAG: Final = 16
+ATTEMPTS: Final = 64
+
+
+class SealedKeys(MasterKeys):
+    """The source for imported keys. It issues keys as well, for whoever must not derive them.
+
+    :raises UnknownMasterKey: a key was sealed under a master key that is not here.
+    :raises RecordTampered: a sealed key was changed, or moved to another principal, serial or parameters.
+    """
+
+    __slots__ = ()
+    scheme = "sealed"
+
+    def issue(self, principal: PrincipalId, serial: str, parameters: Parameters) -> tuple[KeyRef, Key]:
+        key = Key.generate(parameters.key_size)
+        return self.adopt(principal, serial, parameters, key), key
+
+    def adopt(self, principal: PrincipalId, serial: str, parameters: Parameters, key: Key) -> KeyRef:
+        nonce = random_bytes(NONCE)
+        bound = _binding(self._current, principal, serial, parameters)
+        box = self._cipher(self._current).encrypt(nonce, reveal(key), bound)
+        return KeyRef(self.scheme, self._current, nonce + box)
+
+    def reveal(self, ref: KeyRef, principal: PrincipalId, serial: str, parameters: Parameters) -> Key:
+        cipher = self._cipher(ref.key_id)
+        nonce, box = ref.material[:NONCE], ref.material[NONCE:]
+        try:
+            if len(box) > TAG:
+                opened = cipher.decrypt(nonce, box, _binding(ref.key_id, principal, serial, parameters))
+                return (Key if len(opened) >= 16 else UnsafeShortKey)(opened)
+        except InvalidTag:
+            pass  # refused below, with the material that is too short to be a sealed key
+        raise RecordTampered("a sealed key was changed, or was sealed for another device")
+
+    def needs_rekey(self, ref: KeyRef) -> bool:
+        """Whether *ref* is a key sealed under a retired master key."""
+        return ref.scheme == self.scheme and ref.key_id != self._current
+
+    def _cipher(self, key_id: str) -> AESGCM:
+        return AESGCM(self.subkey("sealed device key", key_id))
+
+
+@dataclass(frozen=True, slots=True)
+class Rekeyed:
+    """What the pass did with one principal. ``problem`` is empty, or says why its key stayed as it was."""
+
+    principal: PrincipalId
+    changed: bool
+    problem: str = ""
+
+
+def rekey(
+    store: Store, account: str, *, keys: KeySource, sealed_keys: SealedKeys, after: PrincipalId | None = None
+) -> Iterator[Rekeyed]:
+    """Seal every sealed key of *account* again, under the current master key of *sealed_keys*.
+
+    A generator: each principal is committed, by compare-and-set, before it is given. Stop it anywhere and
+    start it again, from the beginning or *after* the last one given. Devices stay in use meanwhile, and
+    nothing of a record changes but the reference to its key.
+
+    :param keys: the registry's ``keys``, which authenticate the records; the same object if it is *sealed_keys*.
+    """
+    page = store.principals(account, after=after)
+    while page:
+        for principal in page:
+            yield _rekeyed(store, principal, keys, sealed_keys)
+        page = store.principals(account, after=page[-1])
+
+
+def _rekeyed(store: Store, principal: PrincipalId, keys: KeySource, sealed_keys: SealedKeys) -> Rekeyed:
+    try:
+        for _ in range(ATTEMPTS):
+            before = store.load(principal)
+            check_intact(before, keys)
+            held, ref = before.device or before.enrollment, before.key_ref
+            if held is None or ref is None or not sealed_keys.needs_rekey(ref):
+                return Rekeyed(principal, changed=False)
+            key = sealed_keys.reveal(ref, principal, held.serial, held.parameters)
+            again = sealed_keys.adopt(principal, held.serial, held.parameters, key)
+            after = replace(before, key_ref=again, revision=before.revision + 1)
+            if store.commit(before, sealed(after, keys), ()):
+                return Rekeyed(principal, changed=True)
+    except (RecordTampered, UnknownMasterKey) as error:
+        return Rekeyed(principal, changed=False, problem=str(error))
+    return Rekeyed(principal, changed=False, problem="others kept changing this principal")
+
+
+def _binding(key_id: str, principal: PrincipalId, serial: str, parameters: Parameters) -> bytes:
+    """All that a sealed key is bound to, frozen by a vector in ``tests/sealing``."""
+    return encode_fields(
+        "vmfa sealed key v1", key_id, principal.account, principal.kind, principal.name, serial,
+        parameters.algorithm, parameters.digits, parameters.period, parameters.t0,
+    )
