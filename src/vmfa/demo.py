@@ -174,7 +174,7 @@ def _assignment(stage: Stage, alice: PrincipalId) -> Generator[Line, None, Phone
     tablet = Phone(phone.key, clock)
     registry.verify(alice, tablet.code())
     yield shows(
-        "SEED-BACKUP", f"Her tablet holds the same key, so it shows the same codes: {tablet.code()}, used there, is spent.",
+        "SEED-BACKUP", f"Her tablet, with the same key, shows the same codes: {tablet.code()}, used there, is spent.",
         refusal(errors.AlreadyUsed, lambda: registry.verify(alice, phone.code())) is not None,
     )
     yield shows(
@@ -216,7 +216,7 @@ def _guesses_and_removal(stage: Stage, alice: PrincipalId, phone: Phone) -> Iter
     wrong = stage.wrong_code()
     told = [refusal(errors.CodeRejected, lambda: registry.verify(alice, wrong)) for _ in range(3)]
     yield shows(
-        "RFC4226-7.3-DELAY", f"Somebody guesses at Alice's code: {wrong}, three times. After the third: wait 15 seconds.",
+        "RFC4226-7.3-DELAY", f"Somebody guesses {wrong}, three times. After the third wrong code: wait 15 seconds.",
         [error and error.retry_after for error in told] == [None, None, 15],
     )
     yield shows(

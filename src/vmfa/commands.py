@@ -1,0 +1,384 @@
+"""What the subcommands do: one function each, from the arguments to an :class:`Answer` or a ``VmfaError``.
+
+Thin, over the library's public face. A key leaves by the answer of ``enroll`` alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from shlex import quote
+from typing import Final
+
+from . import demo, errors
+from .access import Actor
+from .events import AuditEvent, check_chain
+from .keys import Key, random_bytes
+from .keysource import DerivedKeys
+from .known_answers import selftest
+from .model import PrincipalId, Sync, SyncReport
+from .otp import seconds_left, totp
+from .registry import DeviceRegistry
+from .stores.sqlite import SQLiteStore
+
+LONGEST_LINE: Final = 4096  # bytes, of what is typed and of the key file
+KEY_NOTICE: Final = (
+    "a new master key is in the key file. Put a copy into a vault now: without it no code is ever verified again "
+    "and everybody enrolls anew. Keep it apart from the database: whoever has both has every device"
+)
+
+
+class WrongUsage(errors.InvalidValue):
+    """The arguments do not say what to do."""
+
+    reason = "usage"
+
+
+class Unusable(errors.VmfaError):
+    """A file, a stream or a computation that this command needs is not as it should be."""
+
+    def __init__(self, message: str, *, reason: str = "environment") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What ``--json`` prints, what people read, and a failure that does not hide either."""
+
+    facts: Mapping[str, object]
+    lines: Sequence[str]
+    failure: errors.VmfaError | None = None
+
+
+class Desk:
+    """What a subcommand works with: its arguments, and what they name, opened on first use."""
+
+    def __init__(self, args: argparse.Namespace, clock: Callable[[], float], stack: ExitStack) -> None:
+        self.args = args
+        self.clock = clock
+        self._stack = stack
+
+    @cached_property
+    def who(self) -> PrincipalId:
+        account, slash, name = self.args.principal.partition("/")
+        if self.args.root:
+            if slash:
+                raise WrongUsage("with --root, give the account alone")
+            return PrincipalId.root(read_account(account))
+        if not slash:
+            raise WrongUsage("a principal is written ACCOUNT/NAME, or --root ACCOUNT")
+        return PrincipalId.user(read_account(account), name)
+
+    @cached_property
+    def keys(self) -> DerivedKeys:
+        path = self._named("key_file", "VMFA_KEY_FILE")
+        if self.args.create_key_file:
+            create_key_file(path)
+            complain(json.dumps({"notice": KEY_NOTICE}) if self.args.json else f"vmfa: {KEY_NOTICE}")
+        return read_key_file(path)
+
+    @cached_property
+    def store(self) -> SQLiteStore:
+        path = self._named("db", "VMFA_DB")
+        if not self.args.chosen.creates and not os.path.exists(path):
+            raise Unusable("there is no database file of this name; vmfa enroll makes one")
+        return self._stack.enter_context(SQLiteStore(path))
+
+    @cached_property
+    def registry(self) -> DeviceRegistry:
+        issuer = getattr(self.args, "issuer", "vmfa")
+        return DeviceRegistry(self.store, keys=self.keys, issuer=issuer, clock=self.clock)
+
+    def actor(self) -> Actor:
+        """Who acts: by default the trusted service, and root itself on root, where no service may act."""
+        role, code = self.args.acting or ("self" if self.who.is_root else "service"), self.args.code
+        if role == "self":
+            claim = None if code is None else self.registry.verify(self.who, ask(code, "code")).claim
+            return Actor.signed_in(self.who, mfa=claim)
+        if code is not None:
+            raise WrongUsage("--code goes with --as self")
+        if role == "service":
+            return Actor.trusted_service("vmfa command line")
+        kind, _, case = role.partition(":")
+        if kind != "support":
+            raise WrongUsage("--as is self, service or support:CASE")
+        return Actor.support(case)
+
+    def pair(self) -> dict[str, str]:
+        return {"code1": ask(self.args.code1, "first code"), "code2": ask(self.args.code2, "second code")}
+
+    def _named(self, option: str, variable: str) -> str:
+        path: str = getattr(self.args, option) or os.environ.get(variable, "")
+        if not path:
+            raise WrongUsage(f"--{option.replace('_', '-')} or {variable} names no file")
+        return path
+
+
+# The subcommands
+
+
+def run_demo(desk: Desk) -> Answer:
+    del desk  # it brings its own clock, store and keys
+    seen: list[demo.Line] = []
+    failure = None
+    with tempfile.TemporaryDirectory() as folder, SQLiteStore(os.path.join(folder, "demo.db")) as store:
+        try:
+            seen.extend(demo.story(store))
+        except demo.DemoFailed as error:
+            failure = error
+    facts = {"passed": failure is None, "lines": [{"rule": s.rule, "says": s.says, "at": s.at} for s in seen]}
+    return Answer(facts, [f"{line.rule:<20}  {line.says}" for line in seen], failure)
+
+
+def run_enroll(desk: Desk) -> Answer:
+    who, registry = desk.who, desk.registry
+    opened = registry.open_enrollment(who, by=desk.actor(), label=desk.args.label)
+    facts = {
+        "principal": plain(who), "session": opened.session_id, "serial": opened.serial,
+        "expires_at": opened.expires_at, "base32": opened.base32, "uri": opened.uri,
+    }
+    return Answer(facts, [
+        f"key (Base32):  {opened.base32}",
+        f"key URI:       {opened.uri}",
+        f"session:       {opened.session_id}",
+        f"open until:    {iso(opened.expires_at)}",
+        "The key is shown this once. Load it into the authenticator app, wait for two consecutive codes, then:",
+        f"  vmfa confirm {spelled(who)} CODE1 CODE2",
+    ])
+
+
+def run_confirm(desk: Desk) -> Answer:
+    who, registry = desk.who, desk.registry
+    session = desk.args.session
+    if session is None:
+        enrollment = desk.store.load(who).enrollment
+        session = enrollment.session_id if enrollment else ""
+    pair, actor = desk.pair(), desk.actor()
+    report = registry.confirm_enrollment(who, session=session, by=actor, **pair)
+    lines = [f"assigned and in sync: serial {report.device.serial}"]
+    if report.sync is Sync.OUT_OF_SYNC:
+        lines = [
+            f"assigned, but OUT OF SYNC by {report.steps_off} steps: serial {report.device.serial}",
+            "Its codes are refused until two fresh ones bring it back:",
+            f"  vmfa resync {spelled(who)} CODE1 CODE2",
+        ]
+    return Answer(facts_of(who, report), lines)
+
+
+def run_verify(desk: Desk) -> Answer:
+    who, registry = desk.who, desk.registry
+    receipt = registry.verify(who, ask(desk.args.code, "code"))
+    facts = {
+        "principal": plain(who), "serial": receipt.serial, "step": receipt.step, "at": receipt.at,
+        "drift": receipt.drift, "failures_cleared": receipt.failures_cleared,
+    }
+    return Answer(facts, [f"accepted at {iso(receipt.at)}, and spent: serial {receipt.serial}, step {receipt.step}"])
+
+
+def run_resync(desk: Desk) -> Answer:
+    who, registry = desk.who, desk.registry
+    pair, actor = desk.pair(), desk.actor()
+    report = registry.resync(who, by=actor, **pair)
+    return Answer(facts_of(who, report), [
+        f"in sync, {report.device.drift} steps of drift: serial {report.device.serial}",
+        "This signs nobody in: a further code does.",
+    ])
+
+
+def run_deactivate(desk: Desk) -> Answer:
+    removed = desk.registry.deactivate(desk.who, by=desk.actor(), reason=desk.args.reason)
+    facts = {"principal": plain(desk.who), "serial": removed.serial, "at": removed.at}
+    return Answer(facts, [f"deactivated at {iso(removed.at)}: serial {removed.serial}; its key is destroyed"])
+
+
+def run_show(desk: Desk) -> Answer:
+    device = desk.registry.device(desk.who, by=desk.actor())
+    shape = device.parameters
+    facts: dict[str, object] = {
+        "principal": plain(desk.who), "serial": device.serial, "sync": device.sync.value,
+        "disabled": device.disabled, "enrolled_at": device.enrolled_at, "algorithm": shape.algorithm,
+        "digits": shape.digits, "period": shape.period, "t0": shape.t0, "drift": device.drift,
+        "last_step": device.last_step, "failures": device.failures, "budget": device.budget,
+    }
+    return Answer(facts, [
+        f"serial:    {device.serial}",
+        f"state:     {device.sync.value}{', DISABLED' if device.disabled else ''}",
+        f"enrolled:  {iso(device.enrolled_at)}",
+        f"codes:     {shape.digits} digits, {shape.algorithm}, every {shape.period} seconds from {iso(shape.t0)}",
+        f"drift:     {device.drift} steps; last step spent: {device.last_step}",
+        f"failures:  {device.failures} in a row; {device.budget} guesses left in the budget",
+    ])
+
+
+def run_list(desk: Desk) -> Answer:
+    account, registry = PrincipalId.root(read_account(desk.args.account)).account, desk.registry
+    rows, failure, page = [], None, registry.principals(account)
+    while page:
+        for who in page:
+            try:
+                state = "device" if registry.requires_code(who) else "no device"
+            except (errors.RecordTampered, errors.StoreTooNew, errors.UnknownMasterKey) as error:
+                state, failure = error.reason, error
+            rows.append((who, state))
+        page = registry.principals(account, after=page[-1])
+    facts = {"account": account, "principals": [{**plain(who), "state": state} for who, state in rows]}
+    lines = [f"{spelled(who)}  {state}" for who, state in rows]
+    return Answer(facts, lines or ["no principal of this account is known"], failure)
+
+
+def run_history(desk: Desk) -> Answer:
+    who, registry, actor = desk.who, desk.registry, desk.actor()
+    record, events = desk.store.load(who), list[AuditEvent]()
+    while page := registry.history(who, by=actor, after=events[-1].number if events else 0):
+        events.extend(page)
+    events = events[: record.events]  # later ones are not of this record
+    if check_chain(events, 0, "", desk.keys) != record.head:
+        raise errors.RecordTampered("the history of this principal lacks its end")
+    facts = {"principal": plain(who), "events": [plain_event(event) for event in events], "head": record.head}
+    told = [
+        f"{event.number}  {iso(event.at)}  {event.what}  by {event.actor}"
+        + "".join(f"  {name}={text}" for name, text in (("reason", event.reason), *event.details) if text != "")
+        for event in events
+    ]
+    return Answer(facts, [*told, f"intact: {len(events)} events; keep the head elsewhere: {record.head or 'none'}"])
+
+
+def run_code(desk: Desk) -> Answer:
+    key, now = Key.from_base32(ask_key()), desk.clock()
+    code, left = totp(key, now), seconds_left(now)
+    return Answer({"code": code, "seconds_left": left}, [f"{code}  {left} seconds left"])
+
+
+def run_selftest(desk: Desk) -> Answer:
+    del desk
+    report = selftest()
+    facts = {"passed": report.passed, "answers": [{"source": a.source, "passed": a.passed} for a in report.answers]}
+    lines = [f"{'ok' if answer.passed else 'WRONG'}  {answer.source}" for answer in report.answers]
+    return Answer(facts, lines, None if report.passed else Unusable("a known answer is not computed here"))
+
+
+# Files, streams, and how things are written
+
+
+def create_key_file(path: str) -> None:
+    """A new master key in a new file of its owner's, on the disk when this returns."""
+    try:
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+            file.write(random_bytes(32))
+            file.flush()
+            os.fsync(file.fileno())
+        folder = os.open(os.path.dirname(os.path.abspath(path)), os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except FileExistsError:
+        raise Unusable("the key file exists already and was left as it is: omit --create-key-file") from None
+    except OSError as error:
+        raise Unusable(f"the key file cannot be created: {error.strerror}") from None
+
+
+def read_key_file(path: str) -> DerivedKeys:
+    """The bytes of the file are the master key."""
+    try:
+        with open(path, "rb") as file:
+            if os.fstat(file.fileno()).st_mode & 0o077:
+                raise Unusable("group or others may use the key file: make it its owner's alone (chmod 600)")
+            return DerivedKeys(file.read(LONGEST_LINE))
+    except FileNotFoundError:
+        raise Unusable("there is no key file of this name; --create-key-file makes one") from None
+    except OSError as error:
+        raise Unusable(f"the key file cannot be read: {error.strerror}") from None
+    except errors.InvalidValue as error:
+        raise Unusable(f"the key file holds no master key: {error}") from None
+
+
+def ask(given: str | None, what: str) -> str:
+    """*given*, or a line of standard input if it was left out or is a hyphen."""
+    if given is not None and given != "-":
+        return given
+    if sys.stdin is not None and sys.stdin.isatty():
+        complain(f"{what}: ", end="")
+    return read_line(what)
+
+
+def ask_key() -> str:
+    """Base32 text of standard input; a terminal does not show it."""
+    if sys.stdin is None or not sys.stdin.isatty():
+        return read_line("key")
+    import warnings
+    from getpass import GetPassWarning, getpass
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", GetPassWarning)
+        try:
+            return getpass("key (Base32, not shown): ")
+        except GetPassWarning:
+            raise Unusable("this terminal would show the key") from None
+        except EOFError:
+            raise WrongUsage("standard input ended before a key was given") from None
+        except UnicodeError:  # it holds what was typed
+            raise errors.InvalidValue("this is no Base32 (A-Z, 2-7)") from None
+
+
+def read_line(what: str) -> str:
+    try:
+        raw = sys.stdin.buffer.readline(LONGEST_LINE) if sys.stdin is not None else b""
+    except OSError as error:
+        raise Unusable(f"standard input cannot be read: {error.strerror}") from None
+    if not raw:
+        raise WrongUsage(f"standard input ended before a {what} was given")
+    return raw.decode("utf-8", "replace").strip("\r\n")
+
+
+def complain(text: str, end: str = "\n") -> None:
+    """Standard error, if anybody listens."""
+    with suppress(OSError):
+        sys.stderr.write(text + end)
+        sys.stderr.flush()
+
+
+def read_account(text: str) -> str:
+    """The account, in which ``%2F`` is a slash and ``%25`` a percent sign, as :class:`PrincipalId` writes it."""
+    return text.replace("%2F", "/").replace("%25", "%")
+
+
+def spelled(who: PrincipalId) -> str:
+    """As the command line takes it, quoted for a shell."""
+    account = who.account.replace("%", "%25").replace("/", "%2F")
+    return f"--root {quote(account)}" if who.is_root else quote(f"{account}/{who.name}")
+
+
+def plain(who: PrincipalId) -> dict[str, object]:
+    return {"account": who.account, "kind": who.kind.value, "name": who.name}
+
+
+def plain_event(event: AuditEvent) -> dict[str, object]:
+    return {
+        "number": event.number, "what": event.what.value, "at": event.at, "actor": event.actor,
+        "serial": event.serial, "reason": event.reason, "details": dict(event.details),
+    }
+
+
+def facts_of(who: PrincipalId, report: SyncReport) -> dict[str, object]:
+    return {
+        "principal": plain(who), "serial": report.device.serial, "sync": report.sync.value,
+        "steps_off": report.steps_off, "drift": report.device.drift,
+    }
+
+
+def iso(at: int) -> str:
+    """Unix seconds as ISO 8601 in UTC; past the calendar's end, the seconds themselves."""
+    try:
+        return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=at)).isoformat().replace("+00:00", "Z")
+    except OverflowError:
+        return f"{at} s"
