@@ -1,0 +1,48 @@
+"""A coroutine that is cancelled at the await of one's choice, as a web server does when its client hangs up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Generator
+from typing import Any
+
+
+class CancelledAt:
+    """Await *work*, whose task is cancelled while it waits for the *nth* time."""
+
+    def __init__(self, work: Coroutine[Any, Any, Any], nth: int) -> None:
+        self._work = work
+        self._nth = nth
+        self.reached = False
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        steps = self._work.__await__()
+        waits, resume = 0, lambda: steps.send(None)
+        while True:
+            try:
+                waiting = resume()
+            except StopIteration as stop:
+                return stop.value
+            waits += 1
+            if waits == self._nth:
+                self.reached = True
+                task = asyncio.current_task()
+                assert task is not None
+                task.cancel()
+            try:
+                yield waiting
+            except BaseException as error:  # noqa: BLE001  # whatever it is goes to the coroutine that waits
+                resume = lambda error=error: steps.throw(error)  # noqa: E731  # bound now
+            else:
+                resume = lambda: steps.send(None)  # noqa: E731  # as at the start
+
+
+async def cancelled_at(work: Coroutine[Any, Any, Any], nth: int) -> tuple[bool, Any]:
+    """Whether *work* waited *nth* times, and how it ended: its value or its exception."""
+    cancelling = CancelledAt(work, nth)
+
+    async def whole() -> Any:
+        return await cancelling
+
+    (end,) = await asyncio.gather(asyncio.ensure_future(whole()), return_exceptions=True)
+    return cancelling.reached, end
