@@ -1,0 +1,199 @@
+"""The pass that seals every key again: through compare-and-set, interrupted and resumed at any point."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from support import MASTER, HandClock, Phone, enroll
+from vmfa import (
+    Actor,
+    DerivedKeys,
+    DeviceRegistry,
+    Key,
+    MemoryStore,
+    Parameters,
+    PrincipalId,
+    SQLiteStore,
+    StoreUnavailable,
+    UnknownMasterKey,
+)
+from vmfa.sealing import Rekeyed, SealedKeys, rekey
+
+ACCOUNT = "123456789012"
+OLD, NEW = bytes(range(200, 232)), bytes(range(100, 132))
+SERVICE = Actor.trusted_service("import")
+PEOPLE = [PrincipalId.user(ACCOUNT, f"u-{number}") for number in range(5)]
+PHONE_KEYS = {who: Key(f"the key of number {number}".encode()) for number, who in enumerate(PEOPLE)}
+
+
+def registry_on(store, clock, *masters) -> DeviceRegistry:
+    return DeviceRegistry(
+        store, keys=DerivedKeys(MASTER), imported_keys=SealedKeys(*masters), issuer="Example", clock=clock
+    )
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def store(request, tmp_path):
+    if request.param == "memory":
+        yield MemoryStore()
+    else:
+        with SQLiteStore(tmp_path / "mfa.db") as store:
+            yield store
+
+
+@pytest.fixture
+def adopted(store, clock):
+    """Five people with sealed keys, under the old master key."""
+    registry = registry_on(store, clock, OLD)
+    for who, key in PHONE_KEYS.items():
+        registry.adopt(who, by=SERVICE, key=key, source="test")
+    clock.advance(90)
+    return store
+
+
+def passed(store, *masters, **options) -> list[Rekeyed]:
+    sealed_keys = SealedKeys(*masters or (NEW, OLD))
+    return list(rekey(store, ACCOUNT, keys=DerivedKeys(MASTER), sealed_keys=sealed_keys, **options))
+
+
+def all_sign_in(store, clock, *masters) -> None:
+    clock.advance(30)
+    for who, key in PHONE_KEYS.items():
+        registry_on(store, clock, *masters).verify(who, Phone(key, clock).code())
+
+
+def test_after_the_pass_the_old_master_key_is_not_needed(adopted, clock):
+    assert passed(adopted) == [Rekeyed(who, changed=True) for who in PEOPLE]
+    all_sign_in(adopted, clock, NEW)
+    with pytest.raises(UnknownMasterKey):
+        registry_on(adopted, clock, OLD).verify(PEOPLE[0], "000000")
+
+
+def test_nothing_else_of_a_record_changes(adopted, clock):
+    before = adopted.load(PEOPLE[0])
+    passed(adopted)
+    after = adopted.load(PEOPLE[0])
+    assert after.revision == before.revision + 1
+    assert replace(after, revision=before.revision, key_ref=before.key_ref, seal=before.seal) == before
+    assert not SealedKeys(NEW, OLD).needs_rekey(after.key_ref)
+    assert len(adopted.history(PEOPLE[0])) == 1
+
+
+def test_a_second_pass_finds_nothing_to_do(adopted):
+    passed(adopted)
+    revisions = [adopted.load(who).revision for who in PEOPLE]
+    assert passed(adopted) == [Rekeyed(who, changed=False) for who in PEOPLE]
+    assert [adopted.load(who).revision for who in PEOPLE] == revisions
+
+
+@pytest.mark.parametrize("done", range(5))
+def test_interrupted_anywhere_and_run_again(adopted, clock, done):
+    steps = rekey(adopted, ACCOUNT, keys=DerivedKeys(MASTER), sealed_keys=SealedKeys(NEW, OLD))
+    for _ in range(done):
+        next(steps)
+    steps.close()
+    all_sign_in(adopted, clock, NEW, OLD)  # in between, both are served
+    assert [step.changed for step in passed(adopted)] == [False] * done + [True] * (5 - done)
+    all_sign_in(adopted, clock, NEW)
+
+
+def test_resumed_after_the_last_one_given(adopted):
+    assert [step.principal for step in passed(adopted, after=PEOPLE[2])] == PEOPLE[3:]
+
+
+def test_an_open_enrollment_is_sealed_again_too(store, clock):
+    registry = DeviceRegistry(store, keys=SealedKeys(OLD), issuer="Example", clock=clock)
+    owner = Actor.signed_in(PEOPLE[0])
+    opened = registry.open_enrollment(PEOPLE[0], by=owner, label="alice")
+    both = SealedKeys(NEW, OLD)
+    assert list(rekey(store, ACCOUNT, keys=both, sealed_keys=both)) == [Rekeyed(PEOPLE[0], changed=True)]
+    phone = Phone(Key.from_base32(opened.base32), clock)
+    registry = DeviceRegistry(store, keys=SealedKeys(NEW), issuer="Example", clock=clock)
+    registry.confirm_enrollment(PEOPLE[0], session=opened.session_id, by=owner, **phone.pair())
+
+
+def test_derived_keys_and_principals_without_a_device_are_passed_over(store, clock):
+    registry = registry_on(store, clock, OLD)
+    made = enroll(registry, clock, PEOPLE[0])
+    opened = registry.open_enrollment(PEOPLE[1], by=SERVICE, label="bob")
+    registry.cancel_enrollment(PEOPLE[1], by=SERVICE, session=opened.session_id)
+    assert passed(store) == [Rekeyed(PEOPLE[0], changed=False), Rekeyed(PEOPLE[1], changed=False)]
+    made.sign_in()
+
+
+def test_only_the_account_that_was_named(adopted):
+    keys = DerivedKeys(MASTER), SealedKeys(NEW, OLD)
+    assert list(rekey(adopted, "another account", keys=keys[0], sealed_keys=keys[1])) == []
+
+
+class Racing(MemoryStore):
+    """Somebody else's verification gets through before the commit, so many times."""
+
+    def __init__(self, clock: HandClock, races: int) -> None:
+        super().__init__()
+        self.clock, self.races, self.racing = clock, races, False
+
+    def commit(self, before, after, events):
+        if self.races and not self.racing and before.device and after.key_ref != before.key_ref:
+            self.races -= 1
+            self.racing = True
+            self.clock.advance(30)
+            registry_on(self, self.clock, NEW, OLD).verify(before.id, Phone(PHONE_KEYS[before.id], self.clock).code())
+            self.racing = False
+        return super().commit(before, after, events)
+
+
+def test_a_verification_meanwhile_is_not_lost(clock):
+    store = Racing(clock, races=3)
+    registry_on(store, clock, OLD).adopt(PEOPLE[0], by=SERVICE, key=PHONE_KEYS[PEOPLE[0]], source="test")
+    clock.advance(90)
+    assert passed(store) == [Rekeyed(PEOPLE[0], changed=True)]
+    assert store.load(PEOPLE[0]).device.last_step == clock() // 30  # the third of them is still spent
+    assert not store.races
+
+
+def test_one_that_never_stands_still_is_reported(clock):
+    store = Racing(clock, races=1000)
+    registry_on(store, clock, OLD).adopt(PEOPLE[0], by=SERVICE, key=PHONE_KEYS[PEOPLE[0]], source="test")
+    clock.advance(90)
+    assert passed(store) == [Rekeyed(PEOPLE[0], changed=False, problem="others kept changing this principal")]
+
+
+def test_an_edited_record_is_reported_and_the_pass_goes_on(clock):
+    store = MemoryStore()
+    registry = registry_on(store, clock, OLD)
+    for who in PEOPLE[:3]:
+        registry.adopt(who, by=SERVICE, key=PHONE_KEYS[who], source="test")
+    held = store.load(PEOPLE[1])
+    edited = replace(held, seal=replace(held.seal, document=held.seal.document.replace('"failures":0', '"failures":1')))
+    store.commit(held, edited, ())
+    first, second, third = passed(store)
+    assert (first.changed, second.changed, third.changed) == (True, False, True)
+    assert "was not written by this library" in second.problem
+
+
+def test_a_key_under_a_master_key_that_is_gone_is_reported(adopted):
+    found = passed(adopted, NEW)
+    assert [step.changed for step in found] == [False] * 5
+    assert "a master key that this process was not given" in found[0].problem
+
+
+def test_a_store_that_cannot_be_reached_stops_the_pass(adopted, monkeypatch):
+    def unreachable(*_: object) -> None:
+        raise StoreUnavailable("gone")
+
+    steps = rekey(adopted, ACCOUNT, keys=DerivedKeys(MASTER), sealed_keys=SealedKeys(NEW, OLD))
+    next(steps)
+    monkeypatch.setattr(type(adopted), "commit", unreachable)
+    with pytest.raises(StoreUnavailable):
+        next(steps)
+
+
+@pytest.mark.parametrize(("scheme", "masters", "needed"), [
+    ("sealed", (NEW, OLD), True), ("sealed", (OLD, NEW), False), ("derived", (NEW, OLD), False),
+])
+def test_needs_rekey(scheme, masters, needed):
+    ref = SealedKeys(OLD).adopt(PEOPLE[0], "0" * 32, Parameters(), Key(bytes(20)))
+    assert SealedKeys(*masters).needs_rekey(replace(ref, scheme=scheme)) is needed
