@@ -1,0 +1,101 @@
+"""No impossible policy exists, and no possible one overflows or scans for ever."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vmfa import InvalidType, InvalidValue, Parameters, Policy
+from vmfa.otp import WIDEST, around
+from vmfa.policy import DAY
+
+small = st.one_of(st.integers(0, 12), st.integers(-2, 110))
+large = st.one_of(st.integers(60, 100), st.integers(-2, 12_000), st.integers(DAY - 2, 400 * DAY))
+anything = st.one_of(st.none(), st.booleans(), st.floats(), st.text(max_size=3), st.just(()), st.just((Parameters(),)))
+NAMES = {
+    **dict.fromkeys(
+        ["window", "enroll_back", "enroll_forward", "resync_back", "resync_forward", "login_drift", "session_attempts",
+         "openings_per_day", "delay_from", "failure_cap"], small
+    ),
+    **dict.fromkeys(
+        ["session_seconds", "delay_seconds", "delay_cap", "budget", "budget_refill", "budget_warning", "claim_seconds",
+         "recovery_seconds", "binding_code_seconds"], large
+    ),
+}
+
+
+def holds_together(policy: Policy) -> bool:
+    """Windows nest, waits and the budget fit, and nothing is negative."""
+    return (
+        0 <= policy.window <= min(policy.enroll_back, policy.enroll_forward)
+        and policy.enroll_back <= policy.resync_back <= WIDEST
+        and policy.enroll_forward <= policy.resync_forward <= WIDEST
+        and 0 < policy.delay_seconds <= policy.delay_cap <= DAY
+        and 0 < policy.failure_cap <= 100
+        and 0 <= policy.budget_warning <= policy.budget
+        and all(type(getattr(policy, name)) is int and getattr(policy, name) >= 0 for name in NAMES)
+        and len(policy.offers) > 0
+    )
+
+
+@given(st.fixed_dictionaries({}, optional=NAMES))
+def test_a_policy_holds_together_or_does_not_exist(numbers):
+    """RFC6238-6-LIMIT: "a specific limit to the number of time steps a prover can be "out of synch""."""
+    try:
+        policy = Policy(**numbers)
+    except InvalidValue:
+        return
+    assert holds_together(policy)
+    assert all(getattr(policy, name) == value for name, value in numbers.items())
+    assert Policy().replace(**numbers) == policy
+
+
+@st.composite
+def sound(draw: st.DrawFn) -> dict[str, int]:
+    """Numbers that fit together by construction."""
+    window = draw(st.integers(0, 10))
+    numbers = {"window": window}
+    for side in ("back", "forward"):
+        numbers[f"enroll_{side}"] = draw(st.integers(window, WIDEST))
+        numbers[f"resync_{side}"] = draw(st.integers(numbers[f"enroll_{side}"], WIDEST))
+    numbers["delay_seconds"] = draw(st.integers(1, DAY))
+    numbers["delay_cap"] = draw(st.integers(numbers["delay_seconds"], DAY))
+    numbers["budget"] = draw(st.integers(1, 10_000))
+    numbers["budget_warning"] = draw(st.integers(0, numbers["budget"]))
+    return numbers
+
+
+@given(sound())
+def test_every_sound_policy_exists(numbers):
+    """RFC4226-7.4-S: "s SHOULD be set as low as possible": by the service, within bounds."""
+    assert holds_together(Policy(**numbers))
+
+
+@given(st.sampled_from(sorted({*NAMES, "binding_code_required", "offers", "windows", ""})), anything)
+def test_total_over_every_value(name, value):
+    """A misspelt name or a value of another type is refused, never ignored."""
+    try:
+        assert holds_together(Policy().replace(**{name: value}))
+    except (InvalidType, InvalidValue):
+        return
+    assert name in ("binding_code_required", "offers")
+
+
+@given(
+    st.integers(1, 100), st.integers(1, DAY), st.integers(1, DAY), st.integers(0, 10_000), st.integers(0, 10_000)
+)
+def test_the_delay_grows_and_is_capped(delay_from, one, other, failures, more):
+    """RFC4226-7.3-DELAY: "would wait for an increased T*A number of seconds": never beyond the cap."""
+    policy = Policy(delay_from=delay_from, delay_seconds=min(one, other), delay_cap=max(one, other))
+    assert 0 <= policy.delay(failures) <= policy.delay(failures + more) <= policy.delay_cap
+    assert bool(policy.delay(failures)) == (failures >= delay_from)
+
+
+@given(st.integers(0, 2**64 - 1), st.integers(0, WIDEST), st.integers(0, WIDEST))
+def test_no_policy_scans_for_ever(here, back, forward):
+    """RFC4226-7.4-S: "ensures the server does not go on checking HOTP values forever"."""
+    steps = around(here, back + 1, forward)
+    assert here in steps
+    assert 1 <= len(steps) <= 202
+    assert steps[0] >= 0
+    assert steps[-1] < 2**64
