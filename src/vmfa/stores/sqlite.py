@@ -161,7 +161,7 @@ class SQLiteStore:
                     if self._connection is None:
                         self._connection = self._opened()
                     return work(self._connection)
-                except sqlite3.Error as error:
+                except _FAILURES as error:
                     failure = _named(error)
                 finally:
                     self._undo()
@@ -174,7 +174,7 @@ class SQLiteStore:
         if self._connection is not None and self._connection.in_transaction:
             try:
                 self._connection.execute("ROLLBACK")
-            except sqlite3.Error:
+            except _FAILURES:
                 self._connection.close()  # closing rolls back as well
                 self._connection = None
 
@@ -219,7 +219,7 @@ class SQLiteStore:
         try:
             with closing(sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)) as db:
                 foreign = _is_foreign(db)
-        except sqlite3.Error:
+        except _FAILURES:
             return  # damaged, or being created right now: the look under a lock will tell
         if foreign:
             raise StoreCorrupt(FOREIGN)
@@ -280,8 +280,13 @@ def _pragma(db: sqlite3.Connection, text: str) -> Any:
         return cursor.fetchone()[0]
 
 
-def _named(error: sqlite3.Error) -> StoreError:
+_FAILURES: Final = (sqlite3.Error, UnicodeDecodeError)  # SQLite's message may quote a damaged file
+
+
+def _named(error: sqlite3.Error | UnicodeDecodeError) -> StoreError:
     """Our error for SQLite's; its text is left out, for it may quote what is stored."""
+    if isinstance(error, UnicodeDecodeError):
+        return StoreCorrupt("this is no sound vmfa database")
     code = getattr(error, "sqlite_errorcode", None)
     if code is None:
         return RecordTampered("a stored record is not text")

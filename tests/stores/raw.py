@@ -1,0 +1,18 @@
+"""The database as somebody sees it who can write it: without the library."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+
+def run(path: Path, statement: str, *values: object) -> list[Any]:
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        return db.execute(statement, values).fetchall()
+
+
+def rows(path: Path) -> list[Any]:
+    """All that is stored."""
+    return [run(path, f"SELECT * FROM {table} ORDER BY account, kind, name") for table in ("principal", "event")]
