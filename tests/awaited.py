@@ -30,11 +30,13 @@ class Awaited:
         return asyncio.run_coroutine_threadsafe(_whole(waiting), self.loop).result()
 
     def __enter__(self) -> Self:
+        if hasattr(self.inner, "__aenter__"):
+            self.run(self.inner.__aenter__())
         return self
 
     def __exit__(self, *_: object) -> None:
-        if hasattr(self.inner, "close"):
-            self.run(self.inner.close())
+        if hasattr(self.inner, "__aexit__"):
+            self.run(self.inner.__aexit__(None, None, None))
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
         self.loop.run_until_complete(self.loop.shutdown_default_executor())

@@ -1,0 +1,658 @@
+"""What is particular to the PostgreSQL stores: what they refuse, what they say, and how they fail."""
+
+from __future__ import annotations
+
+import importlib.util
+import multiprocessing
+import os
+import socket
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import psycopg_pool
+import pytest
+from psycopg.conninfo import make_conninfo
+from psycopg.rows import dict_row
+
+import vmfa
+from awaited import Awaited
+from lossy_proxy import LossyProxy
+from postgres_server import Server, with_options
+from support import MASTER, HandClock, enroll
+from vmfa import (
+    Actor,
+    AlreadyUsed,
+    AuditEvent,
+    ClockWentBack,
+    DerivedKeys,
+    DeviceRegistry,
+    Happened,
+    InvalidType,
+    InvalidValue,
+    MissingExtra,
+    Principal,
+    PrincipalId,
+    Receipt,
+    StoreContended,
+    StoreCorrupt,
+    StoreError,
+    StoreTooNew,
+    StoreUnavailable,
+)
+from vmfa.events import check_chain
+from vmfa.stores import postgres
+from vmfa.stores.postgres import PostgresStore, schema_sql
+
+WHO = PrincipalId.user("123456789012", "u-4711")
+LOOK = "SELECT max(version), current_setting('synchronous_commit',"  # the first statement of a connection
+SERVICE = Actor.trusted_service("importer")
+
+
+def sql(conninfo: str, *statements: str) -> list[tuple[Any, ...]]:
+    """Run *statements*, each for itself; the rows of the last."""
+    with psycopg.connect(conninfo, autocommit=True) as db:
+        for statement in statements:
+            cursor = db.execute(statement)
+        return cursor.fetchall() if cursor.description else []
+
+
+def registry_over(store: Any, clock: HandClock) -> DeviceRegistry:
+    return DeviceRegistry(store, keys=DerivedKeys(MASTER), issuer="Example", clock=clock)
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The first words of every statement the stores send."""
+    sent: list[str] = []
+    for kind in (psycopg.Cursor, psycopg.AsyncCursor):
+        execute = kind.execute
+
+        def listening(self: Any, query: str, *rest: Any, execute: Any = execute) -> Any:
+            sent.append(" ".join(query.split()[:3]))
+            return execute(self, query, *rest)
+
+        monkeypatch.setattr(kind, "execute", listening)
+    return sent
+
+
+# What is said
+
+
+def test_a_verification_is_one_select_and_one_update(
+    registry: DeviceRegistry, clock: HandClock, alice: PrincipalId, said: list[str]
+) -> None:
+    somebody = enroll(registry, clock, alice)
+    said.clear()
+    somebody.sign_in()
+    assert [words for words in said if words != LOOK] == ["SELECT account, kind,", "UPDATE vmfa_principal SET"]
+
+
+def test_a_throttled_attempt_is_one_select(
+    registry: DeviceRegistry, clock: HandClock, alice: PrincipalId, said: list[str]
+) -> None:
+    somebody = enroll(registry, clock, alice)
+    for _ in range(3):
+        with suppress(vmfa.CodeRejected):
+            registry.verify(alice, somebody.phone.wrong_code())
+    said.clear()
+    with pytest.raises(vmfa.Throttled):
+        registry.verify(alice, somebody.phone.code())
+    assert [words for words in said if words != LOOK] == ["SELECT account, kind,"]
+
+
+def test_life_cycle_events_are_written_in_the_transaction_of_their_change(
+    registry: DeviceRegistry, clock: HandClock, alice: PrincipalId, said: list[str]
+) -> None:
+    said.clear()
+    registry.open_enrollment(alice, by=Actor.signed_in(alice), label="alice")
+    assert [words for words in said if words != LOOK] == [
+        "SELECT account, kind,", "BEGIN", "INSERT INTO vmfa_principal", "INSERT INTO vmfa_event", "COMMIT"
+    ]
+
+
+def test_each_connection_is_looked_over_once(store: Any, database: str, said: list[str]) -> None:
+    with pool_of(store, database, kwargs={"autocommit": True}, min_size=1, max_size=1) as pool:
+        ours = over_pool(store, pool)
+        for _ in range(3):
+            ours.load(WHO)
+    assert [words == LOOK for words in said[-4:]] == [True, False, False, False]
+
+
+def test_the_view_shows_what_operators_filter_by(
+    registry: DeviceRegistry, clock: HandClock, alice: PrincipalId, database: str
+) -> None:
+    device = enroll(registry, clock, alice).device
+    registry.open_enrollment(PrincipalId.user(alice.account, "no-device"), by=SERVICE, label="x")
+    rows = sql(database, "SELECT name, serial, sync, disabled, failures, budget, enrolled_at FROM vmfa_device")
+    assert rows == [(alice.name, device.serial, "in sync", False, 0, 100, device.enrolled_at)]
+
+
+# The schema
+
+
+def test_the_printed_schema_is_the_created_one(open_store: Any, database: str) -> None:
+    sql(database, schema_sql())
+    open_store(database).create_schema()
+    assert open_store(database).load(WHO) == Principal(id=WHO)
+    assert sql(database, "SELECT version FROM vmfa_schema") == [(1,)]
+    assert "COMMIT;" in schema_sql()
+
+
+def _create(conninfo: str, barrier: Any) -> None:
+    with PostgresStore(conninfo) as store:
+        barrier.wait()
+        for _ in range(3):
+            store.create_schema()
+        store.load(WHO)
+
+
+def test_many_processes_create_the_schema_at_once(database: str) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    barrier = spawn.Barrier(6)
+    creators = [spawn.Process(target=_create, args=(database, barrier)) for _ in range(6)]
+    for creator in creators:
+        creator.start()
+    for creator in creators:
+        creator.join()
+    assert [creator.exitcode for creator in creators] == [0] * 6
+
+
+def test_many_tasks_create_the_schema_at_once(open_store: Any, database: str) -> None:
+    stores = [open_store(database) for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda store: store.create_schema(), stores))
+    assert stores[0].load(WHO) == Principal(id=WHO)
+
+
+def test_without_tables_there_is_no_store(open_store: Any, database: str) -> None:
+    with pytest.raises(StoreCorrupt, match="create_schema"):
+        open_store(database).load(WHO)
+    (problem,) = open_store(database).health()
+    assert isinstance(problem, StoreCorrupt)
+
+
+def test_a_newer_schema_is_refused_and_left_alone(store: Any, open_store: Any, database: str) -> None:
+    sql(database, "INSERT INTO vmfa_schema VALUES (7)")
+    with pytest.raises(StoreTooNew, match="schema 7"):
+        open_store(database).load(WHO)
+    with pytest.raises(StoreTooNew, match="schema 7"):
+        store.create_schema()
+    assert [type(problem) for problem in store.health()] == [StoreTooNew]
+    assert sql(database, "SELECT count(*) FROM vmfa_schema") == [(2,)]
+
+
+def test_an_older_schema_asks_for_its_migration(store: Any, open_store: Any, database: str) -> None:
+    sql(database, "DELETE FROM vmfa_schema")
+    with pytest.raises(StoreUnavailable, match=r"schema 0.*create_schema"):
+        open_store(database).load(WHO)
+    store.create_schema()
+    assert open_store(database).load(WHO) == Principal(id=WHO)
+
+
+# What is refused
+
+
+def test_commits_that_a_crash_takes_back_are_refused(store: Any, open_store: Any, database: str) -> None:
+    careless = with_options(database, "-c synchronous_commit=off")
+    with pytest.raises(StoreUnavailable, match="synchronous_commit"):
+        open_store(careless).load(WHO)
+    assert ["synchronous_commit" in str(problem) for problem in open_store(careless).health()] == [True]
+    told_so = open_store(careless, unsafe_not_durable=True)
+    assert told_so.load(WHO) == Principal(id=WHO)
+    assert not told_so.health()
+
+
+@pytest.mark.parametrize(
+    ("look", "words"),
+    [
+        ((1, "on", "off", "off", "UTF8", 0.0), "fsync"),
+        ((1, "on", "on", "off", "LATIN1", 0.0), "LATIN1"),
+        ((1, "on", "on", "on", "UTF8", 0.0), "read-only"),
+    ],
+)
+def test_what_else_makes_a_database_unfit(look: tuple[Any, ...], words: str) -> None:
+    (fault,) = postgres._faults(look, unsafe_not_durable=False)
+    assert isinstance(fault, StoreUnavailable)
+    assert words in str(fault)
+
+
+def test_an_engine_that_lacks_a_setting_is_taken_at_its_word() -> None:
+    assert not list(postgres._faults((1, None, None, None, None, 0.0), unsafe_not_durable=False))
+
+
+def test_a_read_replica_is_refused(store: Any, open_store: Any, database: str) -> None:
+    with pytest.raises(StoreUnavailable, match="read-only"):
+        open_store(with_options(database, "-c default_transaction_read_only=on")).load(WHO)
+
+
+@pytest.mark.parametrize("source", [None, 5, object(), b"host=x"])
+def test_what_is_neither_pool_nor_text_is_refused(open_store: Any, source: object) -> None:
+    with pytest.raises(InvalidType, match="connection pool or a connection string"):
+        open_store(source)
+
+
+def test_a_bad_connection_string_is_not_repeated(open_store: Any) -> None:
+    with pytest.raises(InvalidValue) as caught:
+        open_store("host=x hunter2 secret").load(WHO)
+    assert "hunter2" not in "".join(traceback.format_exception(caught.value)).replace('"host=x hunter2 secret"', "")
+    assert caught.value.__context__ is None
+
+
+def test_the_text_of_a_store_shows_no_password(open_store: Any) -> None:
+    store = open_store("host=/nowhere password=hunter2")
+    assert "hunter2" not in repr(getattr(store, "inner", store))
+
+
+@contextmanager
+def pool_of(store: Any, conninfo: str, **kwargs: Any) -> Iterator[Any]:
+    """A pool that fits *store*'s kind."""
+    if isinstance(store, Awaited):
+        async def opened() -> Any:
+            pool = psycopg_pool.AsyncConnectionPool(conninfo, open=False, **kwargs)
+            await pool.open()
+            return pool
+
+        pool = store.run(opened())
+        yield pool
+        store.run(pool.close())
+    else:
+        with psycopg_pool.ConnectionPool(conninfo, open=True, **kwargs) as pool:
+            yield pool
+
+
+def over_pool(store: Any, pool: Any, **kwargs: Any) -> Any:
+    """A store over *pool*, on the loop of *store* if it has one."""
+    if not isinstance(store, Awaited):
+        return PostgresStore(pool, **kwargs)
+    made = Awaited.__new__(Awaited)
+    made.inner, made.loop = type(store.inner)(pool, **kwargs), store.loop
+    return made
+
+
+def test_a_given_pool_is_used_and_left_open(store: Any, database: str, clock: HandClock, alice: PrincipalId) -> None:
+    with pool_of(store, database, kwargs={"autocommit": True, "row_factory": dict_row}, min_size=1) as pool:
+        ours = over_pool(store, pool)
+        enroll(registry_over(ours, clock), clock, alice).sign_in()
+        assert pool.get_stats()["requests_num"] >= 4
+        ours.close()
+        assert ours.load(alice).device is not None
+
+
+def test_a_connection_that_does_not_commit_by_itself_is_refused(store: Any, database: str) -> None:
+    with pool_of(store, database, min_size=1) as pool:
+        ours = over_pool(store, pool)
+        with pytest.raises(InvalidValue, match="autocommit"):
+            ours.load(WHO)
+        assert pool.get_stats()["pool_available"] == 1
+
+
+def test_a_connection_in_a_transaction_is_refused(store: Any, database: str) -> None:
+    class Sharing:
+        """What a service might pass instead of a pool: the connection of its request."""
+
+        def __init__(self, connection: Any) -> None:
+            self._connection = connection
+
+        @contextmanager
+        def connection(self, timeout: float) -> Iterator[Any]:
+            yield self._connection
+
+    with psycopg.connect(database, autocommit=True) as db:
+        db.execute("BEGIN")
+        with pytest.raises(InvalidValue, match="Operations"):
+            PostgresStore(Sharing(db)).load(WHO)  # type: ignore[arg-type]  # on purpose
+        assert db.info.transaction_status == psycopg.pq.TransactionStatus.INTRANS
+
+
+# Failure
+
+
+@pytest.fixture
+def wire(database: str) -> Iterator[LossyProxy]:
+    with LossyProxy(database) as proxy:
+        yield proxy
+
+
+def test_an_answer_lost_after_the_commit_is_no_second_acceptance(
+    store: Any, open_store: Any, wire: LossyProxy, clock: HandClock, alice: PrincipalId
+) -> None:
+    somebody = enroll(registry_over(store, clock), clock, alice)
+    through = registry_over(open_store(wire.conninfo), clock)
+    clock.advance(30)
+    wire.cut_after("UPDATE vmfa_principal")
+    with pytest.raises(StoreUnavailable, match="may have been committed"):
+        through.verify(alice, somebody.phone.code())
+    assert wire.happened.is_set()
+    with pytest.raises(AlreadyUsed):
+        through.verify(alice, somebody.phone.code())
+    assert isinstance(somebody.sign_in(), Receipt)
+
+
+def test_a_request_lost_before_the_commit_is_not_sent_again(
+    store: Any, open_store: Any, wire: LossyProxy, clock: HandClock, alice: PrincipalId
+) -> None:
+    """From here the two cases look the same."""
+    somebody = enroll(registry_over(store, clock), clock, alice)
+    through = registry_over(open_store(wire.conninfo), clock)
+    clock.advance(30)
+    wire.cut_before("UPDATE vmfa_principal")
+    with pytest.raises(StoreUnavailable, match="may have been committed"):
+        through.verify(alice, somebody.phone.code())
+    assert isinstance(through.verify(alice, somebody.phone.code()), Receipt)
+
+
+def test_a_lost_commit_of_a_life_cycle_event_is_reported_and_whole(
+    store: Any, open_store: Any, wire: LossyProxy, clock: HandClock, alice: PrincipalId
+) -> None:
+    through = registry_over(open_store(wire.conninfo), clock)
+    wire.cut_after("COMMIT")
+    with pytest.raises(StoreUnavailable, match="may have been committed"):
+        through.open_enrollment(alice, by=SERVICE, label="alice")
+    assert [event.what for event in store.history(alice)] == [Happened.OPENED]
+    assert store.load(alice).enrollment is not None
+
+
+@pytest.mark.parametrize("cut", [LossyProxy.cut_before, LossyProxy.cut_after])
+@pytest.mark.parametrize("statement", ["SELECT account", "BEGIN", "INTO vmfa_principal", "INTO vmfa_event"])
+def test_what_is_known_not_to_be_committed_is_done_again(
+    store: Any, open_store: Any, wire: LossyProxy, clock: HandClock, alice: PrincipalId,
+    cut: Callable[[LossyProxy, str], None], statement: str,
+) -> None:
+    through = registry_over(open_store(wire.conninfo), clock)
+    cut(wire, statement)
+    through.open_enrollment(alice, by=SERVICE, label="alice")
+    assert wire.happened.is_set()
+    assert [event.what for event in store.history(alice)] == [Happened.OPENED]
+
+
+def test_a_connection_that_died_idle_costs_nothing(
+    store: Any, open_store: Any, database: str, clock: HandClock, alice: PrincipalId
+) -> None:
+    """A server that was restarted says farewell to idle connections: that is noticed before anything is sent."""
+    registry = registry_over(open_store(make_conninfo(database, application_name=f"idle{os.getpid()}")), clock)
+    somebody = enroll(registry, clock, alice)
+    for what in ("load", "commit"):
+        clock.advance(30)
+        made = registry.operations.verify(alice, somebody.phone.code())
+        before = registry._store.load(alice)
+        sql(database, f"""SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+            WHERE application_name = 'idle{os.getpid()}'""")
+        if what == "load":
+            before = registry._store.load(alice)
+        after = made.decide(before, clock())
+        assert registry._store.commit(before, after.principal, after.stored), what
+
+
+def failing_inserts(conninfo: str, code: str, times: int) -> None:
+    """Make the first *times* first records of a principal fail with *code*."""
+    sql(
+        conninfo,
+        "CREATE SEQUENCE tries",
+        f"""CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            IF nextval('tries') <= {times} THEN
+                RAISE EXCEPTION 'the row is %', NEW.state USING ERRCODE = '{code}';
+            END IF;
+            RETURN NEW; END $$""",
+        "CREATE TRIGGER fail BEFORE INSERT ON vmfa_principal FOR EACH ROW EXECUTE FUNCTION fail()",
+    )
+
+
+@pytest.mark.parametrize("code", ["40001", "40P01"])
+def test_what_the_server_undid_is_done_again(
+    registry: DeviceRegistry, database: str, alice: PrincipalId, code: str
+) -> None:
+    failing_inserts(database, code, times=3)
+    registry.open_enrollment(alice, by=SERVICE, label="alice")
+    assert sql(database, "SELECT last_value FROM tries") == [(4,)]
+
+
+def test_what_is_undone_for_ever_is_contended(
+    store: Any, open_store: Any, database: str, clock: HandClock, alice: PrincipalId
+) -> None:
+    failing_inserts(database, "40001", times=10**6)
+    with pytest.raises(StoreContended, match="SerializationFailure"):
+        registry_over(open_store(database, timeout=0.2), clock).open_enrollment(alice, by=SERVICE, label="alice")
+    assert store.load(alice).revision == 0
+    assert not store.history(alice)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "name"),
+    [
+        ("55P03", StoreContended, "LockNotAvailable"),
+        ("57014", StoreContended, "QueryCanceled"),
+        ("53100", StoreUnavailable, "DiskFull"),
+        ("25006", StoreUnavailable, "ReadOnlySqlTransaction"),
+        ("42501", StoreUnavailable, "InsufficientPrivilege"),
+        ("23514", StoreCorrupt, "CheckViolation"),
+        ("XX001", StoreCorrupt, "DataCorrupted"),
+    ],
+)
+def test_the_servers_errors_get_our_names_and_lose_their_text(
+    registry: DeviceRegistry, store: Any, database: str, alice: PrincipalId, code: str, kind: type[StoreError],
+    name: str,
+) -> None:
+    failing_inserts(database, code, times=1)
+    with pytest.raises(kind, match=name) as caught:
+        registry.open_enrollment(alice, by=SERVICE, label="alice")
+    assert "key_ref" not in "".join(traceback.format_exception(caught.value))
+    error: BaseException | None = caught.value
+    assert error is not None
+    assert error.__context__ is None
+    assert error.__cause__ is None
+    assert store.load(alice).revision == 0
+
+
+@pytest.mark.parametrize(
+    ("code", "final", "kind", "again"),
+    [
+        ("40001", True, StoreContended, True),  # the server says that it undid the commit
+        ("40003", True, StoreUnavailable, False),  # and here that it does not know
+        ("40003", False, StoreUnavailable, True),
+        ("08006", True, StoreUnavailable, False),
+        ("57P01", True, StoreUnavailable, False),
+        ("57P01", False, StoreUnavailable, True),
+        ("23505", False, StoreCorrupt, False),
+        ("42703", False, StoreCorrupt, False),
+    ],
+)
+def test_only_what_is_known_not_to_be_committed_may_be_tried_again(
+    code: str, final: bool, kind: type[StoreError], again: bool
+) -> None:
+    failure, may = postgres._named(psycopg.errors.lookup(code)(), final=final, creating=False)
+    assert (type(failure), may) == (kind, again)
+
+
+def test_a_row_lock_that_is_held_too_long_is_contended(
+    registry: DeviceRegistry, open_store: Any, database: str, clock: HandClock, alice: PrincipalId
+) -> None:
+    somebody = enroll(registry, clock, alice)
+    impatient = registry_over(open_store(with_options(database, "-c lock_timeout=50")), clock)
+    clock.advance(30)
+    with psycopg.connect(database) as other:
+        other.execute("SELECT 1 FROM vmfa_principal FOR UPDATE")
+        with pytest.raises(StoreContended, match="LockNotAvailable"):
+            impatient.verify(alice, somebody.phone.code())
+    assert isinstance(impatient.verify(alice, somebody.phone.code()), Receipt)
+
+
+def test_in_serializable_transactions_a_code_counts_once(
+    registry: DeviceRegistry, open_store: Any, database: str, clock: HandClock, alice: PrincipalId
+) -> None:
+    somebody = enroll(registry, clock, alice)
+    strict = registry_over(open_store(with_options(database, "-c default_transaction_isolation=serializable")), clock)
+    for _ in range(5):
+        clock.advance(30)
+        with ThreadPoolExecutor(8) as pool:
+            ends = list(pool.map(lambda _: outcome(strict, alice, somebody.phone.code()), range(8)))
+        assert sorted(ends) == ["AlreadyUsed"] * 7 + ["Receipt"]
+
+
+def outcome(registry: DeviceRegistry, who: PrincipalId, code: str) -> str:
+    try:
+        return type(registry.verify(who, code)).__name__
+    except vmfa.VmfaError as error:
+        return type(error).__name__
+
+
+def test_an_exhausted_pool_is_unavailable(store: Any, database: str) -> None:
+    with pool_of(store, database, kwargs={"autocommit": True}, min_size=1, max_size=1) as pool:
+        ours = over_pool(store, pool, timeout=0.05)
+        if isinstance(store, Awaited):
+            async def hold() -> None:
+                async with pool.connection():
+                    with pytest.raises(StoreUnavailable, match="PoolTimeout"):
+                        await ours.inner.load(WHO)
+
+            store.run(hold())
+        else:
+            with pool.connection(), pytest.raises(StoreUnavailable, match="PoolTimeout"):
+                ours.load(WHO)
+        assert ours.load(WHO) == Principal(id=WHO)
+
+
+def test_a_closed_pool_is_unavailable(store: Any, database: str) -> None:
+    with pool_of(store, database, kwargs={"autocommit": True}, min_size=1) as pool:
+        ours = over_pool(store, pool)
+    with pytest.raises(StoreUnavailable, match="PoolClosed"):
+        ours.load(WHO)
+
+
+def test_a_server_that_is_not_there_is_unavailable(open_store: Any, tmp_path: Path) -> None:
+    store = open_store(f"host={tmp_path}", timeout=0.2)
+    with pytest.raises(StoreUnavailable, match="no connection"):
+        store.load(WHO)
+    (problem,) = store.health()
+    assert isinstance(problem, StoreUnavailable)
+
+
+def test_a_history_that_was_edited_behind_our_back_is_corrupt(
+    registry: DeviceRegistry, store: Any, database: str, alice: PrincipalId
+) -> None:
+    """The event that comes next is there already: nothing is written."""
+    registry.open_enrollment(alice, by=SERVICE, label="alice")
+    before = store.load(alice)
+    sql(database, "INSERT INTO vmfa_event SELECT account, kind, name, number + 1, document, tag FROM vmfa_event")
+    with pytest.raises(StoreCorrupt, match="UniqueViolation"):
+        registry.cancel_enrollment(alice, by=SERVICE)
+    assert store.load(alice) == before
+
+
+def test_who_presses_control_c_in_the_middle_of_a_transaction_undoes_it(
+    registry: DeviceRegistry, store: Any, database: str, clock: HandClock, alice: PrincipalId
+) -> None:
+    class Interrupted(list[AuditEvent]):
+        def __iter__(self) -> Iterator[AuditEvent]:
+            yield self[0]
+            raise KeyboardInterrupt
+
+    registry.open_enrollment(alice, by=SERVICE, label="alice")
+    before = store.load(alice)
+    made = registry.operations.cancel_enrollment(alice, by=SERVICE).decide(before, clock())
+    with PostgresStore(database) as blocking:
+        with pytest.raises(KeyboardInterrupt):
+            blocking.commit(before, made.principal, Interrupted(made.stored))
+        assert blocking.load(alice) == before
+        assert len(blocking.history(alice)) == before.events
+        assert blocking.commit(before, made.principal, made.stored)
+    assert store.load(alice).head == check_chain(store.history(alice), 0, "", DerivedKeys(MASTER))
+
+
+# Processes
+
+
+def _forked(work: Callable[[], str]) -> str:
+    """What *work* gives in a forked child."""
+    ours, theirs = socket.socketpair()
+    child = os.fork()
+    if child == 0:
+        theirs.sendall(work().encode())
+        os._exit(0)
+    with ours, theirs:
+        os.waitpid(child, 0)
+        return ours.recv(1000).decode()
+
+
+def test_a_forked_child_opens_connections_of_its_own(database: str, clock: HandClock, alice: PrincipalId) -> None:
+    with PostgresStore(database) as store:
+        store.create_schema()
+        registry = registry_over(store, clock)
+        somebody = enroll(registry, clock, alice)
+        clock.advance(30)
+        code = somebody.phone.code()
+        assert _forked(lambda: outcome(registry, alice, code)) == "Receipt"
+        with pytest.raises(AlreadyUsed):
+            registry.verify(alice, code)
+        assert isinstance(somebody.sign_in(), Receipt)
+
+
+def test_a_pool_from_before_a_fork_is_refused(store: Any, database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pool_of(store, database, kwargs={"autocommit": True}, min_size=1) as pool:
+        ours = over_pool(store, pool)
+        monkeypatch.setattr(postgres.os, "getpid", lambda: -1)
+        with pytest.raises(StoreUnavailable, match="before a fork"):
+            ours.load(WHO)
+
+
+def test_a_closed_store_opens_again_by_itself(store: Any) -> None:
+    store.close()
+    assert store.load(WHO) == Principal(id=WHO)
+    store.close()
+    store.close()
+
+
+def test_many_threads_make_one_pool(database: str) -> None:
+    with PostgresStore(database) as store:
+        store.create_schema()
+        store.close()
+        with ThreadPoolExecutor(16) as pool:
+            assert list(pool.map(lambda _: store.load(WHO), range(32))) == [Principal(id=WHO)] * 32
+        assert len(store._pools) == 1
+
+
+# Health
+
+
+def test_a_fit_store_has_no_problems(store: Any) -> None:
+    assert store.health() == ()
+
+
+@pytest.mark.parametrize(("off", "words"), [(-31, "31 seconds behind"), (31, "31 seconds ahead of")])
+def test_a_clock_that_is_off_the_databases_is_named(store: Any, database: str, off: int, words: str) -> None:
+    ((now,),) = sql(database, "SELECT extract(epoch FROM clock_timestamp())::float8")
+    (problem,) = store.health(now + off)
+    assert isinstance(problem, ClockWentBack)
+    assert words in str(problem)
+    assert store.health(now + off, tolerance=40) == ()
+
+
+# The extra
+
+
+@pytest.mark.parametrize("missing", ["psycopg", "psycopg_pool"])
+@pytest.mark.parametrize("module", ["postgres", "postgres_async"])
+def test_without_psycopg_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, missing: str, module: str) -> None:
+    monkeypatch.setitem(sys.modules, missing, None)
+    monkeypatch.delitem(sys.modules, "vmfa.stores.postgres")
+    found = importlib.util.find_spec(f"vmfa.stores.{module}")
+    assert found is not None
+    assert found.loader is not None
+    with pytest.raises(MissingExtra, match=r"pip install 'vmfa\[postgres\]'"):
+        found.loader.exec_module(importlib.util.module_from_spec(found))
+
+
+def test_a_store_that_is_not_ours_is_not_changed_by_reading(open_store: Any, database: str) -> None:
+    with suppress(StoreCorrupt):
+        open_store(database).load(WHO)
+    assert sql(database, "SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace "
+                         "WHERE nspname = current_schema()") == [(0,)]
+
+
+def test_the_server_of_these_tests_is_durable(server: Server) -> None:
+    assert sql(server.conninfo, "SHOW fsync") == [("on",)]
