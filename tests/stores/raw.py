@@ -14,5 +14,7 @@ def run(path: Path, statement: str, *values: object) -> list[Any]:
 
 
 def rows(path: Path) -> list[Any]:
-    """All that is stored."""
-    return [run(path, f"SELECT * FROM {table} ORDER BY account, kind, name") for table in ("principal", "event")]
+    """All that is stored, byte for byte."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.text_factory = bytes
+        return [db.execute(f"SELECT * FROM {table} ORDER BY 1, 2, 3, 4").fetchall() for table in ("principal", "event")]
