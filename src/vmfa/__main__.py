@@ -8,8 +8,9 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, redirect_stdout, suppress
 from dataclasses import dataclass
+from io import StringIO
 from traceback import extract_tb
 from typing import Final, NoReturn
 
@@ -214,19 +215,24 @@ def main(argv: Sequence[str] | None = None, *, clock: Callable[[], float] = time
 
 
 def _run(arguments: Sequence[str], clock: Callable[[], float]) -> errors.VmfaError | None:
+    help_text = StringIO()
     try:
-        args, unknown = parser().parse_known_args(arguments)
-    except SystemExit:  # --help and --version have been printed
-        sys.stdout.flush()
+        with redirect_stdout(help_text):  # argparse would not tell that it cannot be written
+            args, unknown = parser().parse_known_args(arguments)
+    except SystemExit:  # --help or --version
+        _print(help_text.getvalue().rstrip("\n"))
         return None
     if unknown:
         raise WrongUsage(f"an argument too many, or an unknown option; see vmfa {args.command} --help")
     with ExitStack() as stack:
         answer: Answer = args.chosen.run(Desk(args, clock, stack))
-    text = json.dumps(answer.facts) if args.json else "\n".join(answer.lines)
+    _print(json.dumps(answer.facts) if args.json else "\n".join(answer.lines))
+    return answer.failure
+
+
+def _print(text: str) -> None:
     encoding = sys.stdout.encoding or "utf-8"
     print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
-    return answer.failure
 
 
 def _told(problem: errors.VmfaError, code: int, *, as_json: bool) -> str:

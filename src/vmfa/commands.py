@@ -270,17 +270,22 @@ def run_selftest(desk: Desk) -> Answer:
 
 
 def create_key_file(path: str) -> None:
-    """A new master key in a new file of its owner's, on the disk when this returns."""
+    """A new master key in a new file of its owner's alone, on the disk when this returns."""
     try:
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
-            file.write(random_bytes(32))
-            file.flush()
-            os.fsync(file.fileno())
-        folder = os.open(os.path.dirname(os.path.abspath(path)), os.O_RDONLY)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+            with open(descriptor, "wb") as file:
+                file.write(random_bytes(32))
+                file.flush()
+                os.fsync(file.fileno())
+            folder = os.open(os.path.dirname(os.path.abspath(path)), os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+        except BaseException:
+            os.unlink(path)  # a key that may not be on the disk must not make devices
+            raise
     except FileExistsError:
         raise Unusable("the key file exists already and was left as it is: omit --create-key-file") from None
     except OSError as error:
@@ -293,13 +298,14 @@ def read_key_file(path: str) -> DerivedKeys:
         with open(path, "rb") as file:
             if os.fstat(file.fileno()).st_mode & 0o077:
                 raise Unusable("group or others may use the key file: make it its owner's alone (chmod 600)")
-            return DerivedKeys(file.read(LONGEST_LINE))
+            master = file.read(LONGEST_LINE + 1)
     except FileNotFoundError:
         raise Unusable("there is no key file of this name; --create-key-file makes one") from None
     except OSError as error:
         raise Unusable(f"the key file cannot be read: {error.strerror}") from None
-    except errors.InvalidValue as error:
-        raise Unusable(f"the key file holds no master key: {error}") from None
+    if not 32 <= len(master) <= LONGEST_LINE:
+        raise Unusable(f"the key file holds no master key of at least 32 bytes, or is too long (over {LONGEST_LINE})")
+    return DerivedKeys(master)
 
 
 def ask(given: str | None, what: str) -> str:

@@ -1,0 +1,195 @@
+"""The command line as a process of its own: real arguments, real streams, real time, and being killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import runpy
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vmfa import Key, totp
+from vmfa.__main__ import COMMANDS
+
+ALICE = "123456789012/u-4711"
+VMFA = [sys.executable, "-m", "vmfa"]
+
+
+class Shell:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environment = {
+            **os.environ,
+            "VMFA_DB": os.fspath(folder / "mfa.db"),
+            "VMFA_KEY_FILE": os.fspath(folder / "master.key"),
+            "PYTHONWARNINGS": "error",
+        }
+
+    def run(self, *arguments: str | bytes, **streams: Any) -> subprocess.CompletedProcess[bytes]:
+        streams = {"input": b"", "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams}
+        ended = subprocess.run([*VMFA, *arguments], env=self.environment, timeout=60, check=False, **streams)
+        assert b"Traceback" not in (ended.stderr or b""), ended.stderr
+        assert b"Exception ignored" not in (ended.stderr or b""), ended.stderr
+        return ended
+
+    def json(self, *arguments: str, **streams: Any) -> dict[str, Any]:
+        ended = self.run(*arguments, "--json", **streams)
+        assert ended.returncode == 0, ended.stderr
+        return json.loads(ended.stdout)
+
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """A command that waits for its standard input."""
+        streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return subprocess.Popen([*VMFA, *arguments], env=self.environment, **streams)  # type: ignore[call-overload,no-any-return]  # one set of streams
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    return Shell(tmp_path)
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+
+
+@dataclass
+class AtTerminal:
+    """``vmfa code`` whose standard input is a terminal, waiting for a key to be typed."""
+
+    process: subprocess.Popen[bytes]
+    keyboard: int
+
+
+@pytest.fixture
+def at_terminal(shell: Shell) -> Iterator[AtTerminal]:
+    keyboard, terminal = pty.openpty()
+    with subprocess.Popen(
+        [*VMFA, "code"], stdin=terminal, stdout=terminal, stderr=subprocess.PIPE, env=shell.environment,
+        start_new_session=True,
+    ) as process:
+        os.close(terminal)
+        assert process.stderr is not None
+        assert process.stderr.read(24) == b"key (Base32, not shown):"
+        yield AtTerminal(process, keyboard)
+    os.close(keyboard)
+
+
+def test_every_command_in_a_process_of_its_own_with_kills_between(shell: Shell) -> None:
+    opened = shell.json("enroll", ALICE, "--label", "alice@example.com", "--create-key-file")
+    key, now = Key.from_base32(opened["base32"]), time.time()
+    step = iter(range(-2, 10))
+
+    def code() -> str:
+        return totp(key, now + 30 * next(step))
+
+    kill(shell.start("confirm", ALICE))
+    assert shell.json("list", "123456789012")["principals"][0]["state"] == "no device"
+    assert shell.json("confirm", ALICE, input=f"{code()}\n{code()}\n".encode())["sync"] == "in sync"
+    kill(shell.start("verify", ALICE))
+    accepted = code()
+    assert shell.json("verify", ALICE, accepted)["serial"] == opened["serial"]
+    assert shell.run("verify", ALICE, accepted).returncode == 1
+    shell.json("resync", ALICE, code(), code())
+    shell.json("verify", ALICE, "-", input=code().encode())
+    assert shell.json("show", ALICE)["sync"] == "in sync"
+    assert [event["what"] for event in shell.json("history", ALICE)["events"]] == [
+        "enrollment opened", "device assigned", "device resynchronised",
+    ]
+    shell.json("deactivate", ALICE)
+    assert shell.run("verify", ALICE, code()).returncode == 4
+    shown = shell.json("code", input=opened["base32"].encode())
+    assert shown["code"] in {totp(key, time.time() - 30), totp(key, time.time())}
+    assert 1 <= shown["seconds_left"] <= 30
+    assert shell.json("demo")["passed"] is True
+    assert shell.json("selftest")["passed"] is True
+
+
+def test_the_table_holds_the_commands_that_the_docs_name() -> None:
+    manual = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
+    for command in COMMANDS:
+        assert f"vmfa {command.name}" in manual
+
+
+def test_the_script_is_installed() -> None:
+    from importlib.metadata import entry_points
+
+    (script,) = entry_points(group="console_scripts", name="vmfa")
+    assert script.value == "vmfa.__main__:main"
+
+
+def test_ctrl_c_is_one_sentence(at_terminal: AtTerminal) -> None:
+    at_terminal.process.send_signal(signal.SIGINT)
+    _, err = at_terminal.process.communicate(timeout=60)
+    assert err.strip() == b"vmfa: interrupted"
+    assert at_terminal.process.returncode == 130
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        ([b"verify", b"a/\xff\xfe", b"123456"], 2),
+        ([b"\xff"], 2),
+        ([b"list", b"a", b"--json=\xff"], 2),
+        ([b"show", b"a/b", b"--db", b"\xff.db"], 5),
+        ([b"show", b"a/b", b"--as", b"support:\xff"], 5),
+        ([b"enroll", b"a/b", b"--label", b"\xff", b"--create-key-file"], 2),
+    ],
+)
+def test_bytes_that_are_no_text(shell: Shell, arguments: list[bytes], code: int) -> None:
+    ended = shell.run(*arguments)
+    assert ended.returncode == code
+    assert ended.stderr.startswith(b"vmfa: ")
+
+
+def test_a_reader_that_leaves_is_told_in_one_sentence(shell: Shell) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with open(write, "wb") as pipe:
+        ended = shell.run("selftest", stdout=pipe)
+    assert ended.returncode == 5
+    assert ended.stderr.count(b"\n") == 1
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
+@pytest.mark.parametrize("arguments", [["selftest"], ["--help"]])
+def test_a_full_disk_under_the_output(shell: Shell, arguments: list[str]) -> None:
+    with open("/dev/full", "wb") as full:
+        ended = shell.run(*arguments, stdout=full)
+    assert ended.returncode == 5
+    assert ended.stderr.count(b"\n") == 1
+
+
+def test_a_closed_output_opens_no_wizard(shell: Shell) -> None:
+    command = 'exec "$0" -m vmfa enroll a/b --label x --create-key-file >&-'
+    ended = subprocess.run(["/bin/sh", "-c", command, sys.executable], env=shell.environment, check=False)
+    assert ended.returncode == 5
+    assert list(shell.folder.iterdir()) == []
+
+
+def test_a_key_typed_at_a_terminal_is_not_shown(at_terminal: AtTerminal) -> None:
+    os.write(at_terminal.keyboard, b"GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ\n")
+    _, err = at_terminal.process.communicate(timeout=60)
+    assert at_terminal.process.returncode == 0
+    shown = os.read(at_terminal.keyboard, 1024)
+    assert b"seconds left" in shown
+    assert b"GEZD" not in shown + err
+
+
+def test_the_package_runs_as_a_module(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.delitem(sys.modules, "vmfa.__main__")
+    monkeypatch.setattr("sys.argv", ["vmfa", "--version"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("vmfa", run_name="__main__")
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith("vmfa ")

@@ -1,0 +1,412 @@
+"""Exit codes one by one; every refusal is one sentence, or one JSON object, on standard error."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import sys
+from getpass import GetPassWarning
+from typing import TYPE_CHECKING, NoReturn
+
+import pytest
+
+from vmfa import SQLiteStore
+from vmfa.__main__ import COMMANDS, main
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conftest import Outcome, Terminal
+
+ALICE = "123456789012/u-4711"
+NUL_BYTES = bytes(32)
+
+
+def says(outcome: Outcome, code: int, text: str = "") -> None:
+    """Refused with *code*, in one sentence that holds *text*, and nothing on standard output."""
+    assert outcome.code == code, outcome.err
+    assert outcome.err.startswith("vmfa: ")
+    assert outcome.err.count("\n") == 1
+    assert "Traceback" not in outcome.err
+    assert text in outcome.err
+    assert outcome.out == ""
+
+
+# 1: the code is not accepted
+
+
+def test_1_a_wrong_code(terminal: Terminal) -> None:
+    phone = terminal.enroll(ALICE)
+    wrong = phone.wrong_code()
+    outcome = terminal.run("verify", ALICE, wrong)
+    says(outcome, 1, "not accepted")
+    assert wrong not in outcome.err
+
+
+@pytest.mark.parametrize("code", ["12345", "1234567", "٠٧٠٣٠٩", "abcdef", "+12345", "-12345", "", "12\udcff456"])
+def test_1_no_code_at_all(terminal: Terminal, code: str) -> None:
+    terminal.enroll(ALICE)
+    says(terminal.run("verify", ALICE, code), 1, "exactly 6 ASCII digits")
+    assert terminal.json("show", ALICE)["failures"] == 0
+
+
+def test_1_undecodable_bytes_on_standard_input(terminal: Terminal) -> None:
+    terminal.enroll(ALICE)
+    says(terminal.run("verify", ALICE, typed=b"12\xff456\n"), 1, "exactly 6 ASCII digits")
+
+
+def test_1_a_used_code_says_how_long_to_wait(terminal: Terminal) -> None:
+    phone = terminal.enroll(ALICE)
+    code = phone.code()
+    terminal.run("verify", ALICE, code)
+    says(terminal.run("verify", ALICE, code), 1, "the code was used before; wait 30 seconds")
+
+
+def test_1_throttled(terminal: Terminal) -> None:
+    phone = terminal.enroll(ALICE)
+    for _ in range(3):
+        outcome = terminal.run("verify", ALICE, phone.wrong_code())
+    says(outcome, 1, "wait 15 seconds")
+    says(terminal.run("verify", ALICE, phone.code()), 1, "evaluated in 15 seconds")
+    problem = terminal.run("verify", ALICE, phone.code(), "--json").problem
+    assert problem == {
+        "reason": "throttled",
+        "message": "the next attempt is evaluated in 15 seconds",
+        "remedy": "wait",
+        "retry_after": 15,
+        "claimant_message": "Wait 15 seconds before the next attempt.",
+        "exit_code": 1,
+    }
+
+
+def test_1_a_pair_that_is_none(terminal: Terminal) -> None:
+    phone = terminal.wizard(ALICE)
+    says(terminal.run("confirm", ALICE, phone.code(), phone.code(-1)), 1, "if you waited, repeat with two new ones")
+    for _ in range(8):
+        terminal.run("confirm", ALICE, phone.code(), phone.code(-1))
+    last = terminal.run("confirm", ALICE, phone.code(), phone.code(-1), "--json").problem
+    assert last["remedy"] == "enroll"
+
+
+# 2: wrong usage, or an impossible value
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ([], "COMMAND"),
+        (["frobnicate"], "invalid choice; see vmfa --help"),
+        (["enroll", ALICE], "--label"),
+        (["enroll", ALICE, "--label"], "--label"),
+        (["verify", ALICE, "123456", "654321"], "too many"),
+        (["show", ALICE, "--sho"], "unknown option"),
+        (["list", "a", "--json=yes"], "--json"),
+        (["show", "no-slash"], "ACCOUNT/NAME"),
+        (["show", "/name"], "account is empty"),
+        (["show", "account/"], "name is empty"),
+        (["show", "--root", "account/name"], "account alone"),
+        (["show", "a/\udcff"], "control characters"),
+        (["show", "a/e\u0301"], "normalization form C"),
+        (["show", " a/b"], "blanks"),
+        (["show", "a/" + "x" * 513], "longer"),
+        (["list", "a\udcffb"], "control characters"),
+        (["enroll", ALICE, "--label", "a:b"], "colon"),
+        (["enroll", ALICE, "--label", "a\x1b[2Jb"], "control characters"),
+        (["enroll", ALICE, "--label", "x", "--issuer", ""], "issuer"),
+        (["show", ALICE, "--as", "admin"], "--as is"),
+        (["show", ALICE, "--as", "support:"], "reference is empty"),
+        (["show", ALICE, "--code", "123456"], "--as self"),
+        (["deactivate", ALICE, "--reason", "a\nb"], "control characters"),
+        (["verify", ALICE], "ended before a code"),
+        (["confirm", ALICE, "123456", "-"], "ended before a second code"),
+        (["code"], "ended before a key"),
+    ],
+)
+def test_2_wrong_usage(terminal: Terminal, arguments: list[str], text: str) -> None:
+    terminal.enroll(ALICE)
+    outcome = terminal.run(*arguments)
+    says(outcome, 2, text)
+    outcome = terminal.run("--json", *arguments)
+    assert outcome.problem["exit_code"] == outcome.code == 2
+
+
+@pytest.mark.parametrize("typed", ["not base32!", "GEZDGNBV", "\xff", "A" * 5000])
+def test_2_no_key(terminal: Terminal, typed: str) -> None:
+    says(terminal.run("code", typed=typed), 2)
+
+
+@pytest.mark.parametrize(("option", "variable"), [("--db", "VMFA_DB"), ("--key-file", "VMFA_KEY_FILE")])
+def test_2_no_file_is_named(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch, option: str, variable: str
+) -> None:
+    terminal.wizard(ALICE)
+    monkeypatch.setenv(variable, "")
+    says(terminal.run("show", ALICE), 2, f"{option} or {variable} names no file")
+
+
+@pytest.mark.parametrize("option", ["code", "list"])
+def test_what_is_not_understood_is_not_repeated(terminal: Terminal, option: str) -> None:
+    for arguments in ([option, "GEZDGNBVGY3TQOJQ", "GEZDGNBVGY3TQOJQ"], ["GEZDGNBVGY3TQOJQ"], ["--json=GEZDGNBV"]):
+        outcome = terminal.run(*arguments)
+        says(outcome, 2)
+        assert "GEZD" not in outcome.err
+
+
+def test_no_command_takes_a_key_as_an_argument() -> None:
+    assert COMMANDS[[command.name for command in COMMANDS].index("code")].arguments == ()
+
+
+# 3: access denied
+
+
+def test_3_access_denied(terminal: Terminal) -> None:
+    terminal.enroll(ALICE)
+    says(terminal.run("deactivate", ALICE, "--as", "self"), 3, "see --as and --code")
+    says(terminal.run("enroll", "--root", "a", "--label", "x", "--as", "support:1"), 3)
+    assert terminal.run("history", ALICE, "--as", "self", "--json").problem["reason"] == "access denied"
+
+
+# 4: no device, no session, already assigned, too many sessions
+
+
+def test_4_no_device(terminal: Terminal) -> None:
+    phone = terminal.wizard(ALICE)
+    for command in (["show"], ["verify", phone.code()], ["resync", *phone.pair().values()], ["deactivate"]):
+        says(terminal.run(command[0], ALICE, *command[1:]), 4, "no assigned device")
+
+
+def test_4_no_session(terminal: Terminal) -> None:
+    phone = terminal.wizard("a/other")
+    says(terminal.run("confirm", ALICE, *phone.pair().values()), 4, "no such enrollment session")
+    terminal.clock.advance(901)
+    says(terminal.run("confirm", "a/other", *phone.pair().values()), 4, "expired")
+
+
+def test_4_already_assigned(terminal: Terminal) -> None:
+    terminal.enroll(ALICE)
+    says(terminal.run("enroll", ALICE, "--label", "x"), 4, "deactivate it first")
+
+
+def test_4_too_many_sessions(terminal: Terminal) -> None:
+    for _ in range(10):
+        assert terminal.run("enroll", ALICE, "--label", "x", "--as", "self").code == 0
+    outcome = terminal.run("enroll", ALICE, "--label", "x", "--as", "self")
+    says(outcome, 4, "wait 86400 seconds")
+    assert terminal.run("enroll", ALICE, "--label", "x", "--as", "self", "--json").problem["retry_after"] == 86400
+
+
+# 5: the environment
+
+
+def test_5_there_is_no_database_and_none_is_made(terminal: Terminal) -> None:
+    says(terminal.run("show", ALICE), 5, "no database file")
+    assert not terminal.db.exists()
+
+
+def test_5_the_database_is_none(terminal: Terminal) -> None:
+    terminal.db.write_bytes(b"This is a letter to my aunt. " * 100)
+    says(terminal.run("show", ALICE), 5, "database")
+
+
+def test_5_the_database_is_a_folder(terminal: Terminal) -> None:
+    terminal.db.mkdir()
+    says(terminal.run("show", ALICE), 5, "database")
+
+
+def test_5_the_folder_of_the_database_is_missing(terminal: Terminal) -> None:
+    says(terminal.run("enroll", ALICE, "--label", "x", "--db", str(terminal.folder / "no" / "mfa.db")), 5)
+
+
+def test_5_an_edited_record(terminal: Terminal) -> None:
+    phone = terminal.enroll(ALICE)
+    with SQLiteStore(terminal.db) as store:
+        store._call(lambda db: db.execute("UPDATE principal SET revision = revision + 1"))
+    says(terminal.run("verify", ALICE, phone.code()), 5, "not written by this library")
+
+
+def test_5_the_wrong_master_key_counts_nothing(terminal: Terminal) -> None:
+    phone = terminal.enroll(ALICE)
+    right = terminal.key_file.read_bytes()
+    terminal.key_file.write_bytes(NUL_BYTES)
+    says(terminal.run("verify", ALICE, phone.code()), 5, "master key")
+    assert terminal.run("list", "123456789012").code == 5
+    terminal.key_file.write_bytes(right)
+    assert terminal.json("verify", ALICE, phone.code())["failures_cleared"] == 0
+
+
+def test_5_the_clock_went_back(terminal: Terminal) -> None:
+    phone = terminal.enroll(ALICE)
+    terminal.clock.advance(-3600)
+    says(terminal.run("verify", ALICE, phone.code()), 5, "clock")
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o602, 0o644])
+def test_5_a_key_file_that_others_may_use(terminal: Terminal, mode: int) -> None:
+    terminal.wizard(ALICE)
+    terminal.key_file.chmod(mode)
+    says(terminal.run("show", ALICE), 5, "chmod 600")
+
+
+@pytest.mark.parametrize("content", [b"", b"short", bytes(31)])
+def test_5_a_key_file_without_a_key(terminal: Terminal, content: bytes) -> None:
+    terminal.wizard(ALICE)
+    terminal.key_file.write_bytes(content)
+    says(terminal.run("show", ALICE), 5, "at least 32 bytes")
+
+
+def test_5_a_key_file_that_is_far_too_long(terminal: Terminal) -> None:
+    terminal.wizard(ALICE)
+    terminal.key_file.write_bytes(bytes(4097))
+    says(terminal.run("show", ALICE), 5, "too long")
+
+
+def test_5_no_key_file_and_a_folder_for_one(terminal: Terminal) -> None:
+    terminal.wizard(ALICE)
+    says(terminal.run("show", ALICE, "--key-file", str(terminal.folder / "none")), 5, "--create-key-file")
+    says(terminal.run("show", ALICE, "--key-file", str(terminal.folder)), 5)
+
+
+def test_5_a_key_file_cannot_be_made(terminal: Terminal) -> None:
+    path = str(terminal.folder / "no" / "key")
+    says(terminal.run("enroll", ALICE, "--label", "x", "--create-key-file", "--key-file", path), 5, "cannot be created")
+
+
+def test_5_a_half_written_key_file_is_removed(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal.key_file.unlink()
+
+    def disk_full(descriptor: int) -> NoReturn:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("os.fsync", disk_full)
+    says(terminal.run("enroll", ALICE, "--label", "x", "--create-key-file"), 5, "No space left")
+    assert not terminal.key_file.exists()
+
+
+@pytest.mark.parametrize("failure", [BrokenPipeError(errno.EPIPE, "Broken pipe"), OSError(errno.ENOSPC, "full")])
+def test_5_the_output_cannot_be_written(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch, failure: OSError
+) -> None:
+    class Closed(io.StringIO):
+        def write(self, text: str) -> NoReturn:
+            raise failure
+
+    monkeypatch.setattr("sys.stdout", Closed())
+    says(terminal.run("selftest"), 5, "cannot be written")
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_5_nobody_is_there_to_tell(monkeypatch: pytest.MonkeyPatch, terminal: Terminal, stream: str) -> None:
+    monkeypatch.setattr(sys, stream, None)
+    assert main(["enroll", ALICE, "--label", "x"]) == 5
+    assert not terminal.db.exists()
+
+
+def test_standard_error_that_is_closed_changes_no_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Closed(io.StringIO):
+        def write(self, text: str) -> NoReturn:
+            raise BrokenPipeError
+
+    monkeypatch.setattr("sys.stderr", Closed())
+    assert main(["frobnicate"]) == 2
+
+
+def test_2_standard_input_is_closed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.stdin", None)
+    assert main(["code"]) == 2
+    assert "ended before a key" in capsys.readouterr().err
+
+
+def test_2_standard_input_is_closed_where_a_code_is_asked_for(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    terminal.wizard(ALICE)
+    monkeypatch.setattr("sys.stdin", None)
+    assert main(["verify", ALICE]) == 2
+    assert "ended before a code" in capsys.readouterr().err
+
+
+def test_5_standard_input_cannot_be_read(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    class Broken(io.RawIOBase):
+        def readable(self) -> bool:
+            return True
+
+        def readinto(self, buffer: object) -> NoReturn:
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BufferedReader(Broken())))
+    assert main(["code"]) == 5
+    assert "standard input cannot be read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("raised", "code"),
+    [
+        (EOFError(), 2),
+        (GetPassWarning("Can not control echo on the terminal."), 5),
+        (UnicodeDecodeError("utf-8", b"GEZDGNBV\xff", 8, 9, "invalid start byte"), 2),
+    ],
+)
+def test_a_terminal_that_cannot_hide_a_key_or_ends(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch, raised: Exception, code: int
+) -> None:
+    def getpass(prompt: str) -> NoReturn:
+        raise raised
+
+    monkeypatch.setattr("getpass.getpass", getpass)
+    outcome = terminal.run("code", tty=True)
+    says(outcome, code)
+    assert "GEZD" not in outcome.err
+
+
+# what else can end a command
+
+
+def test_130_interrupted(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*arguments: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vmfa.commands.selftest", interrupt)
+    says(terminal.run("selftest"), 130, "interrupted")
+
+
+def test_70_a_bug_is_told_by_its_place_and_not_by_its_text(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def bug(*arguments: object) -> NoReturn:
+        raise KeyError("GEZDGNBV")
+
+    monkeypatch.setattr("vmfa.commands.selftest", bug)
+    outcome = terminal.run("selftest")
+    says(outcome, 70, "KeyError in ")
+    assert "GEZD" not in outcome.err
+    assert terminal.run("selftest", "--json").problem["reason"] == "bug"
+
+
+def test_5_a_known_answer_is_wrong(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vmfa.known_answers._HOTP", "755225")
+    outcome = terminal.run("selftest")
+    assert outcome.code == 5
+    assert "WRONG  RFC 4226 Appendix D, counter 0\n" in outcome.out
+    assert "a known answer" in outcome.err
+    assert terminal.run("selftest", "--json").facts["passed"] is False
+
+
+def test_5_the_demo_does_not_go_as_told(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vmfa.policy.Policy.delay", lambda policy, failures: 0)
+    outcome = terminal.run("demo")
+    assert outcome.code == 5
+    assert "RFC4226-7.3-DELAY" in outcome.err
+    assert outcome.out.startswith("SEED-SHOW")
+    assert terminal.run("demo", "--json").facts["passed"] is False
+
+
+def test_names_in_other_scripts_print_on_any_terminal(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    terminal.wizard("a/zoë")
+    with open(tmp_path / "out", "w+", encoding="ascii") as out:
+        monkeypatch.setattr("sys.stdout", out)
+        assert main(["list", "a"], clock=terminal.clock) == 0
+        out.seek(0)
+        assert out.read() == "'a/zo\\xeb'  no device\n"

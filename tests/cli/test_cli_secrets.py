@@ -1,0 +1,82 @@
+"""Keys, master keys and codes made at run time are searched for in all that every command prints."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+from typing import TYPE_CHECKING
+
+from vmfa.keys import reveal
+
+if TYPE_CHECKING:
+    from conftest import Terminal
+
+ALICE = "123456789012/u-4711"
+
+
+def spellings(secret: bytes) -> list[bytes]:
+    """As it might leak: raw, hex, Base32 and Base64, without padding."""
+    return [
+        secret,
+        secret.hex().encode(),
+        base64.b32encode(secret).rstrip(b"="),
+        base64.b64encode(secret).rstrip(b"="),
+        base64.urlsafe_b64encode(secret).rstrip(b"="),
+        repr(secret).encode(),
+    ]
+
+
+def test_no_key_and_no_code_is_printed_where_none_is_asked_for(terminal: Terminal) -> None:
+    master = os.urandom(32)
+    terminal.key_file.write_bytes(master)
+    opened = terminal.run("enroll", ALICE, "--label", "x")
+    phone = terminal.wizard(ALICE)
+    secret = reveal(phone.key)
+    assert spellings(master)[2].decode() not in opened.out
+    pair = list(phone.pair().values())
+    wrong = phone.wrong_code()
+    spoken = [opened.err]
+    key = base64.b32encode(secret).decode()
+
+    def run(*arguments: str, typed: str = "") -> None:
+        for form in ((), ("--json",)):
+            outcome = terminal.run(*arguments, *form, typed=typed)
+            spoken.extend((outcome.out, outcome.err))
+
+    run("confirm", ALICE, wrong, wrong)
+    run("confirm", ALICE, *pair)
+    terminal.clock.advance(30)
+    run("verify", ALICE, phone.code())
+    for _ in range(2):
+        run("verify", ALICE, wrong)
+    run("verify", ALICE, key)
+    run("verify", ALICE, phone.code(), key)
+    run("verify", key, phone.code())
+    run("code", key)
+    run(key)
+    run("code", typed=key + "!")
+    run("code", typed=key[:-1] + "\xff")
+    terminal.clock.advance(60)
+    run("resync", ALICE, *phone.pair().values())
+    run("show", ALICE)
+    run("list", "123456789012")
+    run("history", ALICE)
+    run("enroll", ALICE, "--label", "x")
+    run("deactivate", ALICE)
+    run("selftest")
+    terminal.key_file.write_bytes(master[:31])
+    run("show", ALICE)
+    everything = "\n".join(spoken).encode()
+    assert len(everything) > 5000
+    for hidden in (*spellings(secret), *spellings(master)):
+        assert hidden not in everything
+    codes = set(re.findall(rb"(?<!\w)\d{6}(?!\w)", everything))  # whole words: a serial number may hold six digits
+    assert codes.isdisjoint(code.encode() for code in (*pair, phone.code(), wrong))
+
+
+def test_the_database_holds_no_key(terminal: Terminal) -> None:
+    phone = terminal.enroll(ALICE)
+    stored = b"".join(path.read_bytes() for path in terminal.folder.iterdir() if path != terminal.key_file)
+    assert len(stored) > 5000
+    assert not any(spelling in stored for spelling in spellings(reveal(phone.key)))
