@@ -167,12 +167,20 @@ class _Parser(Parser):
         raise WrongUsage(f"{message.rstrip(' :')}; see {self.prog} --help")
 
 
-def parser() -> Parser:
-    from importlib.metadata import version
+class _Version(argparse.Action):
+    """Looked up when it is asked for: it costs more than a verification."""
 
+    def __call__(self, parser: Parser, *_: object) -> NoReturn:
+        from importlib.metadata import version
+
+        print(f"vmfa {version('vmfa')}")
+        parser.exit()
+
+
+def parser() -> Parser:
     shape = argparse.RawDescriptionHelpFormatter
     made = _Parser(prog="vmfa", description=ABOUT, epilog=EXITS, formatter_class=shape, allow_abbrev=False)
-    made.add_argument("--version", action="version", version=f"vmfa {version('vmfa')}")
+    made.add_argument("--version", action=_Version, nargs=0, help="Print the version and exit.")
     _files(made)
     _json(made)
     made.set_defaults(db=None, key_file=None, create_key_file=False, json=False)

@@ -180,7 +180,7 @@ def test_4_no_session(terminal: Terminal) -> None:
     phone = terminal.wizard("a/other")
     says(terminal.run("confirm", ALICE, *phone.pair().values()), 4, "no such enrollment session")
     terminal.clock.advance(901)
-    says(terminal.run("confirm", "a/other", *phone.pair().values()), 4, "expired")
+    says(terminal.run("confirm", "a/other", *phone.pair().values()), 4)
 
 
 def test_4_already_assigned(terminal: Terminal) -> None:

@@ -35,8 +35,8 @@ def refuse(*arguments: object) -> None:
     raise NoDevice("planted")
 
 
-def any_step(before: Any, held: Any, case: Any, codes: Any, here: int, *bounds: int) -> int:
-    return here
+def any_code_at_any_step(before: Any, held: Any, case: Any, codes: tuple[str, ...], steps: range) -> Any:
+    return tuple(list(steps) for _ in codes)
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def any_step(before: Any, held: Any, case: Any, codes: Any, here: int, *bounds: 
         ("vmfa.rules.verify", accept_all, "RFC6238-5.2-ONCE"),
         ("vmfa.rules.open_enrollment", refuse, "refused what it should do: no device"),
         ("vmfa.rules.resync", refuse, "refused what it should do: no device"),
-        ("vmfa.rules._pair", any_step, "SEED-TWO"),
+        ("vmfa.rules._scan", any_code_at_any_step, "SEED-TWO"),
         ("vmfa.policy.Policy.delay", lambda policy, failures: 0, "RFC4226-7.3-DELAY"),
         ("vmfa.operations.check_permitted", lambda *cell: None, "SEED-PERMIT"),
         ("vmfa.rules.read_code", lambda code, digits: "000000", "refused what it should do"),
