@@ -1,0 +1,153 @@
+"""The guess budget: failures over a device's whole life, refilled slowly, by nothing but time."""
+
+from __future__ import annotations
+
+import pytest
+
+from vmfa import DeviceDisabled, Happened, Policy
+
+from .world import DAY, STEP, World, refusal
+
+TOKEN = 2 * DAY
+
+
+def spent(world: World, **device: int) -> None:
+    world.put(device=device)
+
+
+def test_a_device_starts_with_a_hundred_and_a_failure_spends_one() -> None:
+    """BUDGET: 100 tokens a device; a failure, of a code or of a pair, spends one."""
+    world = World()
+    phone = world.enroll()
+    assert world.device().budget == 100
+    world.fail(phone)
+    assert world.device().budget == 99
+    refusal(lambda: world.resync({"code1": phone.wrong_code(), "code2": phone.wrong_code()}))
+    assert (world.device().budget, world.device().budget_at) == (98, world.clock())
+
+
+@pytest.mark.parametrize(
+    ("elapsed", "left"), [(0, 49), (TOKEN - 1, 49), (TOKEN, 50), (2 * TOKEN - 1, 50), (2 * TOKEN, 51), (49 * TOKEN, 98),
+                          (50 * TOKEN, 99), (51 * TOKEN, 99), (1000 * TOKEN, 99)],
+)
+def test_one_token_returns_every_48_hours_never_above_100(elapsed: int, left: int) -> None:
+    """BUDGET: one token each 48 h since the growth began, capped at 100, before the failure spends one."""
+    world = World()
+    phone = world.enroll()
+    now = int(world.clock())
+    spent(world, budget=50, budget_at=now)
+    world.clock.advance(elapsed)
+    world.fail(phone)
+    assert world.device().budget == left
+
+
+def test_the_growing_token_is_not_lost_by_a_failure() -> None:
+    """BUDGET: failures in between do not set the 48 h back, nor let them count twice."""
+    world = World()
+    phone = world.enroll()
+    start = int(world.clock())
+    spent(world, budget=50, budget_at=start)
+    for hours, left in ((47, 49), (49, 49), (95, 48), (97, 48), (143, 47)):
+        world.clock.now = start + hours * 3600
+        spent(world, failures=0)
+        world.fail(phone)
+        assert world.device().budget == left
+    assert world.device().budget_at == start + 2 * TOKEN
+
+
+def test_a_full_budget_grows_nothing_in_advance() -> None:
+    """BUDGET: time spent at 100 is not saved up: the first token returns 48 h after the first failure."""
+    world = World()
+    phone = world.enroll()
+    world.clock.advance(1000 * DAY)
+    world.fail(phone)
+    assert (world.device().budget, world.device().budget_at) == (99, world.clock())
+    world.clock.advance(TOKEN - 1)
+    world.fail(phone)
+    assert world.device().budget == 98
+
+
+def test_a_success_refills_nothing() -> None:
+    """BUDGET: neither a sign-in nor a resynchronisation gives a token."""
+    world = World()
+    phone = world.enroll()
+    for _ in range(2):
+        world.fail(phone)
+    world.sign_in(phone)
+    world.clock.advance(10 * STEP)
+    world.resync(phone.pair())
+    assert (world.device().failures, world.device().budget) == (0, 98)
+
+
+def test_at_zero_the_device_is_disabled() -> None:
+    """BUDGET: one token left is usable; spending the last disables, with few consecutive failures."""
+    world = World()
+    phone = world.enroll()
+    spent(world, budget=2, budget_at=int(world.clock()))
+    world.fail(phone)
+    assert (world.device().budget, world.device().disabled) == (1, False)
+    assert world.sign_in(phone)
+    assert type(world.fail(phone)) is DeviceDisabled
+    assert (world.device().budget, world.device().failures, world.device().disabled) == (0, 1, True)
+    assert world.happened()[-1] is Happened.DISABLED
+    world.clock.advance(1000 * DAY)
+    assert type(refusal(lambda: world.verify(phone.code()))) is DeviceDisabled
+
+
+@pytest.mark.parametrize(("before", "warned"), [(27, False), (26, True), (25, False)])
+def test_a_warning_at_25(before: int, warned: bool) -> None:
+    """BUDGET: an event when 25 are left, once: not at 26 and not again at 24."""
+    world = World()
+    phone = world.enroll()
+    spent(world, budget=before, budget_at=int(world.clock()))
+    world.fail(phone)
+    assert (Happened.BUDGET_LOW in world.happened()) is warned
+    if warned:
+        assert world.told[-1].details == (("budget", 25),)
+
+
+def test_an_attacker_below_the_delays_runs_out_of_budget() -> None:
+    """BUDGET: two guesses before each sign-in of the owner are never delayed, and end after 100 and the refill."""
+    world = World()
+    phone = world.enroll()
+    guesses = 0
+    while not world.device().disabled:
+        world.clock.advance(3600)
+        world.sign_in(phone)
+        for _ in range(2):
+            error = refusal(lambda: world.verify(phone.wrong_code()))
+            guesses += 1
+            if type(error) is DeviceDisabled:
+                break
+            assert error.retry_after is None
+    assert guesses == 101  # a hundred, and the one token that came back within the 50 hours
+
+
+def test_an_honest_user_never_reaches_it() -> None:
+    """BUDGET: one failure in 48 h for years leaves 99 or 100."""
+    world = World()
+    phone = world.enroll()
+    for _ in range(300):
+        world.clock.advance(TOKEN)
+        world.fail(phone)
+        assert world.device().budget == 99
+        world.sign_in(phone)
+
+
+def test_a_clock_set_back_a_little_grows_nothing() -> None:
+    """BUDGET: time that lies ahead gives no token and takes none."""
+    world = World()
+    phone = world.enroll()
+    now = int(world.clock())
+    spent(world, budget=50, budget_at=now + STEP)
+    world.fail(phone)
+    assert (world.device().budget, world.device().budget_at) == (49, now + STEP)
+
+
+def test_a_smaller_budget_of_a_later_policy_holds_at_once() -> None:
+    """BUDGET: never above the policy's number."""
+    world = World()
+    phone = world.enroll()
+    later = World(Policy(budget=10, budget_warning=2), store=world.store)
+    later.fail(phone)
+    assert world.device().budget == 9

@@ -1,0 +1,200 @@
+"""The order of checks: an error never tells more than the caller may know, so of two reasons the earlier is given.
+
+Permission, syntax, record intact, principal and device present, clock, disabled, throttled, out of sync, codes.
+That the record is checked before the device is looked for is a decision: a device that was edited away is
+tampering, not a principal without MFA.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import combinations
+from typing import Any
+
+import pytest
+
+from vmfa import (
+    AccessDenied,
+    Actor,
+    ClockWentBack,
+    CodeRejected,
+    DeviceAlreadyAssigned,
+    DeviceDisabled,
+    InvalidValue,
+    MalformedCode,
+    NoDevice,
+    NoSession,
+    OutOfSync,
+    PairRejected,
+    RecordTampered,
+    Sync,
+    Throttled,
+    TooManySessions,
+)
+from vmfa.record import sealed
+
+from .world import ALICE, BOSS, ROOT, SUPPORT, World, refusal
+
+Faults = frozenset[str]
+
+
+def world_with(faults: Faults) -> World:
+    """A device, and everything in *faults* wrong with it."""
+    world = World()
+    phone = world.enroll()
+    now = int(world.clock())
+    device: dict[str, Any] = {}
+    if "disabled" in faults:
+        device["disabled"] = True
+    if "throttled" in faults:
+        device |= {"failures": 3, "failed_at": now}
+    if "out of sync" in faults:
+        device["sync"] = Sync.OUT_OF_SYNC
+    world.put(device=device, seen_at=now + 1000 if "clock" in faults else now)
+    if "no device" in faults:
+        state = replace(world.state(), device=None, key_ref=None)
+        world.store._records[ALICE] = sealed(state, world.operations.keys)
+    if "tampered" in faults:
+        state = world.state()
+        world.store._records[ALICE] = replace(state, seal=replace(state.seal, tag=state.seal.tag[:-1] + "?"))
+    world.phone_of_alice = phone  # type: ignore[attr-defined]  # for the codes
+    return world
+
+
+def codes(world: World, faults: Faults) -> tuple[str, str]:
+    if "syntax" in faults:
+        return "12345", "123456"
+    wrong = world.phone_of_alice.wrong_code()  # type: ignore[attr-defined]  # see above
+    return wrong, wrong
+
+
+def verifying(world: World, faults: Faults) -> object:
+    return world.verify(codes(world, faults)[0])
+
+
+def resynchronising(world: World, faults: Faults) -> object:
+    by = Actor.admin(BOSS) if "permission" in faults else Actor.signed_in(ALICE)
+    first, second = codes(world, faults)
+    return world.registry.resync(ALICE, code1=first, code2=second, by=by)
+
+
+def deactivating(world: World, faults: Faults) -> object:
+    by = Actor.signed_in(ALICE) if "permission" in faults else SUPPORT
+    return world.registry.deactivate(ALICE, by=by, reason="\n" if "syntax" in faults else "")
+
+
+ORDERS: dict[Callable[[World, Faults], object], list[tuple[str, type[Exception]]]] = {
+    verifying: [
+        ("syntax", MalformedCode), ("tampered", RecordTampered), ("no device", NoDevice), ("clock", ClockWentBack),
+        ("disabled", DeviceDisabled), ("throttled", Throttled), ("out of sync", OutOfSync), ("codes", CodeRejected),
+    ],
+    resynchronising: [
+        ("permission", AccessDenied), ("syntax", MalformedCode), ("tampered", RecordTampered),
+        ("no device", NoDevice), ("clock", ClockWentBack), ("disabled", DeviceDisabled), ("throttled", Throttled),
+        ("codes", PairRejected),
+    ],
+    deactivating: [
+        ("permission", AccessDenied), ("syntax", InvalidValue), ("tampered", RecordTampered), ("no device", NoDevice),
+        ("clock", ClockWentBack),
+    ],
+}
+IMPOSSIBLE = [{"no device", "disabled"}, {"no device", "throttled"}, {"no device", "out of sync"}]
+
+
+@pytest.mark.parametrize(
+    ("act", "first", "second"),
+    [
+        pytest.param(act, first, second, id=f"{act.__name__}/{first[0]}/{second[0]}")
+        for act, order in ORDERS.items()
+        for first, second in combinations(order, 2)
+        if {first[0], second[0]} not in IMPOSSIBLE
+    ],
+)
+def test_of_two_faults_the_earlier_is_told(
+    act: Callable[[World, Faults], object], first: tuple[str, type[Exception]], second: tuple[str, type[Exception]]
+) -> None:
+    """ORDER: pairwise, for codes, pairs and removal; each fault alone is told as itself."""
+    for faults in ({first[0]}, {first[0], second[0]}):
+        world = world_with(frozenset(faults))
+        assert type(refusal(lambda world=world, faults=frozenset(faults): act(world, faults))) is first[1]
+    world = world_with(frozenset({second[0]}))
+    assert type(refusal(lambda: act(world, frozenset({second[0]})))) is second[1]
+
+
+# Opening and confirming have guards of their own
+
+
+def open_faults(faults: Faults) -> tuple[World, Callable[[], object]]:
+    world = World()
+    now = int(world.clock())
+    if "assigned" in faults:
+        world.enroll()
+    else:
+        world.open()
+    world.put(openings=(now,) * 10 if "openings" in faults else (), seen_at=now + 1000 if "clock" in faults else now)
+    if "tampered" in faults:
+        world.store._records[ALICE] = replace(world.state(), revision=99)
+    by = Actor.admin(BOSS) if "permission" in faults else Actor.signed_in(ALICE)
+    return world, lambda: world.open(by=by, label="a:b" if "syntax" in faults else "a")
+
+
+OPENING = [
+    ("permission", AccessDenied), ("syntax", InvalidValue), ("tampered", RecordTampered),
+    ("assigned", DeviceAlreadyAssigned), ("clock", ClockWentBack), ("openings", TooManySessions),
+]
+
+
+def confirm_faults(faults: Faults) -> tuple[World, Callable[[], object]]:
+    world = World()
+    opened = world.open()
+    phone = world.phone(opened)
+    if "clock" in faults:
+        world.put(seen_at=int(world.clock()) + 1000)
+    if "expired" in faults:
+        session = world.state().enrollment
+        world.put(enrollment=replace(session, expires_at=int(world.clock())))
+    if "tampered" in faults:
+        world.store._records[ALICE] = replace(world.state(), revision=99)
+    by = Actor.admin(BOSS) if "permission" in faults else Actor.signed_in(ALICE)
+    code = "1" if "syntax" in faults else phone.wrong_code()
+    name = "0" * 32 if "session" in faults else opened.session_id
+    return world, lambda: world.registry.confirm_enrollment(ALICE, session=name, code1=code, code2=code, by=by)
+
+
+CONFIRMING = [
+    ("permission", AccessDenied), ("syntax", MalformedCode), ("tampered", RecordTampered), ("session", NoSession),
+    ("clock", ClockWentBack), ("expired", NoSession), ("codes", PairRejected),
+]
+
+
+@pytest.mark.parametrize(
+    ("build", "first", "second"),
+    [
+        pytest.param(build, first, second, id=f"{build.__name__}/{first[0]}/{second[0]}")
+        for build, order in ((open_faults, OPENING), (confirm_faults, CONFIRMING))
+        for first, second in combinations(order, 2)
+    ],
+)
+def test_of_two_faults_of_an_enrollment_the_earlier_is_told(
+    build: Callable[[Faults], tuple[World, Callable[[], object]]], first: tuple[str, type[Exception]],
+    second: tuple[str, type[Exception]],
+) -> None:
+    """ORDER: pairwise, for opening and confirming."""
+    for faults, told in (({first[0]}, first), ({first[0], second[0]}, first), ({second[0]}, second)):
+        _, act = build(frozenset(faults))
+        assert type(refusal(act)) is told[1]
+
+
+def test_who_may_not_ask_learns_nothing() -> None:
+    """ORDER: without permission, device or none, known or not, tampered or not: word for word one answer."""
+    stranger = Actor.signed_in(BOSS)
+    texts = set()
+    for faults in ((), ("no device",), ("tampered",), ("disabled",), ("clock",)):
+        world = world_with(frozenset(faults))
+        for who in (ALICE, ALICE.user(ALICE.account, "unknown")):
+            error = refusal(lambda world=world, who=who: world.registry.resync(
+                who, code1="x", code2="y", by=stranger))
+            texts.add((type(error), str(error)))
+    assert len(texts) == 1
+    assert type(refusal(lambda: World().registry.device(ROOT, by=stranger))) is AccessDenied
