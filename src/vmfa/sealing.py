@@ -87,7 +87,7 @@ def rekey(
     start it again, from the beginning or *after* the last one given. Devices stay in use meanwhile, and
     nothing of a record changes but the reference to its key.
 
-    :param keys: the registry's ``keys``, which authenticate the records; the same object if it is *sealed_keys*.
+    :param keys: the registry's ``operations.keys``, which authenticate the records.
     """
     page = store.principals(account, after=after)
     while page:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -53,9 +55,14 @@ def adopted(store, clock):
     return store
 
 
-def passed(store, *masters, **options) -> list[Rekeyed]:
+def steps_of(store, *masters, account=ACCOUNT, **options):
     sealed_keys = SealedKeys(*masters or (NEW, OLD))
-    return list(rekey(store, ACCOUNT, keys=DerivedKeys(MASTER), sealed_keys=sealed_keys, **options))
+    registry = DeviceRegistry(store, keys=DerivedKeys(MASTER), imported_keys=sealed_keys, issuer="Example")
+    return rekey(store, account, keys=registry.operations.keys, sealed_keys=sealed_keys, **options)
+
+
+def passed(store, *masters, **options) -> list[Rekeyed]:
+    return list(steps_of(store, *masters, **options))
 
 
 def all_sign_in(store, clock, *masters) -> None:
@@ -90,7 +97,7 @@ def test_a_second_pass_finds_nothing_to_do(adopted):
 
 @pytest.mark.parametrize("done", range(5))
 def test_interrupted_anywhere_and_run_again(adopted, clock, done):
-    steps = rekey(adopted, ACCOUNT, keys=DerivedKeys(MASTER), sealed_keys=SealedKeys(NEW, OLD))
+    steps = steps_of(adopted)
     for _ in range(done):
         next(steps)
     steps.close()
@@ -108,7 +115,8 @@ def test_an_open_enrollment_is_sealed_again_too(store, clock):
     owner = Actor.signed_in(PEOPLE[0])
     opened = registry.open_enrollment(PEOPLE[0], by=owner, label="alice")
     both = SealedKeys(NEW, OLD)
-    assert list(rekey(store, ACCOUNT, keys=both, sealed_keys=both)) == [Rekeyed(PEOPLE[0], changed=True)]
+    keys = DeviceRegistry(store, keys=both, issuer="Example").operations.keys
+    assert list(rekey(store, ACCOUNT, keys=keys, sealed_keys=both)) == [Rekeyed(PEOPLE[0], changed=True)]
     phone = Phone(Key.from_base32(opened.base32), clock)
     registry = DeviceRegistry(store, keys=SealedKeys(NEW), issuer="Example", clock=clock)
     registry.confirm_enrollment(PEOPLE[0], session=opened.session_id, by=owner, **phone.pair())
@@ -124,8 +132,7 @@ def test_derived_keys_and_principals_without_a_device_are_passed_over(store, clo
 
 
 def test_only_the_account_that_was_named(adopted):
-    keys = DerivedKeys(MASTER), SealedKeys(NEW, OLD)
-    assert list(rekey(adopted, "another account", keys=keys[0], sealed_keys=keys[1])) == []
+    assert passed(adopted, account="another account") == []
 
 
 class Racing(MemoryStore):
@@ -161,15 +168,14 @@ def test_one_that_never_stands_still_is_reported(clock):
     assert passed(store) == [Rekeyed(PEOPLE[0], changed=False, problem="others kept changing this principal")]
 
 
-def test_an_edited_record_is_reported_and_the_pass_goes_on(clock):
-    store = MemoryStore()
-    registry = registry_on(store, clock, OLD)
-    for who in PEOPLE[:3]:
-        registry.adopt(who, by=SERVICE, key=PHONE_KEYS[who], source="test")
-    held = store.load(PEOPLE[1])
-    edited = replace(held, seal=replace(held.seal, document=held.seal.document.replace('"failures":0', '"failures":1')))
-    store.commit(held, edited, ())
-    first, second, third = passed(store)
+def test_an_edited_record_is_reported_and_the_pass_goes_on(clock, tmp_path):
+    with SQLiteStore(tmp_path / "mfa.db") as store:
+        registry = registry_on(store, clock, OLD)
+        for who in PEOPLE[:3]:
+            registry.adopt(who, by=SERVICE, key=PHONE_KEYS[who], source="test")
+        with closing(sqlite3.connect(tmp_path / "mfa.db")) as db, db:
+            db.execute("UPDATE principal SET revision = 7 WHERE name = 'u-1'")
+        first, second, third = passed(store)
     assert (first.changed, second.changed, third.changed) == (True, False, True)
     assert "was not written by this library" in second.problem
 
@@ -184,7 +190,7 @@ def test_a_store_that_cannot_be_reached_stops_the_pass(adopted, monkeypatch):
     def unreachable(*_: object) -> None:
         raise StoreUnavailable("gone")
 
-    steps = rekey(adopted, ACCOUNT, keys=DerivedKeys(MASTER), sealed_keys=SealedKeys(NEW, OLD))
+    steps = steps_of(adopted)
     next(steps)
     monkeypatch.setattr(type(adopted), "commit", unreachable)
     with pytest.raises(StoreUnavailable):

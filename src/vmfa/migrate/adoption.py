@@ -161,8 +161,8 @@ def _from_here(registry: DeviceRegistry, principal: PrincipalId, source: str, by
                 if event.what is Happened.ADOPTED and event.serial == serial:
                     return ("source", source) in event.details
             number = events[-1].number
-    except AccessDenied:
-        return False  # root's device is not a service's to read
+    except (AccessDenied, RecordTampered, StoreContended):
+        return False  # root's history is not a service's to read; an edited one proves nothing
     return False
 
 
@@ -176,6 +176,10 @@ class Rehearsal:
     store: Store
     _written: dict[PrincipalId, Principal] = field(default_factory=dict)
     _events: dict[PrincipalId, list[AuditEvent]] = field(default_factory=dict)
+
+    @property
+    def volatile(self) -> bool:
+        return getattr(self.store, "volatile", False)
 
     def load(self, principal: PrincipalId) -> Principal:
         return self._written.get(principal) or self.store.load(principal)
