@@ -117,11 +117,13 @@ __all__ = sorted(_HOME)  # noqa: PLE0605  # one table says where each public nam
 
 def __getattr__(name: str) -> object:
     """Import a public name when it is first used (PEP 562): ``import vmfa`` alone costs nothing."""
+    from importlib import import_module
+
+    if name == "errors":
+        return import_module(".errors", __name__)
     home = _HOME.get(name)
     if home is None:
         raise AttributeError(f"module 'vmfa' has no attribute {name!r}")
-    from importlib import import_module
-
     value = globals()[name] = getattr(import_module(f".{home}", __name__), name)
     return value
 

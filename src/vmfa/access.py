@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from types import NoneType
 from typing import Final
 
-from .errors import AccessDenied
+from .errors import AccessDenied, InvalidValue
 from .machine import Action
 from .model import MfaClaim, Principal, PrincipalId, check_is, check_text, check_time
 from .policy import Policy
@@ -35,12 +36,17 @@ class Actor:
 
     def __post_init__(self) -> None:
         check_is("role", self.role, Role)
-        if self.role in (Role.SUPPORT, Role.SERVICE):
-            check_text("reference", self.reference)
-        else:
-            check_is("principal", self.principal, PrincipalId)
-        if self.mfa is not None:
-            check_is("mfa", self.mfa, MfaClaim)
+        named = self.role in (Role.SUPPORT, Role.SERVICE)
+        recovered = self.role is Role.RECOVERED_ROOT
+        check_text("reference", self.reference, empty=not named)
+        check_is("principal", self.principal, NoneType if named else PrincipalId)
+        check_is("mfa", self.mfa, NoneType if named or recovered or self.mfa is None else MfaClaim)
+        if type(self.proofs) is not tuple or len(self.proofs) != (2 if recovered else 0):
+            raise InvalidValue("a recovery has two proofs, and nothing else has any")
+        for proof in self.proofs:
+            check_time("proofs", proof)
+        if recovered and self.principal is not None and not self.principal.is_root:
+            raise InvalidValue("only root recovers itself")
 
     @classmethod
     def signed_in(cls, principal: PrincipalId, *, mfa: MfaClaim | None = None) -> Actor:
@@ -55,10 +61,7 @@ class Actor:
     @classmethod
     def recovered_root(cls, account: str, *, email_at: int, phone_at: int) -> Actor:
         """Root that proved control of the e-mail address and of the phone number, at these Unix times."""
-        check_time("email_at", email_at)
-        check_time("phone_at", phone_at)
-        root = PrincipalId.root(account)
-        return cls(role=Role.RECOVERED_ROOT, principal=root, proofs=(email_at, phone_at))
+        return cls(role=Role.RECOVERED_ROOT, principal=PrincipalId.root(account), proofs=(email_at, phone_at))
 
     @classmethod
     def support(cls, case: str) -> Actor:

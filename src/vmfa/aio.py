@@ -19,7 +19,7 @@ from .keysource import KeySource
 from .model import Deactivation, OpenedEnrollment, Principal, PrincipalId, Receipt, SyncReport, VirtualDevice, check_is
 from .operations import Operation, Operations
 from .policy import Parameters, Policy
-from .registry import ATTEMPTS, Observer
+from .registry import ATTEMPTS, Observer, check_page_bounds
 from .stores.port import Store
 
 T = TypeVar("T")
@@ -44,6 +44,7 @@ class InThreads:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self.volatile = getattr(store, "volatile", False)
 
     async def load(self, principal: PrincipalId) -> Principal:
         return await asyncio.to_thread(self._store.load, principal)
@@ -77,7 +78,10 @@ class DeviceRegistry:
         clock: Callable[[], float] = time.time,
         observer: Observer | None = None,
     ) -> None:
-        self.operations = Operations(keys, issuer=issuer, imported_keys=imported_keys, policy=policy)
+        sealing = not getattr(store, "volatile", False)
+        self.operations = Operations(
+            keys, issuer=issuer, imported_keys=imported_keys, policy=policy, sealing=sealing
+        )
         self._store = store
         self._clock = clock
         self._observer = observer
@@ -125,6 +129,7 @@ class DeviceRegistry:
             principal, by=by, key=key, source=source, parameters=parameters, last_step=last_step, drift=drift,
             failures=failures,
         )
+        del key
         return await self._run(operation)
 
     async def reanchor(self, principal: PrincipalId, *, by: Actor) -> None:
@@ -139,12 +144,18 @@ class DeviceRegistry:
     async def history(
         self, principal: PrincipalId, *, by: Actor, after: int = 0, limit: int = 1000
     ) -> Sequence[AuditEvent]:
-        await self._run(self.operations.read_history(principal, by=by))
-        return await self._store.history(principal, after=after, limit=limit)
+        check_page_bounds(after, limit)
+        for _ in range(ATTEMPTS):
+            record = await self._run(self.operations.read_history(principal, by=by))
+            events = await self._store.history(principal, after=max(0, after - 1), limit=limit + 1)
+            if (await self._store.load(principal)).head == record.head:
+                return self.operations.checked_history(record, events, after, limit)
+        raise StoreContended("others kept changing this principal while its history was read")
 
     async def principals(
         self, account: str, *, after: PrincipalId | None = None, limit: int = 1000
     ) -> Sequence[PrincipalId]:
+        check_page_bounds(0, limit)
         return await self._store.principals(account, after=after, limit=limit)
 
     async def _run(self, operation: Operation[T]) -> T:

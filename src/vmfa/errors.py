@@ -44,17 +44,15 @@ class CodeRejected(VmfaError):
 
     ``retry_after`` is in whole seconds, or None when no wait is asked for. ``remedy`` is what helps:
     "retry", "wait", "resync", "replace" (an administrator) or "enroll" (start the enrollment again).
+    ``claimant_message`` is all that the person who typed the code may be told.
     """
 
     reason = "not accepted"
     remedy: Remedy = "retry"
+    told = "Not accepted."
 
     def __init__(
-        self,
-        message: str = "the code is not accepted",
-        *,
-        retry_after: int | None = None,
-        remedy: Remedy | None = None,
+        self, message: str = "the code is not accepted", *, retry_after: int | None = None, remedy: Remedy | None = None
     ) -> None:
         super().__init__(message)
         self.retry_after = retry_after
@@ -63,12 +61,9 @@ class CodeRejected(VmfaError):
 
     @property
     def claimant_message(self) -> str:
-        """All that the person who typed the code may be told."""
-        if self.remedy == "replace":
-            return "This device no longer works. Contact an administrator."
         if self.remedy == "enroll":
             return "Not accepted. Start the set-up of the device again."
-        return "Not accepted."
+        return self.told.format(wait=self.retry_after)
 
 
 class MalformedCode(CodeRejected, ValueError):
@@ -81,12 +76,7 @@ class PairRejected(CodeRejected):
     """The two codes are not two fresh consecutive codes of this device, near enough to now."""
 
     reason = "pair not accepted"
-
-    @property
-    def claimant_message(self) -> str:
-        if self.remedy == "retry":
-            return "Not accepted. Enter two codes that follow each other; if you waited, repeat with new ones."
-        return super().claimant_message
+    told = "Not accepted. Enter two codes that follow each other; if you waited, repeat with new ones."
 
 
 class AlreadyUsed(CodeRejected):
@@ -103,12 +93,11 @@ class AlreadyUsed(CodeRejected):
     ) -> None:
         super().__init__(message, retry_after=retry_after)
         self.next_at = next_at
-
-    @property
-    def claimant_message(self) -> str:
-        if self.retry_after:
-            return f"This code was already used. The next code begins in {self.retry_after} seconds."
-        return "This code was already used. Enter the code that is shown now."
+        self.told = (
+            "This code was already used. The next code begins in {wait} seconds."
+            if retry_after
+            else "This code was already used. Enter the code that is shown now."
+        )
 
 
 class Throttled(CodeRejected):
@@ -116,10 +105,7 @@ class Throttled(CodeRejected):
 
     reason = "throttled"
     remedy = "wait"
-
-    @property
-    def claimant_message(self) -> str:
-        return f"Wait {self.retry_after} seconds before the next attempt."
+    told = "Wait {wait} seconds before the next attempt."
 
 
 class OutOfSync(CodeRejected):
@@ -127,10 +113,7 @@ class OutOfSync(CodeRejected):
 
     reason = "out of sync"
     remedy = "resync"
-
-    @property
-    def claimant_message(self) -> str:
-        return "The device is out of sync. Resynchronise it with two consecutive codes."
+    told = "The device is out of sync. Resynchronise it with two consecutive codes."
 
 
 class DeviceDisabled(CodeRejected):
@@ -138,6 +121,7 @@ class DeviceDisabled(CodeRejected):
 
     reason = "disabled"
     remedy = "replace"
+    told = "This device no longer works. Contact an administrator."
 
 
 class AccessDenied(VmfaError):

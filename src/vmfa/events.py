@@ -6,10 +6,10 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Final, Protocol
+from typing import Final
 
 from .errors import InvalidType, RecordTampered
-from .keysource import encode_fields
+from .keysource import Authenticator, encode_fields
 from .model import PrincipalId, check_is, check_text, check_time
 from .otp import check_int
 
@@ -92,17 +92,16 @@ class AuditEvent:
             check_time("at", event.at)
             check_int("number", number, 1, 1 << 62)
             for name, text in (("actor", event.actor), ("serial", event.serial), ("reason", event.reason)):
-                check_text(name, text, longest=2048, empty=True)
+                check_text(name, text, longest=8192, empty=True)
+            for text, value in event.details:
+                check_text("details", text, longest=64)
+                if not isinstance(value, int):
+                    check_text("details", value, empty=True)
             check_is("tag", tag, str)
-        except (ValueError, TypeError, KeyError, AttributeError):
-            raise RecordTampered("a stored event cannot be read") from None
-        return event
-
-
-class Authenticator(Protocol):
-    def tag(self, purpose: str, message: bytes) -> str: ...
-
-    def check(self, purpose: str, message: bytes, tag: str) -> bool: ...
+            return event
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            pass  # raised below, outside: an error that hangs on ours would carry the document
+        raise RecordTampered("a stored event cannot be read")
 
 
 def chained(
@@ -132,6 +131,25 @@ def check_chain(events: Sequence[AuditEvent], number: int, head: str, keys: Auth
             raise RecordTampered(f"the history of this principal was changed at event {number}")
         head = event.tag
     return head
+
+
+def check_page(
+    events: Sequence[AuditEvent], after: int, limit: int, length: int, head: str, keys: Authenticator
+) -> Sequence[AuditEvent]:
+    """The page of *limit* events behind number *after*, of a history of *length* events that ends in the tag *head*.
+
+    *events* are those behind number *after* - 1: the first gives the tag that the page starts from. Rows past
+    *length* are no part of the history: the authenticated record says where it ends.
+    """
+    page = [event for event in events if event.number <= length]
+    start = page.pop(0).tag if after and page else ""
+    if len(page) < min(limit, length - after):
+        raise RecordTampered("events are missing from the history of this principal")
+    page = page[:limit]
+    last = check_chain(page, after, start, keys)
+    if page and page[-1].number == length and last != head:
+        raise RecordTampered("the history of this principal does not end as its record says")
+    return page
 
 
 def _message(event: AuditEvent, head: str) -> bytes:

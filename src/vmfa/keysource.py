@@ -17,8 +17,18 @@ from .model import KeyRef, PrincipalId
 from .policy import Parameters
 
 
-class KeySource(Protocol):
-    """Issues, adopts and reveals the keys of devices, and authenticates what is stored. No I/O."""
+class Authenticator(Protocol):
+    """Authenticates what is stored. ``sealing`` is False only where records never leave the process."""
+
+    sealing: bool
+
+    def tag(self, purpose: str, message: bytes) -> str: ...
+
+    def check(self, purpose: str, message: bytes, tag: str) -> bool: ...
+
+
+class KeySource(Authenticator, Protocol):
+    """Issues, adopts and reveals the keys of devices. No I/O."""
 
     scheme: str
 
@@ -27,10 +37,6 @@ class KeySource(Protocol):
     def adopt(self, principal: PrincipalId, serial: str, parameters: Parameters, key: Key) -> KeyRef: ...
 
     def reveal(self, ref: KeyRef, principal: PrincipalId, serial: str, parameters: Parameters) -> Key: ...
-
-    def tag(self, purpose: str, message: bytes) -> str: ...
-
-    def check(self, purpose: str, message: bytes, tag: str) -> bool: ...
 
 
 def encode_fields(*fields: str | int | bytes) -> bytes:
@@ -65,24 +71,21 @@ class MasterKeys(Opaque):
     _prks: dict[str, bytes]
     _subkeys: dict[tuple[str, str], bytes]
     scheme: str = ""
+    sealing = True
 
     def __init__(self, current: bytes, *retired: bytes) -> None:
-        prks: dict[str, bytes] = {}
+        masters = (current, *retired)
         problem: InvalidType | InvalidValue | None = None
-        for master in (current, *retired):
-            if not isinstance(master, bytes):
-                problem = InvalidType("a master key is bytes")
-            elif len(master) < 32:
-                problem = InvalidValue("a master key has at least 32 bytes")
-            else:
-                prk = hkdf_extract(b"vmfa", master)
-                prks[hkdf_expand(prk, encode_fields("vmfa master key id v1"), 8).hex()] = prk
+        if not all(isinstance(master, bytes) for master in masters):
+            problem = InvalidType("a master key is bytes")
+        elif min(map(len, masters)) < 32:
+            problem = InvalidValue("a master key has at least 32 bytes")
         if problem is not None:
-            del current, retired, master, prks  # error trackers record the locals of a raising frame
+            del current, retired, masters  # error trackers record the locals of a raising frame
             raise problem
-        object.__setattr__(self, "_prks", prks)
-        object.__setattr__(self, "_current", next(iter(prks)))
-        object.__setattr__(self, "_subkeys", {})
+        prks = [hkdf_extract(b"vmfa", master) for master in masters]
+        ids = [hkdf_expand(prk, encode_fields("vmfa master key id v1"), 8).hex() for prk in prks]
+        self._fill(_prks=dict(zip(ids, prks, strict=True)), _current=ids[0], _subkeys={})
 
     @property
     def current_id(self) -> str:
@@ -163,15 +166,11 @@ class UnsafePlainKeys(MasterKeys):
 class KeySources:
     """What a registry uses: new keys from one source, foreign keys in another, each read by its scheme."""
 
-    def __init__(self, keys: KeySource, imported: KeySource | None = None) -> None:
-        self._keys = keys
-        self._imported = imported or keys
-        self._schemes = {source.scheme: source for source in (self._imported, keys)}
-        self.issue = keys.issue
-        self.adopt = self._imported.adopt
-        self.tag = keys.tag
-        self.check = keys.check
-        self.scheme = keys.scheme
+    def __init__(self, keys: KeySource, imported: KeySource | None, *, sealing: bool) -> None:
+        self._schemes = {source.scheme: source for source in (imported or keys, keys)}
+        self.issue, self.tag, self.check, self.scheme = keys.issue, keys.tag, keys.check, keys.scheme
+        self.adopt = (imported or keys).adopt
+        self.sealing = sealing
 
     def reveal(self, ref: KeyRef, principal: PrincipalId, serial: str, parameters: Parameters) -> Key:
         source = self._schemes.get(ref.scheme)

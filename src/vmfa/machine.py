@@ -16,6 +16,7 @@ class Action(StrEnum):
     OPEN = "open"
     CONFIRM = "confirm"
     CANCEL = "cancel"
+    EXPIRE = "expire"
     VERIFY = "verify"
     RESYNC = "resync"
     DEACTIVATE = "deactivate"
@@ -41,6 +42,7 @@ TRANSITIONS: Final[dict[tuple[Phase, Action], frozenset[Phase]]] = {
     (_P.ENROLLING, _A.OPEN): frozenset({_P.ENROLLING}),  # the old key is dead
     (_P.ENROLLING, _A.CONFIRM): frozenset({_P.IN_SYNC, _P.OUT_OF_SYNC, _P.ENROLLING, _P.NO_DEVICE}),
     (_P.ENROLLING, _A.CANCEL): frozenset({_P.NO_DEVICE}),
+    (_P.ENROLLING, _A.EXPIRE): frozenset({_P.NO_DEVICE}),
     (_P.IN_SYNC, _A.VERIFY): frozenset({_P.IN_SYNC, _P.DISABLED}),
     (_P.IN_SYNC, _A.RESYNC): frozenset({_P.IN_SYNC, _P.DISABLED}),
     (_P.OUT_OF_SYNC, _A.RESYNC): frozenset({_P.IN_SYNC, _P.OUT_OF_SYNC, _P.DISABLED}),

@@ -18,7 +18,7 @@ from .policy import Parameters
 
 LONGEST_NAME: Final = 512  # bytes
 LAST_SECOND: Final = 1 << 62
-_UNPRINTABLE: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+_UNPRINTABLE: Final = frozenset({"Cc", "Cf", "Cn", "Cs", "Zl", "Zp"})  # Cn: what it will mean is not settled
 
 
 def check_text(name: str, value: str, *, longest: int = LONGEST_NAME, empty: bool = False) -> None:
@@ -269,7 +269,7 @@ class OpenedEnrollment(Opaque):
     uri: str
 
     def __init__(self, *, session_id: str, serial: str, expires_at: int, base32: str, uri: str) -> None:
-        _fill(self, session_id=session_id, serial=serial, expires_at=expires_at, base32=base32, uri=uri)
+        self._fill(session_id=session_id, serial=serial, expires_at=expires_at, base32=base32, uri=uri)
 
 
 class Deactivation(Opaque):
@@ -281,9 +281,5 @@ class Deactivation(Opaque):
     binding_code: str | None
 
     def __init__(self, *, serial: str, at: int, binding_code: str | None) -> None:
-        _fill(self, serial=serial, at=at, binding_code=binding_code)
+        self._fill(serial=serial, at=at, binding_code=binding_code)
 
-
-def _fill(value: Opaque, **slots: object) -> None:
-    for name, content in slots.items():
-        object.__setattr__(value, name, content)

@@ -6,7 +6,7 @@ principal and stored events, commit, then ``settle``. ``DeviceRegistry`` does ju
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Generic, TypeVar
 
@@ -14,7 +14,7 @@ from . import rules
 from .access import Actor, check_permitted, standing
 from .decision import Case, Decision
 from .errors import InvalidType, InvalidValue, VmfaError
-from .events import Happened, chained
+from .events import AuditEvent, Happened, chained, check_page
 from .keys import Key, Opaque, random_bytes
 from .keysource import KeySource, KeySources
 from .keyuri import check_label
@@ -41,11 +41,7 @@ class Operation(Opaque, Generic[T]):
     def __init__(
         self, operations: Operations, action: Action, principal: PrincipalId, actor: Actor | None, rule: Rule[T]
     ) -> None:
-        for slot, value in (
-            ("_operations", operations), ("action", action), ("principal", principal), ("_actor", actor),
-            ("_rule", rule),
-        ):
-            object.__setattr__(self, slot, value)
+        self._fill(_operations=operations, action=action, principal=principal, _actor=actor, _rule=rule)
 
     @property
     def witness(self) -> PrincipalId | None:
@@ -61,19 +57,28 @@ class Operation(Opaque, Generic[T]):
         A refusal is an answer, not an exception: commit first, if the principal changed, then settle.
         """
         who, actor, setting = self.principal, self._actor, self._operations
-        case = Case(principal=who, actor=str(actor or who), now=whole_seconds(now), policy=setting.policy,
-                    keys=setting.keys, random=setting.random)
+        acting = str(actor) if isinstance(actor, Actor) else "claimant" if self.action is Action.VERIFY else "nobody"
+        case = Case(principal=who, actor=acting, now=whole_seconds(now), policy=setting.policy, keys=setting.keys,
+                    random=setting.random)
+        state, ended = before, tuple[AuditEvent, ...]()
         try:
-            if before.id != who:
+            if before.id != who or (witness is not None and witness.id != self.witness):
                 raise InvalidValue("this record is another principal's")
             if self.action is not Action.VERIFY:
                 case = self._permitted(before, case, witness)
-            made = self._rule(before, case)
+            state, ended = rules.without_expired(before, case)
+            made = self._rule(state, case)
         except VmfaError as refusal:
-            serial = before.device.serial if before.device else ""
+            serial = state.device.serial if state.device else ""
             told = case.note(Happened.REFUSED, serial, refusal.reason, action=self.action.value)
-            return Decision(before, refusal.with_traceback(None), (told,))
-        return self._finished(before, made, case)
+            made = Decision(state, refusal.with_traceback(None), (told,))
+        if made.principal is before:
+            return made
+        if state is not before:
+            check_transition(before, Action.EXPIRE, state)
+        if made.principal is not state:
+            check_transition(state, self.action, made.principal)
+        return self._finished(before, made, (*ended, *made.events), case)
 
     def _permitted(self, before: Principal, case: Case, witness: Principal | None) -> Case:
         actor = self._actor
@@ -87,19 +92,19 @@ class Operation(Opaque, Generic[T]):
         check_permitted(self.action, found, self.principal)
         return replace(case, standing=found)
 
-    def _finished(self, before: Principal, made: Decision[T], case: Case) -> Decision[T]:
+    def _finished(
+        self, before: Principal, made: Decision[T], happened: tuple[AuditEvent, ...], case: Case
+    ) -> Decision[T]:
         after = made.principal
-        if after is before:
-            return made
-        check_transition(before, self.action, after)
         if after.revision == 0 and self.action is Action.FORGET:
             return made
-        events = chained(made.events, before.events, before.head, case.keys)
+        events = chained(happened, before.events, before.head, case.keys)
         stored = [event for event in events if event.stored]
         seen_at = after.seen_at if self.action is Action.REANCHOR else max(after.seen_at, case.now)
-        after = replace(after, revision=before.revision + 1, seen_at=seen_at, events=before.events + len(stored),
-                        head=stored[-1].tag if stored else before.head)
-        return Decision(sealed(after, case.keys), made.answer, events)
+        head = stored[-1].tag if stored else before.head
+        revision, length = before.revision + 1, before.events + len(stored)
+        after = sealed(after, case.keys, revision=revision, seen_at=seen_at, events=length, head=head)
+        return Decision(after, made.answer, events)
 
 
 class Operations:
@@ -113,10 +118,14 @@ class Operations:
         imported_keys: KeySource | None = None,
         policy: Policy | None = None,
         random: Callable[[int], bytes] = random_bytes,
+        sealing: bool = True,
     ) -> None:
         check_label("issuer", issuer)
+        for source in (keys, imported_keys):
+            if source is not None and not hasattr(source, "scheme"):
+                raise InvalidType("keys are a KeySource such as DerivedKeys(master_key)")
         self.issuer = issuer
-        self.keys = KeySources(keys, imported_keys)
+        self.keys = KeySources(keys, imported_keys, sealing=sealing)
         self.policy = policy if policy is not None else Policy()
         check_is("policy", self.policy, Policy)
         self.random = random
@@ -181,5 +190,17 @@ class Operations:
 
     def requires_code(self, before: Principal) -> bool:
         """Whether this principal has an assigned device. :raises RecordTampered: the record was edited."""
-        check_intact(before, self.keys)
+        try:
+            check_intact(before, self.keys)
+        except VmfaError as error:
+            raise error.with_traceback(None) from None
         return before.device is not None
+
+    def checked_history(
+        self, record: Principal, events: Sequence[AuditEvent], after: int, limit: int
+    ) -> Sequence[AuditEvent]:
+        """The page of *record*'s history behind number *after*, of the stored *events* behind *after* - 1.
+
+        :raises RecordTampered: an event was changed, removed or moved.
+        """
+        return check_page(events, after, limit, record.events, record.head, self.keys)

@@ -33,43 +33,31 @@ def hotp(key: Key | bytes, counter: int, *, digits: int = 6, algorithm: str = "s
     :param algorithm: "sha1", "sha256" or "sha512" (RFC6238-1.2-HASH).
     """
     try:
-        check_code_shape(digits, algorithm)
+        check_parameters(algorithm, digits)
         check_int("counter", counter, 0, COUNTERS - 1)
-        return _code(*as_key(key).blocks(algorithm), counter, digits)
+        code = _code(*as_key(key).blocks(algorithm), counter, digits)
     except VmfaError as error:
         del key  # error trackers record the locals of a raising frame
         raise error.with_traceback(None) from None
+    return code
 
 
 def totp(
-    key: Key | bytes,
-    at: float,
-    *,
-    digits: int = 6,
-    algorithm: str = "sha1",
-    period: int = 30,
-    t0: int = 0,
+    key: Key | bytes, at: float, *, digits: int = 6, algorithm: str = "sha1", period: int = 30, t0: int = 0
 ) -> str:
     """The code of *key* at Unix time *at*, in seconds (RFC 6238). *period* and *t0* are in seconds."""
     try:
-        check_code_shape(digits, algorithm)
-        return _code(*as_key(key).blocks(algorithm), step_at(at, period=period, t0=t0), digits)
+        check_parameters(algorithm, digits, period, t0)
+        code = _code(*as_key(key).blocks(algorithm), _step(at, period, t0), digits)
     except VmfaError as error:
         del key
         raise error.with_traceback(None) from None
+    return code
 
 
 def verify_totp(
-    key: Key | bytes,
-    code: str,
-    at: float,
-    *,
-    after: int,
-    window: int = 1,
-    digits: int = 6,
-    algorithm: str = "sha1",
-    period: int = 30,
-    t0: int = 0,
+    key: Key | bytes, code: str, at: float, *, after: int, window: int = 1,
+    digits: int = 6, algorithm: str = "sha1", period: int = 30, t0: int = 0,
 ) -> int:
     """The step that *code* matches at Unix time *at*, within *window* steps either way (RFC6238-5.2-DELAY).
 
@@ -81,50 +69,44 @@ def verify_totp(
     :raises CodeRejected: the code matches no step of the window.
     """
     try:
-        check_code_shape(digits, algorithm)
+        check_parameters(algorithm, digits, period, t0)
         check_int("after", after, -1, COUNTERS - 1)
         check_int("window", window, 0, WIDEST)
-        here = step_at(at, period=period, t0=t0)
-        (matches,) = scan(
-            as_key(key), (read_code(code, digits),), around(here, window, window), digits, algorithm
-        )
-        fresh = [step for step in matches if step > after]
-        if fresh:
-            return max(fresh)  # the highest: neighbouring steps can share a code
-        if matches:
-            next_at = (after + 1) * period + t0
-            raise AlreadyUsed(retry_after=max(0, next_at - floor(at)), next_at=next_at)
-        raise CodeRejected
+        steps = around(_step(at, period, t0), window, window)
+        (matches,) = scan(as_key(key), (read_code(code, digits),), steps, digits, algorithm)
     except VmfaError as error:
         del key, code
         raise error.with_traceback(None) from None
+    fresh = [step for step in matches if step > after]
+    if fresh:
+        return max(fresh)  # the highest: neighbouring steps can share a code
+    del key, code
+    if matches:
+        next_at = (after + 1) * period + t0
+        raise AlreadyUsed(retry_after=max(0, next_at - floor(at)), next_at=next_at)
+    raise CodeRejected
 
 
 def verify_hotp(
-    key: Key | bytes,
-    code: str,
-    *,
-    counter: int,
-    look_ahead: int = 3,
-    digits: int = 6,
-    algorithm: str = "sha1",
+    key: Key | bytes, code: str, *, counter: int, look_ahead: int = 3, digits: int = 6, algorithm: str = "sha1"
 ) -> int:
     """The counter that *code* matches, from the next expected *counter* on (RFC4226-7.4-S, RFC4226-E4-RCP).
 
     Looks ahead only. Keep the answer plus one, atomically, as the next *counter*.
     """
     try:
-        check_code_shape(digits, algorithm)
+        check_parameters(algorithm, digits)
         check_int("counter", counter, 0, COUNTERS - 1)
         check_int("look_ahead", look_ahead, 0, WIDEST)
-        counters = range(counter, min(counter + look_ahead, COUNTERS - 1) + 1)
+        counters = around(counter, 0, look_ahead)
         (matches,) = scan(as_key(key), (read_code(code, digits),), counters, digits, algorithm)
-        if matches:
-            return max(matches)
-        raise CodeRejected
     except VmfaError as error:
         del key, code
         raise error.with_traceback(None) from None
+    if matches:
+        return max(matches)
+    del key, code
+    raise CodeRejected
 
 
 def step_at(at: float, *, period: int = 30, t0: int = 0) -> int:
@@ -133,11 +115,8 @@ def step_at(at: float, *, period: int = 30, t0: int = 0) -> int:
     :raises InvalidType: *at* is no int or float. A datetime is refused: naive ones mean no moment at all.
     :raises InvalidValue: *at* is before *t0*, not finite, or past step 2**64 - 1.
     """
-    check_steps_shape(period, t0)
-    step = (whole_seconds(at) - t0) // period
-    if not 0 <= step < COUNTERS:
-        raise InvalidValue("the time is before T0" if step < 0 else "the time is past the last step")
-    return step
+    check_parameters("sha1", 6, period, t0)
+    return _step(at, period, t0)
 
 
 def seconds_left(at: float, *, period: int = 30, t0: int = 0) -> int:
@@ -161,8 +140,10 @@ def scan(
     new, inner, outer = key.blocks(algorithm)
     candidates = [_code(new, inner, outer, step, digits) for step in steps]
     return tuple(
-        [step for step, candidate in zip(steps, candidates, strict=True) if compare_digest(candidate, code)]
-        for code in codes
+        [
+            [step for step, candidate in zip(steps, candidates, strict=True) if compare_digest(candidate, code)]
+            for code in codes
+        ]
     )
 
 
@@ -193,16 +174,15 @@ def read_code(code: str, digits: int) -> str:
     return text
 
 
-def check_code_shape(digits: int, algorithm: str) -> None:
+def check_parameters(algorithm: str, digits: int, period: int = 30, t0: int = 0) -> None:
     if type(digits) is not int or not 6 <= digits <= 8:
         raise InvalidValue("digits is 6, 7 or 8 (RFC4226-5.3-DIGITS)")
-    if not isinstance(algorithm, str) or algorithm not in HASHES:
+    if type(algorithm) is not str or algorithm not in HASHES:
         raise InvalidValue("algorithm is 'sha1', 'sha256' or 'sha512' (RFC6238-1.2-HASH)")
-
-
-def check_steps_shape(period: int, t0: int) -> None:
-    check_int("period", period, 1, COUNTERS)
-    check_int("t0", t0, -COUNTERS, COUNTERS)
+    if type(period) is not int or type(t0) is not int:
+        raise InvalidType("period and t0 are int, in seconds")
+    if not 0 < period <= COUNTERS or not -COUNTERS <= t0 <= COUNTERS:
+        raise InvalidValue("period is at least 1 second; period and t0 have at most 64 bits")
 
 
 def check_int(name: str, value: int, low: int, high: int) -> None:
@@ -217,12 +197,19 @@ def whole_seconds(at: float) -> int:
         return at
     if isinstance(at, bool) or not isinstance(at, (int, float)):
         raise InvalidType("a time is in seconds since the epoch, int or float: use time.time()")
-    if not isfinite(at):
+    if isinstance(at, float) and not isfinite(at):
         raise InvalidValue("a time is finite")
     return floor(at)
 
 
-def _code(new: Callable[..., Any], inner: bytes, outer: bytes, step: int, digits: int) -> str:
+def _step(at: float, period: int, t0: int) -> int:
+    step = (whole_seconds(at) - t0) // period
+    if not 0 <= step < COUNTERS:
+        raise InvalidValue("the time is before T0" if step < 0 else "the time is past the last step")
+    return step
+
+
+def _code(new: Callable[[bytes], Any], inner: bytes, outer: bytes, step: int, digits: int) -> str:
     """HMAC as RFC 2104 writes it, H(K xor opad, H(K xor ipad, text)), truncated to a code."""
     mac = new(outer + new(inner + _pack(step)).digest()).digest()
     return str(truncate(mac) % 10**digits).zfill(digits)

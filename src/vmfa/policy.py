@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Final
 
 from .errors import InvalidType, InvalidValue
 from .keys import HASHES
-from .otp import check_code_shape, check_int, check_steps_shape, step_at
+from .otp import check_int, check_parameters, step_at
 
 DAY: Final = 86400
+LONGEST_PERIOD: Final = 300  # it is also how far clocks may disagree; SP80063B-3.1.4.1-NONCE asks for 120 s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,8 +23,7 @@ class Parameters:
     t0: int = 0
 
     def __post_init__(self) -> None:
-        check_code_shape(self.digits, self.algorithm)
-        check_steps_shape(self.period, self.t0)
+        check_parameters(self.algorithm, self.digits, self.period, self.t0)
 
     def step_at(self, now: int) -> int:
         return step_at(now, period=self.period, t0=self.t0)
@@ -35,27 +35,9 @@ class Parameters:
         return size
 
 
-_RANGES: Final = {
-    "window": (0, 10),
-    "enroll_back": (0, 100),
-    "enroll_forward": (0, 100),
-    "resync_back": (0, 100),
-    "resync_forward": (0, 100),
-    "login_drift": (0, 10),
-    "session_seconds": (30, DAY),
-    "session_attempts": (1, 100),
-    "openings_per_day": (1, 100),
-    "delay_from": (1, 100),
-    "delay_seconds": (1, DAY),
-    "delay_cap": (1, DAY),
-    "failure_cap": (1, 100),
-    "budget": (1, 10_000),
-    "budget_refill": (60, 365 * DAY),
-    "budget_warning": (0, 10_000),
-    "claim_seconds": (1, DAY),
-    "recovery_seconds": (1, DAY),
-    "binding_code_seconds": (60, 30 * DAY),
-}
+def _number(default: int, low: int, high: int) -> int:
+    number: int = field(default=default, metadata={"range": (low, high)})
+    return number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,31 +47,32 @@ class Policy:
     Windows and drift are in steps, everything named seconds, delay or refill in seconds.
     """
 
-    window: int = 1  # either way at sign-in: RFC6238-5.2-ONESTEP
-    enroll_back: int = 10  # SEED-LATE
-    enroll_forward: int = 10
-    resync_back: int = 20  # RFC6238-6-LIMIT
-    resync_forward: int = 20
-    login_drift: int = 2  # RFC6238-6-DRIFT, bounded
-    session_seconds: int = 900
-    session_attempts: int = 10
-    openings_per_day: int = 10
-    delay_from: int = 3  # consecutive failures: RFC4226-7.3-DELAY
-    delay_seconds: int = 15
-    delay_cap: int = 3600
-    failure_cap: int = 100  # SP80063B-3.2.2-CAP
-    budget: int = 100  # failures over a device's life, refilled slowly
-    budget_refill: int = 2 * DAY
-    budget_warning: int = 25
-    claim_seconds: int = 3600
-    recovery_seconds: int = 900
-    binding_code_seconds: int = DAY
+    window: int = _number(1, 0, 10)  # either way at sign-in: RFC6238-5.2-ONESTEP
+    enroll_back: int = _number(10, 0, 100)  # SEED-LATE
+    enroll_forward: int = _number(10, 0, 100)
+    resync_back: int = _number(20, 0, 100)  # RFC6238-6-LIMIT
+    resync_forward: int = _number(20, 0, 100)
+    login_drift: int = _number(2, 0, 10)  # RFC6238-6-DRIFT, bounded
+    session_seconds: int = _number(900, 30, DAY)
+    session_attempts: int = _number(10, 1, 100)
+    openings_per_day: int = _number(10, 1, 100)
+    delay_from: int = _number(3, 1, 100)  # consecutive failures: RFC4226-7.3-DELAY
+    delay_seconds: int = _number(15, 1, DAY)
+    delay_cap: int = _number(3600, 1, DAY)
+    failure_cap: int = _number(100, 1, 100)  # SP80063B-3.2.2-CAP
+    budget: int = _number(100, 1, 10_000)  # failures over a device's life, refilled slowly
+    budget_refill: int = _number(2 * DAY, 60, 365 * DAY)
+    budget_warning: int = _number(25, 0, 10_000)
+    claim_seconds: int = _number(3600, 1, DAY)
+    recovery_seconds: int = _number(900, 1, DAY)
+    binding_code_seconds: int = _number(DAY, 60, 30 * DAY)
     binding_code_required: bool = False  # SP80063B-4.1.2.2
     offers: tuple[Parameters, ...] = (Parameters(),)  # the first is for new devices, all are importable
 
     def __post_init__(self) -> None:
-        for name, (low, high) in _RANGES.items():
-            check_int(name, getattr(self, name), low, high)
+        for each in fields(self):
+            if "range" in each.metadata:
+                check_int(each.name, getattr(self, each.name), *each.metadata["range"])
         if type(self.binding_code_required) is not bool:
             raise InvalidType("binding_code_required is a bool")
         if not isinstance(self.offers, tuple) or not all(isinstance(o, Parameters) for o in self.offers):
@@ -100,7 +83,9 @@ class Policy:
             (self.enroll_back <= self.resync_back, "enroll_back <= resync_back"),
             (self.enroll_forward <= self.resync_forward, "enroll_forward <= resync_forward"),
             (self.delay_seconds <= self.delay_cap, "delay_seconds <= delay_cap"),
-            (self.budget_warning <= self.budget, "budget_warning <= budget"),
+            (self.budget_warning < self.budget, "budget_warning < budget"),
+            (self.offers and self.offers[0].t0 == 0, "T0 = 0 for new devices: a key URI cannot carry another"),
+            (all(o.period <= LONGEST_PERIOD for o in self.offers), f"periods of at most {LONGEST_PERIOD} s"),
         ):
             if not ordered:
                 raise InvalidValue(f"a policy needs: {sentence}")
@@ -113,7 +98,7 @@ class Policy:
 
     def replace(self, **changes: object) -> Policy:
         """This policy with *changes*, validated again; a name that is no field is refused."""
-        unknown = changes.keys() - {field.name for field in fields(self)}
+        unknown = changes.keys() - {each.name for each in fields(self)}
         if unknown:
             raise InvalidValue(f"a policy has no field {min(unknown)!r}")
         return replace(self, **changes)  # type: ignore[arg-type]  # validated on construction

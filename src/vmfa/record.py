@@ -8,24 +8,27 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode, b64encode
-from dataclasses import replace
 from typing import Any, Final
 
 from .errors import InvalidType, RecordTampered, StoreTooNew
-from .events import Authenticator
-from .keysource import encode_fields
+from .keysource import Authenticator, encode_fields
 from .model import Binding, EnrollmentSession, KeyRef, Kind, Principal, PrincipalId, Seal, Sync, VirtualDevice
+from .otp import check_int
 from .policy import Parameters
 
 VERSION: Final = 1
 _dumps = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
-def sealed(principal: Principal, keys: Authenticator) -> Principal:
-    """*principal* with its document and the document's authentication."""
-    document = _document(principal)
-    tag = keys.tag("record", _message(principal, document))
-    return replace(principal, seal=Seal(document, tag))
+def sealed(principal: Principal, keys: Authenticator, **completing: int | str) -> Principal:
+    """*principal*, new and seen by nobody yet, completed in place and authenticated as a whole."""
+    for name, value in completing.items():
+        object.__setattr__(principal, name, value)
+    if keys.sealing:
+        document = _document(principal)
+        tag = keys.tag("record", _message(principal, document))
+        object.__setattr__(principal, "seal", Seal(document, tag))
+    return principal
 
 
 def check_intact(principal: Principal, keys: Authenticator) -> None:
@@ -35,6 +38,8 @@ def check_intact(principal: Principal, keys: Authenticator) -> None:
     :raises UnknownMasterKey: it was sealed under a master key that is not here.
     """
     seal = principal.seal
+    if not keys.sealing:
+        return
     if seal is None:
         intact = principal == Principal(id=principal.id)
     else:
@@ -58,13 +63,14 @@ def from_columns(account: str, kind: str, name: str, revision: int, state: str, 
     :raises StoreTooNew: a newer version wrote it.
     """
     try:
+        if type(state) is not str or type(tag) is not str:
+            raise InvalidType("a column has the wrong type")
         read = json.loads(state)
         version = read.pop("v")
-        if type(version) is not int or not isinstance(tag, str):
-            raise InvalidType("a column has the wrong type")
-        if version > VERSION:
+        if type(version) is int and version > VERSION:
             raise StoreTooNew(f"a record has version {version}; this release reads up to {VERSION}")
         enrollment, device, key_ref, binding = (read.pop(n) for n in ("enrollment", "device", "key_ref", "binding"))
+        check_int("v", version, 1, VERSION)
         return Principal(
             id=PrincipalId(account, Kind(kind), name),
             revision=revision,
@@ -77,7 +83,9 @@ def from_columns(account: str, kind: str, name: str, revision: int, state: str, 
             **read,
         )
     except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError):
-        raise RecordTampered("a stored record cannot be read") from None
+        pass  # raised below, outside: an error that hangs on ours would carry the document
+    del state
+    raise RecordTampered("a stored record cannot be read")
 
 
 def _document(principal: Principal) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from types import NoneType
 from typing import Final, TypeVar
 
 from .access import Actor
@@ -15,8 +16,19 @@ from .errors import StoreContended
 from .events import AuditEvent
 from .keys import Key
 from .keysource import KeySource
-from .model import Deactivation, OpenedEnrollment, PrincipalId, Receipt, SyncReport, VirtualDevice, check_is
+from .model import (
+    LAST_SECOND,
+    Deactivation,
+    OpenedEnrollment,
+    PrincipalId,
+    Receipt,
+    SyncReport,
+    VirtualDevice,
+    check_is,
+    check_text,
+)
 from .operations import Operation, Operations
+from .otp import check_int
 from .policy import Parameters, Policy
 from .stores.port import Store
 
@@ -25,13 +37,18 @@ ATTEMPTS: Final = 64  # compare-and-set rounds: each lost one means that somebod
 Observer = Callable[[AuditEvent], None]
 
 
+def check_page_bounds(after: int, limit: int) -> None:
+    check_int("after", after, 0, LAST_SECOND)
+    check_int("limit", limit, 0, 1_000_000)
+
+
 class DeviceRegistry:
     """Assigns virtual MFA devices and verifies their codes, over a store. Safe to share between threads.
 
     :param keys: :class:`DerivedKeys`, usually; *imported_keys* is for devices adopted from other systems.
     :param issuer: the name that authenticator apps show.
     :param clock: gives Unix time in seconds.
-    :param observer: is told every outcome, after its commit. It cannot change an answer, whatever it raises.
+    :param observer: is told every outcome, after its commit. It cannot change an answer, whatever Exception it raises.
     """
 
     def __init__(
@@ -45,7 +62,10 @@ class DeviceRegistry:
         clock: Callable[[], float] = time.time,
         observer: Observer | None = None,
     ) -> None:
-        self.operations = Operations(keys, issuer=issuer, imported_keys=imported_keys, policy=policy)
+        sealing = not getattr(store, "volatile", False)
+        self.operations = Operations(
+            keys, issuer=issuer, imported_keys=imported_keys, policy=policy, sealing=sealing
+        )
         self._store = store
         self._clock = clock
         self._observer = observer
@@ -106,6 +126,7 @@ class DeviceRegistry:
             principal, by=by, key=key, source=source, parameters=parameters, last_step=last_step, drift=drift,
             failures=failures,
         )
+        del key
         return self._run(operation)
 
     def reanchor(self, principal: PrincipalId, *, by: Actor) -> None:
@@ -123,14 +144,22 @@ class DeviceRegistry:
     def history(
         self, principal: PrincipalId, *, by: Actor, after: int = 0, limit: int = 1000
     ) -> Sequence[AuditEvent]:
-        """A page of the life-cycle events behind event number *after*, oldest first."""
-        self._run(self.operations.read_history(principal, by=by))
-        return self._store.history(principal, after=after, limit=limit)
+        """A page of the life-cycle events behind event number *after*, oldest first. :raises RecordTampered."""
+        check_page_bounds(after, limit)
+        for _ in range(ATTEMPTS):
+            record = self._run(self.operations.read_history(principal, by=by))
+            events = self._store.history(principal, after=max(0, after - 1), limit=limit + 1)
+            if self._store.load(principal).head == record.head:
+                return self.operations.checked_history(record, events, after, limit)
+        raise StoreContended("others kept changing this principal while its history was read")
 
     def principals(
         self, account: str, *, after: PrincipalId | None = None, limit: int = 1000
     ) -> Sequence[PrincipalId]:
         """A page of the principals of *account* that have a record, behind *after*."""
+        check_text("account", account)
+        check_is("after", after, PrincipalId if after is not None else NoneType)
+        check_page_bounds(0, limit)
         return self._store.principals(account, after=after, limit=limit)
 
     def _run(self, operation: Operation[T]) -> T:

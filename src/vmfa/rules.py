@@ -81,12 +81,13 @@ def resync(before: Principal, case: Case, code1: str, code2: str) -> Decision[Sy
     device = usable_device(before, case)
     here = device.parameters.step_at(case.now)  # never from the drift
     policy = case.policy
-    step = _pair(before, device, case, pair, here, policy.resync_back, policy.resync_forward, device.last_step)
-    if step is None:
+    found = _pair(before, device, case, pair, here, policy.resync_back, policy.resync_forward, device.last_step)
+    if found is None:
         return _failed(before, case, device, errors.PairRejected("these are not two fresh consecutive codes"))
+    step, spent = found
     off = step - here
     drift = 0 if abs(off) <= policy.window else off
-    after = replace(device, sync=Sync.IN_SYNC, drift=drift, pair_drift=drift, lean=0, last_step=step, failures=0)
+    after = replace(device, sync=Sync.IN_SYNC, drift=drift, pair_drift=drift, lean=0, last_step=spent, failures=0)
     event = case.note(Happened.RESYNCHRONISED, device.serial, steps_off=off)
     return Decision(replace(before, device=after), SyncReport(device=after, sync=after.sync, steps_off=off), (event,))
 
@@ -98,7 +99,8 @@ def _failed(before: Principal, case: Case, device: VirtualDevice, answer: errors
     tokens, budget_at = _refilled(device, case)
     budget = tokens - 1
     disabled = failures >= policy.failure_cap or budget <= 0  # SP80063B-3.2.2-CAP
-    after = replace(device, failures=failures, failed_at=case.now, budget=budget, budget_at=budget_at,
+    failed_at = max(case.now, before.seen_at)  # of two clocks, the later: no wait is shortened by the other
+    after = replace(device, failures=failures, failed_at=failed_at, budget=budget, budget_at=budget_at,
                     disabled=disabled)
     events = [case.note(Happened.REJECTED, serial, answer.reason, failures=failures)]
     if budget == policy.budget_warning:
@@ -148,7 +150,7 @@ def open_enrollment(
     uri = keyuri.build(issuer=issuer, label=label, key=key, parameters=session.parameters)
     opened = OpenedEnrollment(session_id=session.session_id, serial=session.serial, expires_at=session.expires_at,
                               base32=base32(key), uri=uri)
-    return Decision(after, opened, (*_ended(before, case), case.note(Happened.OPENED, session.serial)))
+    return Decision(after, opened, (*_superseded(before, case), case.note(Happened.OPENED, session.serial)))
 
 
 def confirm_enrollment(
@@ -158,19 +160,17 @@ def confirm_enrollment(
     digits = parameters_of(before, case.policy).digits
     pair = read_code(code1, digits), read_code(code2, digits)
     session = _open_session(before, case, session_id)
-    if case.now >= session.expires_at:
-        answer = errors.NoSession("the enrollment session has expired")
-        return Decision(_without_key(before), answer, _ended(before, case))
     policy = case.policy
     here = session.parameters.step_at(case.now)
-    step = _pair(before, session, case, pair, here, policy.enroll_back, policy.enroll_forward, -1)
-    if step is None:
+    found = _pair(before, session, case, pair, here, policy.enroll_back, policy.enroll_forward, -1)
+    if found is None:
         return _attempt_failed(before, case, session)
+    step, spent = found
     off = step - here
     device = VirtualDevice(
         serial=session.serial, parameters=session.parameters, enrolled_at=case.now,
         sync=Sync.IN_SYNC if abs(off) <= policy.window else Sync.OUT_OF_SYNC,
-        last_step=step,  # both codes are spent
+        last_step=spent,
         budget=policy.budget, budget_at=case.now,
     )
     after = replace(before, enrollment=None, device=device, binding=None)
@@ -189,27 +189,33 @@ def _attempt_failed(before: Principal, case: Case, session: EnrollmentSession) -
 
 
 def cancel_enrollment(before: Principal, case: Case, session_id: str | None) -> Decision[None]:
-    """The wizard is given up: its key is destroyed at once."""
-    session = _open_session(before, case, session_id)
+    """The wizard is given up: its key is destroyed at once. None: whichever is open."""
+    open_id = before.enrollment.session_id if before.enrollment and session_id is None else session_id
+    session = _open_session(before, case, open_id or "")
     return Decision(_without_key(before), None, (case.note(Happened.CANCELLED, session.serial),))
 
 
-def _open_session(before: Principal, case: Case, session_id: str | None) -> EnrollmentSession:
-    """The open session if it is this one (None: whichever is open); a foreign one does not exist (SEED-BOUND)."""
+def _open_session(before: Principal, case: Case, session_id: str) -> EnrollmentSession:
+    """The open session, if it is this one; a foreign one is told as though it did not exist (SEED-BOUND)."""
     check_intact(before, case.keys)
     session = before.enrollment
-    if session is None or (session_id is not None and not _same_text(session.session_id, session_id)):
+    if session is None or not _same_text(session.session_id, session_id):
         raise errors.NoSession("no such enrollment session is open")
     check_clock(before, case)
     return session
 
 
-def _ended(before: Principal, case: Case) -> tuple[AuditEvent, ...]:
-    """How the enrollment that is replaced or found expired ended."""
-    if before.enrollment is None:
-        return ()
-    expired = case.now >= before.enrollment.expires_at
-    return (case.note(Happened.EXPIRED if expired else Happened.SUPERSEDED, before.enrollment.serial),)
+def _superseded(before: Principal, case: Case) -> tuple[AuditEvent, ...]:
+    return (case.note(Happened.SUPERSEDED, before.enrollment.serial),) if before.enrollment else ()
+
+
+def without_expired(before: Principal, case: Case) -> tuple[Principal, tuple[AuditEvent, ...]]:
+    """The state that any operation finds: an enrollment that has expired is over, and its key destroyed."""
+    if before.enrollment is None or case.now < before.enrollment.expires_at:
+        return before, ()
+    check_intact(before, case.keys)
+    check_clock(before, case)
+    return _without_key(before), (case.note(Happened.EXPIRED, before.enrollment.serial),)
 
 
 def _checked_binding(binding: Binding | None, case: Case, code: str | None) -> Binding | None:
@@ -270,7 +276,7 @@ def adopt(
     key_ref = case.keys.adopt(before.id, device.serial, parameters, key)
     after = replace(before, enrollment=None, device=device, key_ref=key_ref, binding=None)
     event = case.note(Happened.ADOPTED, device.serial, source=source, last_step=spent)
-    return Decision(after, device, (*_ended(before, case), event))
+    return Decision(after, device, (*_superseded(before, case), event))
 
 
 def reanchor(before: Principal, case: Case) -> Decision[None]:
@@ -349,11 +355,18 @@ def check_clock(before: Principal, case: Case) -> None:
 
 def _pair(
     before: Principal, held: Held, case: Case, codes: tuple[str, str], here: int, back: int, forward: int, after: int
-) -> int | None:
-    """The step s of code 2 with code 1 of s-1, both later than *after*, nearest to *here*, ties upward."""
-    firsts, seconds = _scan(before, held, case, codes, around(here, back + 1, forward))
-    steps = [s for s in seconds if s - 1 in firsts and s >= here - back and s - 1 > after]
-    return min(steps, key=lambda step: (abs(step - here), -step), default=None)
+) -> tuple[int, int] | None:
+    """The step s of code 2 with code 1 of s-1, both later than *after*, nearest to *here*, ties upward.
+
+    And the step up to which all is spent: s, or a later one within reach of a log-in that shares one of the codes.
+    """
+    window = case.policy.window
+    firsts, seconds = _scan(before, held, case, codes, around(here, back + 1, forward + window))
+    steps = [s for s in seconds if s - 1 in firsts and here - back <= s <= here + forward and s - 1 > after]
+    if not steps:
+        return None
+    step = min(steps, key=lambda s: (abs(s - here), -s))
+    return step, max(s for s in (*firsts, *seconds) if s <= max(step, here) + window)
 
 
 def _scan(before: Principal, held: Held, case: Case, codes: tuple[str, ...], steps: range) -> tuple[list[int], ...]:

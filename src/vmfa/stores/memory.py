@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from threading import Lock
 
-from ..errors import InvalidType
 from ..events import AuditEvent
 from ..model import Principal, PrincipalId
 
 
 class MemoryStore:
+    volatile = True  # who could edit these records could as well take the keys: they are not sealed
+
     def __init__(self) -> None:
         self._lock = Lock()
         self._records: dict[PrincipalId, Principal] = {}
@@ -20,16 +21,15 @@ class MemoryStore:
         return self._records.get(principal) or Principal(id=principal)
 
     def commit(self, before: Principal, after: Principal, events: Sequence[AuditEvent]) -> bool:
-        if after.revision and after.seal is None:
-            raise InvalidType("only a decided, sealed principal is stored")
         kept = tuple(events)
         with self._lock:
             current = self._records.get(before.id)
-            if current is not before and (current.seal if current else None) != before.seal:
+            if current is not before and (current or Principal(id=before.id)) != before:
                 return False
             if after.revision:
                 self._records[after.id] = after
-                self._events.setdefault(after.id, []).extend(kept)
+                events_of = self._events.setdefault(after.id, [])
+                events_of[before.events :] = kept
             else:
                 self._records.pop(after.id, None)
                 self._events.pop(after.id, None)

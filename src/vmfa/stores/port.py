@@ -10,7 +10,10 @@ from ..model import Principal, PrincipalId
 
 
 class Store(Protocol):
-    """``vmfa.record`` turns principals into columns and back; a store sees no key and decides nothing."""
+    """``vmfa.record`` turns principals into columns and back; a store sees no key and decides nothing.
+
+    One whose records never leave the process may say ``volatile = True``: they are then not sealed.
+    """
 
     def load(self, principal: PrincipalId) -> Principal:
         """The newest committed record; of one that was never stored, ``Principal(id=principal)``."""
@@ -18,6 +21,9 @@ class Store(Protocol):
 
     def commit(self, before: Principal, after: Principal, events: Sequence[AuditEvent]) -> bool:
         """Replace *before* by *after* and append *events*, durably, all in one transaction or not at all.
+
+        *events* follow event number ``before.events``; a stored event with a higher number than that is no part
+        of the history (its record was lost or put back), and gives way.
 
         False, and nothing written, if the stored record is no longer *before* (its revision and its tag;
         revision 0: there is none). An *after* of revision 0 removes the record and its history.
