@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from vmfa import Actor, DeviceRegistry, Key, Parameters, PrincipalId, Receipt, VirtualDevice, totp
+from vmfa import (
+    Actor,
+    DeviceRegistry,
+    Key,
+    KeySource,
+    Parameters,
+    Principal,
+    PrincipalId,
+    Receipt,
+    VirtualDevice,
+    record,
+    totp,
+)
 
 MASTER = bytes(range(32))
 START = 1_700_000_010  # the first second of a step of 30
+
+
+def sealed(principal: Principal, keys: KeySource) -> Principal:
+    """A copy of *principal*, authenticated as a decision would leave it."""
+    return record.sealed(replace(principal, seal=None), keys)
 
 
 @dataclass

@@ -32,7 +32,7 @@ def holds_together(policy: Policy) -> bool:
         and policy.enroll_forward <= policy.resync_forward <= WIDEST
         and 0 < policy.delay_seconds <= policy.delay_cap <= DAY
         and 0 < policy.failure_cap <= 100
-        and 0 <= policy.budget_warning <= policy.budget
+        and 0 <= policy.budget_warning < policy.budget
         and all(type(getattr(policy, name)) is int and getattr(policy, name) >= 0 for name in NAMES)
         and len(policy.offers) > 0
     )
@@ -61,7 +61,7 @@ def sound(draw: st.DrawFn) -> dict[str, int]:
     numbers["delay_seconds"] = draw(st.integers(1, DAY))
     numbers["delay_cap"] = draw(st.integers(numbers["delay_seconds"], DAY))
     numbers["budget"] = draw(st.integers(1, 10_000))
-    numbers["budget_warning"] = draw(st.integers(0, numbers["budget"]))
+    numbers["budget_warning"] = draw(st.integers(0, numbers["budget"] - 1))
     return numbers
 
 

@@ -81,8 +81,8 @@ class TestWhatToDo:
         assert all(kind().claimant_message.endswith(".") for kind in kinds)
 
     def test_a_remedy_can_be_given(self):
-        told = errors.CodeRejected("no", remedy="replace")
-        assert told.claimant_message == "This device no longer works. Contact an administrator."
+        told = errors.CodeRejected("no", remedy="enroll")
+        assert told.claimant_message == "Not accepted. Start the set-up of the device again."
         assert errors.CodeRejected.remedy == "retry"
 
     def test_texts_that_need_no_words(self):

@@ -44,15 +44,17 @@ class TestDocument:
 
     @pytest.mark.parametrize("edit", [
         {"v": True}, {"v": "1"}, {"v": None}, {"what": "no such thing"}, {"what": None}, {"what": []}, {"at": 5.0},
-        {"at": None}, {"at": 2**62 + 1}, {"actor": None}, {"actor": "a\x00"}, {"actor": "x" * 2049}, {"serial": 7},
-        {"serial": " n"}, {"reason": []}, {"details": []}, {"details": None}, {"extra": 1}, {"number": 1}, {"tag": "t"},
-        {"principal": "p"},
+        {"at": None}, {"at": 2**62 + 1}, {"actor": None}, {"actor": "a\x00"}, {"actor": "x" * 8193}, {"serial": 7},
+        {"serial": " n"}, {"reason": []}, {"details": []}, {"details": None},
+        {"details": {"x": None}}, {"details": {"x": 1.0}}, {"details": {"x": [1]}}, {"details": {"x": "a\x00"}},
+        {"details": {"": 1}}, {"details": {" x": 1}}, {"extra": 1}, {"number": 1},
+        {"tag": "t"}, {"principal": "p"},
     ], ids=json.dumps)
     def test_an_impossible_value_is_tampering(self, edit):
         document = json.dumps(json.loads(event().document()) | edit)
         with pytest.raises(RecordTampered, match="a stored event cannot be read") as caught:
             AuditEvent.from_document(ALICE, 1, document, "t")
-        assert caught.value.__suppress_context__
+        assert caught.value.__context__ is None  # it would carry the document
 
     @pytest.mark.parametrize("name", ["v", "what", "at", "actor", "details"])
     def test_a_missing_value_is_tampering(self, name):
@@ -62,16 +64,11 @@ class TestDocument:
             AuditEvent.from_document(ALICE, 1, json.dumps(read), "t")
 
     @pytest.mark.parametrize("document", [
-        "", "{", "null", "[]", '"v"', "7", b"\xff", None, 7, '{"v":1' + "0" * 5000 + "}",
+        "", "{", "null", "[]", '"v"', "7", b"\xff", None, 7, "[" * 100_000, '{"v":1' + "0" * 5000 + "}",
     ], ids=lambda document: repr(document)[:20])
     def test_no_document_is_tampering(self, document):
         with pytest.raises(RecordTampered):
             AuditEvent.from_document(ALICE, 1, document, "t")
-
-    @pytest.mark.xfail(strict=True, raises=RecursionError, reason="from_document does not catch RecursionError")
-    def test_a_deep_document_is_tampering(self):
-        with pytest.raises(RecordTampered):
-            AuditEvent.from_document(ALICE, 1, "[" * 100_000, "t")
 
     @pytest.mark.xfail(strict=True, reason="from_document checks that v is an int, not which one")
     def test_a_newer_version_is_not_guessed_at(self):
@@ -86,7 +83,7 @@ class TestDocument:
             AuditEvent.from_document(ALICE, number, event().document(), tag)
 
     def test_the_longest_actor_and_the_last_number(self):
-        long = event(actor="x" * 2048, number=2**62, tag="")
+        long = event(actor="x" * 8192, number=2**62, tag="")
         assert AuditEvent.from_document(ALICE, 2**62, long.document(), "") == long
 
 

@@ -38,6 +38,7 @@ DRAWN = {  # the machine of the rules, arrow by arrow
     ("enrolling", "confirm", "enrolling"),
     ("enrolling", "confirm", "no device"),
     ("enrolling", "cancel", "no device"),
+    ("enrolling", "expire", "no device"),
     ("assigned, in sync", "verify", "assigned, in sync"),
     ("assigned, in sync", "verify", "assigned, disabled"),
     ("assigned, in sync", "resync", "assigned, in sync"),

@@ -47,6 +47,7 @@ class TestCheckText:
         (" a", "blanks at its edges"), ("a ", "blanks at its edges"), ("a\n", "blanks at its edges"),
         ("\u00a0a", "blanks at its edges"), ("a\u2003", "blanks at its edges"), (" ", "blanks at its edges"),
         ("a\x00b", "control characters"), ("a\x7fb", "control characters"), ("a\nb", "control characters"),
+        ("a\u0378b", "control characters"),
         ("a\u200bb", "control characters"), ("a\u202eb", "control characters"), ("a\ufeffb", "control characters"),
         ("a\u2028b", "control characters"), ("a\u2029b", "control characters"), ("a\x85b", "control characters"),
         ("a\ud800b", "control characters"),

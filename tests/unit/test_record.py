@@ -8,9 +8,10 @@ from dataclasses import replace
 import pytest
 
 from reference import vectors
-from support import MASTER, Enrolled
+from support import MASTER, enroll, sealed
 from vmfa import (
     DerivedKeys,
+    DeviceRegistry,
     EnrollmentSession,
     InvalidType,
     KeyRef,
@@ -18,13 +19,14 @@ from vmfa import (
     Principal,
     PrincipalId,
     RecordTampered,
+    SQLiteStore,
     StoreTooNew,
     Sync,
     UnknownMasterKey,
     VirtualDevice,
 )
 from vmfa.model import Binding, Seal
-from vmfa.record import check_intact, columns, from_columns, sealed
+from vmfa.record import check_intact, columns, from_columns
 
 KEYS = DerivedKeys(MASTER)
 ALICE = PrincipalId.user("123456789012", "u-4711")
@@ -56,8 +58,12 @@ REMOVED = Principal(
 STATES = {"enrolling": ENROLLING, "assigned": ASSIGNED, "removed": REMOVED}
 
 
+def kept(principal: Principal) -> Principal:
+    return sealed(principal, KEYS)
+
+
 def row_of(principal: Principal) -> tuple[str, str, str, int, str, str]:
-    return columns(sealed(principal, KEYS))
+    return columns(kept(principal))
 
 
 def with_state(**edit: object) -> tuple[object, ...]:
@@ -87,7 +93,7 @@ class TestFrozen:
 class TestSeal:
     @pytest.mark.parametrize("what", STATES)
     def test_a_sealed_record_is_intact(self, what):
-        check_intact(sealed(STATES[what], KEYS), KEYS)
+        check_intact(kept(STATES[what]), KEYS)
 
     def test_only_a_sealed_record_is_stored(self):
         with pytest.raises(InvalidType, match="sealed"):
@@ -130,8 +136,8 @@ class TestSeal:
 
     def test_another_master_key_is_unknown_not_tampering(self):
         with pytest.raises(UnknownMasterKey):
-            check_intact(sealed(ASSIGNED, KEYS), DerivedKeys(bytes(32)))
-        check_intact(sealed(ASSIGNED, KEYS), DerivedKeys(bytes(32), MASTER))
+            check_intact(kept(ASSIGNED), DerivedKeys(bytes(32)))
+        check_intact(kept(ASSIGNED), DerivedKeys(bytes(32), MASTER))
 
 
 DEVICE = json.loads(row_of(ASSIGNED)[4])["device"]
@@ -168,7 +174,7 @@ class TestReading:
     def test_an_impossible_value_is_tampering(self, edit):
         with pytest.raises(RecordTampered, match="a stored record cannot be read") as caught:
             from_columns(*with_state(**edit))
-        assert caught.value.__suppress_context__
+        assert caught.value.__context__ is None  # it would carry the document
 
     @pytest.mark.xfail(strict=True, reason="every falsy value is taken for absence; the seal still refuses it")
     @pytest.mark.parametrize("edit", [
@@ -225,8 +231,11 @@ class TestReading:
         assert columns(from_columns(*row)) == row
 
 
-def test_what_a_registry_stores_comes_back(enrolled: Enrolled, store, keys):
-    kept = store.load(enrolled.principal)
-    read = from_columns(*columns(kept))
-    assert read == kept
+def test_what_a_registry_stores_comes_back(tmp_path, keys, clock, alice):
+    with SQLiteStore(tmp_path / "mfa.db") as store:
+        enroll(DeviceRegistry(store, keys=keys, issuer="Example", clock=clock), clock, alice)
+        stored = store.load(alice)
+    read = from_columns(*columns(stored))
+    assert read == stored
+    assert read.device is not None
     check_intact(read, keys)
