@@ -195,6 +195,34 @@ def test_an_older_schema_asks_for_its_migration(store: Any, open_store: Any, dat
     assert open_store(database).load(WHO) == Principal(id=WHO)
 
 
+def test_names_are_ordered_by_their_bytes_whatever_the_database_speaks(store: Any, database: str) -> None:
+    rows = sql(database, """SELECT DISTINCT collation_name FROM information_schema.columns
+        WHERE table_schema = current_schema() AND table_name IN ('vmfa_principal', 'vmfa_event')
+        AND column_name IN ('account', 'kind', 'name')""")
+    assert rows == [("C",)]
+
+
+def test_history_is_in_order_whatever_the_plan(
+    registry: DeviceRegistry, open_store: Any, database: str, clock: HandClock, alice: PrincipalId
+) -> None:
+    enroll(registry, clock, alice)
+    sql(database, "CREATE TABLE old AS SELECT * FROM vmfa_event", "DELETE FROM vmfa_event",
+        "INSERT INTO vmfa_event SELECT * FROM old ORDER BY number DESC")
+    heap_order = "-c enable_indexscan=off -c enable_bitmapscan=off -c enable_indexonlyscan=off"
+    history = open_store(with_options(database, heap_order)).history(alice)
+    assert [event.number for event in history] == [1, 2]
+
+
+def test_the_revision_is_compared_beside_the_tag(
+    registry: DeviceRegistry, store: Any, database: str, clock: HandClock, alice: PrincipalId
+) -> None:
+    registry.open_enrollment(alice, by=SERVICE, label="alice")
+    before = store.load(alice)
+    made = registry.operations.cancel_enrollment(alice, by=SERVICE).decide(before, clock())
+    sql(database, "UPDATE vmfa_principal SET revision = 99")
+    assert not store.commit(before, made.principal, made.stored)
+
+
 # What is refused
 
 
