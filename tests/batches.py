@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from vmfa import Parameters, PrincipalId
+import pytest
+
+from vmfa import InvalidValue, Parameters, PrincipalId
 
 ACCOUNT = "123456789012"
 OFFERS = (
@@ -13,3 +15,10 @@ OFFERS = (
 
 def user(name: str) -> PrincipalId:
     return PrincipalId.user(ACCOUNT, name)
+
+
+def refusal_of(**shape: object) -> str:
+    """What the parameters themselves say of an impossible *shape*."""
+    with pytest.raises(InvalidValue) as caught:
+        Parameters(**shape)
+    return str(caught.value)

@@ -31,8 +31,8 @@ def written(program: str, path, *options: str) -> str:
 
 def test_a_time_based_secret(google_authenticator, oathtool, registry, clock, alice, tmp_path):
     text = written(
-        google_authenticator, tmp_path / "secret", "--time-based", "--disallow-reuse", "--rate-limit=3", "--rate-time=30",
-        "--window-size=3", "--emergency-codes=4",
+        google_authenticator, tmp_path / "secret", "--time-based", "--disallow-reuse", "--rate-limit=3",
+        "--rate-time=30", "--window-size=3", "--emergency-codes=4",
     )
     principals = Principals(account=alice.account)
     (told,) = adopt_all(registry, read(text, owner=alice.name), by=SERVICE, principals=principals)
