@@ -341,7 +341,7 @@ def read_line(what: str) -> str:
         raise Unusable(f"standard input cannot be read: {error.strerror}") from None
     if not raw:
         raise WrongUsage(f"standard input ended before a {what} was given")
-    return raw.decode("utf-8", "replace").strip("\r\n")
+    return raw.decode("utf-8", "replace")
 
 
 def complain(text: str, end: str = "\n") -> None:

@@ -33,6 +33,7 @@ class Shell:
             "VMFA_KEY_FILE": os.fspath(folder / "master.key"),
             "PYTHONWARNINGS": "error",
         }
+        self.environment.pop("PYTHONUNBUFFERED", None)  # what is buffered fails once more as Python ends
 
     def run(self, *arguments: str | bytes, **streams: Any) -> subprocess.CompletedProcess[bytes]:
         streams = {"input": b"", "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams}

@@ -6,6 +6,7 @@ import errno
 import io
 import os
 import sys
+import warnings
 from getpass import GetPassWarning
 from typing import TYPE_CHECKING, NoReturn
 
@@ -100,7 +101,7 @@ def test_1_a_pair_that_is_none(terminal: Terminal) -> None:
         (["enroll", ALICE], "--label"),
         (["enroll", ALICE, "--label"], "--label"),
         (["verify", ALICE, "123456", "654321"], "too many"),
-        (["show", ALICE, "--sho"], "unknown option"),
+        (["show", "123456789012", "--roo"], "unknown option"),
         (["list", "a", "--json=yes"], "--json"),
         (["show", "no-slash"], "ACCOUNT/NAME"),
         (["show", "/name"], "account is empty"),
@@ -339,6 +340,7 @@ def test_5_standard_input_cannot_be_read(monkeypatch: pytest.MonkeyPatch, capsys
     assert "standard input cannot be read" in capsys.readouterr().err
 
 
+@pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize(
     ("raised", "code"),
     [
@@ -350,8 +352,11 @@ def test_5_standard_input_cannot_be_read(monkeypatch: pytest.MonkeyPatch, capsys
 def test_a_terminal_that_cannot_hide_a_key_or_ends(
     terminal: Terminal, monkeypatch: pytest.MonkeyPatch, raised: Exception, code: int
 ) -> None:
-    def getpass(prompt: str) -> NoReturn:
-        raise raised
+    def getpass(prompt: str) -> str:
+        if not isinstance(raised, Warning):
+            raise raised
+        warnings.warn(raised, stacklevel=1)
+        return "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"
 
     monkeypatch.setattr("getpass.getpass", getpass)
     outcome = terminal.run("code", tty=True)

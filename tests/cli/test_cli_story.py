@@ -302,6 +302,7 @@ def test_help_and_version_are_answers(terminal: Terminal, arguments: tuple[str, 
     outcome = terminal.run(*arguments)
     assert outcome.code == 0
     assert "vmfa" in outcome.out
+    assert not outcome.out.endswith("\n\n")
     assert outcome.err == ""
 
 
