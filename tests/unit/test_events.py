@@ -10,7 +10,7 @@ import pytest
 from reference import vectors
 from support import MASTER
 from vmfa import AuditEvent, DerivedKeys, Happened, Kind, PrincipalId, RecordTampered, StoreTooNew
-from vmfa.events import chained, check_chain
+from vmfa.events import chained, check_chain, check_page
 
 ALICE = PrincipalId.user("123456789012", "u-4711")
 KEYS = DerivedKeys(MASTER)
@@ -136,3 +136,56 @@ class TestChain:
         assert check_chain(events, 0, "", KEYS) == FROZEN["events"][-1]["tag"]
         fresh = [replace(e, number=0, tag="") for e in events]
         assert list(chained(fresh, 0, "", KEYS)) == events
+
+
+class TestPage:
+    """A page is read with the event before it, of a history whose length and head the record says."""
+
+    WHOLE = chained([event(at=at) for at in range(5)], 0, "", KEYS)
+    HEAD = WHOLE[-1].tag
+
+    def page(self, after, limit, rows=None, length=5, head=HEAD):
+        stored = self.WHOLE if rows is None else rows
+        read = [e for e in stored if e.number > max(0, after - 1)][: limit + 1]
+        return [e.number for e in check_page(read, after, limit, length, head, KEYS)]
+
+    @pytest.mark.parametrize(("after", "limit", "numbers"), [
+        (0, 9, [1, 2, 3, 4, 5]), (0, 5, [1, 2, 3, 4, 5]), (0, 2, [1, 2]), (0, 0, []), (1, 2, [2, 3]), (2, 2, [3, 4]),
+        (4, 9, [5]), (5, 9, []), (6, 9, []), (99, 9, []), (3, 0, []),
+    ])
+    def test_pages(self, after, limit, numbers):
+        assert self.page(after, limit) == numbers
+
+    def test_a_history_without_events(self):
+        assert self.page(0, 9, (), 0, "") == []
+
+    def test_rows_behind_the_end_are_no_part_of_it(self):
+        assert self.page(0, 9, length=3, head=self.WHOLE[2].tag) == [1, 2, 3]
+
+    @pytest.mark.parametrize("gone", range(5))
+    @pytest.mark.parametrize(("after", "limit"), [(0, 9), (0, 5)])
+    def test_a_removed_event_shows(self, gone, after, limit):
+        with pytest.raises(RecordTampered):
+            self.page(after, limit, self.WHOLE[:gone] + self.WHOLE[gone + 1 :])
+
+    @pytest.mark.parametrize(("after", "gone"), [(1, 1), (1, 2), (2, 3), (3, 4), (3, 3), (4, 5)])
+    def test_a_removed_event_shows_on_its_page(self, after, gone):
+        with pytest.raises(RecordTampered):
+            self.page(after, 9, [e for e in self.WHOLE if e.number != gone])
+
+    def test_all_events_removed(self):
+        with pytest.raises(RecordTampered, match="events are missing"):
+            self.page(0, 9, ())
+
+    def test_a_history_that_ends_otherwise(self):
+        with pytest.raises(RecordTampered, match="does not end as its record says"):
+            self.page(0, 9, head=self.WHOLE[3].tag)
+        other = chained([event(at=at) for at in (0, 1, 2, 3, 9)], 0, "", KEYS)
+        with pytest.raises(RecordTampered, match="does not end as its record says"):
+            self.page(3, 9, other)
+
+    def test_an_edited_event(self):
+        edited = (*self.WHOLE[:2], replace(self.WHOLE[2], actor="other"), *self.WHOLE[3:])
+        with pytest.raises(RecordTampered, match="changed at event 3"):
+            self.page(1, 2, edited)
+        assert self.page(3, 1, edited) == [4]  # of the event before its page only the tag is used

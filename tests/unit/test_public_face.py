@@ -59,6 +59,10 @@ class TestNames:
         exec("from vmfa import *", space)
         assert set(vmfa.__all__) <= space.keys()
 
+    def test_the_errors_are_a_module_of_the_package(self):
+        assert vmfa.__getattr__("errors") is import_module("vmfa.errors")
+        assert fresh("import vmfa; print(vmfa.errors.NoDevice.reason)") == "no device"
+
     def test_an_unknown_name_is_an_attribute_error(self):
         with pytest.raises(AttributeError, match="module 'vmfa' has no attribute 'verify'"):
             vmfa.verify  # noqa: B018  # the access is the test
