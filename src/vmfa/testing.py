@@ -25,13 +25,13 @@ from dataclasses import fields, replace
 from os import urandom
 from threading import Barrier, Event, Thread
 from typing import Final, TypeVar
-from urllib.parse import parse_qsl, unquote, urlsplit
 
 from .access import Actor
 from .errors import AlreadyUsed, InvalidValue, StoreContended
 from .events import AuditEvent, Happened
 from .keys import Key, Opaque, reveal
 from .keysource import DerivedKeys
+from .keyuri import parse
 from .model import (
     LAST_SECOND,
     Binding,
@@ -77,8 +77,7 @@ class Account(Opaque):
     _key: Key
 
     def __init__(self, app: AuthenticatorApp, label: str, key: Key, parameters: Parameters) -> None:
-        for slot, value in (("_app", app), ("label", label), ("_key", key), ("parameters", parameters)):
-            object.__setattr__(self, slot, value)
+        self._fill(_app=app, label=label, _key=key, parameters=parameters)
 
     @property
     def step(self) -> int:
@@ -137,20 +136,15 @@ class AuthenticatorApp:
 
     def scan(self, uri: str) -> Account:
         """Add the account of an ``otpauth://totp`` URI. :raises InvalidValue: this is none."""
-        parts = urlsplit(uri)
-        query = dict(parse_qsl(parts.query))
-        if (parts.scheme, parts.netloc) != ("otpauth", "totp") or "secret" not in query:
-            del uri, parts, query  # error trackers record the locals of a raising frame
-            raise InvalidValue("this is no otpauth://totp URI")
-        parameters = Parameters(
-            algorithm=query.get("algorithm", "SHA1").lower(),
-            digits=int(query.get("digits", "6")),
-            period=int(query.get("period", "30")),
-        )
-        label = wanted = unquote(parts.path.removeprefix("/"))
+        read = parse(uri)
+        if read.type != "totp":
+            raise InvalidValue("this app shows codes of time only")
+        label = wanted = f"{read.issuer}:{read.label}" if read.issuer else read.label
+        number = 1
         while label in self._accounts:
-            label = f"{wanted} ({len(self._accounts) + 1})"
-        account = self._accounts[label] = Account(self, label, Key.from_base32(query["secret"]), parameters)
+            number += 1
+            label = f"{wanted} ({number})"
+        account = self._accounts[label] = Account(self, label, read.key, read.parameters)
         return account
 
     def remove(self, label: str) -> None:
@@ -194,7 +188,7 @@ class StoreContract:
         who = _somebody()
         event = AuditEvent(
             what=Happened.ADOPTED, at=1 - LAST_SECOND, principal=who, actor='admin "é" %s 😀', serial="7" * 32,
-            reason="'; --", details=(("before", -(2**63)), ("after", "😀"), ("", 2**64)), number=1, tag="head",
+            reason="'; --", details=(("before", -(2**63)), ("after", "😀"), ("at", 2**64)), number=1, tag="head",
         )
         _write(store, Principal(id=who), events=[event])
         _promise(list(store.history(who)) == [event], "every field of an event comes back as it was committed")
@@ -427,6 +421,17 @@ class StoreContract:
                 f"history(after={after}, limit={limit}) is at most that many events, behind that number",
             )
 
+    def test_events_that_no_record_speaks_of_give_way(self, store: Store) -> None:
+        who = _somebody()
+        state = _write(store, Principal(id=who), events=[_event(who, n, reason="lost") for n in (1, 2, 3)])
+        put_back = _next(state, events=1)  # as though an older record had come back: its history has one event
+        _promise(store.commit(state, put_back, []) is True, "a commit on the stored record answers True")
+        _write(store, put_back, events=[_event(who, 2, reason="new")])
+        _promise(
+            [event.reason for event in store.history(who, limit=2)] == ["lost", "new"],
+            "an event behind the end of the record's history gives way to the one that is committed there",
+        )
+
     def test_principals_are_in_order_and_come_in_pages(self, store: Store) -> None:
         account = _account()
         for near in (account + "x", account[:-1], account.upper(), account.replace("-", "_")):
@@ -555,7 +560,8 @@ def _check_loses(store: Store, held: Principal, stored: Principal, sentence: str
 
 
 def _check_comes_back(store: Store, made: Principal) -> None:
-    state = _write(store, made)
+    state = _next(made)
+    _promise(store.commit(Principal(id=made.id), state, []) is True, "the commit of a first record answers True")
     found = store.load(made.id)
     for field in fields(Principal):
         wanted, got = getattr(state, field.name), getattr(found, field.name)

@@ -24,6 +24,8 @@ def caught_by(promise: str, sentence: str) -> Callable[[type[MemoryStore]], type
 class Scripted(MemoryStore):
     """A store whose comparison and whose writing can be broken apart."""
 
+    volatile = False
+
     def still(self, current: Principal | None, before: Principal) -> bool:
         return (current.seal if current else None) == before.seal
 
@@ -37,7 +39,8 @@ class Scripted(MemoryStore):
     def write(self, after: Principal, events: Sequence[AuditEvent]) -> None:
         kept = list(events)
         self._records[self.key(after.id)] = after
-        self._events.setdefault(self.key(after.id), []).extend(kept)
+        if kept:
+            self._events.setdefault(self.key(after.id), [])[kept[0].number - 1 :] = kept
 
     def remove(self, who: PrincipalId) -> None:
         self._records.pop(self.key(who), None)
@@ -301,7 +304,7 @@ class WritesTheEventsAfterwards(Scripted):
         super().write(after, [])
         time.sleep(0.001)
         for event in events:
-            self._events[after.id].append(event)
+            self._events.setdefault(after.id, []).append(event)
 
     def history(self, principal: PrincipalId, *, after: int = 0, limit: int = 1000) -> Sequence[AuditEvent]:
         return list(self._events.get(principal, ()))
@@ -404,6 +407,22 @@ class CountsFromTheEventItself(Scripted):
 class ZeroMeansAll(Scripted):
     def history(self, principal: PrincipalId, *, after: int = 0, limit: int = 1000) -> Sequence[AuditEvent]:
         return super().history(principal, after=after, limit=limit or 1000)
+
+
+@caught_by("events_that_no_record_speaks_of_give_way", "gives way")
+class AppendsBehindWhatIsThere(Scripted):
+    def write(self, after: Principal, events: Sequence[AuditEvent]) -> None:
+        self._records[after.id] = after
+        self._events.setdefault(after.id, []).extend(list(events))
+
+
+@caught_by("events_that_no_record_speaks_of_give_way", "gives way")
+class KeepsTheOldEvent(Scripted):
+    def write(self, after: Principal, events: Sequence[AuditEvent]) -> None:
+        kept = list(events)
+        self._records[after.id] = after
+        there = self._events.setdefault(after.id, [])
+        there.extend(event for event in kept if event.number > len(there))
 
 
 class Listing(Scripted):
@@ -539,7 +558,7 @@ class ForgetsTheAccountsHistory(Scripted):
 
 
 @caught_by("forget_removes_the_record_and_its_history_and_no_other", "begins anew")
-class KeepsHistoryOutOfSight(Scripted):
+class KeepsHistoryOutOfSight(AppendsBehindWhatIsThere):
     def remove(self, who: PrincipalId) -> None:
         self._records.pop(who, None)
 

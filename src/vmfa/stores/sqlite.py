@@ -64,7 +64,7 @@ UPDATE: Final = (
 )
 DELETE: Final = "DELETE FROM principal WHERE account = ? AND kind = ? AND name = ? AND revision = ? AND tag = ?"
 APPEND: Final = "INSERT INTO event (account, kind, name, number, document, tag) VALUES (?, ?, ?, ?, ?, ?)"
-ERASE: Final = "DELETE FROM event WHERE account = ? AND kind = ? AND name = ?"
+ERASE: Final = "DELETE FROM event WHERE account = ? AND kind = ? AND name = ? AND number > ?"
 HISTORY: Final = (
     "SELECT number, document, tag FROM event"
     " WHERE account = ? AND kind = ? AND name = ? AND number > ? ORDER BY number LIMIT ?"
@@ -118,17 +118,17 @@ class SQLiteStore:
     def commit(self, before: Principal, after: Principal, events: Sequence[AuditEvent]) -> bool:
         statement, values = _change(before, after)
         rows = [(*_key(after.id), event.number, event.document(), event.tag) for event in events]
-        erase = after.revision == 0
+        remove = after.revision == 0
+        kept = -LAST_SECOND if remove else before.events  # what lies behind is of a record that was lost or put back
 
         def change(db: sqlite3.Connection) -> bool:
-            if not rows and not erase:
+            if not rows and not remove:
                 return db.execute(statement, values).rowcount == 1  # one statement is one transaction
             db.execute("BEGIN IMMEDIATE")  # never read-then-write in a deferred one
             if db.execute(statement, values).rowcount != 1:
                 db.execute("ROLLBACK")
                 return False
-            if erase:
-                db.execute(ERASE, _key(after.id))
+            db.execute(ERASE, (*_key(after.id), kept))
             db.executemany(APPEND, rows)
             db.execute("COMMIT")
             return True
@@ -296,8 +296,6 @@ def _named(error: sqlite3.Error | UnicodeDecodeError) -> StoreError:
             return StoreContended("other processes held the database for too long; nothing was changed")
         case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_ERROR:
             return StoreCorrupt(f"this is no sound vmfa database ({name})")
-        case sqlite3.SQLITE_CONSTRAINT:
-            return RecordTampered("what is stored of this principal does not fit together")
         case _:
             return StoreUnavailable(f"the database cannot be used ({name}); nothing was accepted")
 
