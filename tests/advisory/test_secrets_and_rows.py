@@ -1,0 +1,175 @@
+"""Keys that leaked into logs and pickles, rows that were edited, and keys that were mixed up, elsewhere."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import logging
+import pickle
+from base64 import b64encode
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stores import raw
+from support import Enrolled
+from vmfa import (
+    Actor,
+    CodeRejected,
+    DerivedKeys,
+    DeviceRegistry,
+    InvalidType,
+    MalformedCode,
+    PrincipalId,
+    RecordTampered,
+    SQLiteStore,
+    UnknownMasterKey,
+    totp,
+)
+from vmfa.keys import base32, reveal
+from vmfa.model import KeyRef
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "mfa.db"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[SQLiteStore]:
+    with SQLiteStore(path) as store:
+        yield store
+
+
+def test_misp_10116_what_can_be_printed_holds_no_key(
+    enrolled: Enrolled, store: SQLiteStore, keys: DerivedKeys, caplog: pytest.LogCaptureFixture
+) -> None:
+    """MISP and emqx logged seeds, pyotp's objects pickle them, totp-rs and pquerna/otp print them when debugging.
+
+    Invariant: values that can be printed hold no key, and what holds one is neither printed, pickled nor copied.
+    """
+    key = enrolled.phone.key
+    secrets = [
+        text for form in (reveal(key).hex(), base32(key), b64encode(reveal(key)).decode(), repr(reveal(key))[2:-1])
+        for text in (form, form.lower())
+    ]
+    record = store.load(enrolled.principal)
+    receipt = enrolled.sign_in()
+    operations = enrolled.registry.operations
+    verification = operations.verify(enrolled.principal, enrolled.phone.code())
+    values = [
+        key, keys, record, enrolled.device, receipt, receipt.claim, enrolled.registry, operations, operations.policy,
+        verification, enrolled.actor, *store.history(enrolled.principal),
+    ]
+    with caplog.at_level(logging.DEBUG):
+        for value in values:
+            logging.getLogger("app").debug("%s %r %s", value, value, f"{value}")
+            if dataclasses.is_dataclass(value) and not isinstance(value, type):
+                logging.getLogger("app").debug("%s", dataclasses.asdict(value))
+    assert not [secret for secret in secrets if secret in caplog.text]
+    for holder in (key, keys, verification):
+        for use in (pickle.dumps, copy.copy, copy.deepcopy, lambda value: pickle.dumps(value, 0)):
+            with pytest.raises(InvalidType, match="neither pickled nor copied"):
+                use(holder)
+
+
+def test_misp_10116_the_answer_that_shows_the_key_prints_nothing(
+    registry: DeviceRegistry, alice: PrincipalId, owner: Actor
+) -> None:
+    """The one value that must hold a key is the one that gets logged.
+
+    Invariant: constant text, no pickle, no copy.
+    """
+    opened = registry.open_enrollment(alice, by=owner, label="alice")
+    assert f"{opened} {opened!r} {opened!s}" == " ".join(["<OpenedEnrollment>"] * 3)
+    with pytest.raises(InvalidType):
+        pickle.dumps(opened)
+    with pytest.raises(TypeError):
+        json.dumps(opened)
+
+
+def test_a_row_written_back_after_deactivation_needs_the_reference_that_no_history_holds(
+    enrolled: Enrolled, store: SQLiteStore, keys: DerivedKeys, path: Path
+) -> None:
+    """A reviewed design: the key derived from the serial, which history keeps; a rebuilt row revived a stolen phone.
+
+    Invariant: a random nonce in the reference only, destroyed with it; the record is authenticated besides.
+    """
+    registry, who = enrolled.registry, enrolled.principal
+    serial, parameters = enrolled.device.serial, enrolled.device.parameters
+    reference = store.load(who).key_ref
+    assert reference is not None
+    registry.deactivate(who, by=enrolled.actor_with_mfa())
+    record, history = store.load(who), store.history(who)
+    assert record.key_ref is None
+    assert serial in str(history)
+    for kept in (str(history), *(event.document() for event in history), str(raw.rows(path))):
+        assert reference.material.hex() not in kept
+        assert repr(reference.material)[2:-1] not in kept
+    rebuilt = keys.reveal(KeyRef("derived", keys.current_id, bytes(16)), who, serial, parameters)
+    assert reveal(rebuilt) != reveal(enrolled.phone.key)
+    assert reveal(keys.reveal(reference, who, serial, parameters)) == reveal(enrolled.phone.key)  # it hung on the nonce
+
+
+def test_a_row_written_back_as_it_was_is_another_principals_nowhere(
+    enrolled: Enrolled, path: Path, registry: DeviceRegistry
+) -> None:
+    """Whoever kept a whole old row can put it back where it was (documented), and nowhere else.
+
+    Invariant: the record is bound to its principal.
+    """
+    bob = PrincipalId.user(enrolled.principal.account, "u-0815")
+    raw.run(path, "INSERT INTO principal SELECT account, kind, 'u-0815', revision, state, tag FROM principal")
+    with pytest.raises(RecordTampered):
+        registry.verify(bob, enrolled.phone.code(1))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("$.device.parameters[2]", 2**31),  # the period: one code for 68 years
+        ("$.device.parameters[3]", -(6 * 365 * 86400)),  # T0: a code of six years ago
+        ("$.device.parameters[1]", 7),
+        ("$.device.last_step", -1),
+        ("$.device.failures", 0),
+        ("$.device.budget", 100),
+        ("$.device.drift", 500),
+        ("$.seen_at", 0),
+    ],
+)
+def test_parameters_and_counters_edited_in_the_database_are_noticed(
+    enrolled: Enrolled, path: Path, field: str, value: int
+) -> None:
+    """A reviewed design: T0, period and counters were plain columns; an old code verified, or one lived for decades.
+
+    Invariant: parameters are bound into the key, and the whole record is authenticated.
+    """
+    registry, alice, clock = enrolled.registry, enrolled.principal, enrolled.clock
+    with pytest.raises(CodeRejected):
+        registry.verify(alice, enrolled.phone.wrong_code())  # so that a reset of the counters would show
+    raw.run(path, "UPDATE principal SET state = json_set(state, ?, ?)", field, value)
+    before = raw.rows(path)
+    clock.advance(30)
+    for code in (enrolled.phone.code(), totp(enrolled.phone.key, clock(), digits=7)):
+        with pytest.raises((RecordTampered, MalformedCode)):  # no code has both six and seven digits
+            registry.verify(alice, code)
+    with pytest.raises(RecordTampered):
+        registry.requires_code(alice)
+    assert raw.rows(path) == before
+
+
+def test_wrong_master_key_deployed_is_named_before_anything_is_counted(enrolled: Enrolled, store: SQLiteStore) -> None:
+    """A reviewed design: after a deployment with the wrong key every honest code was a failure, and all were disabled.
+
+    Invariant: key ids are fingerprints of the key; a named error, before the throttle.
+    """
+    wrong = DeviceRegistry(store, keys=DerivedKeys(bytes(32)), issuer="Example", clock=enrolled.clock)
+    before = store.load(enrolled.principal)
+    enrolled.clock.advance(30)
+    for _ in range(5):
+        with pytest.raises(UnknownMasterKey):
+            wrong.verify(enrolled.principal, enrolled.phone.code())
+    assert store.load(enrolled.principal) == before
+    assert enrolled.registry.verify(enrolled.principal, enrolled.phone.code()).failures_cleared == 0
