@@ -98,6 +98,7 @@ _HOMES = {
     "events": "AuditEvent Happened",
     "keys": "Key UnsafeShortKey",
     "keysource": "DerivedKeys KeySource UnsafePlainKeys",
+    "known_answers": "KnownAnswer SelfTest selftest",
     "model": (
         "Deactivation EnrollmentSession KeyRef Kind MfaClaim OpenedEnrollment Principal PrincipalId Receipt Sync "
         "SyncReport VirtualDevice"

@@ -7,21 +7,23 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Coroutine, Sequence
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from .access import Actor
 from .decision import Decision
 from .errors import StoreContended
 from .events import AuditEvent
-from .keys import Key
 from .keysource import KeySource
-from .model import Deactivation, OpenedEnrollment, Principal, PrincipalId, Receipt, SyncReport, VirtualDevice, check_is
+from .model import LAST_SECOND, Principal, PrincipalId, check_is
 from .operations import Operation, Operations
-from .policy import Parameters, Policy
-from .registry import ATTEMPTS, Observer, check_page_bounds
+from .otp import check_int
+from .policy import Policy
+from .registry import ATTEMPTS, LONGEST_PAGE, Observer, answers_itself, check_page, tell
 from .stores.port import Store
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -45,6 +47,7 @@ class InThreads:
     def __init__(self, store: Store) -> None:
         self._store = store
         self.volatile = getattr(store, "volatile", False)
+        self.volatile = getattr(store, "volatile", False)
 
     async def load(self, principal: PrincipalId) -> Principal:
         return await asyncio.to_thread(self._store.load, principal)
@@ -59,6 +62,21 @@ class InThreads:
 
     async def history(self, principal: PrincipalId, *, after: int = 0, limit: int = 1000) -> Sequence[AuditEvent]:
         return await asyncio.to_thread(self._store.history, principal, after=after, limit=limit)
+
+
+def _ask(
+    build: Callable[Concatenate[Operations, P], Operation[T]],
+) -> Callable[Concatenate[DeviceRegistry, P], Coroutine[Any, Any, T]]:
+    """A method of the registry: it builds the operation of the same name and runs it."""
+
+    @wraps(build)
+    async def ask(self: DeviceRegistry, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        operation = build(self.operations, *args, **kwargs)
+        del args, kwargs  # codes may be among them, and error trackers record the locals of a raising frame
+        return await self._run(operation)
+
+    answers_itself(ask)
+    return ask
 
 
 class DeviceRegistry:
@@ -87,66 +105,29 @@ class DeviceRegistry:
         self._observer = observer
         self._committing: set[asyncio.Task[bool]] = set()  # the loop itself holds tasks weakly
 
+    open_enrollment = _ask(Operations.open_enrollment)
+    confirm_enrollment = _ask(Operations.confirm_enrollment)
+    cancel_enrollment = _ask(Operations.cancel_enrollment)
+    verify = _ask(Operations.verify)
+    resync = _ask(Operations.resync)
+    deactivate = _ask(Operations.deactivate)
+    adopt = _ask(Operations.adopt)
+    reanchor = _ask(Operations.reanchor)
+    forget = _ask(Operations.forget)
+    device = _ask(Operations.device)
+    _record = _ask(Operations.record)
+
     async def requires_code(self, principal: PrincipalId) -> bool:
         check_is("principal", principal, PrincipalId)
         return self.operations.requires_code(await self._store.load(principal))
 
-    async def open_enrollment(
-        self, principal: PrincipalId, *, by: Actor, label: str, binding_code: str | None = None
-    ) -> OpenedEnrollment:
-        operation = self.operations.open_enrollment(principal, by=by, label=label, binding_code=binding_code)
-        del binding_code
-        return await self._run(operation)
-
-    async def confirm_enrollment(
-        self, principal: PrincipalId, *, session: str, code1: str, code2: str, by: Actor
-    ) -> SyncReport:
-        operation = self.operations.confirm_enrollment(principal, session=session, code1=code1, code2=code2, by=by)
-        del code1, code2
-        return await self._run(operation)
-
-    async def cancel_enrollment(self, principal: PrincipalId, *, by: Actor, session: str | None = None) -> None:
-        await self._run(self.operations.cancel_enrollment(principal, session=session, by=by))
-
-    async def verify(self, principal: PrincipalId, code: str) -> Receipt:
-        operation = self.operations.verify(principal, code)
-        del code
-        return await self._run(operation)
-
-    async def resync(self, principal: PrincipalId, *, code1: str, code2: str, by: Actor) -> SyncReport:
-        operation = self.operations.resync(principal, code1=code1, code2=code2, by=by)
-        del code1, code2
-        return await self._run(operation)
-
-    async def deactivate(self, principal: PrincipalId, *, by: Actor, reason: str = "") -> Deactivation:
-        return await self._run(self.operations.deactivate(principal, by=by, reason=reason))
-
-    async def adopt(
-        self, principal: PrincipalId, *, by: Actor, key: Key, source: str, parameters: Parameters | None = None,
-        last_step: int | None = None, drift: int = 0, failures: int = 0,
-    ) -> VirtualDevice:
-        operation = self.operations.adopt(
-            principal, by=by, key=key, source=source, parameters=parameters, last_step=last_step, drift=drift,
-            failures=failures,
-        )
-        del key
-        return await self._run(operation)
-
-    async def reanchor(self, principal: PrincipalId, *, by: Actor) -> None:
-        await self._run(self.operations.reanchor(principal, by=by))
-
-    async def forget(self, principal: PrincipalId, *, by: Actor) -> None:
-        await self._run(self.operations.forget(principal, by=by))
-
-    async def device(self, principal: PrincipalId, *, by: Actor) -> VirtualDevice:
-        return await self._run(self.operations.read_device(principal, by=by))
-
     async def history(
         self, principal: PrincipalId, *, by: Actor, after: int = 0, limit: int = 1000
     ) -> Sequence[AuditEvent]:
-        check_page_bounds(after, limit)
+        check_int("after", after, 0, LAST_SECOND)
+        check_int("limit", limit, 0, LONGEST_PAGE)
         for _ in range(ATTEMPTS):
-            record = await self._run(self.operations.read_history(principal, by=by))
+            record = await self._record(principal, by=by)
             events = await self._store.history(principal, after=max(0, after - 1), limit=limit + 1)
             if (await self._store.load(principal)).head == record.head:
                 return self.operations.checked_history(record, events, after, limit)
@@ -155,6 +136,9 @@ class DeviceRegistry:
     async def principals(
         self, account: str, *, after: PrincipalId | None = None, limit: int = 1000
     ) -> Sequence[PrincipalId]:
+        check_page(account, after, limit)
+        check_text("account", account)
+        check_is("after", after, PrincipalId if after is not None else NoneType)
         check_page_bounds(0, limit)
         return await self._store.principals(account, after=after, limit=limit)
 
@@ -165,7 +149,7 @@ class DeviceRegistry:
             witness = await self._store.load(operation.witness) if operation.witness else None
             made = operation.decide(before, self._clock(), witness)
             if made.principal is before:
-                self._tell(made)
+                tell(self._observer, made)
                 return made.settle()
             committing = asyncio.create_task(self._commit(before, made))
             self._committing.add(committing)
@@ -177,20 +161,10 @@ class DeviceRegistry:
     async def _commit(self, before: Principal, made: Decision[T]) -> bool:
         done = await self._store.commit(before, made.principal, made.stored)
         if done:
-            self._tell(made)
+            tell(self._observer, made)
         return done
 
     def _committed(self, task: asyncio.Task[bool]) -> None:
         self._committing.discard(task)
         if not task.cancelled():
             task.exception()  # nobody is left to see it, where the caller was cancelled
-
-    def _tell(self, made: Decision[T]) -> None:
-        if self._observer is not None:
-            for event in made.events:
-                try:
-                    self._observer(event)
-                except Exception:  # whatever it is: the answer is committed and stands
-                    import logging
-
-                    logging.getLogger("vmfa").exception("the observer raised")

@@ -133,6 +133,10 @@ class Operations:
     def open_enrollment(
         self, principal: PrincipalId, *, by: Actor, label: str, binding_code: str | None = None
     ) -> Operation[OpenedEnrollment]:
+        """SEED-SHOW. The answer shows the key, once. *label* tells accounts apart on the phone.
+
+        :raises DeviceAlreadyAssigned: deactivate the device first. :raises TooManySessions: wait.
+        """
         return Operation(
             self, Action.OPEN, principal, by,
             lambda before, case: rules.open_enrollment(before, case, self.issuer, label, binding_code),
@@ -141,25 +145,33 @@ class Operations:
     def confirm_enrollment(
         self, principal: PrincipalId, *, session: str, code1: str, code2: str, by: Actor
     ) -> Operation[SyncReport]:
+        """SEED-TWO: two consecutive codes assign the device. Look at the report: it may be out of sync (SEED-LATE).
+
+        :raises PairRejected: try again, while the session is open. :raises NoSession: open another.
+        """
         return Operation(
             self, Action.CONFIRM, principal, by,
             lambda before, case: rules.confirm_enrollment(before, case, session, code1, code2),
         )
 
     def cancel_enrollment(self, principal: PrincipalId, *, by: Actor, session: str | None = None) -> Operation[None]:
+        """End the open enrollment and destroy its key. :raises NoSession: none is open."""
         return Operation(
             self, Action.CANCEL, principal, by, lambda before, case: rules.cancel_enrollment(before, case, session)
         )
 
     def verify(self, principal: PrincipalId, code: str) -> Operation[Receipt]:
+        """Accept *code*, once, or raise. Call it after the first factor. :raises CodeRejected: and its kinds."""
         return Operation(self, Action.VERIFY, principal, None, lambda before, case: rules.verify(before, case, code))
 
     def resync(self, principal: PrincipalId, *, code1: str, code2: str, by: Actor) -> Operation[SyncReport]:
+        """SEED-RESYNC: two fresh consecutive codes put the device in sync. Sign in with a further code."""
         return Operation(
             self, Action.RESYNC, principal, by, lambda before, case: rules.resync(before, case, code1, code2)
         )
 
     def deactivate(self, principal: PrincipalId, *, by: Actor, reason: str = "") -> Operation[Deactivation]:
+        """SEED-ROTATE: remove the device and destroy its key for good. :raises NoDevice: there is none."""
         return Operation(
             self, Action.DEACTIVATE, principal, by,
             lambda before, case: rules.deactivate(before, case, reason, by.proofs),
@@ -169,6 +181,7 @@ class Operations:
         self, principal: PrincipalId, *, by: Actor, key: Key, source: str, parameters: Parameters | None = None,
         last_step: int | None = None, drift: int = 0, failures: int = 0,
     ) -> Operation[VirtualDevice]:
+        """Take over a device that *source*, another system, assigned. *last_step* is its replay position."""
         return Operation(
             self, Action.ADOPT, principal, by,
             lambda before, case: rules.adopt(
@@ -177,15 +190,19 @@ class Operations:
         )
 
     def reanchor(self, principal: PrincipalId, *, by: Actor) -> Operation[None]:
+        """After a clock that ran ahead was set right: accept the present time again for this principal."""
         return Operation(self, Action.REANCHOR, principal, by, rules.reanchor)
 
     def forget(self, principal: PrincipalId, *, by: Actor) -> Operation[None]:
+        """Erase the principal and its history. Whoever is unknown already is forgotten already."""
         return Operation(self, Action.FORGET, principal, by, rules.forget)
 
-    def read_device(self, principal: PrincipalId, *, by: Actor) -> Operation[VirtualDevice]:
+    def device(self, principal: PrincipalId, *, by: Actor) -> Operation[VirtualDevice]:
+        """The assigned device. :raises NoDevice: there is none."""
         return Operation(self, Action.READ_DEVICE, principal, by, rules.read_device)
 
-    def read_history(self, principal: PrincipalId, *, by: Actor) -> Operation[Principal]:
+    def record(self, principal: PrincipalId, *, by: Actor) -> Operation[Principal]:
+        """The authenticated record, for whoever may read the history."""
         return Operation(self, Action.READ_HISTORY, principal, by, rules.read_history)
 
     def requires_code(self, before: Principal) -> bool:

@@ -51,7 +51,7 @@ def test_an_operation_names_its_principal_and_prints_no_code() -> None:
 def test_the_witness_is_the_record_behind_the_actors_claim() -> None:
     """SEED-PERMIT: needed where the actor is somebody else and claims MFA; not otherwise."""
     claim = MfaClaim(at=START, serial="a")
-    make = operations().read_device
+    make = operations().device
     assert make(ALICE, by=Actor.admin(BOSS, mfa=claim)).witness == BOSS
     for actor in (ME, Actor.signed_in(ALICE, mfa=claim), Actor.admin(BOSS), SERVICE, SUPPORT, None, "root"):
         assert make(ALICE, by=actor).witness is None
@@ -64,7 +64,7 @@ def test_without_its_witness_a_claim_does_not_count() -> None:
     world.enroll()
     world.enroll(BOSS)
     actor = Actor.admin(BOSS, mfa=MfaClaim(at=START, serial=world.device(BOSS).serial))
-    operation = world.operations.read_device(ALICE, by=actor)
+    operation = world.operations.device(ALICE, by=actor)
     assert operation.decide(world.state(), START, world.state(BOSS)).settle() == world.device()
     assert isinstance(operation.decide(world.state(), START).answer, AccessDenied)
     assert isinstance(operation.decide(world.state(), START, Principal(id=BOSS)).answer, AccessDenied)
@@ -85,7 +85,7 @@ def test_a_claim_is_held_against_the_actors_own_record_only() -> None:
     for who in (ALICE, BOSS, ROOT):
         world.enroll(who)
     actor = Actor.admin(BOSS, mfa=MfaClaim(at=START, serial=world.device(ROOT).serial))
-    operation = world.operations.read_device(ALICE, by=actor)
+    operation = world.operations.device(ALICE, by=actor)
     assert isinstance(operation.decide(world.state(), START, world.state(ROOT)).answer, InvalidValue)
 
 
@@ -121,8 +121,8 @@ def test_where_nothing_is_to_be_written_it_is_the_same_state() -> None:
     phone = world.enroll()
     state, make = world.state(), world.operations
     for operation in (
-        make.verify(ALICE, "1"), make.verify(ALICE, phone.code()), make.read_device(ALICE, by=ME),
-        make.read_history(ALICE, by=SERVICE), make.open_enrollment(ALICE, by=ME, label="a"),
+        make.verify(ALICE, "1"), make.verify(ALICE, phone.code()), make.device(ALICE, by=ME),
+        make.record(ALICE, by=SERVICE), make.open_enrollment(ALICE, by=ME, label="a"),
         make.deactivate(ALICE, by=ME),
     ):
         assert operation.decide(state, START).principal is state
@@ -179,8 +179,8 @@ def test_reads_are_events() -> None:
     world = World()
     world.enroll()
     for operation, reason in (
-        (world.operations.read_device(ALICE, by=SUPPORT), "device"),
-        (world.operations.read_history(ALICE, by=SUPPORT), "history"),
+        (world.operations.device(ALICE, by=SUPPORT), "device"),
+        (world.operations.record(ALICE, by=SUPPORT), "history"),
     ):
         (event,) = operation.decide(world.state(), START).events
         assert (event.what, event.reason, event.actor) == (Happened.READ, reason, "support case 17")
