@@ -103,8 +103,9 @@ def ratios(
     slice_seconds: float = 0.002,
 ) -> Table:
     """CPU time of each case over *floors* times the floor, measured in the same rounds."""
+    statements = {"floor": floor, **cases}
     timers = {
-        name: Timer(case, timer=time.process_time, globals=dict(names)) for name, case in {"floor": floor, **cases}.items()
+        name: Timer(case, timer=time.process_time, globals=dict(names)) for name, case in statements.items()
     }
     numbers = {name: _calibrated(timer, slice_seconds) for name, timer in timers.items()}
     seen: dict[str, list[float]] = {name: [] for name in timers}
