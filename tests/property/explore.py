@@ -318,9 +318,10 @@ def _expected(node: Node, action: Action, policy: Policy) -> tuple[str, Ledger]:
         return reason, ledger
     match action.name:
         case "re-anchor":
+            growing = ledger.credit % policy.budget_refill  # since a second that may lie ahead, too
             return "yes", ledger._replace(
-                failed_at=min(ledger.failed_at, now), credit_at=min(ledger.credit_at, now),
-                until=min(ledger.until, now + policy.session_seconds),
+                failed_at=min(ledger.failed_at, now), until=min(ledger.until, now + policy.session_seconds),
+                credit=ledger.credit - growing, credit_at=min(ledger.credit_at - growing, now),
             )
         case "deactivate" | "cancel":
             return "yes", _nothing(ledger)

@@ -1,0 +1,382 @@
+"""Random lives of two principals over the real registry, against a model that remembers only what happened.
+
+The search of ``explore`` is exhaustive and small; this is wide: the default numbers, any second, real keys, two
+principals whose codes are tried on each other. The model computes each answer anew from the whole past.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import hypothesis.strategies as st
+from hypothesis import settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from support import MASTER, START, HandClock
+from vmfa import (
+    Actor,
+    DerivedKeys,
+    DeviceRegistry,
+    Key,
+    MemoryStore,
+    MfaClaim,
+    PrincipalId,
+    Sync,
+    VmfaError,
+    totp,
+)
+
+USERS = [PrincipalId.user("1", "a"), PrincipalId.user("1", "b")]
+SERVICE = Actor.trusted_service("machine")
+DAY, TOKEN = 86400, 2 * 86400
+
+
+@dataclass
+class Device:
+    key: Key
+    serial: str
+    in_sync: bool
+    spent: int  # the highest step that was accepted
+    base: int = 0  # the drift that the last pair set
+    enrolled: int = 0
+    failed: list[int] = field(default_factory=list)  # when, ever
+    streak: list[int] = field(default_factory=list)  # when, since the last success
+    sides: list[int] = field(default_factory=list)  # on which the codes accepted since the last pair were off
+
+    def wait(self, now: int) -> int:
+        over = len(self.streak) - 3
+        delay = min(15 * 2**over, 3600) if over >= 0 else 0
+        return max(0, self.streak[-1] + delay - now) if delay else 0
+
+    def budget(self) -> int:
+        """Tokens after the last failure: one back every 48 h while any is missing, the growing one not lost."""
+        left, growing = 100, self.enrolled
+        for at in self.failed:
+            while left < 100 and at - growing >= TOKEN:
+                left, growing = left + 1, growing + TOKEN
+            if left == 100:
+                growing = at
+            left -= 1
+        return left
+
+    def disabled(self) -> bool:
+        return len(self.streak) >= 100 or self.budget() <= 0
+
+    def drift(self) -> int:
+        drift, last = self.base, 0
+        for side in self.sides:
+            moves = side != 0 and side == last and abs(drift + side - self.base) <= 2
+            drift, last = (drift + side, 0) if moves else (drift, side)
+        return drift
+
+    def succeed(self, step: int) -> None:
+        self.spent = step
+        self.streak.clear()
+
+
+@dataclass
+class Session:
+    name: str
+    key: Key
+    serial: str
+    until: int
+    attempts: int = 0
+
+
+@dataclass
+class Life:
+    device: Device | None = None
+    session: Session | None = None
+    openings: list[int] = field(default_factory=list)
+    dead: list[tuple[Key, str]] = field(default_factory=list)  # keys and serials that once were
+
+
+class Machine(RuleBasedStateMachine):
+    @initialize()
+    def begin(self) -> None:
+        self.clock = HandClock(START)
+        self.store = MemoryStore()
+        self.registry = DeviceRegistry(
+            self.store, keys=DerivedKeys(MASTER), issuer="Example", clock=self.clock, observer=self.observe,
+        )
+        self.lives = {who: Life() for who in USERS}
+        self.told = 0
+        self.open(USERS[0], by_service=False)
+        self.confirm(USERS[0], 0, "pair")
+
+    def observe(self, event: object) -> None:
+        self.told += 1
+
+    @property
+    def now(self) -> int:
+        return int(self.clock())
+
+    @property
+    def here(self) -> int:
+        return self.now // 30
+
+    def ask(self, act: Any, expected: str) -> Any:
+        """What *act* answers, which must be *expected*: "yes" or the reason of a refusal; and it is observed."""
+        told = self.told
+        try:
+            answer, reason = act(), "yes"
+        except VmfaError as error:
+            answer, reason = error, error.reason
+        assert reason == expected, f"{reason}, not {expected}"
+        assert self.told > told
+        return answer
+
+    def end_session(self, life: Life) -> None:
+        if life.session:
+            life.dead.append((life.session.key, life.session.serial))
+            life.session = None
+
+    def touch(self, life: Life) -> None:
+        """Whoever asks finds an expired session over."""
+        if life.session and self.now >= life.session.until:
+            self.end_session(life)
+
+    def code(self, key: Key, step: int) -> str:
+        return totp(key, step * 30)
+
+    def wrong(self, key: Key, *near: int) -> str:
+        """Digits that the key shows at none of these steps."""
+        shown = {self.code(key, step) for step in near}
+        return next(code for n in range(200) if (code := f"{n:06}") not in shown)
+
+    # Time
+
+    @rule(seconds=st.one_of(st.integers(0, 40), st.sampled_from([15, 30, 60, 120, 899, 900, 3600, DAY, TOKEN])))
+    def wait(self, seconds: int) -> None:
+        self.clock.advance(seconds)
+
+    @rule(seconds=st.integers(31, 10**6), who=st.sampled_from(USERS))
+    def ask_with_the_clock_gone_back(self, seconds: int, who: PrincipalId) -> None:
+        """CLOCK: named, and nothing is changed."""
+        state = self.store.load(who)
+        if not state.device or self.now - seconds >= state.seen_at - 30:
+            return
+        self.clock.advance(-seconds)
+        self.ask(lambda: self.registry.verify(who, "123456"), "clock went back")
+        self.clock.advance(seconds)
+        assert self.store.load(who) == state
+
+    # The wizard
+
+    @rule(who=st.sampled_from(USERS), by_service=st.booleans())
+    def open(self, who: PrincipalId, by_service: bool) -> None:
+        life = self.lives[who]
+        self.touch(life)
+        today = [at for at in life.openings if at > self.now - DAY]
+        expected = "already assigned" if life.device else "yes"
+        if expected == "yes" and len(today) >= 10 and not by_service:
+            expected = "too many sessions"
+        by = SERVICE if by_service else Actor.signed_in(who)
+        opened = self.ask(lambda: self.registry.open_enrollment(who, by=by, label="a"), expected)
+        if expected == "yes":
+            self.end_session(life)
+            life.openings = today if by_service else [*today, self.now]
+            life.session = Session(opened.session_id, Key.from_base32(opened.base32), opened.serial, self.now + 900)
+
+    @rule(who=st.sampled_from(USERS), k=st.one_of(st.integers(-1, 1), st.integers(-10, 10)))
+    def enroll(self, who: PrincipalId, k: int) -> None:
+        """The whole wizard, where there is no device: two codes that may be late."""
+        if self.lives[who].device is None:
+            self.open(who, by_service=True)
+            self.confirm(who, k, "pair")
+
+    @precondition(lambda self: any(life.session for life in self.lives.values()))
+    @rule(
+        who=st.sampled_from(USERS), k=st.one_of(st.integers(-1, 1), st.integers(-13, 13)),
+        kind=st.sampled_from(["pair"] * 5 + ["reversed", "gap", "wrong", "session", "malformed"]),
+    )
+    def confirm(self, who: PrincipalId, k: int, kind: str) -> None:
+        life = self.lives[who]
+        self.touch(life)
+        session = life.session
+        key = session.key if session else Key(bytes(20))
+        first, second = self.code(key, self.here + k - 1), self.code(key, self.here + k)
+        if kind == "reversed":
+            first, second = second, first
+        if kind == "gap":
+            first = self.code(key, self.here + k - 2)
+        if kind == "wrong":
+            first = self.wrong(key, *range(self.here - 12, self.here + 12))
+        if kind == "malformed":
+            second += "0"
+        name = session.name if session and kind != "session" else "0" * 32
+        if kind == "malformed":
+            expected = "malformed"
+        elif session is None or kind == "session":
+            expected = "no session"
+        else:
+            expected = "yes" if kind == "pair" and -10 <= k <= 10 else "pair not accepted"
+        report = self.ask(lambda: self.registry.confirm_enrollment(
+            who, session=name, code1=first, code2=second, by=Actor.signed_in(who)), expected)
+        if expected == "yes" and session:
+            life.device = Device(session.key, session.serial, -1 <= k <= 1, self.here + k, enrolled=self.now)
+            life.session = None
+            assert (report.steps_off, report.sync is Sync.IN_SYNC) == (k, life.device.in_sync)
+        elif expected == "pair not accepted" and session:
+            session.attempts += 1
+            assert report.remedy == ("enroll" if session.attempts == 10 else "retry")
+            if session.attempts == 10:
+                self.end_session(life)
+
+    @rule(who=st.sampled_from(USERS))
+    def cancel(self, who: PrincipalId) -> None:
+        life = self.lives[who]
+        self.touch(life)
+        self.ask(lambda: self.registry.cancel_enrollment(who, by=Actor.signed_in(who)),
+                 "yes" if life.session else "no session")
+        self.end_session(life)
+
+    # Codes
+
+    def guard(self, life: Life) -> str:
+        device = life.device
+        if device is None:
+            return "no device"
+        if device.disabled():
+            return "disabled"
+        return "throttled" if device.wait(self.now) else ""
+
+    def fail(self, device: Device, reason: str) -> str:
+        device.failed.append(self.now)
+        device.streak.append(self.now)
+        return "disabled" if device.disabled() else reason
+
+    @rule(
+        who=st.sampled_from(USERS), k=st.one_of(st.integers(-1, 1), st.integers(-3, 3)),
+        whose=st.sampled_from(["own"] * 5 + ["other", "dead", "wrong", "malformed"]),
+    )
+    def verify(self, who: PrincipalId, k: int, whose: str) -> None:
+        life = self.lives[who]
+        self.touch(life)
+        device = life.device
+        code, step = self.presented(who, k, whose)
+        expected = "malformed" if whose == "malformed" else self.guard(life)
+        if not expected and device:
+            here = self.here + device.drift()
+            if not device.in_sync:
+                expected = "out of sync"
+            elif step is None or abs(step - here) > 1:
+                expected = self.fail(device, "not accepted")
+            elif step <= device.spent:
+                expected = "already used"
+            else:
+                expected = "yes"
+                device.succeed(step)
+                device.sides.append(step - here)
+        answer = self.ask(lambda: self.registry.verify(who, code), expected)
+        if expected == "yes" and device:
+            assert (answer.step, answer.serial, answer.drift) == (step, device.serial, device.drift())
+        if expected == "throttled" and device:
+            assert answer.retry_after == device.wait(self.now)
+
+    def presented(self, who: PrincipalId, k: int, whose: str) -> tuple[str, int | None]:
+        """A code, and the step at which the device of *who* shows it."""
+        life, other = self.lives[who], self.lives[next(user for user in USERS if user != who)]
+        device = life.device
+        if whose == "malformed":
+            return "12345", None
+        if whose == "dead" and life.dead:
+            return self.code(life.dead[-1][0], self.here + k), None
+        if whose == "other" and other.device:
+            return self.code(other.device.key, self.here + k), None
+        if whose == "own" and device:
+            step = self.here + device.drift() + k
+            return self.code(device.key, step), step
+        if device is None:
+            return "000000", None
+        here = self.here + device.drift()
+        return self.wrong(device.key, here - 1, here, here + 1), None
+
+    @rule(
+        who=st.sampled_from(USERS), k=st.integers(-23, 23),
+        kind=st.sampled_from(["pair", "pair", "reversed", "wrong"]),
+    )
+    def resync(self, who: PrincipalId, k: int, kind: str) -> None:
+        life = self.lives[who]
+        self.touch(life)
+        device, s = life.device, self.here + k
+        key = device.key if device else Key(bytes(20))
+        near = range(self.here - 22, self.here + 22) if kind == "wrong" else ()
+        pair = [self.code(key, s - 1), self.wrong(key, *near) if kind == "wrong" else self.code(key, s)]
+        if kind == "reversed":
+            pair.reverse()
+        expected = self.guard(life)
+        if not expected and device:
+            if kind == "pair" and -20 <= k <= 20 and s - 1 > device.spent:
+                expected, device.in_sync = "yes", True
+                device.succeed(s)
+                device.base = k if abs(k) > 1 else 0
+                device.sides.clear()
+            else:
+                expected = self.fail(device, "pair not accepted")
+        self.ask(lambda: self.registry.resync(who, code1=pair[0], code2=pair[1], by=Actor.signed_in(who)), expected)
+
+    @precondition(lambda self: any(life.device for life in self.lives.values()))
+    @rule(who=st.sampled_from(USERS), side=st.integers(-1, 1), times=st.integers(1, 4))
+    def sign_in(self, who: PrincipalId, side: int, times: int) -> None:
+        """Day after day, with a clock that is off by the same step."""
+        for _ in range(times if self.lives[who].device else 0):
+            self.clock.advance(DAY)
+            self.verify(who, side, "own")
+
+    @precondition(lambda self: any(life.device for life in self.lives.values()))
+    @rule(who=st.sampled_from(USERS), guesses=st.integers(2, 110), patient=st.booleans())
+    def guess(self, who: PrincipalId, guesses: int, patient: bool) -> None:
+        """Guess after guess: each as soon as it is evaluated, or a few without waiting."""
+        device = self.lives[who].device
+        for _ in range(guesses if patient else 5):
+            if device is None or device.disabled() or not device.in_sync:
+                break
+            self.clock.advance(device.wait(self.now) if patient else 0)
+            self.verify(who, 0, "wrong")
+
+    # Removal
+
+    @rule(who=st.sampled_from(USERS), claim=st.sampled_from(["none", "own", "stale", "dead", "other", "service"]))
+    def deactivate(self, who: PrincipalId, claim: str) -> None:
+        """SEED-PERMIT: without a claim of the assigned device that is young enough, the owner may not."""
+        life = self.lives[who]
+        self.touch(life)
+        other = self.lives[next(user for user in USERS if user != who)].device
+        serials = {"own": life.device, "stale": life.device, "other": other}
+        serial = life.dead[-1][1] if claim == "dead" and life.dead else getattr(serials.get(claim), "serial", "")
+        at = self.now - (3601 if claim == "stale" else 3600)
+        mfa = MfaClaim(at=at, serial=serial) if serial else None
+        by = SERVICE if claim == "service" else Actor.signed_in(who, mfa=mfa)
+        allowed = claim == "service" or (claim == "own" and bool(serial))
+        expected = "access denied" if not allowed else "yes" if life.device else "no device"
+        self.ask(lambda: self.registry.deactivate(who, by=by), expected)
+        if expected == "yes" and life.device:
+            life.dead.append((life.device.key, life.device.serial))
+            life.device = None
+
+    # What is always so
+
+    @invariant()
+    def the_record_says_what_happened(self) -> None:
+        for who, life in getattr(self, "lives", {}).items():
+            record = self.store.load(who)
+            device = record.device
+            assert (device is not None) == (life.device is not None) == self.registry.requires_code(who)
+            if device and life.device:
+                model = life.device
+                assert (device.serial, device.last_step, device.failures) == (
+                    model.serial, model.spent, len(model.streak))
+                assert (device.sync is Sync.IN_SYNC, device.disabled) == (model.in_sync, model.disabled())
+                assert (device.drift, device.budget) == (model.drift(), model.budget())
+                assert abs(device.drift) <= 22
+            if record.enrollment and life.session:
+                assert record.enrollment.attempts == life.session.attempts
+            assert (record.key_ref is None) == (record.device is None and record.enrollment is None)
+            history = self.store.history(who)
+            assert [event.number for event in history] == list(range(1, record.events + 1))
+
+
+Machine.TestCase.settings = settings(max_examples=100, stateful_step_count=50)
+TestLives = Machine.TestCase
