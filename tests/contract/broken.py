@@ -566,4 +566,11 @@ class KeepsHistoryOutOfSight(AppendsBehindWhatIsThere):
         return super().history(principal, after=after, limit=limit) if principal in self._records else []
 
 
-SOUND: list[type[Store]] = [Scripted, Listing]
+class ReturnsTuples(Scripted):
+    """Any sequence will do."""
+
+    def history(self, principal: PrincipalId, *, after: int = 0, limit: int = 1000) -> Sequence[AuditEvent]:
+        return tuple(super().history(principal, after=after, limit=limit))
+
+
+SOUND: list[type[Store]] = [Scripted, Listing, ReturnsTuples]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from stores import raw
-from support import Enrolled, enroll
+from support import MASTER, Enrolled, enroll
 from vmfa import (
     Actor,
     DerivedKeys,
@@ -81,6 +81,13 @@ def told(registry: DeviceRegistry, who: PrincipalId, code: str) -> set[type[Vmfa
             use()
         errors.add(caught.type)
     return errors
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[SQLiteStore]:
+    """What is edited does not depend on power cuts."""
+    with SQLiteStore(path, unsafe_not_durable=True) as store:
+        yield store
 
 
 @pytest.fixture
@@ -258,8 +265,6 @@ def test_the_wrong_master_key_is_named_and_nothing_is_counted(fresh: Enrolled, s
 
 
 def test_a_retired_master_key_still_reads(fresh: Enrolled, store: SQLiteStore, keys: DerivedKeys) -> None:
-    from support import MASTER
-
     both = DerivedKeys(bytes(32), MASTER)
     registry = DeviceRegistry(store, keys=both, issuer="Example", clock=fresh.clock)
     assert registry.verify(fresh.principal, fresh.phone.code())
