@@ -47,7 +47,6 @@ class InThreads:
     def __init__(self, store: Store) -> None:
         self._store = store
         self.volatile = getattr(store, "volatile", False)
-        self.volatile = getattr(store, "volatile", False)
 
     async def load(self, principal: PrincipalId) -> Principal:
         return await asyncio.to_thread(self._store.load, principal)
@@ -137,9 +136,6 @@ class DeviceRegistry:
         self, account: str, *, after: PrincipalId | None = None, limit: int = 1000
     ) -> Sequence[PrincipalId]:
         check_page(account, after, limit)
-        check_text("account", account)
-        check_is("after", after, PrincipalId if after is not None else NoneType)
-        check_page_bounds(0, limit)
         return await self._store.principals(account, after=after, limit=limit)
 
     async def _run(self, operation: Operation[T]) -> T:

@@ -24,6 +24,7 @@ from vmfa import (
     DeviceAlreadyAssigned,
     Happened,
     InvalidType,
+    InvalidValue,
     Key,
     MemoryStore,
     NoDevice,
@@ -145,6 +146,33 @@ def test_who_is_not_a_principal_is_refused(registry: vmfa.aio.DeviceRegistry, ru
         run(registry.verify("alice", "123456"))  # type: ignore[arg-type]  # on purpose
     with pytest.raises(InvalidType, match="principal"):
         run(registry.requires_code("alice"))  # type: ignore[arg-type]  # on purpose
+    with pytest.raises(InvalidType, match="after"):
+        run(registry.principals("123456789012", after="alice"))  # type: ignore[arg-type]  # on purpose
+
+
+def test_pages_have_bounds(registry: vmfa.aio.DeviceRegistry, alice: PrincipalId, run: Any) -> None:
+    with pytest.raises(InvalidValue, match="limit"):
+        run(registry.history(alice, by=SERVICE, limit=-1))
+    with pytest.raises(InvalidValue, match="limit"):
+        run(registry.principals(alice.account, limit=-1))
+    with pytest.raises(InvalidValue, match="account"):
+        run(registry.principals(""))
+
+
+def test_a_history_that_keeps_growing_while_it_is_read_is_contended(
+    alice: PrincipalId, clock: HandClock, run: Any
+) -> None:
+    class Growing(InThreads):
+        async def history(self, principal: PrincipalId, **page: int) -> Any:
+            events = await super().history(principal, **page)
+            await writer.open_enrollment(principal, by=SERVICE, label="another")
+            return events
+
+    store = MemoryStore()
+    writer = vmfa.aio.DeviceRegistry(InThreads(store), keys=DerivedKeys(MASTER), issuer="Example", clock=clock)
+    reader = vmfa.aio.DeviceRegistry(Growing(store), keys=DerivedKeys(MASTER), issuer="Example", clock=clock)
+    with pytest.raises(StoreContended, match="history"):
+        run(reader.history(alice, by=SERVICE))
 
 
 def test_a_store_that_always_says_no_is_contended(alice: PrincipalId, owner: Actor, run: Any) -> None:

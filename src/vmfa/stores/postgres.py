@@ -76,7 +76,7 @@ DELETE: Final = """DELETE FROM vmfa_principal
     WHERE account = %s AND kind = %s AND name = %s AND revision = %s AND tag = %s"""
 APPEND: Final = """INSERT INTO vmfa_event (account, kind, name, number, document, tag)
     VALUES (%s, %s, %s, %s, %s, %s)"""
-ERASE: Final = """DELETE FROM vmfa_event WHERE account = %s AND kind = %s AND name = %s"""
+ERASE: Final = """DELETE FROM vmfa_event WHERE account = %s AND kind = %s AND name = %s AND number > %s"""
 HISTORY: Final = """SELECT number, document, tag FROM vmfa_event
     WHERE account = %s AND kind = %s AND name = %s AND number > %s ORDER BY number LIMIT %s"""
 PAGE: Final = """SELECT kind, name FROM vmfa_principal
@@ -119,8 +119,7 @@ def commit_script(before: Principal, after: Principal, events: Sequence[AuditEve
     if changed != 1:
         yield ROLLBACK
         return False
-    if after.revision == 0:
-        yield Step(ERASE, _key(after.id))
+    yield Step(ERASE, (*_key(after.id), before.events if after.revision else 0))  # what no record speaks of gives way
     for event in events:
         yield Step(APPEND, (*_key(after.id), event.number, event.document(), event.tag))
     yield COMMIT
