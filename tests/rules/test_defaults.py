@@ -58,8 +58,8 @@ def test_every_number_is_bounded_on_both_sides(name: str, low: int, high: int) -
     "wrong",
     [{"window": 2, "enroll_back": 1}, {"window": 2, "enroll_forward": 1}, {"enroll_back": 11, "resync_back": 10},
      {"enroll_forward": 11, "resync_forward": 10}, {"delay_seconds": 20, "delay_cap": 19},
-     {"budget": 20, "budget_warning": 20}, {"offers": ()}, {"offers": (Parameters(t0=30),)}, {"offers": [Parameters()]}, {"offers": ("sha1",)},
-     {"binding_code_required": 1}],
+     {"budget": 20, "budget_warning": 20}, {"offers": ()}, {"offers": (Parameters(t0=30),)},
+     {"offers": [Parameters()]}, {"offers": ("sha1",)}, {"binding_code_required": 1}],
 )
 def test_numbers_that_do_not_fit_each_other(wrong: dict[str, Any]) -> None:
     """DEFAULTS: w <= eb, ef <= rb, rf, each on its own side; a delay below its cap; a warning below the budget."""

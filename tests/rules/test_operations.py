@@ -197,8 +197,17 @@ def test_the_history_of_nobody_is_empty_and_readable() -> None:
 @pytest.mark.parametrize("wrong", [{"issuer": ""}, {"issuer": "a:b"}, {"issuer": None}, {"policy": "strict"}])
 def test_operations_are_checked_when_they_are_made(wrong: dict[str, object]) -> None:
     """OPERATION: an issuer that is no part of a URI, or a policy that is none, is refused at once."""
-    assert isinstance(refusal(lambda: Operations(DerivedKeys(MASTER), **{"issuer": "a", **wrong})),
-                      (InvalidValue, InvalidType))
+    assert isinstance(
+        refusal(lambda: Operations(DerivedKeys(MASTER), **{"issuer": "a", **wrong})), (InvalidValue, InvalidType)
+    )
+
+
+@pytest.mark.parametrize("keys", [{"keys": MASTER}, {"imported_keys": MASTER}])
+def test_a_master_key_is_no_source_of_keys(keys: dict[str, object]) -> None:
+    """OPERATION: bytes in place of a key source are refused with a hint, not at the first verification."""
+    error = refusal(lambda: Operations(**{"keys": DerivedKeys(MASTER), "issuer": "a", **keys}))
+    assert isinstance(error, InvalidType)
+    assert "DerivedKeys" in str(error)
 
 
 def test_the_default_policy_follows_the_seed() -> None:

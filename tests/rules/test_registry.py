@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -26,6 +27,7 @@ from vmfa import (
     Principal,
     PrincipalId,
     Receipt,
+    RecordTampered,
     StoreContended,
     StoreUnavailable,
     Throttled,
@@ -304,6 +306,59 @@ def test_history_comes_in_pages_oldest_first() -> None:
     assert numbers == [1, 2, 3, 4, 5]
     page = world.registry.history(ALICE, by=SUPPORT, after=2, limit=2)
     assert [event.number for event in page] == [3, 4]
+
+
+def test_a_history_that_changes_while_it_is_read_is_read_again() -> None:
+    """SEED-BOUND: record and events are read apart; a page that fits no record is never given out."""
+    world = World()
+    world.open()
+    real, rounds = world.store.history, []
+
+    def overtaken(principal: PrincipalId, **page: int) -> Sequence[AuditEvent]:
+        rounds.append(page)
+        if len(rounds) < 3:
+            world.open()
+        return real(principal, **page)
+
+    world.store.history = overtaken
+    assert len(world.registry.history(ALICE, by=SUPPORT)) == 5
+    assert len(rounds) == 3
+
+
+def test_a_history_that_never_rests_is_contended() -> None:
+    """SEED-BOUND: after as many rounds as any operation gets, named."""
+    world = World()
+    real, rounds = world.store.history, []
+
+    def overtaken(principal: PrincipalId, **page: int) -> Sequence[AuditEvent]:
+        rounds.append(page)
+        world.open(by=SERVICE)
+        return real(principal, **page)
+
+    world.store.history = overtaken
+    assert type(refusal(lambda: world.registry.history(ALICE, by=SUPPORT))) is StoreContended
+    assert len(rounds) == ATTEMPTS
+
+
+@pytest.mark.parametrize("edit", ["changed", "removed", "moved", "added"])
+def test_an_edited_history_is_tampered(edit: str) -> None:
+    """KEYS: the history is chained, and its head is in the authenticated record: each edit but an addition shows."""
+    world = World()
+    for _ in range(3):
+        world.open()
+    events = world.store._events[ALICE]
+    before = list(events)
+    if edit == "changed":
+        events[2] = replace(events[2], actor="somebody else")
+    if edit == "removed":
+        events.pop()
+    if edit == "moved":
+        events[0], events[1] = replace(events[1], number=1), replace(events[0], number=2)
+    if edit == "added":
+        events.append(replace(events[-1], number=6))
+        assert list(world.registry.history(ALICE, by=SUPPORT)) == before
+        return
+    assert type(refusal(lambda: world.registry.history(ALICE, by=SUPPORT))) is RecordTampered
 
 
 def test_principals_come_in_pages_root_first() -> None:
