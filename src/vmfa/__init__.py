@@ -25,63 +25,63 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .access import Actor as Actor
-    from .access import Role as Role
+    from .access import Actor as Actor, Role as Role
     from .decision import Decision as Decision
-    from .errors import AccessDenied as AccessDenied
-    from .errors import AlreadyUsed as AlreadyUsed
-    from .errors import ClockWentBack as ClockWentBack
-    from .errors import CodeRejected as CodeRejected
-    from .errors import DeviceAlreadyAssigned as DeviceAlreadyAssigned
-    from .errors import DeviceDisabled as DeviceDisabled
-    from .errors import InvalidType as InvalidType
-    from .errors import InvalidValue as InvalidValue
-    from .errors import MalformedCode as MalformedCode
-    from .errors import MissingExtra as MissingExtra
-    from .errors import NoDevice as NoDevice
-    from .errors import NoSession as NoSession
-    from .errors import OutOfSync as OutOfSync
-    from .errors import PairRejected as PairRejected
-    from .errors import RecordTampered as RecordTampered
-    from .errors import StoreContended as StoreContended
-    from .errors import StoreCorrupt as StoreCorrupt
-    from .errors import StoreError as StoreError
-    from .errors import StoreTooNew as StoreTooNew
-    from .errors import StoreUnavailable as StoreUnavailable
-    from .errors import Throttled as Throttled
-    from .errors import TooManySessions as TooManySessions
-    from .errors import UnknownMasterKey as UnknownMasterKey
-    from .errors import VmfaError as VmfaError
-    from .events import AuditEvent as AuditEvent
-    from .events import Happened as Happened
-    from .keys import Key as Key
-    from .keys import UnsafeShortKey as UnsafeShortKey
-    from .keysource import DerivedKeys as DerivedKeys
-    from .keysource import KeySource as KeySource
-    from .keysource import UnsafePlainKeys as UnsafePlainKeys
-    from .model import Deactivation as Deactivation
-    from .model import EnrollmentSession as EnrollmentSession
-    from .model import KeyRef as KeyRef
-    from .model import Kind as Kind
-    from .model import MfaClaim as MfaClaim
-    from .model import OpenedEnrollment as OpenedEnrollment
-    from .model import Principal as Principal
-    from .model import PrincipalId as PrincipalId
-    from .model import Receipt as Receipt
-    from .model import Sync as Sync
-    from .model import SyncReport as SyncReport
-    from .model import VirtualDevice as VirtualDevice
-    from .operations import Operation as Operation
-    from .operations import Operations as Operations
-    from .otp import hotp as hotp
-    from .otp import next_step_at as next_step_at
-    from .otp import seconds_left as seconds_left
-    from .otp import step_at as step_at
-    from .otp import totp as totp
-    from .otp import verify_hotp as verify_hotp
-    from .otp import verify_totp as verify_totp
-    from .policy import Parameters as Parameters
-    from .policy import Policy as Policy
+    from .errors import (
+        AccessDenied as AccessDenied,
+        AlreadyUsed as AlreadyUsed,
+        ClockWentBack as ClockWentBack,
+        CodeRejected as CodeRejected,
+        DeviceAlreadyAssigned as DeviceAlreadyAssigned,
+        DeviceDisabled as DeviceDisabled,
+        InvalidType as InvalidType,
+        InvalidValue as InvalidValue,
+        MalformedCode as MalformedCode,
+        MissingExtra as MissingExtra,
+        NoDevice as NoDevice,
+        NoSession as NoSession,
+        OutOfSync as OutOfSync,
+        PairRejected as PairRejected,
+        RecordTampered as RecordTampered,
+        StoreContended as StoreContended,
+        StoreCorrupt as StoreCorrupt,
+        StoreError as StoreError,
+        StoreTooNew as StoreTooNew,
+        StoreUnavailable as StoreUnavailable,
+        Throttled as Throttled,
+        TooManySessions as TooManySessions,
+        UnknownMasterKey as UnknownMasterKey,
+        VmfaError as VmfaError,
+    )
+    from .events import AuditEvent as AuditEvent, Happened as Happened
+    from .keys import Key as Key, UnsafeShortKey as UnsafeShortKey
+    from .keysource import DerivedKeys as DerivedKeys, KeySource as KeySource, UnsafePlainKeys as UnsafePlainKeys
+    from .known_answers import KnownAnswer as KnownAnswer, SelfTest as SelfTest, selftest as selftest
+    from .model import (
+        Deactivation as Deactivation,
+        EnrollmentSession as EnrollmentSession,
+        KeyRef as KeyRef,
+        Kind as Kind,
+        MfaClaim as MfaClaim,
+        OpenedEnrollment as OpenedEnrollment,
+        Principal as Principal,
+        PrincipalId as PrincipalId,
+        Receipt as Receipt,
+        Sync as Sync,
+        SyncReport as SyncReport,
+        VirtualDevice as VirtualDevice,
+    )
+    from .operations import Operation as Operation, Operations as Operations
+    from .otp import (
+        hotp as hotp,
+        next_step_at as next_step_at,
+        seconds_left as seconds_left,
+        step_at as step_at,
+        totp as totp,
+        verify_hotp as verify_hotp,
+        verify_totp as verify_totp,
+    )
+    from .policy import Parameters as Parameters, Policy as Policy
     from .registry import DeviceRegistry as DeviceRegistry
     from .stores.memory import MemoryStore as MemoryStore
     from .stores.port import Store as Store

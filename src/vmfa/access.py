@@ -17,6 +17,8 @@ from .policy import Policy
 
 
 class Role(StrEnum):
+    """Who somebody acts as."""
+
     SIGNED_IN = "signed in"
     ADMIN = "admin"
     RECOVERED_ROOT = "recovered root"

@@ -63,7 +63,7 @@ class CodeRejected(VmfaError):
     def claimant_message(self) -> str:
         if self.remedy == "enroll":
             return "Not accepted. Start the set-up of the device again."
-        return self.told.format(wait=self.retry_after)
+        return self.told.format(wait=self.retry_after or 0)
 
 
 class MalformedCode(CodeRejected, ValueError):

@@ -8,13 +8,15 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
-from .errors import InvalidType, RecordTampered
+from .errors import RecordTampered, StoreTooNew
 from .keysource import Authenticator, encode_fields
-from .model import PrincipalId, check_is, check_text, check_time
+from .model import LAST_SECOND, PrincipalId, check_is, check_text, check_time
 from .otp import check_int
 
 
 class Happened(StrEnum):
+    """What an event tells: the life cycle, which is stored, then what is only told."""
+
     OPENED = "enrollment opened"
     SUPERSEDED = "enrollment superseded"
     EXPIRED = "enrollment expired"
@@ -35,6 +37,7 @@ class Happened(StrEnum):
     READ = "read"
 
 
+VERSION: Final = 1  # of stored documents
 TOLD_ONLY: Final = frozenset(
     {Happened.ACCEPTED, Happened.REJECTED, Happened.REFUSED, Happened.READ, Happened.FORGOTTEN}
 )
@@ -63,7 +66,7 @@ class AuditEvent:
         """The event as it is stored: JSON, without principal, number and tag, which are columns."""
         return json.dumps(
             {
-                "v": 1,
+                "v": VERSION,
                 "what": self.what,
                 "at": self.at,
                 "actor": self.actor,
@@ -79,8 +82,7 @@ class AuditEvent:
         """:raises RecordTampered: this is no event that the library wrote."""
         try:
             read = json.loads(document)
-            if type(read.pop("v")) is not int:
-                raise InvalidType("v is an int")
+            check_version(read.pop("v"))
             event = cls(
                 principal=principal,
                 number=number,
@@ -102,6 +104,13 @@ class AuditEvent:
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             pass  # raised below, outside: an error that hangs on ours would carry the document
         raise RecordTampered("a stored event cannot be read")
+
+
+def check_version(version: int) -> None:
+    """Of a stored document. :raises StoreTooNew: a newer release wrote it."""
+    check_int("v", version, 1, LAST_SECOND)
+    if version > VERSION:
+        raise StoreTooNew(f"a stored document has version {version}; this release reads up to {VERSION}")
 
 
 def chained(

@@ -41,6 +41,7 @@ class Opaque:
             object.__setattr__(self, name, value)
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
+        del value  # error trackers record the locals of a raising frame
         raise InvalidType(f"{type(self).__name__} is immutable")
 
     def __delattr__(self, name: str) -> NoReturn:
@@ -70,7 +71,7 @@ class Key(Opaque):
         elif not self._shortest <= len(raw) <= LONGEST:
             problem = InvalidValue(f"a key has {self._shortest} to {LONGEST} bytes (RFC4226-4-R6)")
         if problem is not None:
-            del raw  # error trackers record the locals of a raising frame
+            del raw
             raise problem
         object.__setattr__(self, "_raw", raw)
         object.__setattr__(self, "_prepared", ("", None, b"", b""))

@@ -7,8 +7,7 @@ stored records and chain the history.
 
 from __future__ import annotations
 
-from hmac import compare_digest
-from hmac import digest as hmac_digest
+from hmac import compare_digest, digest as hmac_digest
 from typing import Final, Protocol
 
 from .errors import InvalidType, InvalidValue, UnknownMasterKey
@@ -96,8 +95,9 @@ class MasterKeys(Opaque):
         """32 bytes for one *purpose*, of the master key with this id."""
         found = self._subkeys.get((purpose, key_id))
         if found is None:
+            prk = self._prk(key_id)
             info = encode_fields("vmfa subkey v1", purpose, key_id)
-            found = self._subkeys[purpose, key_id] = hkdf_expand(self._prk(key_id), info, 32)
+            found = self._subkeys[purpose, key_id] = hkdf_expand(prk, info, 32)
         return found
 
     def tag(self, purpose: str, message: bytes) -> str:

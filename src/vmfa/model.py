@@ -51,6 +51,8 @@ def check_is(name: str, value: object, kind: type) -> None:
 
 
 class Kind(StrEnum):
+    """Of a principal: the account's root, or one of its users."""
+
     ROOT = "root"
     USER = "user"
 
@@ -104,6 +106,8 @@ class KeyRef:
 
 
 class Sync(StrEnum):
+    """Whether the codes of an assigned device count."""
+
     IN_SYNC = "in sync"
     OUT_OF_SYNC = "out of sync"
 
@@ -205,6 +209,7 @@ class Principal:
         check_int("events", self.events, 0, LAST_SECOND)
         check_time("seen_at", self.seen_at)
         check_time("recovered_at", self.recovered_at)
+        check_text("head", self.head, longest=128, empty=True)
         for opening in self.openings:
             check_time("openings", opening)
         if self.enrollment is not None and self.device is not None:

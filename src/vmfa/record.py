@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode, b64encode
-from typing import Any, Final
+from typing import Any
 
-from .errors import InvalidType, RecordTampered, StoreTooNew
+from .errors import InvalidType, RecordTampered
+from .events import VERSION, check_version
 from .keysource import Authenticator, encode_fields
 from .model import Binding, EnrollmentSession, KeyRef, Kind, Principal, PrincipalId, Seal, Sync, VirtualDevice
-from .otp import check_int
 from .policy import Parameters
 
-VERSION: Final = 1
 _dumps = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
@@ -66,18 +65,15 @@ def from_columns(account: str, kind: str, name: str, revision: int, state: str, 
         if type(state) is not str or type(tag) is not str:
             raise InvalidType("a column has the wrong type")
         read = json.loads(state)
-        version = read.pop("v")
-        if type(version) is int and version > VERSION:
-            raise StoreTooNew(f"a record has version {version}; this release reads up to {VERSION}")
+        check_version(read.pop("v"))
         enrollment, device, key_ref, binding = (read.pop(n) for n in ("enrollment", "device", "key_ref", "binding"))
-        check_int("v", version, 1, VERSION)
         return Principal(
             id=PrincipalId(account, Kind(kind), name),
             revision=revision,
-            enrollment=enrollment and EnrollmentSession(**_with_parameters(enrollment)),
-            device=device and VirtualDevice(sync=Sync(device.pop("sync")), **_with_parameters(device)),
-            key_ref=key_ref and KeyRef(key_ref[0], key_ref[1], b64decode(key_ref[2], validate=True)),
-            binding=binding and Binding(*binding),
+            enrollment=None if enrollment is None else EnrollmentSession(**_with_parameters(enrollment)),
+            device=None if device is None else VirtualDevice(sync=Sync(device.pop("sync")), **_with_parameters(device)),
+            key_ref=None if key_ref is None else _key_ref(*key_ref),
+            binding=None if binding is None else Binding(*binding),
             openings=tuple(read.pop("openings")),
             seal=Seal(state, tag),
             **read,
@@ -122,6 +118,10 @@ def _with_parameters(plain: dict[str, Any]) -> dict[str, Any]:
     algorithm, digits, period, t0 = plain["parameters"]
     plain["parameters"] = Parameters(algorithm=algorithm, digits=digits, period=period, t0=t0)
     return plain
+
+
+def _key_ref(scheme: str, key_id: str, material: str) -> KeyRef:
+    return KeyRef(scheme, key_id, b64decode(material, validate=True))
 
 
 def _message(principal: Principal, document: str) -> bytes:

@@ -10,6 +10,8 @@ from ..model import Principal, PrincipalId
 
 
 class MemoryStore:
+    """Records and histories in dictionaries, safe between threads."""
+
     volatile = True  # who could edit these records could as well take the keys: they are not sealed
 
     def __init__(self) -> None:
