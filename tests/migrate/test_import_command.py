@@ -137,7 +137,7 @@ def test_what_is_no_map(run, tmp_path, text):
 
 
 def test_root_by_name(run, registry, clock):
-    report = run("otpauth", LIST, "--root", "u-1")
+    report = run("otpauth", LIST, "--root-owner", "u-1")
     assert report.facts["entries"][0]["principal"] == {"account": ACCOUNT, "kind": "root", "name": ""}
     assert registry.requires_code(PrincipalId.root(ACCOUNT))
 

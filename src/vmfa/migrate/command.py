@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="what the other system has, in UTF-8; - is standard input")
     parser.add_argument("--account", required=True, help="the account whose users the entries become")
     parser.add_argument("--map", metavar="MAP", help="a JSON object: the stored id of each owner in FILE")
-    parser.add_argument("--root", dest="root_owner", metavar="OWNER", help="this owner, alone, is the account's root")
+    parser.add_argument("--root-owner", metavar="OWNER", help="this owner, alone, is the root of the account")
     parser.add_argument("--owner", default="", help="of the one device in FILE (google-authenticator)")
     parser.add_argument("--offer", action="append", default=[], metavar="ALGORITHM,DIGITS,PERIOD",
                         help="take devices of this kind as well; may be repeated")
