@@ -96,6 +96,5 @@ class TestWhatToDo:
         assert errors.TooManySessions(retry_after=9).retry_after == 9
         assert errors.TooManySessions().retry_after == 0
 
-    @pytest.mark.xfail(strict=True, reason="Throttled() without retry_after says 'Wait None seconds'")
     def test_throttled_without_a_time_does_not_say_none(self):
         assert "None" not in errors.Throttled().claimant_message

@@ -68,7 +68,6 @@ class TestNames:
             vmfa.verify  # noqa: B018  # the access is the test
         assert not hasattr(vmfa, "__wrapped__")
 
-    @pytest.mark.xfail(strict=True, reason="Happened, Kind, MemoryStore, Role and Sync have no docstring")
     def test_every_public_name_says_what_it_is(self):
         assert [name for name in vmfa.__all__ if not getattr(vmfa, name).__doc__] == []
 
