@@ -108,6 +108,7 @@ ON_USERS: Final[dict[Action, frozenset[Standing]]] = {
     Action.ADOPT: _TRUSTED,
     Action.REANCHOR: _TRUSTED,
     Action.FORGET: _TRUSTED,
+    Action.PRUNE: _TRUSTED,
 }
 _RECOVERY: Final = frozenset({_S.SELF_MFA, _S.RECOVERED, _S.SUPPORT})
 

@@ -115,6 +115,7 @@ class DeviceRegistry:
     forget = _ask(Operations.forget)
     device = _ask(Operations.device)
     _record = _ask(Operations.record)
+    _prune_history = _ask(Operations.prune_history)
 
     async def requires_code(self, principal: PrincipalId) -> bool:
         check_is("principal", principal, PrincipalId)
@@ -131,6 +132,12 @@ class DeviceRegistry:
             if (await self._store.load(principal)).head == record.head:
                 return self.operations.checked_history(record, events, after, limit)
         raise StoreContended("others kept changing this principal while its history was read")
+
+    async def prune_history(self, principal: PrincipalId, *, by: Actor, older_than: int) -> int:
+        history: list[AuditEvent] = []
+        while page := await self.history(principal, by=by, after=len(history)):
+            history += page
+        return await self._prune_history(principal, by=by, history=history, older_than=older_than)
 
     async def principals(
         self, account: str, *, after: PrincipalId | None = None, limit: int = 1000

@@ -26,11 +26,12 @@ class Decision(Generic[T]):
     principal: Principal
     answer: T | VmfaError
     events: tuple[AuditEvent, ...] = ()
+    rewritten: tuple[AuditEvent, ...] = ()  # the end of the history anew, where retention redacts some of it
 
     @property
     def stored(self) -> tuple[AuditEvent, ...]:
         """The life-cycle events, to be committed with the state."""
-        return tuple(event for event in self.events if event.stored)
+        return (*self.rewritten, *[event for event in self.events if event.stored])
 
     def settle(self) -> T:
         """After the commit: return the answer, or raise it."""

@@ -10,7 +10,7 @@ from typing import Final
 
 from .errors import RecordTampered, StoreTooNew
 from .keysource import Authenticator, encode_fields
-from .model import LAST_SECOND, PrincipalId, check_is, check_text, check_time
+from .model import LAST_SECOND, Principal, PrincipalId, check_is, check_text, check_time
 from .otp import check_int
 
 
@@ -30,6 +30,8 @@ class Happened(StrEnum):
     DISABLED = "device disabled"
     DEACTIVATED = "device deactivated"
     REANCHORED = "clock re-anchored"
+    PRUNED = "history pruned"
+    REDACTED = "redacted"  # what retention leaves of an event: its number and its tag
     FORGOTTEN = "principal forgotten"
     ACCEPTED = "code accepted"
     REJECTED = "code rejected"
@@ -37,6 +39,7 @@ class Happened(StrEnum):
     READ = "read"
 
 
+BINDINGS: Final = frozenset({Happened.ASSIGNED, Happened.ADOPTED, Happened.DEACTIVATED, Happened.PRUNED})
 VERSION: Final = 1  # of stored documents
 TOLD_ONLY: Final = frozenset(
     {Happened.ACCEPTED, Happened.REJECTED, Happened.REFUSED, Happened.READ, Happened.FORGOTTEN}
@@ -129,35 +132,46 @@ def chained(
     return tuple(chain)
 
 
-def check_chain(events: Sequence[AuditEvent], number: int, head: str, keys: Authenticator) -> str:
+def redacted(event: AuditEvent) -> AuditEvent:
+    """What retention leaves: the place in the chain."""
+    return replace(event, what=Happened.REDACTED, at=0, actor="", serial="", reason="", details=())
+
+
+def check_chain(
+    events: Sequence[AuditEvent], number: int, head: str, keys: Authenticator, pruned: int = 0
+) -> str:
     """The tag of the last of *events*, which follow event *number* with the tag *head*.
 
     :raises RecordTampered: names the first event that was changed, removed or moved.
     """
     for event in events:
         number += 1
-        if event.number != number or not keys.check("history", _message(event, head), event.tag):
+        blank = event.what is Happened.REDACTED and number <= pruned
+        if event.number != number or not (blank or keys.check("history", _message(event, head), event.tag)):
             raise RecordTampered(f"the history of this principal was changed at event {number}")
         head = event.tag
     return head
 
 
 def check_page(
-    events: Sequence[AuditEvent], after: int, limit: int, length: int, head: str, keys: Authenticator
+    events: Sequence[AuditEvent], after: int, limit: int, record: Principal, keys: Authenticator
 ) -> Sequence[AuditEvent]:
-    """The page of *limit* events behind number *after*, of a history of *length* events that ends in the tag *head*.
+    """The page of *limit* events behind number *after* of the history that the authenticated *record* speaks of.
 
     *events* are those behind number *after* - 1: the first gives the tag that the page starts from. Rows past
-    *length* are no part of the history: the authenticated record says where it ends.
+    the end that the record names are no part of the history.
     """
-    page = [event for event in events if event.number <= length]
+    page = [event for event in events if event.number <= record.events]
     start = page.pop(0).tag if after and page else ""
-    if len(page) < min(limit, length - after):
+    if len(page) < min(limit, record.events - after):
         raise RecordTampered("events are missing from the history of this principal")
     page = page[:limit]
-    last = check_chain(page, after, start, keys)
-    if page and page[-1].number == length and last != head:
+    last = check_chain(page, after, start, keys, record.pruned)
+    if page and page[-1].number == record.events and last != record.head:
         raise RecordTampered("the history of this principal does not end as its record says")
+    blank = sum(event.what is Happened.REDACTED for event in page)
+    if blank > record.redacted or (len(page) == record.events and blank != record.redacted):
+        raise RecordTampered("more of the history of this principal was redacted than its record says")
     return page
 
 

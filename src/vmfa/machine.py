@@ -23,6 +23,7 @@ class Action(StrEnum):
     ADOPT = "adopt"
     REANCHOR = "re-anchor"
     FORGET = "forget"
+    PRUNE = "prune history"
     READ_DEVICE = "read device"
     READ_HISTORY = "read history"
 
@@ -51,7 +52,7 @@ TRANSITIONS: Final[dict[tuple[Phase, Action], frozenset[Phase]]] = {
     (_P.DISABLED, _A.DEACTIVATE): frozenset({_P.NO_DEVICE}),
     (_P.NO_DEVICE, _A.ADOPT): frozenset({_P.IN_SYNC, _P.DISABLED}),
     (_P.ENROLLING, _A.ADOPT): frozenset({_P.IN_SYNC, _P.DISABLED}),
-    **{(phase, _A.REANCHOR): frozenset({phase}) for phase in _P},
+    **{(phase, action): frozenset({phase}) for phase in _P for action in (_A.REANCHOR, _A.PRUNE)},
     **{(phase, _A.FORGET): frozenset({_P.NO_DEVICE}) for phase in _P},
 }
 

@@ -201,12 +201,16 @@ class Principal:
     binding: Binding | None = None
     events: int = 0  # length of the history
     head: str = ""  # and the tag of its last event
+    pruned: int = 0  # events up to this number may be redacted
+    redacted: int = 0  # so many of them are
     seal: Seal | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         check_is("id", self.id, PrincipalId)
         check_int("revision", self.revision, 0, LAST_SECOND)
         check_int("events", self.events, 0, LAST_SECOND)
+        check_int("pruned", self.pruned, 0, self.events)
+        check_int("redacted", self.redacted, 0, self.pruned)
         check_time("seen_at", self.seen_at)
         check_time("recovered_at", self.recovered_at)
         check_text("head", self.head, longest=128, empty=True)

@@ -104,7 +104,7 @@ class Operation(Opaque, Generic[T]):
         head = stored[-1].tag if stored else before.head
         revision, length = before.revision + 1, before.events + len(stored)
         after = sealed(after, case.keys, revision=revision, seen_at=seen_at, events=length, head=head)
-        return Decision(after, made.answer, events)
+        return Decision(after, made.answer, events, made.rewritten)
 
 
 class Operations:
@@ -197,6 +197,14 @@ class Operations:
         """Erase the principal and its history. Whoever is unknown already is forgotten already."""
         return Operation(self, Action.FORGET, principal, by, rules.forget)
 
+    def prune_history(
+        self, principal: PrincipalId, *, by: Actor, history: Sequence[AuditEvent], older_than: int
+    ) -> Operation[int]:
+        """Redact events older than a Unix time, bindings excepted, given the whole *history*; how many."""
+        return Operation(
+            self, Action.PRUNE, principal, by, lambda before, case: rules.prune_history(before, case, history, older_than)
+        )
+
     def device(self, principal: PrincipalId, *, by: Actor) -> Operation[VirtualDevice]:
         """The assigned device. :raises NoDevice: there is none."""
         return Operation(self, Action.READ_DEVICE, principal, by, rules.read_device)
@@ -220,4 +228,4 @@ class Operations:
 
         :raises RecordTampered: an event was changed, removed or moved.
         """
-        return check_page(events, after, limit, record.events, record.head, self.keys)
+        return check_page(events, after, limit, record, self.keys)

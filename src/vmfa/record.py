@@ -103,6 +103,8 @@ def _document(principal: Principal) -> str:
             "binding": binding and [binding.digest, binding.expires_at],
             "events": principal.events,
             "head": principal.head,
+            "pruned": principal.pruned,
+            "redacted": principal.redacted,
         }
     )
 

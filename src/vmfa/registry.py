@@ -98,6 +98,7 @@ class DeviceRegistry:
     forget = _ask(Operations.forget)
     device = _ask(Operations.device)
     _record = _ask(Operations.record)
+    _prune_history = _ask(Operations.prune_history)
 
     def requires_code(self, principal: PrincipalId) -> bool:
         """The log-in page's first question: must this principal present a code? Disabled or out of sync: yes."""
@@ -114,6 +115,13 @@ class DeviceRegistry:
             if self._store.load(principal).head == record.head:
                 return self.operations.checked_history(record, events, after, limit)
         raise StoreContended("others kept changing this principal while its history was read")
+
+    def prune_history(self, principal: PrincipalId, *, by: Actor, older_than: int) -> int:
+        """Retention: redact the events older than a Unix time, bindings excepted. Answers how many."""
+        history: list[AuditEvent] = []
+        while page := self.history(principal, by=by, after=len(history)):
+            history += page
+        return self._prune_history(principal, by=by, history=history, older_than=older_than)
 
     def principals(
         self, account: str, *, after: PrincipalId | None = None, limit: int = 1000

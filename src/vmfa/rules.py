@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from base64 import b32encode
+from collections.abc import Sequence
 from dataclasses import replace
 from hmac import compare_digest
 from typing import Any, Final
@@ -16,7 +17,7 @@ from typing import Any, Final
 from . import errors, keyuri
 from .access import Standing
 from .decision import Case, Decision
-from .events import AuditEvent, Happened
+from .events import BINDINGS, AuditEvent, Happened, redacted
 from .keys import Key, base32
 from .model import (
     Binding,
@@ -303,6 +304,21 @@ def forget(before: Principal, case: Case) -> Decision[None]:
     if before.revision == 0:
         return Decision(before, None)
     return Decision(Principal(id=before.id), None, (case.note(Happened.FORGOTTEN),))
+
+
+def prune_history(before: Principal, case: Case, history: Sequence[AuditEvent], older_than: int) -> Decision[int]:
+    """Retention: of events *older_than* a Unix time only number and tag stay, except of bindings (SP80063B-4.1-RECORD)."""
+    check_intact(before, case.keys)
+    if len(history) != before.events or (history and history[-1].tag != before.head):
+        raise errors.StoreContended("this history changed while it was read")
+    kept = BINDINGS | {Happened.REDACTED}
+    old = [event.number for event in history if event.at < older_than and event.what not in kept]
+    if not old:
+        return Decision(before, 0)
+    rewritten = [redacted(event) if event.number in old else event for event in history[old[0] - 1 :]]
+    after = replace(before, pruned=max(before.pruned, old[-1]), redacted=before.redacted + len(old))
+    note = case.note(Happened.PRUNED, events=len(old), older_than=older_than)
+    return Decision(after, len(old), (note,), tuple(rewritten))
 
 
 # Reads

@@ -119,7 +119,7 @@ def commit_script(before: Principal, after: Principal, events: Sequence[AuditEve
     if changed != 1:
         yield ROLLBACK
         return False
-    yield Step(ERASE, (*_key(after.id), before.events if after.revision else 0))  # what no record speaks of gives way
+    yield Step(ERASE, (*_key(after.id), events[0].number - 1 if events else 0))  # what lies behind gives way
     for event in events:
         yield Step(APPEND, (*_key(after.id), event.number, event.document(), event.tag))
     yield COMMIT

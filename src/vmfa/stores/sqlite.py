@@ -119,7 +119,7 @@ class SQLiteStore:
         statement, values = _change(before, after)
         rows = [(*_key(after.id), event.number, event.document(), event.tag) for event in events]
         remove = after.revision == 0
-        kept = -LAST_SECOND if remove else before.events  # what lies behind is of a record that was lost or put back
+        kept = events[0].number - 1 if events else -LAST_SECOND  # what lies behind gives way
 
         def change(db: sqlite3.Connection) -> bool:
             if not rows and not remove:
