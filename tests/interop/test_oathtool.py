@@ -5,18 +5,7 @@ from __future__ import annotations
 import pytest
 
 from programs import oathtool_codes, output
-from vmfa import (
-    Actor,
-    AlreadyUsed,
-    DerivedKeys,
-    DeviceRegistry,
-    Key,
-    PairRejected,
-    Parameters,
-    Policy,
-    hotp,
-    totp,
-)
+from vmfa import Actor, AlreadyUsed, DerivedKeys, DeviceRegistry, Key, PairRejected, Parameters, Policy, hotp, totp
 from vmfa.keyuri import parse
 
 SHAPES = [

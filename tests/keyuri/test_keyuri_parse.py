@@ -8,8 +8,7 @@ from dataclasses import FrozenInstanceError, asdict
 from unicodedata import normalize
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
+from hypothesis import example, given, strategies as st
 
 from leaks import assert_silent
 from vmfa import InvalidType, InvalidValue, Key, Parameters, UnsafeShortKey

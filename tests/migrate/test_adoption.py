@@ -288,6 +288,19 @@ class TestRehearsal:
         assert isinstance(rehearsal.store, MemoryStore)
 
 
+    def test_stored_events_that_no_record_speaks_of_give_way(self, registry, registry_over, store, clock, alice):
+        registry.open_enrollment(alice, by=SERVICE, label="alice")
+        stale = store.history(alice)[0]
+        store._events[alice].append(replace(stale, number=2))  # of a commit that never was
+        rehearsal = Rehearsal(store)
+        dry = registry_over(rehearsal)
+        dry.cancel_enrollment(alice, by=SERVICE)
+        assert [(event.number, event.what) for event in dry.history(alice, by=SERVICE)] == [
+            (1, Happened.OPENED), (2, Happened.CANCELLED),
+        ]
+        assert [event.number for event in rehearsal.history(alice, after=1)] == [2]
+
+
 class TestJson:
     @pytest.mark.parametrize("text", [
         "", "{", "[1", "nul", "{}", "[1]", '["a"]', '[{"owner": "a", "owner": "b"}]', "[" * 100_000, "9" * 5000,

@@ -9,8 +9,7 @@ from unittest.mock import patch
 import django
 import pytest
 from django.conf import settings
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from batches import refusal_of, user
 from support import Phone

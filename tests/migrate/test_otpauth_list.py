@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pyotp
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from batches import user
 from support import Phone

@@ -7,8 +7,7 @@ import json
 
 import pyotp
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from batches import refusal_of, user
 from vmfa import AlreadyUsed, Key, Parameters, UnsafeShortKey

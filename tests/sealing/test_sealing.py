@@ -9,8 +9,7 @@ from importlib import import_module
 
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from leaks import assert_silent
 from support import MASTER, Phone, enroll

@@ -195,8 +195,11 @@ class Rehearsal:
         return self.store.principals(account, after=after, limit=limit)
 
     def history(self, principal: PrincipalId, *, after: int = 0, limit: int = 1000) -> Sequence[AuditEvent]:
-        rehearsed = (event for event in self._events.get(principal, ()) if event.number > after)
-        return [*self.store.history(principal, after=after, limit=limit), *rehearsed][:limit]
+        rehearsed = self._events.get(principal, [])
+        end = rehearsed[0].number if rehearsed else None  # stored events from there on give way
+        stored = self.store.history(principal, after=after, limit=limit)
+        kept = [event for event in stored if end is None or event.number < end]
+        return [*kept, *(event for event in rehearsed if event.number > after)][:limit]
 
 
 # For the modules that read a source
