@@ -247,7 +247,7 @@ def test_the_table_is_the_machine_of_the_rules() -> None:
         (out, Action.RESYNC, out),
         *((was, Action.DEACTIVATE, no) for was in (in_sync, out, disabled)),
         *((was, Action.ADOPT, to) for was in (no, enrolling) for to in (in_sync, disabled)),
-        *((was, Action.REANCHOR, was) for was in Phase),
+        *((was, action, was) for was in Phase for action in (Action.REANCHOR, Action.PRUNE)),
         *((was, Action.FORGET, no) for was in Phase),
     }
     assert {(was, action, to) for (was, action), tos in TRANSITIONS.items() for to in tos} == arrows

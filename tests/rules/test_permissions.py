@@ -168,7 +168,7 @@ def test_the_matrix(operation: str, kind: str, target: PrincipalId, allowed: boo
 def test_the_matrix_knows_every_operation() -> None:
     """SEED-PERMIT: each operation has its row, but verification and expiry: they have no actor."""
     assert set(ON_USERS) == set(Action) - {Action.VERIFY, Action.EXPIRE}
-    assert set(ON_ROOT) == set(ON_USERS) - {Action.REANCHOR}
+    assert set(ON_ROOT) == set(ON_USERS) - {Action.REANCHOR, Action.PRUNE}
     assert not any(Standing.NOBODY in row for row in (*ON_USERS.values(), *ON_ROOT.values()))
 
 

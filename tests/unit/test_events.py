@@ -9,8 +9,8 @@ import pytest
 
 from reference import vectors
 from support import MASTER
-from vmfa import AuditEvent, DerivedKeys, Happened, Kind, PrincipalId, RecordTampered, StoreTooNew
-from vmfa.events import chained, check_chain, check_page
+from vmfa import AuditEvent, DerivedKeys, Happened, Kind, Principal, PrincipalId, RecordTampered, StoreTooNew
+from vmfa.events import chained, check_chain, check_page, redacted
 
 ALICE = PrincipalId.user("123456789012", "u-4711")
 KEYS = DerivedKeys(MASTER)
@@ -143,10 +143,11 @@ class TestPage:
     WHOLE = chained([event(at=at) for at in range(5)], 0, "", KEYS)
     HEAD = WHOLE[-1].tag
 
-    def page(self, after, limit, rows=None, length=5, head=HEAD):
+    def page(self, after, limit, rows=None, length=5, head=HEAD, pruned=0, blank=0):
         stored = self.WHOLE if rows is None else rows
         read = [e for e in stored if e.number > max(0, after - 1)][: limit + 1]
-        return [e.number for e in check_page(read, after, limit, length, head, KEYS)]
+        record = Principal(id=ALICE, events=length, head=head, pruned=pruned, redacted=blank)
+        return [e.number for e in check_page(read, after, limit, record, KEYS)]
 
     @pytest.mark.parametrize(("after", "limit", "numbers"), [
         (0, 9, [1, 2, 3, 4, 5]), (0, 5, [1, 2, 3, 4, 5]), (0, 2, [1, 2]), (0, 0, []), (1, 2, [2, 3]), (2, 2, [3, 4]),
@@ -188,3 +189,19 @@ class TestPage:
         with pytest.raises(RecordTampered, match="changed at event 3"):
             self.page(1, 2, edited)
         assert self.page(3, 1, edited) == [4]  # of the event before its page only the tag is used
+
+    def test_a_redacted_event_keeps_its_place(self):
+        rows = (self.WHOLE[0], redacted(self.WHOLE[1]), *self.WHOLE[2:])
+        assert self.page(0, 9, rows, pruned=2, blank=1) == [1, 2, 3, 4, 5]
+        assert self.page(2, 2, rows, pruned=2, blank=1) == [3, 4]
+
+    def test_what_was_not_pruned_is_not_blank(self):
+        rows = (self.WHOLE[0], redacted(self.WHOLE[1]), *self.WHOLE[2:])
+        with pytest.raises(RecordTampered, match="changed at event 2"):
+            self.page(0, 9, rows, pruned=1, blank=1)
+
+    @pytest.mark.parametrize(("after", "limit", "blank"), [(0, 9, 0), (0, 9, 2), (0, 3, 0)])
+    def test_more_or_less_is_blank_than_the_record_says(self, after, limit, blank):
+        rows = (self.WHOLE[0], redacted(self.WHOLE[1]), *self.WHOLE[2:])
+        with pytest.raises(RecordTampered, match="was redacted"):
+            self.page(after, limit, rows, pruned=3, blank=blank)

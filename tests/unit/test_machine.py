@@ -50,6 +50,7 @@ DRAWN = {  # the machine of the rules, arrow by arrow
     ("assigned, out of sync", "deactivate", "no device"),
     ("assigned, disabled", "deactivate", "no device"),
     *((each.value, "re-anchor", each.value) for each in Phase),
+    *((each.value, "prune history", each.value) for each in Phase),
     *((each.value, "forget", "no device") for each in Phase),
 }
 
