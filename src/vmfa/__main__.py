@@ -81,6 +81,16 @@ def _label(parser: Parser) -> None:
     parser.add_argument("--issuer", default="vmfa", metavar="I", help='The issuer that the app shows (default "vmfa").')
 
 
+def _qr(parser: Parser) -> None:
+    parser.add_argument("--qr", action="store_true", help="Draw the key URI as a QR code, too (extra qr).")
+
+
+def _import(parser: Parser) -> None:
+    from .migrate.command import add_arguments
+
+    add_arguments(parser)
+
+
 def _session(parser: Parser) -> None:
     parser.add_argument("--session", metavar="ID", help="The session that enroll printed (default: the open one).")
 
@@ -130,7 +140,7 @@ COMMANDS: Final = (
     Command("demo", commands.run_demo, "Play the whole story of a device, rule by rule, without waiting."),
     Command(
         "enroll", commands.run_enroll, "Open the enrollment of a device. Prints its key, this once.",
-        (_principal, _label, _acting, _files), creates=True,
+        (_principal, _label, _qr, _acting, _files), creates=True,
     ),
     Command(
         "confirm", commands.run_confirm, "Assign the device with two consecutive codes.",
@@ -150,6 +160,10 @@ COMMANDS: Final = (
     Command(
         "history", commands.run_history, "Print the life of a principal's devices, and check that nobody edited it.",
         (_principal, _acting, _files),
+    ),
+    Command(
+        "import", commands.run_import, "Adopt the devices that another system assigned, with their replay positions.",
+        (_import, _files), creates=True,
     ),
     Command(
         "code", commands.run_code,

@@ -15,20 +15,22 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from importlib import import_module
 from shlex import quote
-from typing import Final
+from typing import Final, TypeVar
 
 from . import demo, errors
 from .access import Actor
 from .events import AuditEvent
 from .keys import Key, random_bytes
-from .keysource import DerivedKeys
+from .keysource import DerivedKeys, KeySource, MasterKeys
 from .known_answers import selftest
 from .model import PrincipalId, Sync, SyncReport
 from .otp import seconds_left, totp
 from .registry import DeviceRegistry
 from .stores.sqlite import SQLiteStore
 
+K = TypeVar("K", bound=MasterKeys)
 LONGEST_LINE: Final = 4096  # bytes, of what is typed and of the key file
 KEY_NOTICE: Final = (
     "a new master key is in the key file. Put a copy into a vault now: without it no code is ever verified again "
@@ -84,7 +86,14 @@ class Desk:
         if self.args.create_key_file:
             create_key_file(path)
             complain(json.dumps({"notice": KEY_NOTICE}) if self.args.json else f"vmfa: {KEY_NOTICE}")
-        return read_key_file(path)
+        return read_key_file(path, DerivedKeys)
+
+    @cached_property
+    def imported_keys(self) -> KeySource:
+        """Foreign keys, sealed under the same master key. :raises MissingExtra: the extra is not installed."""
+        from .sealing import SealedKeys
+
+        return read_key_file(self._named("key_file", "VMFA_KEY_FILE"), SealedKeys)
 
     @cached_property
     def store(self) -> SQLiteStore:
@@ -96,7 +105,11 @@ class Desk:
     @cached_property
     def registry(self) -> DeviceRegistry:
         issuer = getattr(self.args, "issuer", "vmfa")
-        return DeviceRegistry(self.store, keys=self.keys, issuer=issuer, clock=self.clock)
+        keys = self.keys
+        imported_keys: KeySource | None = None
+        with suppress(errors.MissingExtra):  # without it, an imported device is an unknown key
+            imported_keys = self.imported_keys
+        return DeviceRegistry(self.store, keys=keys, imported_keys=imported_keys, issuer=issuer, clock=self.clock)
 
     def actor(self) -> Actor:
         """Who acts: by default the trusted service, and root itself on root, where no service may act."""
@@ -140,13 +153,16 @@ def run_demo(desk: Desk) -> Answer:
 
 
 def run_enroll(desk: Desk) -> Answer:
+    qr = import_module("vmfa.qr") if desk.args.qr else None  # where it is missing, nothing is opened
     who, registry = desk.who, desk.registry
     opened = registry.open_enrollment(who, by=desk.actor(), label=desk.args.label)
     facts = {
         "principal": plain(who), "session": opened.session_id, "serial": opened.serial,
         "expires_at": opened.expires_at, "base32": opened.base32, "uri": opened.uri,
     }
+    drawn = qr.terminal(opened.uri).splitlines() if qr else []
     return Answer(facts, [
+        *drawn,
         f"key (Base32):  {opened.base32}",
         f"key URI:       {opened.uri}",
         f"session:       {opened.session_id}",
@@ -256,6 +272,14 @@ def run_code(desk: Desk) -> Answer:
     return Answer({"code": code, "seconds_left": left}, [f"{code}  {left} seconds left"])
 
 
+def run_import(desk: Desk) -> Answer:
+    from .migrate import command
+
+    keys, imported_keys = desk.keys, desk.imported_keys
+    report = command.run(desk.args, store=desk.store, keys=keys, imported_keys=imported_keys, clock=desk.clock)
+    return Answer(report.facts, report.lines, report.failure)
+
+
 def run_selftest(desk: Desk) -> Answer:
     del desk
     report = selftest()
@@ -290,7 +314,7 @@ def create_key_file(path: str) -> None:
         raise Unusable(f"the key file cannot be created: {error.strerror}") from None
 
 
-def read_key_file(path: str) -> DerivedKeys:
+def read_key_file(path: str, kind: type[K]) -> K:
     """The bytes of the file are the master key."""
     try:
         with open(path, "rb") as file:
@@ -303,7 +327,7 @@ def read_key_file(path: str) -> DerivedKeys:
         raise Unusable(f"the key file cannot be read: {error.strerror}") from None
     if not 32 <= len(master) <= LONGEST_LINE:
         raise Unusable(f"the key file holds no master key of at least 32 bytes, or is too long (over {LONGEST_LINE})")
-    return DerivedKeys(master)
+    return kind(master)
 
 
 def ask(given: str | None, what: str) -> str:

@@ -10,8 +10,8 @@ from typing import Final
 
 from .errors import RecordTampered, StoreTooNew
 from .keysource import Authenticator, encode_fields
-from .model import LAST_SECOND, Principal, PrincipalId, check_is, check_text, check_time
-from .otp import check_int
+from .model import Principal, PrincipalId, check_is, check_text, check_time
+from .otp import COUNTERS, check_int
 
 
 class Happened(StrEnum):
@@ -111,7 +111,7 @@ class AuditEvent:
 
 def check_version(version: int) -> None:
     """Of a stored document. :raises StoreTooNew: a newer release wrote it."""
-    check_int("v", version, 1, LAST_SECOND)
+    check_int("v", version, 1, COUNTERS)
     if version > VERSION:
         raise StoreTooNew(f"a stored document has version {version}; this release reads up to {VERSION}")
 

@@ -179,13 +179,16 @@ class Operations:
 
     def adopt(
         self, principal: PrincipalId, *, by: Actor, key: Key, source: str, parameters: Parameters | None = None,
-        last_step: int | None = None, drift: int = 0, failures: int = 0,
+        last_step: int | None = None, drift: int = 0, failures: int = 0, failed_at: int | None = None,
     ) -> Operation[VirtualDevice]:
-        """Take over a device that *source*, another system, assigned. *last_step* is its replay position."""
+        """Take over a device that *source*, another system, assigned. *last_step* is its replay position.
+
+        *failed_at*: the Unix time of the last of the consecutive *failures*, if not now.
+        """
         return Operation(
             self, Action.ADOPT, principal, by,
             lambda before, case: rules.adopt(
-                before, case, key, parameters or Parameters(), last_step, drift, failures, source
+                before, case, key, parameters or Parameters(), last_step, drift, failures, failed_at, source
             ),
         )
 
@@ -202,7 +205,8 @@ class Operations:
     ) -> Operation[int]:
         """Redact events older than a Unix time, bindings excepted, given the whole *history*; how many."""
         return Operation(
-            self, Action.PRUNE, principal, by, lambda before, case: rules.prune_history(before, case, history, older_than)
+            self, Action.PRUNE, principal, by,
+            lambda before, case: rules.prune_history(before, case, history, older_than),
         )
 
     def device(self, principal: PrincipalId, *, by: Actor) -> Operation[VirtualDevice]:

@@ -252,7 +252,7 @@ BINDING_BYTES: Final = 15  # 120 bits, 24 Base32 characters
 
 def adopt(
     before: Principal, case: Case, key: Key, parameters: Parameters, last_step: int | None, drift: int,
-    failures: int, source: str,
+    failures: int, failed_at: int | None, source: str,
 ) -> Decision[VirtualDevice]:
     """A device that another system assigned, with its replay position; None: all it could have seen is spent."""
     now, policy = case.now, case.policy
@@ -272,7 +272,8 @@ def adopt(
     device = VirtualDevice(
         serial=case.random(16).hex(), parameters=parameters, enrolled_at=now, sync=Sync.IN_SYNC,
         disabled=failures >= policy.failure_cap, drift=drift, pair_drift=drift, last_step=spent,
-        failures=failures, failed_at=now, budget=policy.budget, budget_at=now,
+        failures=failures, failed_at=now if failed_at is None else min(failed_at, now),
+        budget=policy.budget, budget_at=now,
     )
     key_ref = case.keys.adopt(before.id, device.serial, parameters, key)
     after = replace(before, enrollment=None, device=device, key_ref=key_ref, binding=None)
@@ -307,7 +308,7 @@ def forget(before: Principal, case: Case) -> Decision[None]:
 
 
 def prune_history(before: Principal, case: Case, history: Sequence[AuditEvent], older_than: int) -> Decision[int]:
-    """Retention: of events *older_than* a Unix time only number and tag stay, except of bindings (SP80063B-4.1-RECORD)."""
+    """Retention: events *older_than* a Unix time keep number and tag, bindings all (SP80063B-4.1-RECORD)."""
     check_intact(before, case.keys)
     if len(history) != before.events or (history and history[-1].tag != before.head):
         raise errors.StoreContended("this history changed while it was read")

@@ -10,7 +10,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from threading import Lock, RLock
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -78,20 +78,24 @@ class SQLiteStore:
     """A store in one file, created on first use, readable by its owner alone.
 
     :param path: of the file, on a local disk: SQLite's locks do not hold on network file systems.
+    :param create: False refuses a missing or empty file, which would be a database in which nobody has a device.
     :param timeout: seconds to wait for other processes before :class:`StoreContended`.
     :param unsafe_not_durable: a power cut may then take back answers that were given, and replay codes.
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], *, timeout: float = 10.0, unsafe_not_durable: bool = False
+        self, path: str | os.PathLike[str], *, create: bool = True, timeout: float = 10.0,
+        unsafe_not_durable: bool = False,
     ) -> None:
         name = os.fsdecode(path)
-        if name in ("", ":memory:"):
+        if name in ("", ":memory:") or "\0" in name:
             raise InvalidValue("a SQLite store is a file; in memory there is MemoryStore")
+        self._create = create
         self._path = os.path.abspath(name)  # a daemon that changes its directory still means this file
         self._timeout = timeout
         self._synchronous = "NORMAL" if unsafe_not_durable else "FULL"
         self._lock = RLock()
+        self._busy = False
         self._connection: sqlite3.Connection | None = None
         with _stores_guard:
             _stores.add(self)
@@ -133,7 +137,11 @@ class SQLiteStore:
             db.execute("COMMIT")
             return True
 
-        return self._call(change)
+        done = self._call(change)
+        if done and before.key_ref is not None and after.key_ref != before.key_ref:
+            with suppress(StoreError):  # the commit stands
+                self._call(_write_back)
+        return done
 
     def principals(
         self, account: str, *, after: PrincipalId | None = None, limit: int = 1000
@@ -157,6 +165,9 @@ class SQLiteStore:
         pause = 0.0005
         while True:
             with self._lock:
+                if self._busy:  # a signal handler, in the midst of this thread's own transaction
+                    raise StoreContended("this store is in use further up this very call; nothing was changed")
+                self._busy = True
                 try:
                     if self._connection is None:
                         self._connection = self._opened()
@@ -165,6 +176,7 @@ class SQLiteStore:
                     failure = _named(error)
                 finally:
                     self._undo()
+                    self._busy = False
             if not isinstance(failure, StoreContended) or time.monotonic() > deadline:
                 raise failure
             time.sleep(pause)
@@ -187,12 +199,17 @@ class SQLiteStore:
             _set_write_ahead_log(db)
             db.execute(f"PRAGMA synchronous = {self._synchronous}")
             db.execute("PRAGMA fullfsync = ON")  # where fsync alone does not reach the disk
+            db.execute("PRAGMA secure_delete = ON")  # a key reference that is dropped is overwritten
         except BaseException:
             db.close()
             raise
         return db
 
     def _create_file(self) -> None:
+        if not self._create:
+            if not os.path.exists(self._path) or os.path.getsize(self._path) == 0:
+                raise StoreUnavailable("the database file is missing or empty")
+            return
         try:
             with _creating:  # closing a descriptor drops the locks that SQLite holds on the file in this process
                 file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -255,6 +272,11 @@ def _change(before: Principal, after: Principal) -> tuple[str, tuple[Any, ...]]:
     if after.revision == 0:
         return DELETE, (*_key(before.id), *still)
     return UPDATE, (*columns(after)[3:], *_key(before.id), *still)
+
+
+def _write_back(db: sqlite3.Connection) -> None:
+    """Empty the log, which still holds the reference of a destroyed key. While others read it, it waits for them."""
+    db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def _bounded(number: int) -> int:

@@ -1,0 +1,119 @@
+"""What only shows at the edges of the SQLite store: signals in a transaction, destroyed references, lost files."""
+
+from __future__ import annotations
+
+import base64
+import signal
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from support import MASTER, HandClock, enroll
+from vmfa import Actor, DerivedKeys, DeviceRegistry, InvalidValue, PrincipalId, SQLiteStore, StoreContended, StoreUnavailable
+
+ALICE = PrincipalId.user("123456789012", "u-4711")
+BOB = PrincipalId.user("123456789012", "u-4712")
+SERVICE = Actor.trusted_service("test")
+
+
+@pytest.fixture
+def registry(tmp_path: Path):
+    with SQLiteStore(tmp_path / "mfa.db") as store:
+        clock = HandClock()
+        yield DeviceRegistry(store, keys=DerivedKeys(MASTER), issuer="Example", clock=clock), clock, store
+
+
+def test_a_signal_handler_does_not_break_the_transaction_it_falls_into(registry, monkeypatch):
+    """All in one transaction or not at all, also where a handler uses the store that is committing."""
+    registry, clock, store = registry
+    enroll(registry, clock, ALICE)
+    met = []
+
+    def handler(*_):
+        try:
+            registry.requires_code(BOB)
+        except StoreContended as error:
+            met.append(error)
+
+    before = signal.signal(signal.SIGUSR1, handler)
+    real = sqlite3.Connection
+
+    class Interrupted:
+        """The store's connection, with the signal on the statement that appends the event."""
+
+        def __init__(self, db):
+            self._db = db
+
+        def __getattr__(self, name):
+            return getattr(self._db, name)
+
+        def executemany(self, *arguments):
+            signal.raise_signal(signal.SIGUSR1)
+            return self._db.executemany(*arguments)
+
+    try:
+        assert isinstance(store._connection, real)
+        store._connection = Interrupted(store._connection)
+        registry.deactivate(ALICE, by=SERVICE)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+        store.close()
+    assert len(met) == 1
+    assert not registry.requires_code(ALICE)
+    assert [event.what.value for event in registry.history(ALICE, by=SERVICE)][-1] == "device deactivated"
+
+
+@pytest.mark.parametrize("end", ["deactivate", "cancel", "supersede", "forget"])
+def test_the_reference_of_a_destroyed_key_is_in_no_file(registry, tmp_path, end):
+    """Dropping the reference destroys the key: it is overwritten in the file, and the log is emptied."""
+    registry, clock, store = registry
+    if end in ("cancel", "supersede"):
+        registry.open_enrollment(ALICE, by=SERVICE, label="a")
+    else:
+        enroll(registry, clock, ALICE)
+    nonce = base64.b64encode(store.load(ALICE).key_ref.material)
+    assert any(nonce in file.read_bytes() for file in tmp_path.iterdir())
+    {
+        "deactivate": lambda: registry.deactivate(ALICE, by=SERVICE),
+        "cancel": lambda: registry.cancel_enrollment(ALICE, by=SERVICE),
+        "supersede": lambda: registry.open_enrollment(ALICE, by=SERVICE, label="a"),
+        "forget": lambda: registry.forget(ALICE, by=SERVICE),
+    }[end]()
+    assert not any(nonce in file.read_bytes() for file in tmp_path.iterdir())
+
+
+def test_a_reader_in_the_way_does_not_undo_the_answer(registry, tmp_path):
+    """The log is emptied when it can be: the removal itself was committed, and is told."""
+    registry, clock, _ = registry
+    enroll(registry, clock, ALICE)
+    reader = sqlite3.connect(tmp_path / "mfa.db", isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM principal").fetchone()
+    assert registry.deactivate(ALICE, by=SERVICE).serial
+    reader.close()
+    assert not registry.requires_code(ALICE)
+
+
+@pytest.mark.parametrize("content", [None, b""])
+def test_a_lost_file_is_not_a_database_in_which_nobody_has_a_device(tmp_path, content):
+    """With create=False a missing or emptied file is an error, and none is made."""
+    path = tmp_path / "mfa.db"
+    if content is not None:
+        path.write_bytes(content)
+    with SQLiteStore(path, create=False) as store, pytest.raises(StoreUnavailable, match="missing or empty"):
+        store.load(ALICE)
+    assert path.exists() == (content is not None)
+
+
+def test_an_existing_file_is_opened_without_creating(registry, tmp_path):
+    registry, clock, store = registry
+    enroll(registry, clock, ALICE)
+    store.close()
+    with SQLiteStore(tmp_path / "mfa.db", create=False) as again:
+        assert again.load(ALICE).device is not None
+
+
+def test_a_path_with_a_nul_is_none():
+    with pytest.raises(InvalidValue):
+        SQLiteStore("mfa\0.db")
