@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, NoReturn, SupportsIndex
 
+    Blocks = tuple[Callable[[bytes], Any], bytes, bytes]
+
 __all__ = ["Key", "Opaque", "UnsafeShortKey", "as_key", "base32", "random_bytes", "reveal"]
 
 LONGEST = 1024
@@ -24,6 +26,8 @@ HASHES: dict[str, tuple[Callable[..., Any], int]] = {
     "sha256": (hashlib.sha256, 64),
     "sha512": (hashlib.sha512, 128),
 }
+_set = object.__setattr__  # past the refusal of Opaque
+_UNPREPARED: tuple[str, Blocks] = ("", (hashlib.sha1, b"", b""))
 _IPAD = bytes(byte ^ 0x36 for byte in range(256))
 _OPAD = bytes(byte ^ 0x5C for byte in range(256))
 
@@ -65,16 +69,15 @@ class Key(Opaque):
     _shortest = 16
 
     def __init__(self, raw: bytes) -> None:
-        problem: InvalidType | InvalidValue | None = None
-        if not isinstance(raw, bytes):
-            problem = InvalidType("a key is bytes; read Base32 text with Key.from_base32(text)")
-        elif not self._shortest <= len(raw) <= LONGEST:
-            problem = InvalidValue(f"a key has {self._shortest} to {LONGEST} bytes (RFC4226-4-R6)")
-        if problem is not None:
-            del raw
-            raise problem
-        object.__setattr__(self, "_raw", raw)
-        object.__setattr__(self, "_prepared", ("", None, b"", b""))
+        if isinstance(raw, bytes) and self._shortest <= len(raw) <= LONGEST:
+            _set(self, "_raw", raw)
+            _set(self, "_prepared", _UNPREPARED)
+            return
+        text = not isinstance(raw, bytes)
+        del raw
+        if text:
+            raise InvalidType("a key is bytes; read Base32 text with Key.from_base32(text)")
+        raise InvalidValue(f"a key has {self._shortest} to {LONGEST} bytes (RFC4226-4-R6)")
 
     @classmethod
     def generate(cls, size: int = 20) -> Key:
@@ -107,19 +110,19 @@ class Key(Opaque):
 
     __hash__ = None  # type: ignore[assignment]  # a hash would be a short image of the key
 
-    def blocks(self, algorithm: str) -> tuple[Callable[..., Any], bytes, bytes]:
+    def blocks(self, algorithm: str) -> Blocks:
         """The hash and the key's two padded blocks, prepared once as RFC 2104 section 4 proposes."""
-        name, new, inner, outer = self._prepared
+        name, blocks = self._prepared
         if name != algorithm:
             new, size = HASHES[algorithm]
-            block = (new(self._raw).digest() if len(self._raw) > size else self._raw).ljust(size, b"\0")
-            inner, outer = block.translate(_IPAD), block.translate(_OPAD)
-            self._fill(_prepared=(algorithm, new, inner, outer))
-        return new, inner, outer
+            block = (self._raw if len(self._raw) <= size else new(self._raw).digest()).ljust(size, b"\0")
+            blocks = new, block.translate(_IPAD), block.translate(_OPAD)
+            _set(self, "_prepared", (algorithm, blocks))
+        return blocks
 
     if TYPE_CHECKING:
         _raw: bytes
-        _prepared: tuple[str, Any, bytes, bytes]
+        _prepared: tuple[str, Blocks]
 
 
 class UnsafeShortKey(Key):

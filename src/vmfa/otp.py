@@ -7,6 +7,7 @@ position that the caller keeps; ``DeviceRegistry`` keeps it for you.
 from __future__ import annotations
 
 from hmac import compare_digest
+from itertools import compress, repeat
 from math import floor, isfinite
 from struct import Struct
 
@@ -15,8 +16,7 @@ from .keys import HASHES, Key, as_key
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from typing import Any
+    from collections.abc import Sequence
 
 __all__ = ["hotp", "next_step_at", "scan", "seconds_left", "step_at", "totp", "verify_hotp", "verify_totp"]
 
@@ -35,7 +35,7 @@ def hotp(key: Key | bytes, counter: int, *, digits: int = 6, algorithm: str = "s
     try:
         check_parameters(algorithm, digits)
         check_int("counter", counter, 0, COUNTERS - 1)
-        code = _code(*as_key(key).blocks(algorithm), counter, digits)
+        code = _code(as_key(key), counter, digits, algorithm)
     except VmfaError as error:
         del key  # error trackers record the locals of a raising frame
         raise error.with_traceback(None) from None
@@ -48,7 +48,7 @@ def totp(
     """The code of *key* at Unix time *at*, in seconds (RFC 6238). *period* and *t0* are in seconds."""
     try:
         check_parameters(algorithm, digits, period, t0)
-        code = _code(*as_key(key).blocks(algorithm), _step(at, period, t0), digits)
+        code = _code(as_key(key), _step(at, period, t0), digits, algorithm)
     except VmfaError as error:
         del key
         raise error.with_traceback(None) from None
@@ -131,20 +131,14 @@ def next_step_at(at: float, *, period: int = 30, t0: int = 0) -> int:
 
 def scan(
     key: Key, codes: Sequence[str], steps: Sequence[int], digits: int, algorithm: str
-) -> tuple[list[int], ...]:
+) -> list[list[int]]:
     """For each of *codes*, the steps it matches.
 
     Every candidate is computed once, compared with every code in constant time, and only then selected:
     no early return tells which step matched. Verification, enrollment and resynchronisation all stand on it.
     """
-    new, inner, outer = key.blocks(algorithm)
-    candidates = [_code(new, inner, outer, step, digits) for step in steps]
-    return tuple(
-        [
-            [step for step, candidate in zip(steps, candidates, strict=True) if compare_digest(candidate, code)]
-            for code in codes
-        ]
-    )
+    candidates = _codes(key, steps, digits, algorithm)
+    return [list(compress(steps, map(compare_digest, candidates, repeat(code)))) for code in codes]
 
 
 def around(here: int, back: int, forward: int) -> range:
@@ -209,7 +203,16 @@ def _step(at: float, period: int, t0: int) -> int:
     return step
 
 
-def _code(new: Callable[[bytes], Any], inner: bytes, outer: bytes, step: int, digits: int) -> str:
+def _code(key: Key, step: int, digits: int, algorithm: str) -> str:
     """HMAC as RFC 2104 writes it, H(K xor opad, H(K xor ipad, text)), truncated to a code."""
+    new, inner, outer = key.blocks(algorithm)
     mac = new(outer + new(inner + _pack(step)).digest()).digest()
     return str(truncate(mac) % 10**digits).zfill(digits)
+
+
+def _codes(key: Key, steps: Sequence[int], digits: int, algorithm: str) -> list[str]:
+    """The same for many steps: two passes over all take two thirds of the time of a call for each."""
+    new, inner, outer = key.blocks(algorithm)
+    macs = [new(outer + new(inner + _pack(step)).digest()).digest() for step in steps]
+    modulus = 10**digits
+    return [str(truncate(mac) % modulus).zfill(digits) for mac in macs]

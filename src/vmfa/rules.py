@@ -386,7 +386,7 @@ def _pair(
     return step, max(s for s in (*firsts, *seconds) if s <= max(step, here) + window)
 
 
-def _scan(before: Principal, held: Held, case: Case, codes: tuple[str, ...], steps: range) -> tuple[list[int], ...]:
+def _scan(before: Principal, held: Held, case: Case, codes: tuple[str, ...], steps: range) -> list[list[int]]:
     assert before.key_ref is not None  # noqa: S101  # the shape of Principal
     key = case.keys.reveal(before.key_ref, before.id, held.serial, held.parameters)
     return scan(key, codes, steps, held.parameters.digits, held.parameters.algorithm)

@@ -143,11 +143,11 @@ def test_totp_rs_cve_2022_29185_every_candidate_is_computed_and_compared(
     """
     computed: list[int] = []
     compared: list[str] = []
-    code_at, compare = otp._code, otp.compare_digest
+    codes_at, compare = otp._codes, otp.compare_digest
 
-    def counting(*arguments: Any) -> str:
-        computed.append(arguments[3])
-        return code_at(*arguments)
+    def counting(key: Any, steps: Any, *shape: Any) -> list[str]:
+        computed.extend(steps)
+        return codes_at(key, steps, *shape)
 
     def noting(ours: str, theirs: str) -> bool:
         compared.append(theirs)
@@ -158,13 +158,13 @@ def test_totp_rs_cve_2022_29185_every_candidate_is_computed_and_compared(
     spread: list[tuple[int, int]] = []
     for offset, after in ((-1, -1), (0, -1), (1, -1), (None, -1), (0, 2**63)):
         code = enrolled.phone.wrong_code() if offset is None else enrolled.phone.code(offset)
-        monkeypatch.setattr(otp, "_code", counting)
+        monkeypatch.setattr(otp, "_codes", counting)
         computed.clear()
         compared.clear()
         with suppress(CodeRejected):
             verify_totp(key, code, START, after=after)
         spread.append((len(computed), len(compared)))
-        monkeypatch.setattr(otp, "_code", code_at)
+        monkeypatch.setattr(otp, "_codes", codes_at)
     assert spread == [(3, 3)] * 5
 
 

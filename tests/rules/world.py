@@ -175,12 +175,12 @@ def answer(act: Callable[[], object]) -> object:
 def counted_codes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """The steps whose codes are computed within the block, in order."""
     steps: list[int] = []
-    real = vmfa.otp._code
+    real = vmfa.otp._codes
 
-    def counting(new: Any, inner: bytes, outer: bytes, step: int, digits: int) -> str:
-        steps.append(step)
-        return real(new, inner, outer, step, digits)
+    def counting(key: Key, computed: Any, digits: int, algorithm: str) -> list[str]:
+        steps.extend(computed)
+        return real(key, computed, digits, algorithm)
 
     with monkeypatch.context() as patch:
-        patch.setattr(vmfa.otp, "_code", counting)
+        patch.setattr(vmfa.otp, "_codes", counting)
         yield steps

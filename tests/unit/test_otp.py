@@ -304,7 +304,7 @@ class TestVerifyHotp:
 
 class TestScan:
     def test_several_codes_over_one_set_of_candidates(self):
-        assert scan(Key(KEY), (code_of(3), code_of(2), "000000"), range(5), 6, "sha1") == ([3], [2], [])
+        assert scan(Key(KEY), (code_of(3), code_of(2), "000000"), range(5), 6, "sha1") == [[3], [2], []]
 
     @pytest.mark.parametrize(("here", "back", "forward", "steps"), [
         (5, 1, 1, [4, 5, 6]),
