@@ -32,17 +32,7 @@ from .events import AuditEvent, Happened
 from .keys import Key, Opaque, reveal
 from .keysource import DerivedKeys
 from .keyuri import parse
-from .model import (
-    LAST_SECOND,
-    Binding,
-    EnrollmentSession,
-    KeyRef,
-    Principal,
-    PrincipalId,
-    Receipt,
-    Sync,
-    VirtualDevice,
-)
+from .model import LAST_SECOND, Binding, EnrollmentSession, KeyRef, Principal, PrincipalId, Receipt, Sync, VirtualDevice
 from .policy import Parameters
 from .record import sealed
 from .registry import DeviceRegistry

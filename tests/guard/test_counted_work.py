@@ -12,7 +12,6 @@ import sys
 import tempfile
 import tracemalloc
 from collections import Counter
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
@@ -52,8 +51,10 @@ class Claimant:
 
     def code_for(self, verdict: str) -> str:
         """Days later, in the state and with the code that lead to *verdict*."""
-        self.clock.advance(10 * DAY)
         phone = self.user.phone
+        self.clock.advance(10 * DAY)
+        self.present(phone.code())  # neither failures nor a lean to one side are left
+        self.clock.advance(10 * DAY)
         self.wrong = phone.wrong_code(3)
         match verdict:
             case "accepted early":
@@ -143,8 +144,8 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, dict[s
 @pytest.mark.parametrize("store", STORES)
 def test_no_more_work_than_recorded(work, store, verdict):
     recorded = json.loads(RECORDED.read_text(encoding="utf-8"))
-    limits = recorded.get(PYTHON, recorded[max(recorded, key=lambda version: int(version.split(".")[1]))])[store][verdict]
-    found = work[store][verdict]
+    newest = max(recorded, key=lambda version: int(version.split(".")[1]))
+    limits, found = recorded.get(PYTHON, recorded[newest])[store][verdict], work[store][verdict]
     assert {what: found[what] for what in EXACT} == {what: limits[what] for what in EXACT}
     for what, factor in TOLERANCE.items():
         assert found[what] <= factor * limits[what], what
@@ -152,7 +153,6 @@ def test_no_more_work_than_recorded(work, store, verdict):
 
 @pytest.mark.parametrize("store", STORES)
 def test_the_step_that_matches_costs_the_same(work, store):
-    """Not counting calls: moving the drift is a difference that the claimant is told anyway."""
     one, *others = [work[store][verdict]["hash computations"] for verdict in VERDICTS[:3]]
     assert others == [one, one]
 

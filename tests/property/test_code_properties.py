@@ -12,8 +12,7 @@ from contextlib import suppress
 from fractions import Fraction
 
 import pyotp
-from hypothesis import assume, example, given
-from hypothesis import strategies as st
+from hypothesis import assume, example, given, strategies as st
 
 import vmfa
 from reference import ALGORITHMS, reference_hotp, reference_matches

@@ -7,8 +7,7 @@ from base64 import b32encode
 from dataclasses import replace
 
 import pytest
-from hypothesis import assume, given
-from hypothesis import strategies as st
+from hypothesis import assume, given, strategies as st
 
 from support import MASTER, sealed
 from vmfa import (

@@ -14,18 +14,7 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from support import MASTER, START, HandClock
-from vmfa import (
-    Actor,
-    DerivedKeys,
-    DeviceRegistry,
-    Key,
-    MemoryStore,
-    MfaClaim,
-    PrincipalId,
-    Sync,
-    VmfaError,
-    totp,
-)
+from vmfa import Actor, DerivedKeys, DeviceRegistry, Key, MemoryStore, MfaClaim, PrincipalId, Sync, VmfaError, totp
 
 USERS = [PrincipalId.user("1", "a"), PrincipalId.user("1", "b")]
 SERVICE = Actor.trusted_service("machine")

@@ -4,16 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vmfa import (
-    Actor,
-    CodeRejected,
-    DeviceAlreadyAssigned,
-    DeviceDisabled,
-    Happened,
-    Policy,
-    Receipt,
-    Throttled,
-)
+from vmfa import Actor, CodeRejected, DeviceAlreadyAssigned, DeviceDisabled, Happened, Policy, Receipt, Throttled
 
 from .world import ALICE, BOSS, HOUR, SERVICE, World, answer, by_method, counted_codes, refusal
 
