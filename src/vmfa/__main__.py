@@ -91,6 +91,12 @@ def _import(parser: Parser) -> None:
     add_arguments(parser)
 
 
+def _trail(parser: Parser) -> None:
+    from .trail_command import add_passes
+
+    add_passes(parser, _files, _json)
+
+
 def _session(parser: Parser) -> None:
     parser.add_argument("--session", metavar="ID", help="The session that enroll printed (default: the open one).")
 
@@ -160,6 +166,10 @@ COMMANDS: Final = (
     Command(
         "history", commands.run_history, "Print the life of a principal's devices, and check that nobody edited it.",
         (_principal, _acting, _files),
+    ),
+    Command(
+        "trail", commands.run_trail, "Verify all histories of accounts, export their heads, compare, feed a SIEM.",
+        (_trail, _files),
     ),
     Command(
         "import", commands.run_import, "Adopt the devices that another system assigned, with their replay positions.",
@@ -248,7 +258,8 @@ def _run(arguments: Sequence[str], clock: Callable[[], float]) -> errors.VmfaErr
         raise WrongUsage(f"an argument too many, or an unknown option; see vmfa {args.command} --help")
     with ExitStack() as stack:
         answer: Answer = args.chosen.run(Desk(args, clock, stack))
-    _print(json.dumps(answer.facts) if args.json else "\n".join(answer.lines))
+    if args.json or answer.lines:
+        _print(json.dumps(answer.facts) if args.json else "\n".join(answer.lines))
     return answer.failure
 
 

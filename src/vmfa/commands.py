@@ -13,7 +13,6 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from importlib import import_module
 from shlex import quote
@@ -29,6 +28,7 @@ from .model import PrincipalId, Sync, SyncReport
 from .otp import seconds_left, totp
 from .registry import DeviceRegistry
 from .stores.sqlite import SQLiteStore
+from .trail import iso, plain, plain_event
 
 K = TypeVar("K", bound=MasterKeys)
 LONGEST_LINE: Final = 4096  # bytes, of what is typed and of the key file
@@ -280,6 +280,13 @@ def run_import(desk: Desk) -> Answer:
     return Answer(report.facts, report.lines, report.failure)
 
 
+def run_trail(desk: Desk) -> Answer:
+    from . import trail_command
+
+    accounts = [PrincipalId.root(read_account(account)).account for account in desk.args.accounts]
+    return Answer(*trail_command.run(desk.args, accounts, desk.store, desk.registry.operations, desk.clock))
+
+
 def run_selftest(desk: Desk) -> Answer:
     del desk
     report = selftest()
@@ -386,27 +393,8 @@ def spelled(who: PrincipalId) -> str:
     return f"--root {quote(account)}" if who.is_root else quote(f"{account}/{who.name}")
 
 
-def plain(who: PrincipalId) -> dict[str, object]:
-    return {"account": who.account, "kind": who.kind.value, "name": who.name}
-
-
-def plain_event(event: AuditEvent) -> dict[str, object]:
-    return {
-        "number": event.number, "what": event.what.value, "at": event.at, "actor": event.actor,
-        "serial": event.serial, "reason": event.reason, "details": dict(event.details),
-    }
-
-
 def facts_of(who: PrincipalId, report: SyncReport) -> dict[str, object]:
     return {
         "principal": plain(who), "serial": report.device.serial, "sync": report.sync.value,
         "steps_off": report.steps_off, "drift": report.device.drift,
     }
-
-
-def iso(at: int) -> str:
-    """Unix seconds as ISO 8601 in UTC; past the calendar's end, the seconds themselves."""
-    try:
-        return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=at)).isoformat().replace("+00:00", "Z")
-    except OverflowError:
-        return f"{at} s"

@@ -1,0 +1,183 @@
+"""The trail: does every history of an account hold, is it still the one seen earlier, and what a SIEM is told.
+
+A pass reads and never writes, so it may run on a replica or on a backup. It goes on where one principal's
+history is broken, and answers for each. :func:`examine` is the pass, :func:`compare` holds a store against
+heads that were exported earlier and kept elsewhere, :func:`line` is one event for a SIEM.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from . import errors
+from .access import Actor
+from .decision import Decision
+from .events import AuditEvent
+from .model import Kind, Principal, PrincipalId, check_text
+from .operations import Operations
+from .otp import check_int
+from .registry import ATTEMPTS, Observer, tell
+from .stores.port import Store
+
+VERSION: Final = 1  # of the file of heads
+PAGE: Final = 1000
+ITS_OWN: Final = (  # what one principal's record can be, without a word about the others
+    errors.AccessDenied, errors.ClockWentBack, errors.RecordTampered, errors.StoreContended, errors.StoreTooNew,
+    errors.UnknownMasterKey,
+)
+
+
+class TrailBroken(errors.VmfaError):
+    """The pass found principals whose histories do not hold, or cannot be read; its answer names them."""
+
+    reason = "trail broken"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """What commits to a principal's past: the tag of its last event, their number, the record's revision."""
+
+    principal: PrincipalId
+    revision: int
+    events: int
+    head: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examined:
+    """What the pass found of one principal: its head and its events, or a ``problem`` and its short ``reason``."""
+
+    principal: PrincipalId
+    head: Head | None = None
+    events: tuple[AuditEvent, ...] = ()
+    problem: str = ""
+    reason: str = ""
+
+
+def examine(
+    store: Store, account: str, *, operations: Operations, by: Actor, clock: Callable[[], float] = time.time,
+    observer: Observer | None = None,
+) -> Iterator[Examined]:
+    """Check the history of every principal of *account*, one after the other.
+
+    :param operations: the registry's ``operations``. :param by: who may read them; of root and users alike,
+        that is ``Actor.support``. :param observer: is told each read, as the registry's is.
+    """
+    page = store.principals(account, limit=PAGE)
+    while page:
+        for who in page:
+            yield _examined(store, who, operations, by, clock, observer)
+        page = store.principals(account, after=page[-1], limit=PAGE)
+
+
+def compare(
+    store: Store, heads: Iterable[Head], *, operations: Operations, by: Actor,
+    clock: Callable[[], float] = time.time, observer: Observer | None = None,
+) -> Iterator[Examined]:
+    """Hold *store* against *heads* exported earlier. A deleted row and a whole older one show only here."""
+    for old in heads:
+        yield held_against(old, _examined(store, old.principal, operations, by, clock, observer))
+
+
+def held_against(old: Head, found: Examined) -> Examined:
+    """*found*, with a problem where it does not continue what *old* commits to."""
+    new, events = found.head, found.events
+    if new is None:
+        return found
+    reason = problem = ""
+    if new.revision == 0:
+        reason, problem = "missing", "there is no record any more: its row was deleted, or the principal was forgotten"
+    elif new.events >= old.events > 0 and events[old.events - 1].tag != old.head:
+        reason, problem = "another history", f"event {old.events} is not the one that was exported"
+    elif new.events < old.events or new.revision < old.revision:
+        reason = "older"
+        problem = "an older record was put back, or the principal was forgotten and enrolled again"
+    return replace(found, reason=reason, problem=problem)
+
+
+def _examined(
+    store: Store, who: PrincipalId, operations: Operations, by: Actor, clock: Callable[[], float],
+    observer: Observer | None,
+) -> Examined:
+    try:
+        record, events = _read(store, who, operations, by, clock, observer)
+    except ITS_OWN as error:
+        return Examined(principal=who, problem=str(error), reason=error.reason)
+    head = Head(principal=who, revision=record.revision, events=record.events, head=record.head)
+    return Examined(principal=who, head=head, events=events)
+
+
+def _read(
+    store: Store, who: PrincipalId, operations: Operations, by: Actor, clock: Callable[[], float],
+    observer: Observer | None,
+) -> tuple[Principal, tuple[AuditEvent, ...]]:
+    operation = operations.record(who, by=by)
+    for _ in range(ATTEMPTS):
+        witness = store.load(operation.witness) if operation.witness else None
+        record, events = store.load(who), list[AuditEvent]()
+        made = operation.decide(record, clock(), witness)
+        read = tuple(event for event in made.events if not event.stored)  # an expiry is not committed here
+        tell(observer, Decision(made.principal, made.answer, read))
+        made.settle()  # the actor may read it, and the record is authentic
+        while len(events) < record.events and (
+            page := store.history(who, after=events[-1].number if events else 0, limit=PAGE)
+        ):
+            events += page
+        if store.load(who).head == record.head:
+            return record, tuple(operations.checked_history(record, events, 0, record.events))
+    raise errors.StoreContended("others kept changing this principal while its history was read")
+
+
+def line(event: AuditEvent) -> str:
+    """*event* as one line of JSON; ``number`` is 0 where it is only told. It holds no key and no code."""
+    facts = {**plain_event(event), "at": iso(event.at), **plain(event.principal), "tag": event.tag}
+    return json.dumps(facts, separators=(",", ":"))
+
+
+def heads_document(heads: Iterable[Head], at: float) -> dict[str, object]:
+    """What is to be kept elsewhere, as :func:`read_heads` reads it; *at* is the Unix time of the pass."""
+    rows = [{**plain(h.principal), "revision": h.revision, "events": h.events, "head": h.head} for h in heads]
+    return {"v": VERSION, "at": iso(int(at)), "heads": rows}
+
+
+def read_heads(text: str) -> list[Head]:
+    """:raises InvalidValue: this is no file of heads."""
+    try:
+        document = json.loads(text)
+        check_int("v", document["v"], VERSION, VERSION)
+        heads = [
+            Head(principal=PrincipalId(row["account"], Kind(row["kind"]), row["name"]), revision=row["revision"],
+                 events=row["events"], head=row["head"])
+            for row in document["heads"]
+        ]
+        for head in heads:
+            check_int("revision", head.revision, 0, 1 << 62)
+            check_int("events", head.events, 0, 1 << 62)
+            check_text("head", head.head, empty=True)
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise errors.InvalidValue("this is no file of heads that this release wrote") from None
+    return heads
+
+
+def plain(who: PrincipalId) -> dict[str, object]:
+    return {"account": who.account, "kind": who.kind.value, "name": who.name}
+
+
+def plain_event(event: AuditEvent) -> dict[str, object]:
+    return {
+        "number": event.number, "what": event.what.value, "at": event.at, "actor": event.actor,
+        "serial": event.serial, "reason": event.reason, "details": dict(event.details),
+    }
+
+
+def iso(at: int) -> str:
+    """Unix seconds as ISO 8601 in UTC; past the calendar's end, the seconds themselves."""
+    try:
+        return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=at)).isoformat().replace("+00:00", "Z")
+    except OverflowError:
+        return f"{at} s"
