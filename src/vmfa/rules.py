@@ -20,6 +20,7 @@ from .decision import Case, Decision
 from .events import BINDINGS, AuditEvent, Happened, redacted
 from .keys import Key, base32
 from .model import (
+    LAST_SECOND,
     Binding,
     Deactivation,
     EnrollmentSession,
@@ -309,6 +310,7 @@ def forget(before: Principal, case: Case) -> Decision[None]:
 
 def prune_history(before: Principal, case: Case, history: Sequence[AuditEvent], older_than: int) -> Decision[int]:
     """Retention: events *older_than* a Unix time keep number and tag, bindings all (SP80063B-4.1-RECORD)."""
+    check_int("older_than", older_than, -LAST_SECOND, LAST_SECOND)
     check_intact(before, case.keys)
     if len(history) != before.events or (history and history[-1].tag != before.head):
         raise errors.StoreContended("this history changed while it was read")

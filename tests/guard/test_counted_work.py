@@ -148,6 +148,8 @@ def test_no_more_work_than_recorded(work, store, verdict):
     limits, found = recorded.get(PYTHON, recorded[newest])[store][verdict], work[store][verdict]
     assert {what: found[what] for what in EXACT} == {what: limits[what] for what in EXACT}
     for what, factor in TOLERANCE.items():
+        if what == "peak bytes" and sys.gettrace() is not None:
+            continue  # a coverage measurement holds memory of its own
         assert found[what] <= factor * limits[what], what
 
 
