@@ -422,6 +422,22 @@ class StoreContract:
             "an event behind the end of the record's history gives way to the one that is committed there",
         )
 
+    def test_the_end_of_a_history_can_be_written_anew(self, store: Store) -> None:
+        who = _somebody()
+        state = _write(store, Principal(id=who), events=[_event(who, n, reason="old") for n in (1, 2, 3)])
+        after = _next(state, events=4)
+        rewritten = [_event(who, n, reason="anew") for n in (2, 3, 4)]
+        stale = store.commit(Principal(id=who), after, rewritten)
+        _promise(
+            stale is False and [event.reason for event in store.history(who)] == ["old"] * 3,
+            "a lost commit writes no history anew",
+        )
+        _promise(store.commit(state, after, rewritten) is True, "a commit on the stored record answers True")
+        _promise(
+            [event.reason for event in store.history(who)] == ["old", "anew", "anew", "anew"],
+            "events from the number of the first one committed on give way, and those before it stay",
+        )
+
     def test_principals_are_in_order_and_come_in_pages(self, store: Store) -> None:
         account = _account()
         for near in (account + "x", account[:-1], account.upper(), account.replace("-", "_")):

@@ -417,12 +417,30 @@ class AppendsBehindWhatIsThere(Scripted):
 
 
 @caught_by("events_that_no_record_speaks_of_give_way", "gives way")
+@caught_by("the_end_of_a_history_can_be_written_anew", "give way, and those before it stay")
 class KeepsTheOldEvent(Scripted):
     def write(self, after: Principal, events: Sequence[AuditEvent]) -> None:
         kept = list(events)
         self._records[after.id] = after
         there = self._events.setdefault(after.id, [])
         there.extend(event for event in kept if event.number > len(there))
+
+
+@caught_by("the_end_of_a_history_can_be_written_anew", "those before it stay")
+class WritesTheWholeHistoryAnew(Scripted):
+    def write(self, after: Principal, events: Sequence[AuditEvent]) -> None:
+        if events:
+            self._events[after.id] = self._events.get(after.id, [])[: after.events - len(events)] * (after.events < 4)
+        self._records[after.id] = after
+        self._events.setdefault(after.id, []).extend(list(events))
+
+
+@caught_by("the_end_of_a_history_can_be_written_anew", "writes no history anew")
+class RewritesBeforeItCompares(Scripted):
+    def commit(self, before: Principal, after: Principal, events: Sequence[AuditEvent]) -> bool:
+        there = self._events.get(before.id, [])
+        there[len(there) - len(events) + 1 :] = events
+        return super().commit(before, after, events)
 
 
 class Listing(Scripted):

@@ -335,6 +335,19 @@ def test_an_edited_history_is_noticed(
         busy.registry.history(busy.principal, by=AUDITOR)
 
 
+def test_an_event_of_a_newer_release_is_refused(busy: Enrolled, path: Path) -> None:
+    raw.run(path, "UPDATE event SET document = json_set(document, '$.v', 2) WHERE number = 3")
+    with pytest.raises(StoreTooNew):
+        busy.registry.history(busy.principal, by=AUDITOR)
+
+
+@pytest.mark.parametrize("document", ["[" * 100_000, '{"v":' * 50_000, "9" * 5000, '{"v":1,"what":[]}'], ids=range(4))
+def test_an_event_that_is_no_document_is_tampered_with(busy: Enrolled, path: Path, document: str) -> None:
+    raw.run(path, "UPDATE event SET document = ? WHERE number = 3", document)
+    with pytest.raises(RecordTampered):
+        busy.registry.history(busy.principal, by=AUDITOR)
+
+
 def test_a_reordered_history_is_noticed(busy: Enrolled, store: SQLiteStore, path: Path, keys: DerivedKeys) -> None:
     """Two resynchronisations, whole rows exchanged."""
     raw.run(path, "UPDATE event SET number = 99 WHERE number = 3")
