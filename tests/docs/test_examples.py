@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from postgres_server import database, server  # noqa: F401  # fixtures
+
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -26,7 +28,7 @@ def test_the_examples_of_the_page_run(
 ) -> None:
     source = page.read_text()
     if "VMFA_TEST_POSTGRES" in source:
-        request.getfixturevalue("postgres_conninfo")
+        monkeypatch.setenv("VMFA_TEST_POSTGRES", request.getfixturevalue("database"))
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, object] = {"__name__": "example"}
     for example in FENCE.finditer(source):

@@ -10,7 +10,17 @@ from pathlib import Path
 import pytest
 
 from support import MASTER, HandClock, enroll
-from vmfa import Actor, DerivedKeys, DeviceRegistry, InvalidValue, PrincipalId, SQLiteStore, StoreContended, StoreUnavailable
+from vmfa import (
+    Actor,
+    DerivedKeys,
+    DeviceRegistry,
+    InvalidValue,
+    PrincipalId,
+    SQLiteStore,
+    StoreContended,
+    StoreCorrupt,
+    StoreUnavailable,
+)
 
 ALICE = PrincipalId.user("123456789012", "u-4711")
 BOB = PrincipalId.user("123456789012", "u-4712")
@@ -117,3 +127,13 @@ def test_an_existing_file_is_opened_without_creating(registry, tmp_path):
 def test_a_path_with_a_nul_is_none():
     with pytest.raises(InvalidValue):
         SQLiteStore("mfa\0.db")
+
+
+def test_health_names_what_is_wrong(registry, tmp_path):
+    registry, clock, store = registry
+    enroll(registry, clock, ALICE)
+    assert store.health() == ()
+    store.close()
+    (tmp_path / "mfa.db").write_bytes(b"no database at all" * 100)
+    (problem,) = store.health()
+    assert isinstance(problem, StoreCorrupt)

@@ -115,6 +115,14 @@ class SQLiteStore:
                 self._connection.close()
                 self._connection = None
 
+    def health(self) -> tuple[StoreError, ...]:
+        """What is wrong, as errors that are not raised; empty: nothing."""
+        try:
+            self._call(lambda db: db.execute("SELECT 1 FROM principal LIMIT 1").fetchone())
+        except StoreError as problem:
+            return (problem.with_traceback(None),)
+        return ()
+
     def load(self, principal: PrincipalId) -> Principal:
         row = self._call(lambda db: db.execute(LOAD, _key(principal)).fetchone())
         return from_columns(*row) if row else Principal(id=principal)
