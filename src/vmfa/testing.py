@@ -238,6 +238,11 @@ class StoreContract:
             "one whose record has the stored revision but another tag cannot remove it",
         )
 
+    def test_the_revision_is_compared_beside_the_tag(self, store: Store) -> None:
+        stored = _write(store, Principal(id=_somebody()))
+        sentence = "a writer whose record has the stored tag but another revision loses"
+        _check_loses(store, replace(stored, revision=stored.revision + 5), stored, sentence)
+
     def test_one_of_two_first_records_wins(self, store: Store) -> None:
         who = _somebody()
         unknown = store.load(who)

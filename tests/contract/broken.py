@@ -27,7 +27,7 @@ class Scripted(MemoryStore):
     volatile = False
 
     def still(self, current: Principal | None, before: Principal) -> bool:
-        return (current.seal if current else None) == before.seal
+        return (current or Principal(id=before.id)) == before
 
     def key(self, who: PrincipalId) -> PrincipalId:
         return who
@@ -215,6 +215,12 @@ class LetsTheHigherRevisionWin(Scripted):
 class ComparesOnlyTheRevision(Scripted):
     def still(self, current: Principal | None, before: Principal) -> bool:
         return (current.revision if current else 0) == before.revision
+
+
+@caught_by("the_revision_is_compared_beside_the_tag", "another revision loses")
+class ComparesOnlyTheTag(Scripted):
+    def still(self, current: Principal | None, before: Principal) -> bool:
+        return (current.seal if current else None) == before.seal
 
 
 @caught_by("the_tag_is_compared_beside_the_revision", "cannot remove it")

@@ -152,6 +152,14 @@ def test_parent_and_child_go_on_with_one_open_store(registry: DeviceRegistry, cl
     assert raw.run(path, "PRAGMA integrity_check") == [("ok",)]
 
 
+def test_no_connection_is_carried_through_a_fork(enrolled: Enrolled, store: SQLiteStore) -> None:
+    """SQLite forbids it, though it seldom shows: both sides open their own on the next use."""
+    enrolled.sign_in()
+    assert store._connection is not None
+    assert in_child(lambda: store._connection is None)
+    assert store._connection is None
+
+
 def test_a_child_can_close_the_store_without_taking_the_parents_locks(enrolled: Enrolled, store: SQLiteStore) -> None:
     """SQLite's trap: a child that closes an inherited connection may drop the locks of the parent's."""
     in_child(lambda: (store.close(), store.load(enrolled.principal), store.close()))
