@@ -1,6 +1,6 @@
 """Who may do what to whom: actors, and the permission matrix as data (SEED-PERMIT).
 
-Absent means no. A principal acting on itself is *self*, whatever else it is.
+Absent means no. A principal acting on itself is *self*, whatever else it is (RULE-SELF, RULE-ACTOR).
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Actor:
 
     @classmethod
     def recovered_root(cls, account: str, *, email_at: int, phone_at: int) -> Actor:
-        """Root that proved control of the e-mail address and of the phone number, at these Unix times."""
+        """ASVS5-6.4.4: root that proved control of the e-mail address and of the phone number, at these times."""
         return cls(role=Role.RECOVERED_ROOT, principal=PrincipalId.root(account), proofs=(email_at, phone_at))
 
     @classmethod
@@ -98,21 +98,21 @@ _MANAGERS: Final = frozenset({_S.ADMIN, _S.ROOT, _S.SERVICE})
 _TRUSTED: Final = frozenset({_S.SERVICE})
 
 ON_USERS: Final[dict[Action, frozenset[Standing]]] = {
-    Action.OPEN: _OWNER | _MANAGERS,
+    Action.OPEN: _OWNER | _MANAGERS,  # RULE-MATRIX-ENROLL
     Action.CONFIRM: _OWNER | _MANAGERS,
     Action.CANCEL: _OWNER | _MANAGERS,
-    Action.RESYNC: _OWNER | _MANAGERS,
-    Action.READ_DEVICE: _OWNER | _MANAGERS | {_S.SUPPORT},
-    Action.READ_HISTORY: _MANAGERS | {_S.SELF_MFA, _S.SUPPORT},
-    Action.DEACTIVATE: _MANAGERS | {_S.SELF_MFA, _S.SUPPORT},
-    Action.ADOPT: _TRUSTED,
+    Action.RESYNC: _OWNER | _MANAGERS,  # RULE-MATRIX-RESYNC
+    Action.READ_DEVICE: _OWNER | _MANAGERS | {_S.SUPPORT},  # RULE-MATRIX-STATE
+    Action.READ_HISTORY: _MANAGERS | {_S.SELF_MFA, _S.SUPPORT},  # RULE-MATRIX-HISTORY
+    Action.DEACTIVATE: _MANAGERS | {_S.SELF_MFA, _S.SUPPORT},  # RULE-MATRIX-DEACTIVATE, RULE-BETTER-6
+    Action.ADOPT: _TRUSTED,  # RULE-MATRIX-SERVICE
     Action.REANCHOR: _TRUSTED,
     Action.FORGET: _TRUSTED,
     Action.PRUNE: _TRUSTED,
 }
 _RECOVERY: Final = frozenset({_S.SELF_MFA, _S.RECOVERED, _S.SUPPORT})
 
-ON_ROOT: Final[dict[Action, frozenset[Standing]]] = {
+ON_ROOT: Final[dict[Action, frozenset[Standing]]] = {  # RULE-MATRIX-ROOT
     Action.OPEN: _OWNER,  # SEED-ROOT
     Action.CONFIRM: _OWNER,
     Action.CANCEL: _OWNER,
@@ -145,7 +145,7 @@ def standing(
     mfa = _claim_counts(actor.mfa, record, now, policy, tolerance)
     if own == target:
         return _S.SELF_MFA if mfa else _S.SELF
-    if not mfa or target.is_root:
+    if not mfa or target.is_root:  # RULE-ADMIN
         return _S.NOBODY
     if own.is_root:
         return _S.ROOT
@@ -161,7 +161,7 @@ def check_permitted(action: Action, standing: Standing, target: PrincipalId) -> 
 
 def _claim_counts(
     claim: MfaClaim | None, record: Principal | None, now: int, policy: Policy, tolerance: int
-) -> bool:
+) -> bool:  # RULE-CLAIM
     if claim is None or not -tolerance <= now - claim.at <= policy.claim_seconds:
         return False
     if claim.method:

@@ -1,4 +1,4 @@
-"""What can go wrong, by what the caller does next.
+"""What can go wrong, by what the caller does next (RULE-BETTER-2).
 
 ``CodeRejected`` and its kinds: tell the claimant ``claimant_message``. ``AccessDenied``, ``NoDevice``,
 ``NoSession``, ``DeviceAlreadyAssigned``, ``TooManySessions``: the request does not fit. ``StoreError``,
@@ -80,9 +80,9 @@ class PairRejected(CodeRejected):
 
 
 class AlreadyUsed(CodeRejected):
-    """A right code that was spent before (RFC6238-5.2-ONCE). Not counted as a failure.
+    """A right code that was spent before (RFC6238-5.2-ONCE, RULE-USED, SEED-BACKUP). Not counted as a failure.
 
-    ``next_at`` is the Unix time at which the next acceptable code begins.
+    ``next_at`` is the Unix time at which the next acceptable code begins (RULE-BETTER-4).
     """
 
     reason = "already used"
@@ -109,7 +109,7 @@ class Throttled(CodeRejected):
 
 
 class OutOfSync(CodeRejected):
-    """The device counts, but its codes do not until it is resynchronised (SEED-LATE). Not evaluated."""
+    """The device counts, but its codes do not until it is resynchronised: SEED-LATE, RFC6238-6-REAUTH."""
 
     reason = "out of sync"
     remedy = "resync"

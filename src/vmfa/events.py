@@ -1,4 +1,4 @@
-"""What happened: audit events, and the chain that makes a principal's history tamper-evident."""
+"""What happened: audit events, and the chain that makes a principal's history tamper-evident (RULE-HISTORY)."""
 
 from __future__ import annotations
 

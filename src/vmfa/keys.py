@@ -33,7 +33,7 @@ _OPAD = bytes(byte ^ 0x5C for byte in range(256))
 
 
 class Opaque:
-    """A value whose text is constant and which refuses to be pickled, copied or changed."""
+    """RULE-BETTER-8: a value whose text is constant and which refuses to be pickled, copied or changed."""
 
     __slots__ = ()
 
@@ -59,7 +59,7 @@ class Opaque:
 
 
 class Key(Opaque):
-    """A shared secret of at least 128 bits (RFC4226-4-R6). 160 bits are usual.
+    """A shared secret of at least 128 bits (RFC4226-4-R6, SP80063B-3.1.4.1-STRENGTH). 160 bits are usual.
 
     :raises InvalidType: not bytes (for Base32 text there is :meth:`from_base32`).
     :raises InvalidValue: shorter than 16 bytes, or longer than 1024.
@@ -81,7 +81,7 @@ class Key(Opaque):
 
     @classmethod
     def generate(cls, size: int = 20) -> Key:
-        """A new key of *size* bytes from the operating system (RFC4226-7.5-RND, RFC6238-5.1-RAND)."""
+        """A new key of *size* bytes from the operating system (RFC4226-7.5-RND, RFC6238-5.1-RAND, ASVS5-6.5.3)."""
         if type(size) is not int or not cls._shortest <= size <= LONGEST:
             raise InvalidValue(f"a key has {cls._shortest} to {LONGEST} bytes (RFC4226-4-R6)")
         return cls(random_bytes(size))

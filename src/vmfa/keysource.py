@@ -1,8 +1,8 @@
 """Where the keys of devices come from: derived from a master key, so that no store ever holds one.
 
-RFC4226-7.5-DET: a device's key is HKDF-SHA-256 (RFC 5869) of a master key and of everything the key is
-bound to, under a version label, each field prefixed by its length. The same master keys authenticate the
-stored records and chain the history.
+RFC4226-7.5-DET, RFC6238-3-R2, RFC6238-3-R6: a device's key is HKDF-SHA-256 (RFC 5869) of a master key and of
+everything the key is bound to, under a version label, each field prefixed by its length. The same master keys
+authenticate the stored records and chain the history.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ class DerivedKeys(MasterKeys):
     scheme = "derived"
 
     def issue(self, principal: PrincipalId, serial: str, parameters: Parameters) -> tuple[KeyRef, Key]:
-        ref = KeyRef(self.scheme, self._current, random_bytes(NONCE))
+        ref = KeyRef(self.scheme, self._current, random_bytes(NONCE))  # RFC4226-5.1-K, RFC6238-3-R5: no two alike
         return ref, self.reveal(ref, principal, serial, parameters)
 
     def adopt(self, principal: PrincipalId, serial: str, parameters: Parameters, key: Key) -> KeyRef:
@@ -180,7 +180,7 @@ class KeySources:
 
 
 def key_binding(ref: KeyRef, principal: PrincipalId, serial: str, parameters: Parameters) -> bytes:
-    """All that a device's key is bound to (SEED-BOUND), frozen by the vectors in ``tests``."""
+    """All that a device's key is bound to (SEED-BOUND, RULE-KEY-BOUND), frozen by the vectors in ``tests``."""
     return encode_fields(
         "vmfa device key v1",
         ref.key_id,

@@ -46,14 +46,14 @@ class KeyUri:
 
 
 def check_label(name: str, value: str) -> None:
-    """An issuer or an account label: text without a colon, which separates the two."""
+    """SEED-MANY: an issuer or an account label, text without a colon, which separates the two."""
     check_text(name, value, longest=256)
     if ":" in value:
         raise InvalidValue(f"{name} holds a colon")
 
 
 def build(*, issuer: str, label: str, key: Key, parameters: Parameters) -> str:
-    """The URI of a TOTP device: issuer as prefix and parameter, blanks as ``%20``, defaults left out."""
+    """KEYURI-WRITE, RULE-BETTER-7: the URI of a TOTP device, issuer twice, blanks as ``%20``, defaults left out."""
     from urllib.parse import quote
 
     name, account = quote(issuer, safe=""), quote(label, safe="@")
@@ -69,7 +69,7 @@ def build(*, issuer: str, label: str, key: Key, parameters: Parameters) -> str:
 
 
 def parse(uri: str, *, unsafe_short_key: bool = False) -> KeyUri:
-    """Read a key URI. What it says is a proposal: the verifier's policy decides whether it is taken.
+    """Read a key URI (KEYURI-READ). What it says is a proposal: the verifier's policy decides whether it is taken.
 
     :param unsafe_short_key: accept a secret below 128 bits, against RFC4226-4-R6.
     :raises KeyUriError: and nothing else, whatever the text.

@@ -1,4 +1,4 @@
-"""The machine: the transitions of a principal as data. Every decision is checked against it.
+"""RULE-MACHINE: the transitions of a principal as data. Every decision is checked against it.
 
 The life-cycle diagram in the docs is drawn from :data:`TRANSITIONS`. A decision that is not in it, or that
 breaks an invariant, is a bug of this library: it is stopped before it can be committed.
@@ -80,7 +80,7 @@ def check_transition(before: Principal, action: Action, after: Principal) -> Non
         if new.serial != old.serial or after.key_ref != before.key_ref:
             _illegal("a device is replaced only by way of no device")
         if new.last_step < old.last_step:
-            _illegal("last_step is monotone")
+            _illegal("last_step is monotone")  # RULE-MONOTONE
 
 
 def _illegal(sentence: str) -> NoReturn:

@@ -1,7 +1,7 @@
 """The values: who, which device, which session, and what the library answers.
 
 Frozen, validated on construction, without transitions. No value here holds a key; what names one is
-:class:`KeyRef`, and a principal has exactly one, so that one device is the shape of the type (SEED-ONE).
+:class:`KeyRef`, and a principal has exactly one, so that one device is the shape of the type (SEED-ONE, RULE-PHONES).
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PrincipalId:
-    """Who signs in: stored identifiers that never change and are never reused, compared as bytes."""
+    """Who signs in (RULE-PRINCIPAL): stored identifiers, never changed, never reused, compared as bytes."""
 
     account: str
     kind: Kind
@@ -114,7 +114,7 @@ class Sync(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VirtualDevice:
-    """An assigned device. Times are Unix seconds, drift and positions are steps."""
+    """An assigned device. Times are Unix seconds, drift and positions are steps. All are bounded (RULE-RANGES)."""
 
     serial: str
     parameters: Parameters
@@ -257,7 +257,7 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyncReport:
-    """What two codes showed: ``steps_off`` is k, how many steps the second one was from the verifier's."""
+    """RULE-BETTER-3: what two codes showed. ``steps_off`` is k, the steps of the second one from the verifier's."""
 
     device: VirtualDevice
     sync: Sync

@@ -26,10 +26,10 @@ _pack = Struct(">Q").pack  # RFC4226-5.2-ORDER: high-order byte first
 
 
 def hotp(key: Key | bytes, counter: int, *, digits: int = 6, algorithm: str = "sha1") -> str:
-    """The code of *key* for *counter* (RFC 4226): text of *digits* ASCII digits.
+    """The code of *key* for *counter* (RFC4226-4-R1): text of *digits* ASCII digits.
 
     :param counter: 0 to 2**64 - 1.
-    :param digits: 6, 7 or 8 (RFC4226-5.3-DIGITS). More is refused: 31 bits do not fill nine digits evenly.
+    :param digits: 6, 7 or 8 (RFC4226-4-R4, RFC4226-5.3-DIGITS). More is refused: 31 bits do not fill nine evenly.
     :param algorithm: "sha1", "sha256" or "sha512" (RFC6238-1.2-HASH).
     """
     try:
@@ -45,7 +45,7 @@ def hotp(key: Key | bytes, counter: int, *, digits: int = 6, algorithm: str = "s
 def totp(
     key: Key | bytes, at: float, *, digits: int = 6, algorithm: str = "sha1", period: int = 30, t0: int = 0
 ) -> str:
-    """The code of *key* at Unix time *at*, in seconds (RFC 6238). *period* and *t0* are in seconds."""
+    """The code of *key* at Unix time *at*, in seconds (RFC6238-3-R3). *period* and *t0* are in seconds."""
     try:
         check_parameters(algorithm, digits, period, t0)
         code = _code(as_key(key), _step(at, period, t0), digits, algorithm)
@@ -92,7 +92,7 @@ def verify_hotp(
 ) -> int:
     """The counter that *code* matches, from the next expected *counter* on (RFC4226-7.4-S, RFC4226-E4-RCP).
 
-    Looks ahead only. Keep the answer plus one, atomically, as the next *counter*.
+    Looks ahead only (RFC4226-7.2-VALID). Keep the answer plus one, atomically, as the next *counter*.
     """
     try:
         check_parameters(algorithm, digits)
@@ -110,7 +110,7 @@ def verify_hotp(
 
 
 def step_at(at: float, *, period: int = 30, t0: int = 0) -> int:
-    """RFC6238-4.2-FLOOR: the number of whole *period* seconds between *t0* and Unix time *at*.
+    """RFC6238-4.2-FLOOR: the number of whole *period* seconds between *t0* and Unix time *at* (RULE-STEP).
 
     :raises InvalidType: *at* is no int or float. A datetime is refused: naive ones mean no moment at all.
     :raises InvalidValue: *at* is before *t0*, not finite, or past step 2**64 - 1.
@@ -120,7 +120,7 @@ def step_at(at: float, *, period: int = 30, t0: int = 0) -> int:
 
 
 def seconds_left(at: float, *, period: int = 30, t0: int = 0) -> int:
-    """Whole seconds, 1 to *period*, until the code of Unix time *at* is replaced by the next."""
+    """RULE-BETTER-5: whole seconds, 1 to *period*, until the code of Unix time *at* is replaced by the next."""
     return next_step_at(at, period=period, t0=t0) - whole_seconds(at)
 
 

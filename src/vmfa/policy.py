@@ -19,7 +19,7 @@ class Parameters:
 
     algorithm: str = "sha1"
     digits: int = 6
-    period: int = 30
+    period: int = 30  # RFC6238-5.2-STEP30, RFC6238-4.1-X-T0
     t0: int = 0
 
     def __post_init__(self) -> None:
@@ -44,7 +44,7 @@ def _number(default: int, low: int, high: int) -> int:
 class Policy:
     """``Policy()`` follows the vendor's document where it speaks; ``Policy.strict()`` the norms even so.
 
-    Windows and drift are in steps, everything named seconds, delay or refill in seconds.
+    RULE-DEFAULTS. Windows and drift are in steps, everything named seconds, delay or refill in seconds.
     """
 
     window: int = _number(1, 0, 10)  # either way at sign-in: RFC6238-5.2-ONESTEP
@@ -69,7 +69,7 @@ class Policy:
     binding_code_required: bool = False  # SP80063B-4.1.2.2
     offers: tuple[Parameters, ...] = (Parameters(),)  # the first is for new devices, all are importable
 
-    def __post_init__(self) -> None:
+    def __post_init__(self) -> None:  # RULE-POLICY
         for each in fields(self):
             if "range" in each.metadata:
                 check_int(each.name, getattr(self, each.name), *each.metadata["range"])

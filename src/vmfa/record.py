@@ -31,7 +31,7 @@ def sealed(principal: Principal, keys: Authenticator, **completing: int | str) -
 
 
 def check_intact(principal: Principal, keys: Authenticator) -> None:
-    """SEED-BOUND: the record is the one that was written for this principal at this revision.
+    """SEED-BOUND, RULE-RECORD: the record is the one that was written for this principal at this revision.
 
     :raises RecordTampered: it was edited, moved, or stored without its seal.
     :raises UnknownMasterKey: it was sealed under a master key that is not here.

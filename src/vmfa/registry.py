@@ -71,7 +71,7 @@ class DeviceRegistry:
 
     :param keys: :class:`DerivedKeys`, usually; *imported_keys* is for devices adopted from other systems.
     :param issuer: the name that authenticator apps show.
-    :param clock: gives Unix time in seconds.
+    :param clock: gives Unix time in seconds (RFC6238-3-R1).
     :param observer: is told every outcome, after its commit. It cannot change an answer, whatever Exception it raises.
     """
 
@@ -101,7 +101,7 @@ class DeviceRegistry:
     _prune_history = _ask(Operations.prune_history)
 
     def requires_code(self, principal: PrincipalId) -> bool:
-        """The log-in page's first question: must this principal present a code? Disabled or out of sync: yes."""
+        """The log-in page's first question: must this principal present a code? (RULE-REQUIRES) Out of sync: yes."""
         check_is("principal", principal, PrincipalId)
         return self.operations.requires_code(self._store.load(principal))
 

@@ -1,8 +1,8 @@
 """The rules of device assignment: each transition as a pure function of the state, the input and the case.
 
 A guard refuses by raising: nothing changes. A verdict on codes, right or wrong, changes the state, so it is
-returned together with it. Permission comes first, then syntax, then the guards in the order: record intact,
-device present, clock, disabled, throttled, out of sync. No guard touches a key.
+returned together with it. Permission comes first, then syntax, then the guards in the order (RULE-ORDER): record
+intact, device present, clock, disabled, throttled, out of sync. No guard touches a key.
 """
 
 from __future__ import annotations
@@ -50,11 +50,11 @@ def verify(before: Principal, case: Case, code: str) -> Decision[Receipt]:
     if device.sync is Sync.OUT_OF_SYNC:
         raise errors.OutOfSync("the device is out of sync: its codes are not evaluated until it is resynchronised")
     here = device.parameters.step_at(case.now) + device.drift
-    window = around(here, case.policy.window, case.policy.window)
+    window = around(here, case.policy.window, case.policy.window)  # RFC6238-5.2-PAST
     (matches,) = _scan(before, device, case, (typed,), window)
     fresh = [step for step in matches if step > device.last_step]  # RFC6238-5.2-ONCE
-    if fresh:
-        return _accepted(before, case, device, max(fresh), here)  # the highest: neighbours can share a code
+    if fresh:  # SP80063B-3.1.4.2-ONCE, ASVS5-6.5.1
+        return _accepted(before, case, device, max(fresh), here)  # RULE-MONOTONE: neighbours can share a code
     if matches:
         next_at = (device.last_step + 1 - device.drift) * device.parameters.period + device.parameters.t0
         raise errors.AlreadyUsed(retry_after=max(0, next_at - case.now), next_at=next_at)
@@ -65,7 +65,7 @@ def _accepted(before: Principal, case: Case, device: VirtualDevice, step: int, h
     side = (step > here) - (step < here)
     drift, lean = device.drift, side
     near = abs(drift + side - device.pair_drift) <= case.policy.login_drift
-    if side and side == device.lean and near:  # RFC6238-6-DRIFT: two in a row off on the same side, bounded
+    if side and side == device.lean and near:  # RFC6238-6-DRIFT, RULE-DRIFT: two in a row off on one side
         drift, lean = drift + side, 0
     after = replace(device, last_step=step, drift=drift, lean=lean, failures=0)
     receipt = Receipt(principal=before.id, serial=device.serial, step=step, at=case.now, drift=drift,
@@ -77,11 +77,11 @@ def _accepted(before: Principal, case: Case, device: VirtualDevice, step: int, h
 
 
 def resync(before: Principal, case: Case, code1: str, code2: str) -> Decision[SyncReport]:
-    """SEED-RESYNC: two fresh consecutive codes of the assigned device put it in sync. Signs nobody in."""
+    """SEED-RESYNC, RFC4226-7.4-SEQ: two fresh consecutive codes put the device in sync. Signs nobody in."""
     digits = parameters_of(before, case.policy).digits
     pair = read_code(code1, digits), read_code(code2, digits)
     device = usable_device(before, case)
-    here = device.parameters.step_at(case.now)  # never from the drift
+    here = device.parameters.step_at(case.now)  # RFC4226-4-R5, and never from the drift
     policy = case.policy
     found = _pair(before, device, case, pair, here, policy.resync_back, policy.resync_forward, device.last_step)
     if found is None:
@@ -97,10 +97,10 @@ def resync(before: Principal, case: Case, code1: str, code2: str) -> Decision[Sy
 def _failed(before: Principal, case: Case, device: VirtualDevice, answer: errors.CodeRejected) -> Decision[Any]:
     """One failure: counted per device, whatever the session or machine, and committed before it is told."""
     policy, serial = case.policy, device.serial
-    failures = device.failures + 1
+    failures = device.failures + 1  # RULE-THROTTLE, RFC4226-7.1-RP2, SP80063B-3.1.4.2-RATE, ASVS5-6.3.1
     tokens, budget_at = _refilled(device, case)
     budget = tokens - 1
-    disabled = failures >= policy.failure_cap or budget <= 0  # SP80063B-3.2.2-CAP
+    disabled = failures >= policy.failure_cap or budget <= 0  # SP80063B-3.2.2-CAP, RFC4226-7.2-LOCK
     failed_at = max(case.now, before.seen_at)  # of two clocks, the later: no wait is shortened by the other
     after = replace(device, failures=failures, failed_at=failed_at, budget=budget, budget_at=budget_at,
                     disabled=disabled)
@@ -116,7 +116,7 @@ def _failed(before: Principal, case: Case, device: VirtualDevice, answer: errors
 
 
 def _refilled(device: VirtualDevice, case: Case) -> tuple[int, int]:
-    """The guess budget now, and since when its next token has been growing."""
+    """RULE-BUDGET: the guess budget now, and since when its next token has been growing."""
     policy = case.policy
     grown = max(0, case.now - device.budget_at) // policy.budget_refill
     if device.budget + grown >= policy.budget:
@@ -130,7 +130,7 @@ def _refilled(device: VirtualDevice, case: Case) -> tuple[int, int]:
 def open_enrollment(
     before: Principal, case: Case, issuer: str, label: str, binding_code: str | None
 ) -> Decision[OpenedEnrollment]:
-    """SEED-SHOW: a new key, shown in this answer and never again. A session that was open is superseded."""
+    """SEED-SHOW: a new key, shown in this answer and never again. An open session is superseded (RULE-ABANDONED)."""
     keyuri.check_label("label", label)
     check_intact(before, case.keys)
     if before.device is not None:
@@ -145,7 +145,7 @@ def open_enrollment(
         openings += (now,)
     session = EnrollmentSession(
         session_id=case.random(16).hex(), serial=case.random(16).hex(), parameters=policy.offers[0], opened_at=now,
-        expires_at=now + policy.session_seconds,
+        expires_at=now + policy.session_seconds,  # RULE-SERIAL: 128 random bits, twice
     )
     key_ref, key = case.keys.issue(before.id, session.serial, session.parameters)
     after = replace(before, enrollment=session, key_ref=key_ref, openings=openings, binding=binding)
@@ -191,7 +191,7 @@ def _attempt_failed(before: Principal, case: Case, session: EnrollmentSession) -
 
 
 def cancel_enrollment(before: Principal, case: Case, session_id: str | None) -> Decision[None]:
-    """The wizard is given up: its key is destroyed at once. None: whichever is open."""
+    """The wizard is given up (RULE-BETTER-1): its key is destroyed at once. None: whichever is open."""
     open_id = before.enrollment.session_id if before.enrollment and session_id is None else session_id
     session = _open_session(before, case, open_id or "")
     return Decision(_without_key(before), None, (case.note(Happened.CANCELLED, session.serial),))
@@ -221,7 +221,7 @@ def without_expired(before: Principal, case: Case) -> tuple[Principal, tuple[Aud
 
 
 def _checked_binding(binding: Binding | None, case: Case, code: str | None) -> Binding | None:
-    """SP80063B-4.1.2.2: after a removal by others the owner without MFA needs the one-time code."""
+    """SP80063B-4.1.2.2, RULE-BINDING: after a removal by others the owner without MFA needs the one-time code."""
     if binding is None or not case.policy.binding_code_required or case.standing is not Standing.SELF:
         return binding
     typed = code.replace("-", "").replace(" ", "").upper() if isinstance(code, str) else ""
@@ -243,7 +243,7 @@ def deactivate(before: Principal, case: Case, reason: str, proofs: tuple[int, ..
         code = b32encode(case.random(BINDING_BYTES)).decode()
         binding = Binding(_digest(code), case.now + case.policy.binding_code_seconds)
     recovered_at = max(proofs, default=before.recovered_at)
-    after = replace(_without_key(before), binding=binding, recovered_at=recovered_at)
+    after = replace(_without_key(before), binding=binding, recovered_at=recovered_at)  # SP80063B-4.3-LOST, ASVS5-6.5.6
     answer = Deactivation(serial=device.serial, at=case.now, binding_code=code)
     return Decision(after, answer, (case.note(Happened.DEACTIVATED, device.serial, reason),))
 
@@ -350,7 +350,7 @@ def usable_device(before: Principal, case: Case) -> VirtualDevice:
     """The device, if its codes may be evaluated now."""
     device = _intact_device(before, case)
     check_clock(before, case)
-    if device.disabled:
+    if device.disabled:  # RULE-DISABLED
         raise errors.DeviceDisabled("the device is disabled: deactivate it and enroll anew")
     delay = case.policy.delay(device.failures)  # RFC4226-7.3-DELAY, RFC4226-7.3-XSESSION
     wait = min(device.failed_at + delay - case.now, delay)  # a clock that ran ahead adds nothing
@@ -367,7 +367,7 @@ def _intact_device(before: Principal, case: Case) -> VirtualDevice:
 
 
 def check_clock(before: Principal, case: Case) -> None:
-    """A clock behind what was committed is the environment's fault. Times are compared, not steps."""
+    """RULE-CLOCK: a clock behind what was committed is the environment's fault. Times are compared, not steps."""
     if case.now < before.seen_at - parameters_of(before, case.policy).period:
         raise errors.ClockWentBack("the clock is behind a time that was committed; nothing was counted")
 
@@ -377,7 +377,7 @@ def _pair(
 ) -> tuple[int, int] | None:
     """The step s of code 2 with code 1 of s-1, both later than *after*, nearest to *here*, ties upward.
 
-    And the step up to which all is spent: s, or a later one within reach of a log-in that shares one of the codes.
+    And the step up to which all is spent (RULE-SPENT): s, or a later one in reach of a log-in that shares a code.
     """
     window = case.policy.window
     firsts, seconds = _scan(before, held, case, codes, around(here, back + 1, forward + window))
@@ -395,7 +395,7 @@ def _scan(before: Principal, held: Held, case: Case, codes: tuple[str, ...], ste
 
 
 def _without_key(before: Principal) -> Principal:
-    """Neither device nor enrollment: the reference is dropped, and with it the key."""
+    """Neither device nor enrollment: the reference is dropped, and with it the key (RULE-KEY-DESTROYED)."""
     return replace(before, enrollment=None, device=None, key_ref=None)
 
 

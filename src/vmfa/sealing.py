@@ -1,8 +1,8 @@
 """Keys that come from outside, stored sealed: AES-256-GCM under a master key (extra ``sealing``).
 
-A sealed key opens for the principal, serial number and parameters it was sealed for, and for nothing else
-(SEED-BOUND): they are the associated data. Rotate the master key with ``SealedKeys(new, old)`` and
-:func:`rekey`.
+RFC4226-7.5-STORE, RFC6238-5.1-STORE. A sealed key opens for the principal, serial number and parameters it was
+sealed for, and for nothing else (SEED-BOUND): they are the associated data. Rotate the master key with
+``SealedKeys(new, old)`` and :func:`rekey`.
 """
 
 from __future__ import annotations

@@ -79,7 +79,7 @@ def compare(
     store: Store, heads: Iterable[Head], *, operations: Operations, by: Actor,
     clock: Callable[[], float] = time.time, observer: Observer | None = None,
 ) -> Iterator[Examined]:
-    """Hold *store* against *heads* exported earlier. A deleted row and a whole older one show only here."""
+    """RULE-HEADS: hold *store* against *heads* exported earlier. A deleted row or a whole older one shows only here."""
     for old in heads:
         yield held_against(old, _examined(store, old.principal, operations, by, clock, observer))
 

@@ -23,7 +23,7 @@ Message = dict[int, list[int | bytes]]
 
 
 def read(text: str, *, unsafe_short_keys: bool = False) -> list[Item]:
-    """The accounts of all lines of *text*; empty lines say nothing."""
+    """KEYURI-EXPORT: the accounts of all lines of *text*; empty lines say nothing."""
     items: list[Item] = []
     for number, line in enumerate(text.splitlines(), 1):
         if line.strip():
