@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from .access import Actor
 from .decision import Decision
@@ -21,46 +21,11 @@ from .operations import Operation, Operations
 from .otp import check_int
 from .policy import Policy
 from .registry import ATTEMPTS, LONGEST_PAGE, Observer, answers_itself, check_page, tell
-from .stores.port import Store
+from .stores.threads import AsyncStore, InThreads
 
+__all__ = ["AsyncStore", "DeviceRegistry", "InThreads"]
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-class AsyncStore(Protocol):
-    """``vmfa.Store`` with await."""
-
-    async def load(self, principal: PrincipalId) -> Principal: ...
-
-    async def commit(self, before: Principal, after: Principal, events: Sequence[AuditEvent]) -> bool: ...
-
-    async def principals(
-        self, account: str, *, after: PrincipalId | None = None, limit: int = 1000
-    ) -> Sequence[PrincipalId]: ...
-
-    async def history(self, principal: PrincipalId, *, after: int = 0, limit: int = 1000) -> Sequence[AuditEvent]: ...
-
-
-class InThreads:
-    """A store that blocks, such as ``SQLiteStore``, each call in a thread of its own."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self.volatile = getattr(store, "volatile", False)
-
-    async def load(self, principal: PrincipalId) -> Principal:
-        return await asyncio.to_thread(self._store.load, principal)
-
-    async def commit(self, before: Principal, after: Principal, events: Sequence[AuditEvent]) -> bool:
-        return await asyncio.to_thread(self._store.commit, before, after, events)
-
-    async def principals(
-        self, account: str, *, after: PrincipalId | None = None, limit: int = 1000
-    ) -> Sequence[PrincipalId]:
-        return await asyncio.to_thread(self._store.principals, account, after=after, limit=limit)
-
-    async def history(self, principal: PrincipalId, *, after: int = 0, limit: int = 1000) -> Sequence[AuditEvent]:
-        return await asyncio.to_thread(self._store.history, principal, after=after, limit=limit)
 
 
 def _ask(
@@ -85,20 +50,11 @@ class DeviceRegistry:
     """
 
     def __init__(
-        self,
-        store: AsyncStore,
-        *,
-        keys: KeySource,
-        issuer: str,
-        imported_keys: KeySource | None = None,
-        policy: Policy | None = None,
-        clock: Callable[[], float] = time.time,
-        observer: Observer | None = None,
+        self, store: AsyncStore, *, keys: KeySource, issuer: str, imported_keys: KeySource | None = None, policy: Policy
+        | None = None, clock: Callable[[], float] = time.time, observer: Observer | None = None,
     ) -> None:
         sealing = not getattr(store, "volatile", False)
-        self.operations = Operations(
-            keys, issuer=issuer, imported_keys=imported_keys, policy=policy, sealing=sealing
-        )
+        self.operations = Operations(keys, issuer=issuer, imported_keys=imported_keys, policy=policy, sealing=sealing)
         self._store = store
         self._clock = clock
         self._observer = observer

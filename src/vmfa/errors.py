@@ -88,9 +88,7 @@ class AlreadyUsed(CodeRejected):
     reason = "already used"
     remedy = "wait"
 
-    def __init__(
-        self, message: str = "the code was used before", *, retry_after: int = 0, next_at: int = 0
-    ) -> None:
+    def __init__(self, message: str = "the code was used before", *, retry_after: int = 0, next_at: int = 0) -> None:
         super().__init__(message, retry_after=retry_after)
         self.next_at = next_at
         self.told = (

@@ -117,9 +117,7 @@ def check_version(version: int) -> None:
         raise StoreTooNew(f"a stored document has version {version}; this release reads up to {VERSION}")
 
 
-def chained(
-    events: Iterable[AuditEvent], number: int, head: str, keys: Authenticator
-) -> tuple[AuditEvent, ...]:
+def chained(events: Iterable[AuditEvent], number: int, head: str, keys: Authenticator) -> tuple[AuditEvent, ...]:
     """*events* behind the *number* events that end in the tag *head*, each bound to the one before."""
     chain = []
     for event in events:
@@ -138,9 +136,7 @@ def redacted(event: AuditEvent) -> AuditEvent:
     return replace(event, what=Happened.REDACTED, at=0, actor="", serial="", reason="", details=())
 
 
-def check_chain(
-    events: Sequence[AuditEvent], number: int, head: str, keys: Authenticator, pruned: int = 0
-) -> str:
+def check_chain(events: Sequence[AuditEvent], number: int, head: str, keys: Authenticator, pruned: int = 0) -> str:
     """The tag of the last of *events*, which follow event *number* with the tag *head*.
 
     :raises RecordTampered: names the first event that was changed, removed or moved.

@@ -182,15 +182,6 @@ class KeySources:
 def key_binding(ref: KeyRef, principal: PrincipalId, serial: str, parameters: Parameters) -> bytes:
     """All that a device's key is bound to (SEED-BOUND, RULE-KEY-BOUND), frozen by the vectors in ``tests``."""
     return encode_fields(
-        "vmfa device key v1",
-        ref.key_id,
-        ref.material,
-        principal.account,
-        principal.kind,
-        principal.name,
-        serial,
-        parameters.algorithm,
-        parameters.digits,
-        parameters.period,
-        parameters.t0,
+        "vmfa device key v1", ref.key_id, ref.material, principal.account, principal.kind, principal.name,
+        serial, parameters.algorithm, parameters.digits, parameters.period, parameters.t0,
     )

@@ -111,14 +111,8 @@ class Operations:
     """The operations of one issuer under one policy and one source of keys."""
 
     def __init__(
-        self,
-        keys: KeySource,
-        *,
-        issuer: str,
-        imported_keys: KeySource | None = None,
-        policy: Policy | None = None,
-        random: Callable[[int], bytes] = random_bytes,
-        sealing: bool = True,
+        self, keys: KeySource, *, issuer: str, imported_keys: KeySource | None = None, policy: Policy | None = None,
+        random: Callable[[int], bytes] = random_bytes, sealing: bool = True,
     ) -> None:
         check_label("issuer", issuer)
         for source in (keys, imported_keys):

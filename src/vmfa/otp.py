@@ -129,9 +129,7 @@ def next_step_at(at: float, *, period: int = 30, t0: int = 0) -> int:
     return (step_at(at, period=period, t0=t0) + 1) * period + t0
 
 
-def scan(
-    key: Key, codes: Sequence[str], steps: Sequence[int], digits: int, algorithm: str
-) -> list[list[int]]:
+def scan(key: Key, codes: Sequence[str], steps: Sequence[int], digits: int, algorithm: str) -> list[list[int]]:
     """For each of *codes*, the steps it matches.
 
     Every candidate is computed once, compared with every code in constant time, and only then selected:

@@ -85,12 +85,8 @@ def from_columns(account: str, kind: str, name: str, revision: int, state: str, 
 
 
 def _document(principal: Principal) -> str:
-    enrollment, device, key_ref, binding = (
-        principal.enrollment,
-        principal.device,
-        principal.key_ref,
-        principal.binding,
-    )
+    enrollment, device = principal.enrollment, principal.device
+    key_ref, binding = principal.key_ref, principal.binding
     return _dumps(
         {
             "v": VERSION,

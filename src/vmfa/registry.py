@@ -80,9 +80,7 @@ class DeviceRegistry:
         policy: Policy | None = None, clock: Callable[[], float] = time.time, observer: Observer | None = None,
     ) -> None:
         sealing = not getattr(store, "volatile", False)
-        self.operations = Operations(
-            keys, issuer=issuer, imported_keys=imported_keys, policy=policy, sealing=sealing
-        )
+        self.operations = Operations(keys, issuer=issuer, imported_keys=imported_keys, policy=policy, sealing=sealing)
         self._store = store
         self._clock = clock
         self._observer = observer
@@ -123,9 +121,7 @@ class DeviceRegistry:
             history += page
         return self._prune_history(principal, by=by, history=history, older_than=older_than)
 
-    def principals(
-        self, account: str, *, after: PrincipalId | None = None, limit: int = 1000
-    ) -> Sequence[PrincipalId]:
+    def principals(self, account: str, *, after: PrincipalId | None = None, limit: int = 1000) -> Sequence[PrincipalId]:
         """A page of the principals of *account* that have a record, behind *after*."""
         check_page(account, after, limit)
         return self._store.principals(account, after=after, limit=limit)

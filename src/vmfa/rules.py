@@ -14,25 +14,12 @@ from dataclasses import replace
 from hmac import compare_digest
 from typing import Any, Final
 
-from . import errors, keyuri
+from . import errors, keyuri, model
 from .access import Standing
 from .decision import Case, Decision
 from .events import BINDINGS, AuditEvent, Happened, redacted
 from .keys import Key, base32
-from .model import (
-    LAST_SECOND,
-    Binding,
-    Deactivation,
-    EnrollmentSession,
-    OpenedEnrollment,
-    Principal,
-    Receipt,
-    Sync,
-    SyncReport,
-    VirtualDevice,
-    check_is,
-    check_text,
-)
+from .model import Binding, EnrollmentSession, Principal, Sync, VirtualDevice, check_is, check_text, check_time
 from .otp import around, check_int, read_code, scan
 from .policy import DAY, Parameters, Policy
 from .record import check_intact
@@ -43,7 +30,7 @@ Held = VirtualDevice | EnrollmentSession
 # Verification and resynchronisation
 
 
-def verify(before: Principal, case: Case, code: str) -> Decision[Receipt]:
+def verify(before: Principal, case: Case, code: str) -> Decision[model.Receipt]:
     """Decide whether *code* authenticates the principal now."""
     typed = read_code(code, parameters_of(before, case.policy).digits)
     device = usable_device(before, case)
@@ -61,14 +48,14 @@ def verify(before: Principal, case: Case, code: str) -> Decision[Receipt]:
     return _failed(before, case, device, errors.CodeRejected())
 
 
-def _accepted(before: Principal, case: Case, device: VirtualDevice, step: int, here: int) -> Decision[Receipt]:
+def _accepted(before: Principal, case: Case, device: VirtualDevice, step: int, here: int) -> Decision[model.Receipt]:
     side = (step > here) - (step < here)
     drift, lean = device.drift, side
     near = abs(drift + side - device.pair_drift) <= case.policy.login_drift
     if side and side == device.lean and near:  # RFC6238-6-DRIFT, RULE-DRIFT: two in a row off on one side
         drift, lean = drift + side, 0
     after = replace(device, last_step=step, drift=drift, lean=lean, failures=0)
-    receipt = Receipt(principal=before.id, serial=device.serial, step=step, at=case.now, drift=drift,
+    receipt = model.Receipt(principal=before.id, serial=device.serial, step=step, at=case.now, drift=drift,
                       failures_cleared=device.failures)
     events = [case.note(Happened.ACCEPTED, device.serial, step=step)]
     if drift != device.drift:
@@ -76,7 +63,7 @@ def _accepted(before: Principal, case: Case, device: VirtualDevice, step: int, h
     return Decision(replace(before, device=after), receipt, tuple(events))
 
 
-def resync(before: Principal, case: Case, code1: str, code2: str) -> Decision[SyncReport]:
+def resync(before: Principal, case: Case, code1: str, code2: str) -> Decision[model.SyncReport]:
     """SEED-RESYNC, RFC4226-7.4-SEQ: two fresh consecutive codes put the device in sync. Signs nobody in."""
     digits = parameters_of(before, case.policy).digits
     pair = read_code(code1, digits), read_code(code2, digits)
@@ -91,7 +78,8 @@ def resync(before: Principal, case: Case, code1: str, code2: str) -> Decision[Sy
     drift = 0 if abs(off) <= policy.window else off
     after = replace(device, sync=Sync.IN_SYNC, drift=drift, pair_drift=drift, lean=0, last_step=spent, failures=0)
     event = case.note(Happened.RESYNCHRONISED, device.serial, steps_off=off)
-    return Decision(replace(before, device=after), SyncReport(device=after, sync=after.sync, steps_off=off), (event,))
+    report = model.SyncReport(device=after, sync=after.sync, steps_off=off)
+    return Decision(replace(before, device=after), report, (event,))
 
 
 def _failed(before: Principal, case: Case, device: VirtualDevice, answer: errors.CodeRejected) -> Decision[Any]:
@@ -129,7 +117,7 @@ def _refilled(device: VirtualDevice, case: Case) -> tuple[int, int]:
 
 def open_enrollment(
     before: Principal, case: Case, issuer: str, label: str, binding_code: str | None
-) -> Decision[OpenedEnrollment]:
+) -> Decision[model.OpenedEnrollment]:
     """SEED-SHOW: a new key, shown in this answer and never again. An open session is superseded (RULE-ABANDONED)."""
     keyuri.check_label("label", label)
     check_intact(before, case.keys)
@@ -150,14 +138,14 @@ def open_enrollment(
     key_ref, key = case.keys.issue(before.id, session.serial, session.parameters)
     after = replace(before, enrollment=session, key_ref=key_ref, openings=openings, binding=binding)
     uri = keyuri.build(issuer=issuer, label=label, key=key, parameters=session.parameters)
-    opened = OpenedEnrollment(session_id=session.session_id, serial=session.serial, expires_at=session.expires_at,
+    opened = model.OpenedEnrollment(session_id=session.session_id, serial=session.serial, expires_at=session.expires_at,
                               base32=base32(key), uri=uri)
     return Decision(after, opened, (*_superseded(before, case), case.note(Happened.OPENED, session.serial)))
 
 
 def confirm_enrollment(
     before: Principal, case: Case, session_id: str, code1: str, code2: str
-) -> Decision[SyncReport]:
+) -> Decision[model.SyncReport]:
     """SEED-TWO: code 1 of step s-1 and code 2 of step s assign the device; SEED-LATE: perhaps out of sync."""
     digits = parameters_of(before, case.policy).digits
     pair = read_code(code1, digits), read_code(code2, digits)
@@ -177,10 +165,10 @@ def confirm_enrollment(
     )
     after = replace(before, enrollment=None, device=device, binding=None)
     event = case.note(Happened.ASSIGNED, device.serial, sync=device.sync.value, steps_off=off)
-    return Decision(after, SyncReport(device=device, sync=device.sync, steps_off=off), (event,))
+    return Decision(after, model.SyncReport(device=device, sync=device.sync, steps_off=off), (event,))
 
 
-def _attempt_failed(before: Principal, case: Case, session: EnrollmentSession) -> Decision[SyncReport]:
+def _attempt_failed(before: Principal, case: Case, session: EnrollmentSession) -> Decision[model.SyncReport]:
     attempts = session.attempts + 1
     rejected = case.note(Happened.REJECTED, session.serial, errors.PairRejected.reason, attempts=attempts)
     if attempts < case.policy.session_attempts:
@@ -233,7 +221,7 @@ def _checked_binding(binding: Binding | None, case: Case, code: str | None) -> B
 # Removal, import, repair
 
 
-def deactivate(before: Principal, case: Case, reason: str, proofs: tuple[int, ...]) -> Decision[Deactivation]:
+def deactivate(before: Principal, case: Case, reason: str, proofs: tuple[int, ...]) -> Decision[model.Deactivation]:
     """SEED-ROTATE: the device is removed and its key destroyed for good. *proofs* of recovery count once."""
     check_text("reason", reason, empty=True)
     device = _intact_device(before, case)
@@ -244,7 +232,7 @@ def deactivate(before: Principal, case: Case, reason: str, proofs: tuple[int, ..
         binding = Binding(_digest(code), case.now + case.policy.binding_code_seconds)
     recovered_at = max(proofs, default=before.recovered_at)
     after = replace(_without_key(before), binding=binding, recovered_at=recovered_at)  # SP80063B-4.3-LOST, ASVS5-6.5.6
-    answer = Deactivation(serial=device.serial, at=case.now, binding_code=code)
+    answer = model.Deactivation(serial=device.serial, at=case.now, binding_code=code)
     return Decision(after, answer, (case.note(Happened.DEACTIVATED, device.serial, reason),))
 
 
@@ -310,7 +298,7 @@ def forget(before: Principal, case: Case) -> Decision[None]:
 
 def prune_history(before: Principal, case: Case, history: Sequence[AuditEvent], older_than: int) -> Decision[int]:
     """Retention: events *older_than* a Unix time keep number and tag, bindings all (SP80063B-4.1-RECORD)."""
-    check_int("older_than", older_than, -LAST_SECOND, LAST_SECOND)
+    check_time("older_than", older_than)
     check_intact(before, case.keys)
     if len(history) != before.events or (history and history[-1].tag != before.head):
         raise errors.StoreContended("this history changed while it was read")

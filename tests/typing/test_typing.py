@@ -124,12 +124,7 @@ def test_a_sound_snippet_is_accepted(found: dict[str, set[str]]) -> None:
     assert found["accepted"] == set()
 
 
-UNSEEN = pytest.mark.xfail(strict=True, reason="vmfa.__getattr__ gives every misspelt name the type object")
-
-
-@pytest.mark.parametrize("name", [
-    pytest.param(name, marks=UNSEEN) if name == "a name that is not public" else name for name in REFUSED
-])
+@pytest.mark.parametrize("name", REFUSED)
 def test_is_refused(found: dict[str, set[str]], name: str) -> None:
     assert found[name]
     assert found[name] <= set(REFUSED[name][1].split())

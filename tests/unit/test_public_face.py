@@ -20,10 +20,9 @@ SOURCE = Path(vmfa.__file__)
 
 
 def declared_for_type_checkers() -> dict[str, str]:
-    """Name and module of each import under ``if TYPE_CHECKING`` in the package."""
-    tree = ast.parse(SOURCE.read_text("utf-8"))
-    block = next(node for node in tree.body if isinstance(node, ast.If))
-    return {alias.asname: node.module for node in block.body for alias in node.names}
+    """Name and module of each import in the package's stub, but for the module of errors itself."""
+    imports = ast.parse(SOURCE.with_suffix(".pyi").read_text("utf-8")).body
+    return {alias.asname: node.module for node in imports for alias in node.names if node.module}
 
 
 def fresh(code: str) -> str:

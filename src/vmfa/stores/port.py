@@ -30,9 +30,7 @@ class Store(Protocol):
         """
         ...
 
-    def principals(
-        self, account: str, *, after: PrincipalId | None = None, limit: int = 1000
-    ) -> Sequence[PrincipalId]:
+    def principals(self, account: str, *, after: PrincipalId | None = None, limit: int = 1000) -> Sequence[PrincipalId]:
         """A page of the stored principals of *account*, root first, then users by the bytes of their names."""
         ...
 
