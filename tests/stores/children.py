@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 NOBODY = 65534
-PATIENCE = 60  # seconds until a child that hangs is ended
+PATIENCE = 30  # seconds until a child that hangs is ended
 
 
 def fork(work: Callable[[], object]) -> tuple[int, int]:

@@ -18,6 +18,7 @@ from stores.children import fork, in_child, in_children, outcome_of
 from support import MASTER, Enrolled, HandClock, enroll
 from vmfa import AlreadyUsed, DerivedKeys, DeviceRegistry, PrincipalId, Receipt, SQLiteStore, StoreContended, VmfaError
 from vmfa.events import check_chain
+from vmfa.stores import sqlite
 
 
 def registry_on(store: SQLiteStore, clock: HandClock) -> DeviceRegistry:
@@ -188,6 +189,46 @@ def test_a_fork_waits_for_the_transaction_of_another_thread(enrolled: Enrolled, 
     assert waited
     assert enrolled.device.last_step == last
     assert raw.run(path, "PRAGMA integrity_check") == [("ok",)]
+
+
+def test_while_a_process_forks_no_other_thread_enters_a_store(store: SQLiteStore, enrolled: Enrolled) -> None:
+    entered = threading.Event()
+
+    def use() -> None:
+        store.load(enrolled.principal)
+        entered.set()
+
+    thread = threading.Thread(target=use)
+    sqlite._before_fork()
+    try:
+        thread.start()
+        early = entered.wait(0.05)
+    finally:
+        sqlite._after_fork()
+    thread.join()
+    assert not early
+    assert entered.is_set()
+
+
+def test_a_fork_beside_threads_that_use_the_store_leaves_the_child_no_lock_held(
+    enrolled: Enrolled, store: SQLiteStore
+) -> None:
+    stop = threading.Event()
+
+    def use() -> None:
+        while not stop.is_set():
+            store.load(enrolled.principal)
+
+    threads = [threading.Thread(target=use) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(15):
+            assert in_child(lambda: store.load(enrolled.principal).revision) == 2
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
 
 
 def test_a_fork_beside_threads_that_open_stores_frees_every_lock(path: Path) -> None:
