@@ -1,0 +1,149 @@
+"""What a policy is worth: bounds that hold, figures that were worked out by hand, settings that are named."""
+
+from __future__ import annotations
+
+from math import inf
+
+import pytest
+
+from support import HandClock, enroll
+from vmfa import (
+    CodeRejected,
+    DerivedKeys,
+    DeviceDisabled,
+    DeviceRegistry,
+    InvalidType,
+    InvalidValue,
+    MemoryStore,
+    Parameters,
+    Policy,
+    PrincipalId,
+)
+from vmfa.analysis import guess_probability, guessing, likeliest, report, weaknesses
+
+DAY = 86400
+ALICE = PrincipalId.user("123456789012", "u-4711")
+NO_BUDGET = Policy(budget=10_000, budget_refill=60, budget_warning=0)
+
+
+@pytest.mark.parametrize(("digits", "factor"), [(6, 1.00024), (7, 1.0012), (8, 1.0245)])
+def test_the_likeliest_code(digits, factor):
+    """RFC4226-5.3-DT: 2^31 numbers fall unevenly on 10^d codes."""
+    assert likeliest(digits) * 10**digits == pytest.approx(factor, rel=1e-4)
+
+
+def test_the_likeliest_code_is_counted_right():
+    """Against the definition: the numbers below 2^31 whose last digits are zeros."""
+    assert likeliest(6) == len(range(0, 1 << 31, 10**6)) / (1 << 31)
+
+
+@pytest.mark.parametrize(("guesses", "chance"), [(3, 9e-6), (10, 3e-5), (100, 3.0e-4)])
+def test_known_chances(guesses, chance):
+    found = guessing(Policy(), days=1, per_day=guesses, sign_ins_per_day=100)
+    assert found.guesses == guesses
+    assert found.probability == pytest.approx(chance, rel=0.01)
+
+
+def test_what_bounds_an_attack():
+    assert guessing(Policy(), days=1, per_day=5).bounded_by == "the attacker's rate"
+    assert guessing(Policy(), days=1).bounded_by == "the delays"
+    assert guessing(Policy(), sign_ins_per_day=0).bounded_by == "the failure cap"
+    assert guessing(Policy()).bounded_by == "the guess budget"
+
+
+def test_the_budget_is_what_makes_the_year_safe():
+    """A first year spends the budget once and what it refills; without it, a daily user is guessed in decades."""
+    assert guessing(Policy()).guesses == 100 + 365 // 2
+    assert guess_probability(Policy()) == pytest.approx(8.46e-4, rel=0.01)
+    assert guess_probability(NO_BUDGET) == pytest.approx(3.55e-2, rel=0.02)
+
+
+@pytest.mark.parametrize("sign_ins", [0, 1])
+def test_no_attack_on_the_real_registry_gets_more(sign_ins):
+    """The bound against 30 days of greedy guessing at the real rules."""
+    clock = HandClock()
+    registry = DeviceRegistry(
+        MemoryStore(), keys=DerivedKeys(bytes(32)), issuer="Example", clock=clock, policy=NO_BUDGET
+    )
+    victim = enroll(registry, clock, ALICE)
+    end, signs_in, evaluated = clock.now + 30 * DAY, clock.now + DAY, 0
+    while clock.now < end:
+        if sign_ins and clock.now >= signs_in:
+            try:
+                registry.verify(ALICE, victim.phone.code())
+                signs_in += DAY
+            except CodeRejected as refused:
+                clock.advance(refused.retry_after or 30)
+                continue
+        try:
+            registry.verify(ALICE, victim.phone.wrong_code(3))
+        except DeviceDisabled:
+            evaluated += 1
+            break
+        except CodeRejected as refused:
+            evaluated += 1
+            clock.advance(refused.retry_after or 1)
+    bound = guessing(NO_BUDGET, days=30, sign_ins_per_day=sign_ins).guesses
+    assert 0.9 * bound <= evaluated <= 1.05 * bound
+
+
+def test_nothing_is_guessed_in_no_time():
+    assert guess_probability(Policy(), days=0) == 0
+    assert guess_probability(Policy(), per_day=0) == 0
+    assert guessing(Policy(), days=0, per_day=inf).guesses == 0
+
+
+def test_more_time_digits_and_steps_count():
+    assert guess_probability(Policy(), days=1) < guess_probability(Policy(), days=30)
+    assert guess_probability(Policy(), digits=8) < guess_probability(Policy(), digits=6) / 50
+    assert guess_probability(Policy(window=0)) < guess_probability(Policy())
+
+
+@pytest.mark.parametrize("wrong", [
+    {"days": -1}, {"days": inf}, {"days": float("nan")}, {"per_day": -1}, {"per_day": "5"}, {"sign_ins_per_day": inf},
+    {"sign_ins_per_day": True}, {"digits": 9},
+])
+def test_impossible_attacks(wrong):
+    with pytest.raises(InvalidValue):
+        guess_probability(Policy(), **wrong)
+
+
+def test_a_policy_is_one():
+    with pytest.raises(InvalidType):
+        guess_probability({"window": 1})
+
+
+def clauses(policy: Policy) -> set[tuple[str, str]]:
+    return {(weak.setting, weak.clause) for weak in weaknesses(policy)}
+
+
+def test_what_the_default_and_the_strict_policy_leave_open():
+    assert clauses(Policy()) == {
+        ("enroll_back, enroll_forward", "RFC6238-5.2-DELAY"), ("binding_code_required", "SP80063B-4.1.2.2"),
+        ("window", "ASVS5-6.5.5"),
+    }
+    assert clauses(Policy.strict()) == {("window", "ASVS5-6.5.5")}
+
+
+@pytest.mark.parametrize(("changes", "setting", "clause"), [
+    ({"window": 2}, "window", "RFC6238-5.2-ONESTEP"),
+    ({"delay_from": 11}, "delay_from", "RFC4226-7.3-T"),
+    ({"delay_cap": 59}, "delay_cap", "RFC4226-7.3-DELAY"),
+    ({"budget": 1001}, "budget, budget_refill", "RFC4226-7.1-RP2"),
+    ({"budget_refill": 3599}, "budget, budget_refill", "RFC4226-7.1-RP2"),
+    ({"claim_seconds": DAY}, "claim_seconds", "ASVS5-6.3.1"),
+    ({"offers": (Parameters(period=31),)}, "offers (sha1, 6 digits, 31 s)", "RFC6238-5.2-STEP30"),
+    ({"offers": (Parameters(), Parameters(period=121))}, "offers (sha1, 6 digits, 121 s)", "SP80063B-3.1.4.1-NONCE"),
+])
+def test_each_weak_setting_is_named(changes, setting, clause):
+    assert (setting, clause) in clauses(Policy(**changes))
+    assert (setting, clause) not in clauses(Policy())
+
+
+def test_the_report():
+    found = report(Policy())
+    assert (found.candidates, found.likeliest_code) == (3, likeliest(6))
+    assert {(row.days, row.per_day) for row in found.guessing} == {
+        (days, rate) for days in (1, 30, 365, 3650) for rate in (10, inf)
+    }
+    assert found.weaknesses == weaknesses(Policy())
