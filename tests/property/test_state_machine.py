@@ -142,7 +142,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(seconds=st.integers(31, 10**6), who=st.sampled_from(USERS))
     def ask_with_the_clock_gone_back(self, seconds: int, who: PrincipalId) -> None:
-        """CLOCK: named, and nothing is changed."""
+        """RULE-CLOCK: named, and nothing is changed."""
         state = self.store.load(who)
         if not state.device or self.now - seconds >= state.seen_at - 30:
             return

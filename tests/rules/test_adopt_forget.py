@@ -44,7 +44,7 @@ def adopt(world: World, who: PrincipalId = ALICE, **more: object) -> VirtualDevi
 
 
 def test_an_import_is_assigned_and_in_sync() -> None:
-    """ADOPT: under a new serial number, its key in the source for imported keys, its origin in the history."""
+    """Adopting: under a new serial number, its key in the source for imported keys, its origin in the history."""
     world, _ = adopted(last_step=HERE - 5, drift=3, failures=2)
     device = world.device()
     assert device == VirtualDevice(
@@ -60,14 +60,14 @@ def test_an_import_is_assigned_and_in_sync() -> None:
 
 
 def test_it_answers_the_device() -> None:
-    """ADOPT: the answer is the device as it is stored; it holds no key."""
+    """Adopting: the answer is the device as it is stored; it holds no key."""
     world = World(imported_keys=UnsafePlainKeys())
     assert adopt(world) == world.device()
 
 
 @pytest.mark.parametrize("drift", [-20, -3, 0, 3, 20])
 def test_without_a_replay_position_all_that_could_have_been_seen_is_spent(drift: int) -> None:
-    """ADOPT: the other system may have accepted any code of its window: the first fresh one lies behind it."""
+    """Adopting: the other system may have accepted any code of its window: the first fresh one lies behind it."""
     world, phone = adopted(drift=drift)
     assert world.device().last_step == HERE + drift + 1
     for off in (-1, 0, 1):
@@ -77,7 +77,7 @@ def test_without_a_replay_position_all_that_could_have_been_seen_is_spent(drift:
 
 
 def test_the_replay_position_is_taken_over() -> None:
-    """ADOPT: what the other system had accepted is already used here."""
+    """Adopting: what the other system had accepted is already used here."""
     world, phone = adopted(last_step=HERE - 1)
     assert type(refusal(lambda: world.verify(phone.code(-1)))) is AlreadyUsed
     assert isinstance(world.verify(phone.code()), Receipt)
@@ -87,7 +87,7 @@ def test_the_replay_position_is_taken_over() -> None:
     ("last_step", "good"), [(-2, False), (-1, True), (0, True), (HERE + 21, True), (HERE + 22, False)]
 )
 def test_a_replay_position_is_within_reach(last_step: int, good: bool) -> None:
-    """ADOPT: -1 is never used; none so far ahead that the device could not be resynchronised."""
+    """Adopting: -1 is never used; none so far ahead that the device could not be resynchronised."""
     found = answer(lambda: adopted(last_step=last_step))
     assert isinstance(found, InvalidValue) is not good
 
@@ -149,7 +149,7 @@ def test_derived_keys_adopt_nothing() -> None:
 
 
 def test_parameters_are_what_the_policy_offers() -> None:
-    """ADOPT: the first offer is for new devices, all are importable, no other is; the default is SEED-SIX."""
+    """Adopting: the first offer is for new devices, all are importable, no other is; the default is SEED-SIX."""
     eight, minute = Parameters(digits=8), Parameters(period=60)
     world, phone = adopted(Policy(offers=(eight, minute)), parameters=minute, last_step=-1)
     assert world.device().parameters == minute
@@ -166,7 +166,7 @@ def test_parameters_are_what_the_policy_offers() -> None:
      ({"drift": 1.0}, InvalidType), ({"failures": True}, InvalidType), ({"last_step": "1"}, InvalidType)],
 )
 def test_what_is_no_import_is_refused(wrong: dict[str, object], error: type[Exception]) -> None:
-    """ADOPT: named errors, nothing written, no key in the text."""
+    """Adopting: named errors, nothing written, no key in the text."""
     world = World(imported_keys=UnsafePlainKeys())
     with world.nothing_written():
         found = refusal(lambda: adopt(world, **wrong))
@@ -175,7 +175,7 @@ def test_what_is_no_import_is_refused(wrong: dict[str, object], error: type[Exce
 
 
 def test_the_first_steps_of_time() -> None:
-    """ADOPT: near step 0 nothing is spent below -1."""
+    """Adopting: near step 0 nothing is spent below -1."""
     world = World(imported_keys=UnsafePlainKeys(), now=0)
     assert adopt(world).last_step == 1
     world = World(imported_keys=UnsafePlainKeys(), now=0)
@@ -187,7 +187,7 @@ def test_the_first_steps_of_time() -> None:
 
 @pytest.mark.parametrize("state", ["device", "enrollment", "nothing left"])
 def test_forgetting_erases_record_and_history(state: str) -> None:
-    """FORGET: from any state; the key is destroyed, and whoever comes after is unknown."""
+    """Forgetting: from any state; the key is destroyed, and whoever comes after is unknown."""
     world = World()
     opened = world.open()
     phone = world.phone(opened)
@@ -207,7 +207,7 @@ def test_forgetting_erases_record_and_history(state: str) -> None:
 
 
 def test_forgetting_touches_nobody_else() -> None:
-    """FORGET: the neighbour's device and history stay."""
+    """Forgetting: the neighbour's device and history stay."""
     world = World()
     world.enroll()
     phone = world.enroll(BOSS)
@@ -217,7 +217,7 @@ def test_forgetting_touches_nobody_else() -> None:
 
 
 def test_whoever_is_unknown_is_forgotten_already() -> None:
-    """FORGET: of an unknown principal it is silent: no error, no write, no event."""
+    """Forgetting: of an unknown principal it is silent: no error, no write, no event."""
     world = World()
     with world.nothing_written():
         assert world.registry.forget(ALICE, by=SERVICE) is None
@@ -225,7 +225,7 @@ def test_whoever_is_unknown_is_forgotten_already() -> None:
 
 
 def test_a_damaged_record_can_be_forgotten() -> None:
-    """FORGET: the way out for a record that no longer authenticates, or whose clock is lost."""
+    """Forgetting: the way out for a record that no longer authenticates, or whose clock is lost."""
     world = World()
     world.enroll()
     state = world.state()
@@ -236,7 +236,7 @@ def test_a_damaged_record_can_be_forgotten() -> None:
 
 
 def test_one_does_not_forget_oneself() -> None:
-    """FORGET: neither user nor root: the matrix has no yes for them. (All cells: test_permissions.)"""
+    """RULE-MATRIX-SERVICE: neither user nor root: the matrix has no yes for them. (All cells: test_permissions.)"""
     world = World()
     world.enroll()
     with world.nothing_written():

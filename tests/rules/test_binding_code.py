@@ -31,7 +31,7 @@ def opens(world: World, code: object = None, by: Actor | None = None) -> bool:
 
 @pytest.mark.parametrize("kind", BY_OTHERS)
 def test_removal_by_others_returns_a_code_and_asks_for_it(kind: str) -> None:
-    """BINDING: whoever removed it, unless the owner: the answer has the code, the owner without MFA needs it."""
+    """RULE-BINDING: whoever removed it, unless the owner: the answer has the code, the owner without MFA needs it."""
     world, code = removed(kind)
     assert len(b32decode(code)) * 8 >= 64
     with world.nothing_written():
@@ -43,14 +43,14 @@ def test_removal_by_others_returns_a_code_and_asks_for_it(kind: str) -> None:
 
 
 def test_the_code_is_typed_as_people_type() -> None:
-    """BINDING: case, blanks and hyphens between groups do not matter."""
+    """RULE-BINDING: case, blanks and hyphens between groups do not matter."""
     world, code = removed()
     assert opens(world, f"{code[:8]}-{code[8:16]} {code[16:]}".lower())
 
 
 @pytest.mark.parametrize("which", ["owner with MFA", "recovered root"])
 def test_removal_by_the_owner_asks_for_nothing(which: str) -> None:
-    """BINDING: removed by its owner, with a code or by recovery, no binding code is given or asked for."""
+    """RULE-BINDING: removed by its owner, with a code or by recovery, no binding code is given or asked for."""
     world = World(Policy.strict())
     now = int(world.clock())
     who = ALICE if which == "owner with MFA" else ROOT
@@ -62,7 +62,7 @@ def test_removal_by_the_owner_asks_for_nothing(which: str) -> None:
 
 @pytest.mark.parametrize("kind", BY_OTHERS)
 def test_by_default_the_owner_simply_enrolls_again(kind: str) -> None:
-    """BINDING: the seed's way is the default: no code is given, none asked for."""
+    """RULE-BINDING: the seed's way is the default: no code is given, none asked for."""
     world, code = removed(kind, Policy())
     assert code is None
     assert world.state().binding is None
@@ -70,7 +70,7 @@ def test_by_default_the_owner_simply_enrolls_again(kind: str) -> None:
 
 
 def test_the_code_lasts_a_day() -> None:
-    """BINDING: 24 h, to the second."""
+    """RULE-BINDING: 24 h, to the second."""
     for elapsed, good in ((DAY - 1, True), (DAY, False), (DAY + 1, False)):
         world, code = removed()
         world.clock.advance(elapsed)
@@ -78,7 +78,7 @@ def test_the_code_lasts_a_day() -> None:
 
 
 def test_the_code_is_kept_hashed() -> None:
-    """BINDING: the store, its printed form and the history hold no trace of it, nor does the answer's text."""
+    """RULE-BINDING: the store, its printed form and the history hold no trace of it, nor does the answer's text."""
     world = World(Policy.strict())
     world.enroll()
     answered = world.registry.deactivate(ALICE, by=SUPPORT)
@@ -90,7 +90,7 @@ def test_the_code_is_kept_hashed() -> None:
 
 
 def test_each_removal_gives_another_code() -> None:
-    """BINDING: random, of 120 bits from the random source."""
+    """RULE-BINDING: random, of 120 bits from the random source."""
     codes = {removed()[1] for _ in range(10)}
     assert len(codes) == 10
     world = World(Policy.strict())
@@ -100,7 +100,7 @@ def test_each_removal_gives_another_code() -> None:
 
 
 def test_the_code_is_spent_when_the_session_opens() -> None:
-    """BINDING: one-time: whether or not that session leads to a device, the code opens no second one."""
+    """RULE-BINDING: one-time: whether or not that session leads to a device, the code opens no second one."""
     world, code = removed()
     opened = world.open(binding_code=code)
     assert not opens(world, code)
@@ -113,7 +113,7 @@ def test_the_code_is_spent_when_the_session_opens() -> None:
 
 @pytest.mark.parametrize("kind", BY_OTHERS)
 def test_others_open_without_it(kind: str) -> None:
-    """BINDING: the code stands for a second factor: who is not the owner without one opens as ever."""
+    """RULE-BINDING: the code stands for a second factor: who is not the owner without one opens as ever."""
     if kind == "support":
         return  # support opens nothing, for anybody
     world, _ = removed()
@@ -122,14 +122,14 @@ def test_others_open_without_it(kind: str) -> None:
 
 
 def test_the_owner_with_mfa_opens_without_it() -> None:
-    """BINDING: asked of the owner *without MFA*."""
+    """RULE-BINDING: asked of the owner *without MFA*."""
     world, _ = removed()
     assert opens(world, by=by_method(ALICE, world.clock()))
 
 
 @pytest.mark.parametrize("way", ["confirm", "adopt"])
 def test_an_assigned_device_ends_it(way: str) -> None:
-    """BINDING: once a device is assigned again the debt is paid, and a later removal by the owner asks for nothing."""
+    """RULE-BINDING: once a device is assigned again the debt is paid: a later removal by the owner asks for nothing."""
     world, code = removed()
     if way == "confirm":
         world.enroll(binding_code=code)
@@ -141,7 +141,7 @@ def test_an_assigned_device_ends_it(way: str) -> None:
 
 
 def test_a_later_removal_gives_a_new_code() -> None:
-    """BINDING: the code of an earlier removal is worth nothing after the next."""
+    """RULE-BINDING: the code of an earlier removal is worth nothing after the next."""
     world, old = removed()
     world.enroll(binding_code=old)
     new = world.registry.deactivate(ALICE, by=SUPPORT).binding_code
@@ -150,14 +150,14 @@ def test_a_later_removal_gives_a_new_code() -> None:
 
 
 def test_it_asks_for_no_code_where_a_device_is_assigned() -> None:
-    """ORDER: already assigned comes before the binding code."""
+    """RULE-ORDER: already assigned comes before the binding code."""
     world, code = removed()
     world.enroll(binding_code=code)
     assert type(refusal(lambda: world.open(binding_code="wrong"))) is DeviceAlreadyAssigned
 
 
 def test_a_wrong_code_costs_no_opening() -> None:
-    """BINDING: nor does it touch the session that is open."""
+    """RULE-BINDING: nor does it touch the session that is open."""
     world, _ = removed()
     with world.nothing_written():
         for _ in range(20):
@@ -165,6 +165,6 @@ def test_a_wrong_code_costs_no_opening() -> None:
 
 
 def test_a_policy_that_stopped_asking_does_not_ask() -> None:
-    """BINDING: it is the policy of today that asks."""
+    """RULE-BINDING: it is the policy of today that asks."""
     world, _ = removed()
     assert opens(World(Policy(), store=world.store))

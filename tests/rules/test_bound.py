@@ -69,7 +69,7 @@ def reencoded(world: World, edit: Callable[[Principal], Principal], who: Princip
 
 @pytest.mark.parametrize("edit", EDITS)
 def test_an_edited_row_is_tampered(edit: str) -> None:
-    """KEYS: whatever was edited: nothing is accepted, nothing counted, nothing written; the way in is not opened."""
+    """RULE-RECORD: whatever was edited: nothing is accepted, counted or written; the way in is not opened."""
     world = World()
     phone = world.enroll()
     world.put(device={"failures": 1, "disabled": edit == "disabled",
@@ -94,7 +94,7 @@ def test_an_edited_row_is_tampered(edit: str) -> None:
 
 
 def test_an_older_revision_number_is_tampered() -> None:
-    """KEYS: the revision is authenticated with the rest."""
+    """RULE-RECORD: the revision is authenticated with the rest."""
     world = World()
     phone = world.enroll()
     overwrite(world, replace(world.state(), revision=1))
@@ -102,7 +102,7 @@ def test_an_older_revision_number_is_tampered() -> None:
 
 
 def test_a_record_without_seal_is_tampered() -> None:
-    """KEYS: only the record of nobody has no seal."""
+    """RULE-RECORD: only the record of nobody has no seal."""
     world = World()
     phone = world.enroll()
     overwrite(world, replace(world.state(), seal=None))
@@ -134,7 +134,7 @@ def test_a_device_moved_in_full_derives_another_key(other: PrincipalId) -> None:
     "parameters", [Parameters(t0=-30), Parameters(period=29), Parameters(algorithm="sha256"), Parameters(digits=7)],
 )
 def test_parameters_are_part_of_the_key(parameters: Parameters) -> None:
-    """KEYS: with other parameters, though sealed, the key is another: no code of the phone's verifies."""
+    """RULE-KEY-BOUND: with other parameters, though sealed, the key is another: no code of the phone's verifies."""
     world = World()
     phone = world.enroll()
     world.put(device={"parameters": parameters, "last_step": -1})
@@ -231,7 +231,7 @@ def test_a_reference_without_its_source_is_named() -> None:
 
 
 def test_two_enrollments_of_one_serial_would_not_share_a_key() -> None:
-    """KEYS: the reference holds a nonce of its own, so that a row written back after removal revives nothing."""
+    """RULE-KEY-DESTROYED: each reference has a nonce of its own: a row written back after removal revives nothing."""
     world = World()
     world.operations.random = bytes
     first, second = world.open(), world.open()

@@ -16,7 +16,7 @@ def spent(world: World, **device: int) -> None:
 
 
 def test_a_device_starts_with_a_hundred_and_a_failure_spends_one() -> None:
-    """BUDGET: 100 tokens a device; a failure, of a code or of a pair, spends one."""
+    """RULE-BUDGET: 100 tokens a device; a failure, of a code or of a pair, spends one."""
     world = World()
     phone = world.enroll()
     assert world.device().budget == 100
@@ -31,7 +31,7 @@ def test_a_device_starts_with_a_hundred_and_a_failure_spends_one() -> None:
                           (50 * TOKEN, 99), (51 * TOKEN, 99), (1000 * TOKEN, 99)],
 )
 def test_one_token_returns_every_48_hours_never_above_100(elapsed: int, left: int) -> None:
-    """BUDGET: one token each 48 h since the growth began, capped at 100, before the failure spends one."""
+    """RULE-BUDGET: one token each 48 h since the growth began, capped at 100, before the failure spends one."""
     world = World()
     phone = world.enroll()
     now = int(world.clock())
@@ -42,7 +42,7 @@ def test_one_token_returns_every_48_hours_never_above_100(elapsed: int, left: in
 
 
 def test_the_growing_token_is_not_lost_by_a_failure() -> None:
-    """BUDGET: failures in between do not set the 48 h back, nor let them count twice."""
+    """RULE-BUDGET: failures in between do not set the 48 h back, nor let them count twice."""
     world = World()
     phone = world.enroll()
     start = int(world.clock())
@@ -56,7 +56,7 @@ def test_the_growing_token_is_not_lost_by_a_failure() -> None:
 
 
 def test_a_full_budget_grows_nothing_in_advance() -> None:
-    """BUDGET: time spent at 100 is not saved up: the first token returns 48 h after the first failure."""
+    """RULE-BUDGET: time spent at 100 is not saved up: the first token returns 48 h after the first failure."""
     world = World()
     phone = world.enroll()
     world.clock.advance(1000 * DAY)
@@ -68,7 +68,7 @@ def test_a_full_budget_grows_nothing_in_advance() -> None:
 
 
 def test_a_success_refills_nothing() -> None:
-    """BUDGET: neither a sign-in nor a resynchronisation gives a token."""
+    """RULE-BUDGET: neither a sign-in nor a resynchronisation gives a token."""
     world = World()
     phone = world.enroll()
     for _ in range(2):
@@ -80,7 +80,7 @@ def test_a_success_refills_nothing() -> None:
 
 
 def test_at_zero_the_device_is_disabled() -> None:
-    """BUDGET: one token left is usable; spending the last disables, with few consecutive failures."""
+    """RULE-BUDGET: one token left is usable; spending the last disables, with few consecutive failures."""
     world = World()
     phone = world.enroll()
     spent(world, budget=2, budget_at=int(world.clock()))
@@ -96,7 +96,7 @@ def test_at_zero_the_device_is_disabled() -> None:
 
 @pytest.mark.parametrize(("before", "warned"), [(27, False), (26, True), (25, False)])
 def test_a_warning_at_25(before: int, warned: bool) -> None:
-    """BUDGET: an event when 25 are left, once: not at 26 and not again at 24."""
+    """RULE-BUDGET: an event when 25 are left, once: not at 26 and not again at 24."""
     world = World()
     phone = world.enroll()
     spent(world, budget=before, budget_at=int(world.clock()))
@@ -107,7 +107,7 @@ def test_a_warning_at_25(before: int, warned: bool) -> None:
 
 
 def test_an_attacker_below_the_delays_runs_out_of_budget() -> None:
-    """BUDGET: two guesses before each sign-in of the owner are never delayed, and end after 100 and the refill."""
+    """RULE-BUDGET: two guesses before each sign-in of the owner are never delayed, and end after 100 and the refill."""
     world = World()
     phone = world.enroll()
     guesses = 0
@@ -124,7 +124,7 @@ def test_an_attacker_below_the_delays_runs_out_of_budget() -> None:
 
 
 def test_an_honest_user_never_reaches_it() -> None:
-    """BUDGET: one failure in 48 h for years leaves 99 or 100."""
+    """RULE-BUDGET: one failure in 48 h for years leaves 99 or 100."""
     world = World()
     phone = world.enroll()
     for _ in range(300):
@@ -135,7 +135,7 @@ def test_an_honest_user_never_reaches_it() -> None:
 
 
 def test_a_clock_set_back_a_little_grows_nothing() -> None:
-    """BUDGET: time that lies ahead gives no token and takes none."""
+    """RULE-BUDGET: time that lies ahead gives no token and takes none."""
     world = World()
     phone = world.enroll()
     now = int(world.clock())
@@ -145,7 +145,7 @@ def test_a_clock_set_back_a_little_grows_nothing() -> None:
 
 
 def test_a_smaller_budget_of_a_later_policy_holds_at_once() -> None:
-    """BUDGET: never above the policy's number."""
+    """RULE-BUDGET: never above the policy's number."""
     world = World()
     phone = world.enroll()
     later = World(Policy(budget=10, budget_warning=2), store=world.store)

@@ -26,7 +26,7 @@ ME = Actor.signed_in(ALICE)
 
 
 def test_the_record_keeps_the_highest_committed_time() -> None:
-    """CLOCK: seen_at grows with each commit, and only then."""
+    """RULE-CLOCK: seen_at grows with each commit, and only then."""
     world = World()
     phone = world.enroll()
     assert world.state().seen_at == world.clock()
@@ -43,7 +43,7 @@ def test_the_record_keeps_the_highest_committed_time() -> None:
 
 @pytest.mark.parametrize("parameters", [Parameters(), Parameters(period=60)])
 def test_one_step_back_is_tolerated_one_second_more_is_not(parameters: Parameters) -> None:
-    """CLOCK: now < seen_at - X is refused; times are compared, not steps."""
+    """RULE-CLOCK: now < seen_at - X is refused; times are compared, not steps."""
     world = World(Policy(offers=(parameters,)))
     phone = world.enroll()
     last = world.clock()
@@ -59,7 +59,7 @@ def test_one_step_back_is_tolerated_one_second_more_is_not(parameters: Parameter
 
 @pytest.mark.parametrize("second", [0, 15, 29])
 def test_times_are_compared_not_steps(second: int) -> None:
-    """CLOCK: 31 s back is refused in whatever second of its step, 30 s back is not."""
+    """RULE-CLOCK: 31 s back is refused in whatever second of its step, 30 s back is not."""
     world = World(now=33_333_333 * STEP + second)
     world.enroll()
     last = world.clock()
@@ -70,7 +70,7 @@ def test_times_are_compared_not_steps(second: int) -> None:
 
 
 def test_nothing_is_counted_and_every_operation_says_it() -> None:
-    """CLOCK: code, pair, opening, confirming, cancelling, removing, adopting: one named error, no write."""
+    """RULE-CLOCK: code, pair, opening, confirming, cancelling, removing, adopting: one named error, no write."""
     world = World(imported_keys=UnsafePlainKeys())
     phone = world.enroll()
     admin = by_method(ALICE.user(ALICE.account, "u-0001"), world.clock() - 100, Actor.admin)
@@ -96,7 +96,7 @@ def test_nothing_is_counted_and_every_operation_says_it() -> None:
 
 
 def test_reading_needs_no_clock() -> None:
-    """CLOCK: state, history and whether a code is required can be read while the clock is wrong."""
+    """RULE-CLOCK: state, history and whether a code is required can be read while the clock is wrong."""
     world = World()
     world.enroll()
     world.clock.advance(-100)
@@ -109,7 +109,7 @@ def test_reading_needs_no_clock() -> None:
 
 
 def test_a_trusted_service_re_anchors() -> None:
-    """CLOCK: the present counts again, audited with the time that was given up."""
+    """RULE-CLOCK: the present counts again, audited with the time that was given up."""
     world = World()
     phone = world.enroll()
     right = int(world.clock())
@@ -127,7 +127,7 @@ def test_a_trusted_service_re_anchors() -> None:
 
 
 def test_it_never_lowers_last_step() -> None:
-    """CLOCK: spent stays spent: after re-anchoring, codes up to last_step are already used."""
+    """RULE-CLOCK: spent stays spent: after re-anchoring, codes up to last_step are already used."""
     world = World()
     phone = world.enroll()
     right = int(world.clock())
@@ -143,7 +143,7 @@ def test_it_never_lowers_last_step() -> None:
 
 
 def test_times_that_lie_ahead_become_now() -> None:
-    """CLOCK: failure, budget, session, openings and binding code no longer wait for a time that never was."""
+    """RULE-CLOCK: failure, budget, session, openings and binding code no longer wait for a time that never was."""
     world = World()
     world.enroll()
     right = int(world.clock())
@@ -170,7 +170,7 @@ def test_times_that_lie_ahead_become_now() -> None:
 
 
 def test_times_in_the_past_stay() -> None:
-    """CLOCK: re-anchoring changes no time that has been: it is no way around a delay, a session or the budget."""
+    """RULE-CLOCK: re-anchoring changes no time that has been: it is no way around a delay, a session or the budget."""
     world = World()
     world.enroll()
     past = int(world.clock()) - 10
@@ -192,7 +192,7 @@ def test_times_in_the_past_stay() -> None:
 
 
 def test_re_anchoring_goes_forward_as_well() -> None:
-    """CLOCK: the anchor is now, on whichever side it lies."""
+    """RULE-CLOCK: the anchor is now, on whichever side it lies."""
     world = World()
     world.enroll()
     world.clock.advance(DAY)
@@ -201,7 +201,7 @@ def test_re_anchoring_goes_forward_as_well() -> None:
 
 
 def test_whoever_is_unknown_has_nothing_to_re_anchor() -> None:
-    """CLOCK: of nobody there is no time to mend."""
+    """RULE-CLOCK: of nobody there is no time to mend."""
     world = World()
     with world.nothing_written():
         assert type(refusal(lambda: world.registry.reanchor(ALICE, by=SERVICE))) is NoDevice
@@ -209,7 +209,7 @@ def test_whoever_is_unknown_has_nothing_to_re_anchor() -> None:
 
 @pytest.mark.parametrize("now", ["1700000000", None, True, float("nan"), float("inf"), 1 << 80])
 def test_a_clock_that_is_no_clock(now: object) -> None:
-    """CLOCK: what is no time in seconds is refused, whatever was asked, and nothing is written."""
+    """RULE-CLOCK: what is no time in seconds is refused, whatever was asked, and nothing is written."""
     world = World()
     world.enroll()
     world.clock.now = now

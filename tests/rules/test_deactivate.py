@@ -13,7 +13,7 @@ from .world import ALICE, BOSS, SERVICE, STEP, SUPPORT, World, answer, by_method
 
 @pytest.mark.parametrize("device", [{}, {"sync": Sync.OUT_OF_SYNC}, {"disabled": True}])
 def test_any_assigned_device_can_be_deactivated(device: dict[str, object]) -> None:
-    """MACHINE: in sync, out of sync or disabled: afterwards no device, history kept."""
+    """RULE-MACHINE: in sync, out of sync or disabled: afterwards no device, history kept."""
     world = World()
     world.enroll()
     world.put(device=device)
@@ -49,7 +49,7 @@ def test_its_codes_never_count_again() -> None:
 
 
 def test_the_reference_is_dropped_from_the_record() -> None:
-    """KEYS: the nonce exists in the reference alone: the stored document no longer has it, no event ever had."""
+    """RULE-KEY-DESTROYED: the nonce is in the reference alone: the document no longer has it, no event ever had."""
     world = World()
     world.enroll()
     nonce = b64encode(world.state().key_ref.material).decode()

@@ -21,12 +21,12 @@ DEFAULTS = {
 
 
 def test_the_defaults_are_those_of_the_rules() -> None:
-    """DEFAULTS: every number, and no field that is not listed here."""
+    """RULE-DEFAULTS: every number, and no field that is not listed here."""
     assert {field.name: getattr(Policy(), field.name) for field in fields(Policy)} == DEFAULTS
 
 
 def test_strict_differs_in_what_the_rules_mark() -> None:
-    """DEFAULTS: strict refuses pairs that are not in sync and asks for binding codes; all else is the same."""
+    """RULE-DEFAULTS: strict refuses pairs that are not in sync and asks for binding codes; all else is the same."""
     changed = {"enroll_back": 1, "enroll_forward": 1, "binding_code_required": True}
     assert {field.name: getattr(Policy.strict(), field.name) for field in fields(Policy)} == DEFAULTS | changed
 
@@ -43,7 +43,7 @@ BOUNDS = {
 
 @pytest.mark.parametrize(("name", "low", "high"), [(name, *bounds) for name, bounds in BOUNDS.items()])
 def test_every_number_is_bounded_on_both_sides(name: str, low: int, high: int) -> None:
-    """DEFAULTS: Policy validates every field, alone and against its neighbours: w <= eb <= rb, w <= ef <= rf."""
+    """RULE-POLICY: Policy validates every field, alone and against its neighbours: w <= eb <= rb, w <= ef <= rf."""
     around = WIDE if name.startswith(("enroll", "window")) else {}
     for value in (low, high):
         assert getattr(Policy(**around | {name: value}), name) == value
@@ -62,12 +62,12 @@ def test_every_number_is_bounded_on_both_sides(name: str, low: int, high: int) -
      {"offers": [Parameters()]}, {"offers": ("sha1",)}, {"binding_code_required": 1}],
 )
 def test_numbers_that_do_not_fit_each_other(wrong: dict[str, Any]) -> None:
-    """DEFAULTS: w <= eb, ef <= rb, rf, each on its own side; a delay below its cap; a warning below the budget."""
+    """RULE-POLICY: w <= eb, ef <= rb, rf, each on its own side; a delay below its cap; a warning below the budget."""
     assert isinstance(refusal(lambda: Policy(**wrong)), (InvalidValue, InvalidType))
 
 
 def test_replacing_validates_again_and_refuses_unknown_names() -> None:
-    """DEFAULTS: a misspelt or misplaced number is never silently ignored."""
+    """RULE-POLICY: a misspelt or misplaced number is never silently ignored."""
     assert Policy().replace(window=0) == Policy(window=0)
     assert isinstance(refusal(lambda: Policy().replace(windw=0)), InvalidValue)
     assert isinstance(refusal(lambda: Policy().replace(window=11)), InvalidValue)
@@ -77,6 +77,6 @@ def test_replacing_validates_again_and_refuses_unknown_names() -> None:
 
 
 def test_no_scan_is_wider_than_some_hundreds() -> None:
-    """DEFAULTS: the widest policy makes one attempt cost 202 codes."""
+    """RULE-POLICY: the widest policy makes one attempt cost 202 codes."""
     widest = Policy(**WIDE)
     assert widest.resync_back + 1 + widest.resync_forward + 1 == 202

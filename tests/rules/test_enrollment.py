@@ -323,7 +323,7 @@ def test_the_enrollment_that_assigned_is_over() -> None:
 
 @pytest.mark.parametrize(("after", "open_still"), [(899, True), (900, False), (901, False)])
 def test_a_session_lasts_fifteen_minutes(after: int, open_still: bool) -> None:
-    """ABANDONED: it expires 15 min after it was opened; its key is destroyed, and the history says so."""
+    """RULE-ABANDONED: it expires 15 min after it was opened; its key is destroyed, and the history says so."""
     world = World()
     opened = world.open()
     phone = world.phone(opened)
@@ -346,7 +346,7 @@ def test_a_session_lasts_fifteen_minutes(after: int, open_still: bool) -> None:
 
 
 def test_an_expired_pair_is_not_evaluated(monkeypatch: pytest.MonkeyPatch) -> None:
-    """ABANDONED: after its end a session costs no code."""
+    """RULE-ABANDONED: after its end a session costs no code."""
     world = World()
     opened = world.open()
     phone = world.phone(opened)
@@ -359,7 +359,7 @@ def test_an_expired_pair_is_not_evaluated(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize("way", ["verify", "read", "cancel", "malformed", "open", "adopt"])
 def test_whoever_comes_next_finds_an_expired_session_over(way: str) -> None:
-    """ABANDONED: nothing is left to clean up: any operation on the principal destroys the key, even a refused one."""
+    """RULE-ABANDONED: nothing is left to clean up: any operation destroys the key, even a refused one."""
     world = World(imported_keys=UnsafePlainKeys())
     opened = world.open()
     old = world.state().key_ref
@@ -380,7 +380,7 @@ def test_whoever_comes_next_finds_an_expired_session_over(way: str) -> None:
 
 
 def test_who_may_not_touch_it_does_not_end_it() -> None:
-    """ORDER: permission comes first: a stranger writes nothing, not even that a session has expired."""
+    """RULE-ORDER: permission comes first: a stranger writes nothing, not even that a session has expired."""
     world = World()
     world.open()
     world.clock.advance(900)
@@ -389,7 +389,7 @@ def test_who_may_not_touch_it_does_not_end_it() -> None:
 
 
 def test_a_session_ends_at_ten_failed_attempts() -> None:
-    """ABANDONED: nine failures leave it open; the tenth closes it, says to enroll anew, and destroys the key."""
+    """RULE-ABANDONED: nine failures leave it open; the tenth closes it, says to enroll anew, and destroys the key."""
     world = World()
     opened = world.open()
     phone = world.phone(opened)
@@ -409,7 +409,7 @@ def test_a_session_ends_at_ten_failed_attempts() -> None:
 
 
 def test_the_tenth_attempt_may_still_succeed() -> None:
-    """ABANDONED: ten *failed* attempts end it: after nine, a right pair assigns."""
+    """RULE-ABANDONED: ten *failed* attempts end it: after nine, a right pair assigns."""
     world = World()
     opened = world.open()
     phone = world.phone(opened)
@@ -420,7 +420,7 @@ def test_the_tenth_attempt_may_still_succeed() -> None:
 
 @pytest.mark.parametrize("named", [True, False])
 def test_a_session_can_be_cancelled(named: bool) -> None:
-    """ABANDONED: cancelled, by its name or as the one that is open: the key is destroyed, nothing is left over."""
+    """RULE-ABANDONED: cancelled, by its name or as the one that is open: the key is destroyed, nothing is left over."""
     world = World()
     opened = world.open()
     phone = world.phone(opened)
@@ -434,7 +434,7 @@ def test_a_session_can_be_cancelled(named: bool) -> None:
 
 
 def test_without_a_session_there_is_nothing_to_cancel() -> None:
-    """ABANDONED: cancelling nothing, or another session than the open one, changes nothing."""
+    """RULE-ABANDONED: cancelling nothing, or another session than the open one, changes nothing."""
     world = World()
     with world.nothing_written():
         assert type(refusal(lambda: world.registry.cancel_enrollment(ALICE, by=ME))) is NoSession
@@ -446,7 +446,7 @@ def test_without_a_session_there_is_nothing_to_cancel() -> None:
 
 
 def test_opening_again_supersedes_the_session() -> None:
-    """ABANDONED: another opening ends the first: other key, other serial, other session; the old codes are dead."""
+    """RULE-ABANDONED: another opening ends the first: other key, serial and session; the old codes are dead."""
     world = World()
     old = world.open()
     old_ref = world.state().key_ref
@@ -463,7 +463,7 @@ def test_opening_again_supersedes_the_session() -> None:
 
 
 def test_opening_after_expiry_says_that_the_old_one_expired() -> None:
-    """ABANDONED: what is found expired is recorded as expired, not as superseded; to the second."""
+    """RULE-ABANDONED: what is found expired is recorded as expired, not as superseded; to the second."""
     for after, ended in ((899, Happened.SUPERSEDED), (900, Happened.EXPIRED)):
         world = World()
         world.open()
@@ -473,7 +473,7 @@ def test_opening_after_expiry_says_that_the_old_one_expired() -> None:
 
 
 def test_attempts_start_anew_with_a_new_session_only() -> None:
-    """ABANDONED: attempts belong to the session; a malformed pair or a foreign session does not touch them."""
+    """RULE-ABANDONED: attempts belong to the session; a malformed pair or a foreign session does not touch them."""
     world = World()
     opened = world.open()
     phone = world.phone(opened)
@@ -487,7 +487,7 @@ def test_attempts_start_anew_with_a_new_session_only() -> None:
 
 
 def test_ten_sessions_a_day() -> None:
-    """OPENINGS: the eleventh within a day is refused with the wait; a day after the first, one more opens."""
+    """RULE-ABANDONED: the eleventh within a day is refused with the wait; a day after the first, one more opens."""
     world = World()
     for _ in range(10):
         world.open()
@@ -504,7 +504,7 @@ def test_ten_sessions_a_day() -> None:
 
 
 def test_ended_sessions_count_as_well() -> None:
-    """OPENINGS: cancelling, confirming or removing what was enrolled gives no opening back."""
+    """RULE-ABANDONED: cancelling, confirming or removing what was enrolled gives no opening back."""
     world = World()
     for number in range(5):
         world.enroll()
@@ -516,7 +516,7 @@ def test_ended_sessions_count_as_well() -> None:
 
 
 def test_an_administrator_opens_within_the_ten() -> None:
-    """OPENINGS: only a trusted service is free of the limit."""
+    """RULE-ABANDONED: only a trusted service is free of the limit."""
     world = World()
     admin = by_method(BOSS, world.clock(), Actor.admin)
     for _ in range(10):
@@ -526,7 +526,7 @@ def test_an_administrator_opens_within_the_ten() -> None:
 
 
 def test_a_trusted_service_opens_more_and_is_not_counted() -> None:
-    """OPENINGS: a trusted service may, and what it opens takes nothing from the principal's ten."""
+    """RULE-ABANDONED: a trusted service may, and what it opens takes nothing from the principal's ten."""
     world = World()
     for _ in range(11):
         world.open(by=SERVICE)
@@ -538,7 +538,7 @@ def test_a_trusted_service_opens_more_and_is_not_counted() -> None:
 
 
 def test_the_wait_never_exceeds_a_day() -> None:
-    """OPENINGS: an opening under a clock that ran a little ahead adds nothing to the wait."""
+    """RULE-ABANDONED: an opening under a clock that ran a little ahead adds nothing to the wait."""
     world = World(Policy(openings_per_day=1))
     world.open()
     world.clock.advance(-STEP)

@@ -155,7 +155,7 @@ def test_a_change_without_stored_event_keeps_the_head() -> None:
 
 
 def test_seen_at_never_falls() -> None:
-    """CLOCK: a commit a little behind keeps the higher time."""
+    """RULE-CLOCK: a commit a little behind keeps the higher time."""
     world = World()
     phone = world.enroll()
     after = world.operations.verify(ALICE, phone.wrong_code()).decide(world.state(), START - 7).principal
@@ -211,7 +211,7 @@ def test_a_master_key_is_no_source_of_keys(keys: dict[str, object]) -> None:
 
 
 def test_the_default_policy_follows_the_seed() -> None:
-    """DEFAULTS: nothing given means Policy()."""
+    """RULE-DEFAULTS: nothing given means Policy()."""
     assert operations().policy == Policy()
     assert operations(policy=Policy.strict()).policy == Policy.strict()
 
@@ -231,12 +231,12 @@ def states(world: World) -> dict[Phase, Principal]:
 
 
 def test_every_phase_is_told_apart() -> None:
-    """MACHINE: five phases; disabled lies over the sync state."""
+    """RULE-MACHINE: five phases; disabled lies over the sync state."""
     assert {name: phase(state) for name, state in states(World()).items()} == {name: name for name in Phase}
 
 
 def test_the_table_is_the_machine_of_the_rules() -> None:
-    """MACHINE: the arrows, written down once more from the law."""
+    """RULE-MACHINE: the arrows, written down once more from the law."""
     no, enrolling, in_sync, out, disabled = Phase
     arrows = {
         (no, Action.OPEN, enrolling), (enrolling, Action.OPEN, enrolling),
@@ -254,7 +254,7 @@ def test_the_table_is_the_machine_of_the_rules() -> None:
 
 
 def test_a_decision_outside_the_table_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    """MACHINE: a rule that opened beside a device, revived a disabled one or lowered last_step commits nothing."""
+    """RULE-MACHINE: a rule that opened beside a device, revived a disabled one or lowered last_step commits nothing."""
     world = World()
     found = states(world)
     device = found[Phase.IN_SYNC]
@@ -273,3 +273,12 @@ def test_a_decision_outside_the_table_is_stopped(monkeypatch: pytest.MonkeyPatch
     state = world.put(device={"disabled": False, "sync": Sync.IN_SYNC})
     assert isinstance(refusal(lambda: world.verify("123456")), AssertionError)
     assert world.state() is state
+
+
+def test_an_expiry_that_did_more_than_end_the_session_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """RULE-MACHINE: the expiry that any operation finds is a transition of its own, checked like the others."""
+    world = World()
+    found = states(world)
+    monkeypatch.setattr("vmfa.rules.without_expired", lambda before, case: (found[Phase.IN_SYNC], ()))
+    operation = world.operations.device(ALICE, by=ME)
+    assert isinstance(refusal(lambda: operation.decide(found[Phase.ENROLLING], START)), AssertionError)

@@ -114,7 +114,7 @@ IMPOSSIBLE = [{"no device", "disabled"}, {"no device", "throttled"}, {"no device
 def test_of_two_faults_the_earlier_is_told(
     act: Callable[[World, Faults], object], first: tuple[str, type[Exception]], second: tuple[str, type[Exception]]
 ) -> None:
-    """ORDER: pairwise, for codes, pairs and removal; each fault alone is told as itself."""
+    """RULE-ORDER: pairwise, for codes, pairs and removal; each fault alone is told as itself."""
     for faults in ({first[0]}, {first[0], second[0]}):
         world = world_with(frozenset(faults))
         assert type(refusal(lambda world=world, faults=frozenset(faults): act(world, faults))) is first[1]
@@ -180,14 +180,14 @@ def test_of_two_faults_of_an_enrollment_the_earlier_is_told(
     build: Callable[[Faults], tuple[World, Callable[[], object]]], first: tuple[str, type[Exception]],
     second: tuple[str, type[Exception]],
 ) -> None:
-    """ORDER: pairwise, for opening and confirming."""
+    """RULE-ORDER: pairwise, for opening and confirming."""
     for faults, told in (({first[0]}, first), ({first[0], second[0]}, first), ({second[0]}, second)):
         _, act = build(frozenset(faults))
         assert type(refusal(act)) is told[1]
 
 
 def test_who_may_not_ask_learns_nothing() -> None:
-    """ORDER: without permission, device or none, known or not, tampered or not: word for word one answer."""
+    """RULE-ORDER: without permission, device or none, known or not, tampered or not: word for word one answer."""
     stranger = Actor.signed_in(BOSS)
     texts = set()
     for faults in ((), ("no device",), ("tampered",), ("disabled",), ("clock",)):

@@ -149,7 +149,11 @@ def cells() -> list[Any]:
 
 @pytest.mark.parametrize(("operation", "kind", "target", "allowed"), cells())
 def test_the_matrix(operation: str, kind: str, target: PrincipalId, allowed: bool) -> None:
-    """SEED-PERMIT: a yes in the cell does it; absent means access denied, and nothing is changed."""
+    """SEED-PERMIT: a yes in the cell does it; absent means access denied, and nothing is changed.
+
+    RULE-MATRIX-ENROLL, RULE-MATRIX-RESYNC, RULE-MATRIX-STATE, RULE-MATRIX-HISTORY, RULE-MATRIX-DEACTIVATE,
+    RULE-MATRIX-SERVICE, RULE-MATRIX-ROOT.
+    """
     world, act = prepared(operation, target)
     actor = ACTORS[kind](world, target)
     if allowed:
@@ -189,7 +193,7 @@ AGES = [(0, True), (HOUR - 1, True), (HOUR, True), (HOUR + 1, False), (24 * HOUR
 @pytest.mark.parametrize("method", [False, True])
 @pytest.mark.parametrize(("age", "counts"), AGES)
 def test_a_claim_is_at_most_an_hour_old(age: int, counts: bool, method: bool) -> None:
-    """SEED-PERMIT: one hour, to the second; from the future it counts no further than the clock's own tolerance."""
+    """RULE-CLAIM: one hour, to the second; from the future it counts no further than the clock's own tolerance."""
     world = World()
     world.enroll()
     at = int(world.clock()) - age
@@ -199,7 +203,7 @@ def test_a_claim_is_at_most_an_hour_old(age: int, counts: bool, method: bool) ->
 
 @pytest.mark.parametrize(("age", "counts"), AGES)
 def test_an_administrators_claim_ages_alike(age: int, counts: bool) -> None:
-    """SEED-PERMIT: on others as on oneself."""
+    """RULE-CLAIM: on others as on oneself."""
     world = World()
     world.enroll()
     world.enroll(BOSS)
@@ -208,7 +212,7 @@ def test_an_administrators_claim_ages_alike(age: int, counts: bool) -> None:
 
 
 def test_the_receipt_is_the_claim() -> None:
-    """SEED-PERMIT: the claim names the serial number and the time of the receipt that it came of."""
+    """RULE-CLAIM: the claim names the serial number and the time of the receipt that it came of."""
     world = World()
     receipt = world.sign_in(world.enroll())
     assert (receipt.claim.serial, receipt.claim.at, receipt.claim.method) == (receipt.serial, world.clock(), "")
@@ -217,7 +221,7 @@ def test_the_receipt_is_the_claim() -> None:
 
 
 def test_a_claim_of_another_device_does_not_count() -> None:
-    """SEED-PERMIT: it counts only while that serial is assigned to the actor: not another's, not an invented one."""
+    """RULE-CLAIM: it counts only while that serial is assigned to the actor: not another's, not an invented one."""
     world = World()
     world.enroll()
     world.enroll(BOSS)
@@ -229,7 +233,7 @@ def test_a_claim_of_another_device_does_not_count() -> None:
 
 
 def test_a_claim_of_a_removed_device_does_not_count() -> None:
-    """SEED-PERMIT: the session signed in with the stolen phone ends with it, for oneself and as administrator."""
+    """RULE-CLAIM: the session signed in with the stolen phone ends with it, for oneself and as administrator."""
     world = World()
     world.enroll()
     world.enroll(BOSS)
@@ -244,7 +248,7 @@ def test_a_claim_of_a_removed_device_does_not_count() -> None:
 
 
 def test_a_claim_of_a_session_that_was_only_opened_does_not_count() -> None:
-    """SEED-PERMIT: a serial that is being enrolled is not assigned."""
+    """RULE-CLAIM: a serial that is being enrolled is not assigned."""
     world = World()
     opened = world.open()
     actor = Actor.signed_in(ALICE, mfa=MfaClaim(at=int(world.clock()), serial=opened.serial))
@@ -253,7 +257,7 @@ def test_a_claim_of_a_session_that_was_only_opened_does_not_count() -> None:
 
 @pytest.mark.parametrize("device", [{"disabled": True}, {"failures": 7}])
 def test_a_claim_outlives_the_failures_of_others(device: dict[str, Any]) -> None:
-    """SEED-PERMIT: while the serial is assigned the claim counts: guesses by somebody else do not end the session."""
+    """RULE-CLAIM: while the serial is assigned the claim counts: guesses by somebody else do not end the session."""
     world = World()
     world.enroll()
     actor = Actor.signed_in(ALICE, mfa=claimed(world, ALICE))
@@ -262,7 +266,7 @@ def test_a_claim_outlives_the_failures_of_others(device: dict[str, Any]) -> None
 
 
 def test_another_method_counts_without_a_device() -> None:
-    """SEED-PERMIT: a named other method of the service's is a claim of its own, for user, admin and root."""
+    """RULE-CLAIM: a named other method of the service's is a claim of its own, for user, admin and root."""
     world = World()
     for actor in (by_method(ALICE, world.clock()), by_method(BOSS, world.clock(), Actor.admin),
                   by_method(ROOT, world.clock())):
@@ -271,7 +275,7 @@ def test_another_method_counts_without_a_device() -> None:
 
 
 def test_a_claim_names_exactly_one_thing() -> None:
-    """SEED-PERMIT: a serial number or a method, not both, not neither; at a time in whole seconds."""
+    """RULE-CLAIM: a serial number or a method, not both, not neither; at a time in whole seconds."""
     for wrong in ({}, {"serial": "a", "method": "b"}, {"serial": " a"}, {"method": "\n"}):
         assert isinstance(refusal(lambda wrong=wrong: MfaClaim(at=0, **wrong)), InvalidValue)
     for at in (1.5, "0", None, True):
@@ -279,7 +283,7 @@ def test_a_claim_names_exactly_one_thing() -> None:
 
 
 def test_an_administrator_is_self_on_himself() -> None:
-    """SEED-PERMIT: whatever else he is: his password alone removes neither his device nor anybody's."""
+    """RULE-SELF: whatever else he is: his password alone removes neither his device nor anybody's."""
     world = World()
     world.enroll()
     world.enroll(BOSS)
@@ -289,14 +293,14 @@ def test_an_administrator_is_self_on_himself() -> None:
 
 
 def test_a_user_is_not_an_administrator() -> None:
-    """SEED-PERMIT: signed in with MFA is not yet an administrator, whatever the name."""
+    """RULE-ADMIN: signed in with MFA is not yet an administrator, whatever the name."""
     world = World()
     world.enroll()
     assert not removal(world, Actor.signed_in(BOSS, mfa=claimed(world, BOSS)))
 
 
 def test_the_same_name_in_another_account_is_somebody_else() -> None:
-    """SEED-PERMIT: anything on a principal of another account: no, though name and claim be right there."""
+    """RULE-ADMIN: anything on a principal of another account: no, though name and claim be right there."""
     world = World()
     world.enroll()
     twin = PrincipalId.user(FOREIGN.account, ALICE.name)
@@ -305,7 +309,7 @@ def test_the_same_name_in_another_account_is_somebody_else() -> None:
 
 
 def test_an_actor_is_required() -> None:
-    """SEED-PERMIT: each operation takes its actor; what is none is refused, and nothing is changed."""
+    """RULE-ACTOR: each operation takes its actor; what is none is refused, and nothing is changed."""
     for operation in YES_ON_USERS:
         world, act = prepared(operation, ALICE)
         for nobody in (None, ALICE, "root", Role.SERVICE):
@@ -314,7 +318,7 @@ def test_an_actor_is_required() -> None:
 
 
 def test_actors_are_complete() -> None:
-    """SEED-PERMIT: support names its case, a service its name, everybody else a principal; claims are claims."""
+    """RULE-ACTOR: support names its case, a service its name, everybody else a principal; claims are claims."""
     for make in (Actor.support, Actor.trusted_service):
         assert isinstance(refusal(lambda make=make: make("")), InvalidValue)
         assert isinstance(refusal(lambda make=make: make(None)), InvalidType)
@@ -342,7 +346,7 @@ def test_an_actor_built_by_hand_claims_no_more_than_its_role(wrong: dict[str, An
 
 
 def test_the_actor_is_recorded() -> None:
-    """SEED-PERMIT: the event says who did it, in what role."""
+    """RULE-ACTOR: the event says who did it, in what role."""
     world = World()
     world.enroll()
     admin = Actor.admin(BOSS, mfa=claimed(world, BOSS))
@@ -354,7 +358,7 @@ def test_the_actor_is_recorded() -> None:
 
 
 def test_requires_code_needs_no_actor() -> None:
-    """SEED-PERMIT: a log-in page asks it before anyone is signed in."""
+    """RULE-REQUIRES: a log-in page asks it before anyone is signed in."""
     world = World()
     assert world.registry.requires_code(ALICE) is False
     world.enroll()

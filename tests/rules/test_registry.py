@@ -66,7 +66,7 @@ def failing() -> None:
 
 
 def test_a_failed_commit_answers_right_and_wrong_alike() -> None:
-    """THROTTLE: no verdict leaves without its commit: code or pair, right or wrong, one and the same error."""
+    """RULE-THROTTLE: no verdict leaves without its commit: code or pair, right or wrong, one and the same error."""
     world = World(store=Watched())
     phone = world.enroll()
     world.clock.advance(10 * STEP)
@@ -84,7 +84,7 @@ def test_a_failed_commit_answers_right_and_wrong_alike() -> None:
 
 
 def test_a_failed_commit_shows_no_key_and_assigns_no_device() -> None:
-    """THROTTLE: the same for the wizard: what was not kept is not shown."""
+    """RULE-THROTTLE: the same for the wizard: what was not kept is not shown."""
     world = World(store=Watched())
     world.store.before_commit = failing
     assert type(refusal(world.open)) is StoreUnavailable
@@ -97,7 +97,7 @@ def test_a_failed_commit_shows_no_key_and_assigns_no_device() -> None:
 
 
 def test_a_verdict_is_told_after_its_commit() -> None:
-    """THROTTLE: failures are committed before the answer is told, and so are successes."""
+    """RULE-THROTTLE: failures are committed before the answer is told, and so are successes."""
     world = World()
     phone = world.enroll()
     seen: list[int] = []
@@ -109,7 +109,7 @@ def test_a_verdict_is_told_after_its_commit() -> None:
 
 
 def test_what_changes_nothing_is_not_committed() -> None:
-    """THROTTLE: malformed, replayed, throttled, out of sync, unknown and refused attempts and reads write nothing."""
+    """RULE-THROTTLE: malformed, replayed, throttled, unknown and refused attempts write nothing, nor do reads."""
     world = World(store=Watched())
     phone = world.enroll()
     world.put(device={"failures": 2})
@@ -271,14 +271,14 @@ def test_no_observer_is_fine() -> None:
 
 
 def test_the_default_clock_is_the_wall_clock() -> None:
-    """CLOCK: Unix time of the machine, unless told otherwise."""
+    """RULE-CLOCK: Unix time of the machine, unless told otherwise."""
     registry = DeviceRegistry(MemoryStore(), keys=DerivedKeys(MASTER), issuer="Example")
     opened = registry.open_enrollment(ALICE, by=ME, label="a")
     assert abs(opened.expires_at - 900 - time.time()) < 60
 
 
 def test_the_policy_reaches_the_rules() -> None:
-    """DEFAULTS: one policy object for everything."""
+    """RULE-DEFAULTS: one policy object for everything."""
     world = World(Policy(session_seconds=60))
     assert world.open().expires_at == world.clock() + 60
 
@@ -342,7 +342,7 @@ def test_a_history_that_never_rests_is_contended() -> None:
 
 @pytest.mark.parametrize("edit", ["changed", "removed", "moved", "added"])
 def test_an_edited_history_is_tampered(edit: str) -> None:
-    """KEYS: the history is chained, and its head is in the authenticated record: each edit but an addition shows."""
+    """RULE-HISTORY: events are chained up to the head in the record: each edit shows, but an addition, which is no part."""
     world = World()
     for _ in range(3):
         world.open()

@@ -7,6 +7,7 @@ from functools import partial
 
 import pytest
 
+from support import Phone
 from vmfa import (
     Actor,
     AlreadyUsed,
@@ -22,9 +23,10 @@ from vmfa import (
     Sync,
     SyncReport,
     Throttled,
+    UnsafePlainKeys,
 )
 
-from .world import ALICE, BOSS, STEP, World, answer, by_method, counted_codes, refusal
+from .world import ALICE, APART, BOSS, RFC_KEY, SERVICE, STEP, World, answer, by_method, counted_codes, refusal
 
 
 def late(k: int = -5) -> tuple[World, object]:
@@ -151,6 +153,18 @@ def test_same_key_serial_and_enrollment_date() -> None:
     assert world.verify(phone.code(3)).drift == 3
 
 
+def test_a_later_step_that_shares_a_code_of_the_pair_is_spent_too() -> None:
+    """RFC6238-5.2-ONCE: codes that resynchronised are spent as strings: within reach of a log-in they pass no more."""
+    world = World(imported_keys=UnsafePlainKeys(), now=(APART + 1) * STEP)
+    world.registry.adopt(ALICE, by=SERVICE, key=RFC_KEY, source="test", last_step=-1)
+    phone = Phone(RFC_KEY, world.clock)
+    report = world.resync(phone.pair(-1))
+    assert (report.steps_off, report.device.last_step) == (-1, APART + 2)  # where code 2 is shown once more
+    for _ in range(3):
+        assert type(refusal(lambda: world.verify("468457"))) is AlreadyUsed
+        world.clock.advance(STEP)
+
+
 def test_it_authenticates_nobody() -> None:
     """SEED-RESYNC: the answer is no receipt and no claim; signing in takes a further code, both are spent."""
     world, phone = late()
@@ -163,7 +177,7 @@ def test_it_authenticates_nobody() -> None:
 
 
 def test_a_device_in_sync_may_be_resynchronised() -> None:
-    """MACHINE: in sync or out of sync, not disabled; always an event."""
+    """RULE-MACHINE: in sync or out of sync, not disabled; always an event."""
     world, phone = late()
     world.resync(phone.pair())
     world.clock.advance(10 * STEP)
@@ -172,7 +186,7 @@ def test_a_device_in_sync_may_be_resynchronised() -> None:
 
 
 def test_wrong_pairs_disable_a_device_out_of_sync() -> None:
-    """MACHINE: assigned, out of sync, reaches the cap by pairs too; then no pair revives it."""
+    """RULE-MACHINE: assigned, out of sync, reaches the cap by pairs too; then no pair revives it."""
     world, phone = late()
     world.put(device={"failures": 99, "failed_at": int(world.clock()) - 3600})
     assert type(refusal(lambda: world.resync(phone.pair(30)))) is DeviceDisabled
@@ -182,7 +196,7 @@ def test_wrong_pairs_disable_a_device_out_of_sync() -> None:
 
 
 def test_without_a_device_there_is_nothing_to_resynchronise() -> None:
-    """MACHINE: no device, or only an enrollment: refused."""
+    """RULE-MACHINE: no device, or only an enrollment: refused."""
     world = World()
     phone = world.phone(world.open())
     assert type(refusal(lambda: world.resync(phone.pair()))) is NoDevice

@@ -113,7 +113,7 @@ def test_no_more_verdicts_leave_than_the_delay_allows() -> None:
 
 @pytest.mark.parametrize("ahead", [1, 29, 30])
 def test_a_delay_never_exceeds_its_own_length(ahead: int) -> None:
-    """CLOCK: the delay counts from the last failure and is clamped: a clock that ran ahead adds nothing."""
+    """RULE-CLOCK: the delay counts from the last failure and is clamped: a clock that ran ahead adds nothing."""
     world = World()
     phone = world.enroll()
     now = int(world.clock())
@@ -126,7 +126,7 @@ def test_a_delay_never_exceeds_its_own_length(ahead: int) -> None:
 
 
 def test_a_clock_that_ran_years_ahead_locks_nobody_for_years() -> None:
-    """CLOCK: after re-anchoring, the longest wait is the delay itself."""
+    """RULE-CLOCK: after re-anchoring, the longest wait is the delay itself."""
     world = World()
     phone = world.enroll()
     right = world.clock()
@@ -141,7 +141,7 @@ def test_a_clock_that_ran_years_ahead_locks_nobody_for_years() -> None:
 
 
 def test_of_two_clocks_the_later_dates_the_failure() -> None:
-    """CLOCK: a machine whose clock is a little behind shortens nobody's delay."""
+    """RULE-CLOCK: a machine whose clock is a little behind shortens nobody's delay."""
     world = World()
     phone = world.enroll()
     for _ in range(2):
@@ -194,7 +194,7 @@ def test_a_policy_may_lower_the_cap(cap: int) -> None:
 
 
 def test_a_disabled_device_is_not_revived_by_codes() -> None:
-    """DISABLED: neither a code nor a pair counts, however long one waits; nothing is written."""
+    """RULE-DISABLED: neither a code nor a pair counts, however long one waits; nothing is written."""
     world = World()
     phone = world.enroll()
     world.put(device={"disabled": True, "failures": 100})
@@ -207,7 +207,7 @@ def test_a_disabled_device_is_not_revived_by_codes() -> None:
 
 
 def test_disabled_means_deactivate_and_enroll_anew() -> None:
-    """DISABLED: a field beside the sync state; the way out is deactivation by somebody who may."""
+    """RULE-DISABLED: a field beside the sync state; the way out is deactivation by somebody who may."""
     world = World()
     world.enroll()
     world.put(device={"disabled": True})

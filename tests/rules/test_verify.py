@@ -218,7 +218,7 @@ def test_a_fresh_match_below_a_spent_one_never_counts() -> None:
 
 @pytest.mark.parametrize(("off", "retry_after"), [(-1, 0), (0, 23), (1, 53)])
 def test_already_used_says_when_the_next_code_begins(off: int, retry_after: int) -> None:
-    """ALREADY-USED: the answer names the second at which the next acceptable code begins; 0 if it is showing."""
+    """RULE-USED: the answer names the second at which the next acceptable code begins; 0 if it is showing."""
     now = 33_333_333 * STEP + 7
     world, phone = adopted(now)
     world.verify(phone.code(off))
@@ -232,7 +232,7 @@ def test_already_used_says_when_the_next_code_begins(off: int, retry_after: int)
 
 
 def test_the_next_code_of_a_drifting_device_begins_on_its_own_clock() -> None:
-    """ALREADY-USED: the next second is told by the device's clock, which the drift knows, in its own steps."""
+    """RULE-USED: the next second is told by the device's clock, which the drift knows, in its own steps."""
     parameters = Parameters(period=60, t0=20)
     world = World(Policy(offers=(Parameters(), parameters)), imported_keys=UnsafePlainKeys(), now=6_000_000_020 + 7)
     world.registry.adopt(
@@ -247,7 +247,7 @@ def test_the_next_code_of_a_drifting_device_begins_on_its_own_clock() -> None:
 
 
 def test_already_used_is_told_to_the_observer_and_not_counted() -> None:
-    """ALREADY-USED: audited, no failure, no token of the budget, nothing written."""
+    """RULE-USED: audited, no failure, no token of the budget, nothing written."""
     world, phone = adopted(1_000_000_000)
     world.verify(phone.code())
     world.told.clear()
@@ -321,7 +321,7 @@ def test_the_receipt_says_what_was_accepted() -> None:
 
 
 def test_an_acceptance_changes_last_step_and_the_counters_only() -> None:
-    """MACHINE: a fresh code leaves the device assigned and in sync; last_step moves, failures are forgotten."""
+    """RULE-MACHINE: a fresh code leaves the device assigned and in sync; last_step moves, failures are forgotten."""
     world, phone = adopted(1_000_000_000)
     world.fail(phone)
     before = world.device()
@@ -352,7 +352,7 @@ def test_acceptances_and_rejections_are_told_and_not_kept() -> None:
 
 
 def test_without_a_device_there_is_nothing_to_verify() -> None:
-    """MACHINE: no device, unknown or enrolling: the same refusal, nothing written."""
+    """RULE-MACHINE: no device, unknown or enrolling: the same refusal, nothing written."""
     world = World()
     with world.nothing_written():
         assert type(refusal(lambda: world.verify("123456"))) is NoDevice

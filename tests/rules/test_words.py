@@ -12,28 +12,28 @@ from .world import ACCOUNT, ALICE, ROOT, STEP, World, refusal
 
 
 def test_a_principal_is_an_account_a_kind_and_a_name() -> None:
-    """WORDS: three fields identify a principal; the same name elsewhere is somebody else."""
+    """RULE-PRINCIPAL: three fields identify a principal; the same name elsewhere is somebody else."""
     assert [field.name for field in fields(PrincipalId)] == ["account", "kind", "name"]
     others = {ALICE, PrincipalId.user("999", ALICE.name), PrincipalId.user(ACCOUNT, "u-4712"), ROOT}
     assert len(others) == 4
 
 
 def test_the_name_of_root_is_empty() -> None:
-    """WORDS: root has no name, and nobody else is nameless."""
+    """RULE-PRINCIPAL: root has no name, and nobody else is nameless."""
     assert ROOT.name == ""
     assert isinstance(refusal(lambda: PrincipalId(ACCOUNT, Kind.ROOT, "root")), InvalidValue)
     assert isinstance(refusal(lambda: PrincipalId.user(ACCOUNT, "")), InvalidValue)
 
 
 def test_names_are_one_spelling_compared_exactly() -> None:
-    """WORDS: a stored identifier has one spelling; case, composition and blanks make no second principal of it."""
+    """RULE-PRINCIPAL: a stored identifier has one spelling; composition and blanks make no second principal of it."""
     for name in (" u-4711", "u-4711\n", "u\u0000", "e\u0301"):
         assert isinstance(refusal(lambda name=name: PrincipalId.user(ACCOUNT, name)), InvalidValue)
     assert PrincipalId.user(ACCOUNT, "U-4711") != ALICE
 
 
 def test_the_label_is_not_the_identity() -> None:
-    """WORDS: the label on the phone may change; it is in the URI and in nothing that identifies."""
+    """RULE-PRINCIPAL: the label on the phone may change; it is in the URI and in nothing that identifies."""
     world = World()
     first, second = world.open(label="alice@old.example"), world.open(label="alice@new.example")
     assert "alice@old.example" in first.uri
@@ -42,7 +42,7 @@ def test_the_label_is_not_the_identity() -> None:
 
 
 def test_serial_numbers_are_random_and_never_come_back() -> None:
-    """WORDS: a serial number is at least 128 random bits, another one for each enrollment."""
+    """RULE-SERIAL: a serial number is at least 128 random bits, another one for each enrollment."""
     serials = set()
     for _ in range(5):
         world = World()
@@ -53,7 +53,7 @@ def test_serial_numbers_are_random_and_never_come_back() -> None:
 
 
 def test_the_numbers_come_from_the_random_source_in_full() -> None:
-    """WORDS: session id and serial number are each 16 fresh bytes, and they are not the same ones."""
+    """RULE-SERIAL: session id and serial number are each 16 fresh bytes, and they are not the same ones."""
     world = World()
     drawn = []
 
@@ -77,7 +77,7 @@ def test_a_step_is_the_floor_of_time(now: int, t0: int, period: int, step: int) 
 
 
 def test_no_step_is_negative() -> None:
-    """WORDS: before T0 there is no step: named, and nothing is accepted or counted."""
+    """RULE-STEP: before T0 there is no step: named, and nothing is accepted or counted."""
     world = World(now=0)
     phone = world.enroll(steps_off=1)
     world.put(seen_at=-1000)
@@ -88,7 +88,7 @@ def test_no_step_is_negative() -> None:
 
 
 def test_windows_end_at_step_zero() -> None:
-    """WORDS: at the beginning of time the window has no steps below 0, and works."""
+    """RULE-STEP: at the beginning of time the window has no steps below 0, and works."""
     world = World(now=0)
     phone = world.enroll(steps_off=1)
     assert world.device().last_step == 1
@@ -97,7 +97,7 @@ def test_windows_end_at_step_zero() -> None:
 
 
 def test_a_device_has_no_key() -> None:
-    """WORDS: the device names its key's reference nowhere; the principal has the one reference."""
+    """RULE-KEY-DESTROYED: the device names its key's reference nowhere; the principal has the one reference."""
     assert not any(field.type == Key.__name__ for field in fields(VirtualDevice))
     world = World()
     phone = world.enroll()
