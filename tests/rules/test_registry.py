@@ -342,7 +342,7 @@ def test_a_history_that_never_rests_is_contended() -> None:
 
 @pytest.mark.parametrize("edit", ["changed", "removed", "moved", "added"])
 def test_an_edited_history_is_tampered(edit: str) -> None:
-    """RULE-HISTORY: events are chained up to the head in the record: each edit shows, but an addition, which is no part."""
+    """RULE-HISTORY: events are chained up to the head in the record: each edit shows but an addition, no part of it."""
     world = World()
     for _ in range(3):
         world.open()
