@@ -21,6 +21,7 @@ from typing import Any
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]  # as pytest would
 
+import psycopg_pool  # noqa: E402  # as before
 from interleaving import SPAWN, WHO  # noqa: E402  # found by the line above
 
 from postgres_server import fresh_schema, the_server  # noqa: E402  # as before
@@ -74,8 +75,20 @@ def by_threads(engine: str, many: int, rounds: int) -> list[Counter[str]]:
     return found
 
 
+@contextmanager
+def a_strikers_store(engine: str, place: str) -> Iterator[Any]:
+    """With one connection: fifty processes of their own would else ask for more than a server has."""
+    if engine == "sqlite":
+        with SQLiteStore(place) as store:
+            yield store
+    else:
+        options = {"autocommit": True}
+        with psycopg_pool.ConnectionPool(place, min_size=1, max_size=1, timeout=60, kwargs=options) as pool:
+            yield PostgresStore(pool, timeout=60)
+
+
 def striker(pipe: Connection, engine: str, place: str, barrier: Any) -> None:
-    with closing(open_store(engine, place)) as store:
+    with a_strikers_store(engine, place) as store:
         store.load(WHO)
         pipe.send("ready")
         while (given := pipe.recv()) is not None:
