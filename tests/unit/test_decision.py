@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from vmfa import AuditEvent, CodeRejected, Decision, Happened, Parameters, Policy, Principal, PrincipalId
@@ -42,6 +44,16 @@ def test_a_note_says_who_did_what_to_whom_and_when():
         details=(("steps_off", -2), ("drift", 0)),
     )
     assert case().note(Happened.READ) == AuditEvent(what=Happened.READ, at=5, principal=ALICE, actor="me")
+
+
+def test_a_decision_cannot_be_changed_between_deciding_and_settling():
+    for value in (Decision(BEFORE, None), case()):
+        for field in dataclasses.fields(value):
+            with pytest.raises(dataclasses.FrozenInstanceError):
+                setattr(value, field.name, None)
+        assert not hasattr(value, "__dict__")
+    with pytest.raises(TypeError):
+        Case(ALICE, "me", 5, Policy(), None, bytes)
 
 
 def test_who_acts_is_nobody_until_permitted():

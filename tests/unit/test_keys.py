@@ -22,19 +22,19 @@ class TestMaking:
 
     @pytest.mark.parametrize("size", [0, 15, LONGEST + 1])
     def test_rfc4226_4_r6_a_key_has_128_bits(self, size):
-        with pytest.raises(InvalidValue, match=r"a key has 16 to 1024 bytes \(RFC4226-4-R6\)"):
+        with pytest.raises(InvalidValue, match=r"^a key has 16 to 1024 bytes \(RFC4226-4-R6\)$"):
             Key(bytes(size))
 
     @pytest.mark.parametrize("raw", [TEXT, bytearray(RAW), memoryview(RAW), None, 20])
     def test_a_key_is_bytes(self, raw):
-        with pytest.raises(InvalidType, match=r"Key\.from_base32"):
+        with pytest.raises(InvalidType, match=r"^a key is bytes; read Base32 text with Key\.from_base32\(text\)$"):
             Key(raw)
 
     def test_a_short_key_needs_its_own_name(self):
         assert reveal(UnsafeShortKey(b"1234567890")) == b"1234567890"
         assert reveal(UnsafeShortKey.from_base32("GEZDGNBVGY3TQOJQ")) == b"1234567890"
         assert isinstance(UnsafeShortKey(b"1"), Key)
-        with pytest.raises(InvalidValue, match="a key has 1 to 1024 bytes"):
+        with pytest.raises(InvalidValue, match=r"^a key has 1 to 1024 bytes \(RFC4226-4-R6\)$"):
             UnsafeShortKey(b"")
 
     def test_generated_keys_are_20_bytes_and_differ(self):
@@ -44,7 +44,7 @@ class TestMaking:
 
     def test_a_generated_key_is_no_shorter(self):
         for size in (8, 15, LONGEST + 1, -1, True, 20.0, None):
-            with pytest.raises(InvalidValue, match="a key has 16 to 1024 bytes"):
+            with pytest.raises(InvalidValue, match=r"^a key has 16 to 1024 bytes \(RFC4226-4-R6\)$"):
                 Key.generate(size)
         assert len(reveal(UnsafeShortKey.generate(1))) == 1
 
@@ -73,7 +73,7 @@ class TestBase32:
         "GEZDGNBVGY3TQOJQGEZDGNBV",
     ])
     def test_the_length_of_a_key(self, text):
-        with pytest.raises(InvalidValue, match="a key has 16 to 1024 bytes"):
+        with pytest.raises(InvalidValue, match=r"^a key has 16 to 1024 bytes \(RFC4226-4-R6\)$"):
             Key.from_base32(text)
 
     def test_the_longest_key(self):
@@ -88,12 +88,12 @@ class TestBase32:
         TEXT + "_", "A" * 4096,
     ])
     def test_what_is_no_base32(self, text):
-        with pytest.raises(InvalidValue, match="this is no Base32"):
+        with pytest.raises(InvalidValue, match=r"^this is no Base32 \(A-Z, 2-7\)$"):
             Key.from_base32(text)
 
     @pytest.mark.parametrize("text", [RAW, None, 7])
     def test_base32_is_text(self, text):
-        with pytest.raises(InvalidType, match="Base32 is text"):
+        with pytest.raises(InvalidType, match=r"^Base32 is text$"):
             Key.from_base32(text)
 
     def test_written_upper_case_and_unpadded(self):
@@ -144,22 +144,22 @@ class TestOpaque:
 
     @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
     def test_it_does_not_pickle(self, value, protocol):
-        with pytest.raises(InvalidType, match="neither pickled nor copied"):
+        with pytest.raises(InvalidType, match=r"^\w+ holds a secret: it is neither pickled nor copied$"):
             pickle.dumps(value, protocol)
 
     @pytest.mark.parametrize("way", [copy.copy, copy.deepcopy, lambda value: value.__getstate__()])
     def test_it_does_not_copy(self, value, way):
-        with pytest.raises(InvalidType, match="neither pickled nor copied"):
+        with pytest.raises(InvalidType, match=r"^\w+ holds a secret: it is neither pickled nor copied$"):
             way(value)
 
     def test_it_does_not_change(self, value):
         for name in (*type(value).__slots__, "other"):
-            with pytest.raises(InvalidType, match="is immutable"):
+            with pytest.raises(InvalidType, match=r"^\w+ is immutable$"):
                 setattr(value, name, b"")
 
     def test_nothing_is_deleted_from_it(self, value):
         for name in (*type(value).__slots__, "other"):
-            with pytest.raises(InvalidType, match="is immutable"):
+            with pytest.raises(InvalidType, match=r"^\w+ is immutable$"):
                 delattr(value, name)
 
     def test_it_has_no_dictionary(self, value):

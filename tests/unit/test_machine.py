@@ -55,6 +55,13 @@ DRAWN = {  # the machine of the rules, arrow by arrow
 }
 
 
+def test_actions_are_named_as_events_tell_them():
+    assert [action.value for action in Action if (action.value in {arrow[1] for arrow in DRAWN})] == [
+        action.value for action in Action if action not in (Action.READ_DEVICE, Action.READ_HISTORY)
+    ]
+    assert (Action.READ_DEVICE.value, Action.READ_HISTORY.value) == ("read device", "read history")
+
+
 @pytest.mark.parametrize("name", Phase)
 def test_phases(name):
     assert phase(STATES[name]) is name
