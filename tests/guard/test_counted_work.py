@@ -7,6 +7,7 @@ as a program under each Python, and says why.
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 import tempfile
@@ -128,11 +129,18 @@ def peak_bytes(claimant: Claimant, verdict: str) -> int:
 
 
 def measured(folder: Path) -> dict[str, dict[str, dict[str, int]]]:
-    with SQLiteStore(folder / "mfa.db") as sqlite:
-        claimants = {"memory": Claimant(MemoryStore()), "sqlite": Claimant(sqlite)}
-        return {
-            name: {verdict: counted(claimant, verdict) for verdict in VERDICTS} for name, claimant in claimants.items()
-        }
+    collecting = gc.isenabled()
+    gc.disable()  # a collection calls whatever other tests have left to be called
+    try:
+        with SQLiteStore(folder / "mfa.db") as sqlite:
+            claimants = {"memory": Claimant(MemoryStore()), "sqlite": Claimant(sqlite)}
+            return {
+                name: {verdict: counted(claimant, verdict) for verdict in VERDICTS}
+                for name, claimant in claimants.items()
+            }
+    finally:
+        if collecting:
+            gc.enable()
 
 
 @pytest.fixture(scope="module")
