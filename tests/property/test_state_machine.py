@@ -82,8 +82,8 @@ class Life:
 
 
 class Machine(RuleBasedStateMachine):
-    @initialize()
-    def begin(self) -> None:
+    @initialize(enrolled=st.sampled_from([True, True, False]))
+    def begin(self, enrolled: bool) -> None:
         self.clock = HandClock(START)
         self.store = MemoryStore()
         self.registry = DeviceRegistry(
@@ -91,8 +91,9 @@ class Machine(RuleBasedStateMachine):
         )
         self.lives = {who: Life() for who in USERS}
         self.told = 0
-        self.open(USERS[0], by_service=False)
-        self.confirm(USERS[0], 0, "pair")
+        if enrolled:
+            self.open(USERS[0], by_service=False)
+            self.confirm(USERS[0], 0, "pair")
 
     def observe(self, event: object) -> None:
         self.told += 1
@@ -213,6 +214,30 @@ class Machine(RuleBasedStateMachine):
             if session.attempts == 10:
                 self.end_session(life)
 
+    @rule(who=st.sampled_from(USERS), times=st.integers(8, 12), kind=st.sampled_from(["open", "attempt"]))
+    def insist(self, who: PrincipalId, times: int, kind: str) -> None:
+        """Open again and again, or try the wizard again and again."""
+        for _ in range(times):
+            self.open(who, by_service=False) if kind == "open" else self.confirm(who, 0, "wrong")
+
+    @rule(who=st.sampled_from(USERS), what=st.sampled_from(["session", "opening", "delay"]), early=st.integers(0, 1))
+    def wait_for_the_very_second(self, who: PrincipalId, what: str, early: int) -> None:
+        """The second at which something ends, or the one before; then look."""
+        life = self.lives[who]
+        ends = {
+            "session": life.session.until if life.session else 0,
+            "opening": life.openings[0] + DAY if life.openings else 0,
+            "delay": self.now + life.device.wait(self.now) if life.device else 0,
+        }[what] - early
+        if ends > self.now:
+            self.clock.advance(ends - self.now)
+        if what == "delay":
+            self.verify(who, 0, "own")
+        elif what == "opening":
+            self.open(who, by_service=False)
+        else:
+            self.confirm(who, 0, "pair")
+
     @rule(who=st.sampled_from(USERS))
     def cancel(self, who: PrincipalId) -> None:
         life = self.lives[who]
@@ -282,9 +307,16 @@ class Machine(RuleBasedStateMachine):
         here = self.here + device.drift()
         return self.wrong(device.key, here - 1, here, here + 1), None
 
+    @rule(who=st.sampled_from(USERS), beyond=st.integers(0, 2))
+    def resync_next_to_what_is_spent(self, who: PrincipalId, beyond: int) -> None:
+        device = self.lives[who].device
+        if device and abs(device.spent + beyond - self.here) <= 23:
+            self.resync(who, device.spent + beyond - self.here, "pair")
+
     @rule(
-        who=st.sampled_from(USERS), k=st.integers(-23, 23),
-        kind=st.sampled_from(["pair", "pair", "reversed", "wrong"]),
+        who=st.sampled_from(USERS),
+        k=st.one_of(st.integers(-2, 2), st.sampled_from([-21, -20, 20, 21]), st.integers(-23, 23)),
+        kind=st.sampled_from(["pair", "pair", "pair", "reversed", "wrong"]),
     )
     def resync(self, who: PrincipalId, k: int, kind: str) -> None:
         life = self.lives[who]
