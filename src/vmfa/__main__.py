@@ -16,6 +16,7 @@ from typing import Final, NoReturn
 
 from . import commands, errors
 from .commands import Answer, Desk, Unusable, WrongUsage, complain
+from .policy_command import add_arguments as _policy, run_policy
 
 Parser = argparse.ArgumentParser
 
@@ -179,6 +180,7 @@ COMMANDS: Final = (
         "code", commands.run_code,
         "Print the current code of a Base32 key that is read from standard input, never from an argument.",
     ),
+    Command("policy", run_policy, "Compute what a policy is worth against guessing; name what is weak.", (_policy,)),
     Command("selftest", commands.run_selftest, "Compute the known answers of RFC 4226, RFC 6238 and RFC 5869."),
 )
 

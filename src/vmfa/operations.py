@@ -66,7 +66,8 @@ class Operation(Opaque, Generic[T]):
                 raise InvalidValue("this record is another principal's")
             if self.action is not Action.VERIFY:
                 case = self._permitted(before, case, witness)
-            state, ended = rules.without_expired(before, case)
+            if self.action is not Action.FORGET:
+                state, ended = rules.without_expired(before, case)
             made = self._rule(state, case)
         except VmfaError as refusal:
             serial = state.device.serial if state.device else ""

@@ -1,0 +1,40 @@
+"""``vmfa policy``: the report of ``vmfa.analysis`` on the command line."""
+
+from __future__ import annotations
+
+from vmfa import Policy
+from vmfa.analysis import report
+
+
+def test_people_read_chances_and_weaknesses(terminal):
+    outcome = terminal.run("policy")
+    assert outcome.code == 0
+    assert "365 days, any rate: 282 guesses, bounded by the guess budget: chance 8.5e-04" in outcome.out
+    assert "weak: binding_code_required (SP80063B-4.1.2.2)" in outcome.out
+
+
+def test_scripts_read_json(terminal):
+    facts = terminal.run("policy", "--json").facts
+    assert facts["candidates"] == 3
+    assert [row["guesses"] for row in facts["guessing"]] == [row.guesses for row in report(Policy()).guessing]
+    assert {row["per_day"] for row in facts["guessing"]} == {10, None}
+    assert {weak["setting"] for weak in facts["weaknesses"]} == {
+        weak.setting for weak in report(Policy()).weaknesses
+    }
+
+
+def test_the_strict_policy_has_fewer_weaknesses(terminal):
+    facts = terminal.run("policy", "--strict", "--json").facts
+    assert [weak["clause"] for weak in facts["weaknesses"]] == ["ASVS5-6.5.5"]
+
+
+def test_another_window_and_another_owner(terminal):
+    assert terminal.run("policy", "--window", "0", "--json").facts["candidates"] == 1
+    never = terminal.run("policy", "--sign-ins", "0", "--json").facts["guessing"]
+    assert max(row["guesses"] for row in never) == 100
+
+
+def test_impossible_values_are_refused(terminal):
+    assert terminal.run("policy", "--window", "11").code == 2
+    assert terminal.run("policy", "--strict", "--window", "2").code == 2  # wider than the strict enrollment
+    assert terminal.run("policy", "--sign-ins", "-1").code == 2

@@ -1,0 +1,134 @@
+"""Draw the life cycle from the transition table: ``python tests/lifecycle.py`` writes docs/_static/lifecycle.svg.
+
+Where the boxes stand and how the lines run is said here, and what they say comes from the table: an edge
+without a line, or a line without an edge, is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from html import escape
+from pathlib import Path
+from typing import Final
+
+from vmfa.machine import TRANSITIONS, Action, Phase
+
+SVG: Final = Path(__file__).parents[1] / "docs/_static/lifecycle.svg"
+FREE: Final = (Phase.NO_DEVICE, Phase.ENROLLING)
+ASSIGNED: Final = (Phase.IN_SYNC, Phase.OUT_OF_SYNC, Phase.DISABLED)
+GROUPS: Final = {"free": FREE, "assigned": ASSIGNED}
+WIDE, HIGH = 190, 62
+
+PLACES: Final = {
+    Phase.NO_DEVICE: (150, 150), Phase.ENROLLING: (150, 430),
+    Phase.IN_SYNC: (650, 270), Phase.OUT_OF_SYNC: (650, 430), Phase.DISABLED: (935, 350),
+}
+FRAMES: Final = {"free": (20, 80, 300, 455), "assigned": (525, 80, 535, 455)}
+
+# Of each line: its path, where its words begin, and which end of them.
+LINES: Final = {
+    (Phase.NO_DEVICE, Phase.ENROLLING): ("M110,181 V399", (102, 290), "end"),
+    (Phase.ENROLLING, Phase.NO_DEVICE): ("M135,399 V181", (145, 275), "start"),
+    (Phase.ENROLLING, Phase.ENROLLING): ("M80,461 C70,502 110,502 104,461", (116, 488), "start"),
+    (Phase.ENROLLING, Phase.IN_SYNC): ("M245,412 L555,295", (430, 326), "end"),
+    (Phase.ENROLLING, Phase.OUT_OF_SYNC): ("M245,440 H555", (422, 458), "middle"),
+    (Phase.IN_SYNC, Phase.IN_SYNC): ("M600,239 C590,190 640,190 632,239", (646, 212), "start"),
+    (Phase.IN_SYNC, Phase.DISABLED): ("M745,280 L840,330", (778, 268), "start"),
+    (Phase.OUT_OF_SYNC, Phase.IN_SYNC): ("M650,399 V301", (660, 354), "start"),
+    (Phase.OUT_OF_SYNC, Phase.OUT_OF_SYNC): ("M600,461 C590,502 640,502 632,461", (646, 492), "start"),
+    (Phase.OUT_OF_SYNC, Phase.DISABLED): ("M745,420 L840,370", (790, 424), "start"),
+    ("assigned", Phase.NO_DEVICE): ("M525,135 H245", (422, 126), "middle"),
+    ("free", Phase.IN_SYNC): ("M320,258 H555", (422, 250), "middle"),
+    ("free", Phase.DISABLED): ("M320,195 C440,195 500,140 660,140 S930,180 940,319", (740, 130), "start"),
+}
+ENDINGS: Final = {  # what an action that can end in several ways came to
+    (Phase.ENROLLING, Action.OPEN, Phase.ENROLLING): "the old key is dead",
+    (Phase.ENROLLING, Action.CONFIRM, Phase.ENROLLING): "wrong pair",
+    (Phase.ENROLLING, Action.CONFIRM, Phase.NO_DEVICE): "last attempt",
+    (Phase.ENROLLING, Action.CONFIRM, Phase.OUT_OF_SYNC): "late pair",
+    (Phase.IN_SYNC, Action.VERIFY, Phase.DISABLED): "last failure",
+    (Phase.IN_SYNC, Action.RESYNC, Phase.DISABLED): "last failure",
+    (Phase.OUT_OF_SYNC, Action.RESYNC, Phase.DISABLED): "last failure",
+    (Phase.OUT_OF_SYNC, Action.RESYNC, Phase.OUT_OF_SYNC): "wrong pair",
+    ("free", Action.ADOPT, Phase.DISABLED): "failures used up before",
+}
+
+Source = Phase | str
+Edge = tuple[Source, Action, Phase]
+
+
+def edges() -> tuple[list[Edge], list[str]]:
+    """The edges to draw, one for a group whose phases all have it; and a sentence for what holds everywhere."""
+    left = {(was, action, now) for (was, action), ends in TRANSITIONS.items() for now in ends}
+    sentences = []
+    for action in Action:
+        there = {now for was, did, now in left if did is action}
+        if {(phase, action, phase) for phase in Phase} <= left:
+            sentences.append(f"{action}: in every phase, changes none")
+        elif len(there) == 1 and {(phase, action, min(there)) for phase in Phase} <= left:
+            sentences.append(f"{action}: from every phase to “{min(there)}”")
+        else:
+            continue
+        left = {edge for edge in left if edge[1] is not action}
+    drawn: list[Edge] = []
+    for name, members in GROUPS.items():
+        for action in Action:
+            for now in Phase:
+                shared = {(member, action, now) for member in members}
+                if now not in members and shared <= left:
+                    left -= shared
+                    drawn.append((name, action, now))
+    order = list(Action)
+    drawn += sorted(left, key=lambda edge: (order.index(edge[1]), edge[0], edge[2]))
+    return drawn, sentences
+
+
+def draw() -> str:
+    drawn, sentences = edges()
+    said: dict[tuple[Source, Phase], list[str]] = {}
+    for was, action, now in drawn:
+        why = ENDINGS.get((was, action, now))
+        said.setdefault((was, now), []).append(f"{action} ({why})" if why else action.value)
+    if said.keys() != LINES.keys() or not ENDINGS.keys() <= set(drawn):
+        raise ValueError(f"not drawn, or not in the table: {said.keys() ^ LINES.keys()} {ENDINGS.keys() - set(drawn)}")
+    body: list[str] = []
+    for name, (x, y, wide, high) in FRAMES.items():
+        body.append(f'<rect class="frame" x="{x}" y="{y}" width="{wide}" height="{high}" rx="14"/>')
+        title = "a code is asked for" if name == "assigned" else "no code is asked for"
+        body.append(f'<text class="title" x="{x + wide / 2:g}" y="{y - 10}" text-anchor="middle">{title}</text>')
+    for edge, (path, (x, y), anchor) in LINES.items():
+        body.append(f'<path class="line" d="{path}" marker-end="url(#tip)"/>')
+        body += lines_of_text(said[edge], x, y, anchor)
+    for phase, (x, y) in PLACES.items():
+        left, top = x - WIDE / 2, y - HIGH / 2
+        body.append(f'<rect class="phase" x="{left:g}" y="{top:g}" width="{WIDE}" height="{HIGH}" rx="10"/>')
+        body.append(f'<text class="name" x="{x}" y="{y + 5}" text-anchor="middle">{escape(phase)}</text>')
+    body += lines_of_text(sentences, 20, 566, "start")
+    return "\n".join((HEAD, *body, "</svg>\n"))
+
+
+def lines_of_text(lines: Iterable[str], x: int, y: int, anchor: str) -> list[str]:
+    return [
+        f'<text x="{x}" y="{y + 18 * row}" text-anchor="{anchor}">{escape(line)}</text>'
+        for row, line in enumerate(lines)
+    ]
+
+
+HEAD: Final = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 45 1080 575" role="img">
+<title>The life cycle of a device</title>
+<style>
+text { font: 14px system-ui, sans-serif; fill: #24292f }
+.name { font-weight: 600; font-size: 15px }
+.title { fill: #57606a; font-style: italic }
+.phase { fill: #eef4ff; stroke: #3b5b92; stroke-width: 1.5 }
+.frame { fill: none; stroke: #9aa4b2; stroke-dasharray: 6 5 }
+.line { fill: none; stroke: #3b5b92; stroke-width: 1.5 }
+</style>
+<defs><marker id="tip" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="8" markerHeight="8" orient="auto">
+<path d="M0,0 L10,5 L0,10 z" fill="#3b5b92"/></marker></defs>
+<rect y="45" width="1080" height="575" rx="10" fill="#ffffff"/>"""
+
+
+if __name__ == "__main__":
+    SVG.parent.mkdir(exist_ok=True)
+    SVG.write_text(draw())
