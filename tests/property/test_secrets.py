@@ -184,6 +184,12 @@ class World:
         self.canaries.add_text("code", code)
         return code
 
+    def short(self) -> str:
+        """A key that is too short, in Base32."""
+        raw = secrets.token_bytes(10)
+        self.canaries.add_bytes("short key", raw)
+        return b32encode(raw).decode()
+
     def open(self) -> tuple[OpenedEnrollment, Phone]:
         opened = self.registry.open_enrollment(ALICE, by=ME, label="alice@example.com")
         return opened, self.phone(opened)
@@ -420,6 +426,7 @@ ERRORS: dict[str, Callable[[World], object]] = {
     "text for a key": lambda w: Key(w.text),
     "mutable key": lambda w: Key(bytearray(w.raw)),
     "no Base32": lambda w: Key.from_base32(w.text[:-1] + "1"),
+    "short Base32": lambda w: Key.from_base32(w.short()),
     "Base32 of odd length": lambda w: Key.from_base32(w.text + "A"),
     "Base32 beyond ASCII": lambda w: Key.from_base32(w.text + "\u00e9"),
     "long Base32": lambda w: Key.from_base32(w.text * 60),

@@ -46,6 +46,7 @@ class TestMaking:
         for size in (8, 15, LONGEST + 1, -1, True, 20.0, None):
             with pytest.raises(InvalidValue, match=r"^a key has 16 to 1024 bytes \(RFC4226-4-R6\)$"):
                 Key.generate(size)
+        assert [len(reveal(Key.generate(size))) for size in (16, LONGEST)] == [16, LONGEST]
         assert len(reveal(UnsafeShortKey.generate(1))) == 1
 
     def test_as_key(self):
@@ -76,7 +77,8 @@ class TestBase32:
         with pytest.raises(InvalidValue, match=r"^a key has 16 to 1024 bytes \(RFC4226-4-R6\)$"):
             Key.from_base32(text)
 
-    def test_the_longest_key(self):
+    def test_the_shortest_and_the_longest_key(self):
+        assert reveal(UnsafeShortKey.from_base32("GE")) == b"1"
         assert len(reveal(Key.from_base32("A" * 1639))) == LONGEST
         with pytest.raises(InvalidValue):
             Key.from_base32("A" * 1640)
@@ -99,6 +101,7 @@ class TestBase32:
     def test_written_upper_case_and_unpadded(self):
         assert base32(Key(RAW)) == TEXT
         assert base32(Key(b"1234567890123456")) == "GEZDGNBVGY3TQOJQGEZDGNBVGY"
+        assert base32(Key.from_base32("X" * 32)) == "X" * 32
 
 
 class TestEquality:
@@ -134,6 +137,7 @@ OPAQUE = [
     vmfa.OpenedEnrollment(session_id="s", serial="n", expires_at=1, base32=TEXT, uri="otpauth://"),
     vmfa.Deactivation(serial="n", at=1, binding_code=TEXT),
 ]
+REFUSAL = "holds a secret: it is neither pickled nor copied"
 
 
 @pytest.mark.parametrize("value", OPAQUE, ids=lambda value: type(value).__name__)
@@ -144,22 +148,22 @@ class TestOpaque:
 
     @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
     def test_it_does_not_pickle(self, value, protocol):
-        with pytest.raises(InvalidType, match=r"^\w+ holds a secret: it is neither pickled nor copied$"):
+        with pytest.raises(InvalidType, match=f"^{type(value).__name__} {REFUSAL}$"):
             pickle.dumps(value, protocol)
 
     @pytest.mark.parametrize("way", [copy.copy, copy.deepcopy, lambda value: value.__getstate__()])
     def test_it_does_not_copy(self, value, way):
-        with pytest.raises(InvalidType, match=r"^\w+ holds a secret: it is neither pickled nor copied$"):
+        with pytest.raises(InvalidType, match=f"^{type(value).__name__} {REFUSAL}$"):
             way(value)
 
     def test_it_does_not_change(self, value):
         for name in (*type(value).__slots__, "other"):
-            with pytest.raises(InvalidType, match=r"^\w+ is immutable$"):
+            with pytest.raises(InvalidType, match=f"^{type(value).__name__} is immutable$"):
                 setattr(value, name, b"")
 
     def test_nothing_is_deleted_from_it(self, value):
         for name in (*type(value).__slots__, "other"):
-            with pytest.raises(InvalidType, match=r"^\w+ is immutable$"):
+            with pytest.raises(InvalidType, match=f"^{type(value).__name__} is immutable$"):
                 delattr(value, name)
 
     def test_it_has_no_dictionary(self, value):

@@ -96,7 +96,7 @@ class TestMasterKeys:
     ])
     def test_an_edited_tag_does_not(self, edit):
         keys = DerivedKeys(MASTER)
-        assert not keys.check("record", b"message", edit(keys.tag("record", b"message")))
+        assert keys.check("record", b"message", edit(keys.tag("record", b"message"))) is False
 
     def test_a_tag_that_is_no_text_does_not(self):
         with pytest.raises(UnknownMasterKey):
@@ -184,6 +184,7 @@ class TestUnsafePlainKeys:
 
     def test_records_are_authenticated_by_a_published_key(self):
         assert UnsafePlainKeys().check("p", b"m", UnsafePlainKeys().tag("p", b"m"))
+        assert UnsafePlainKeys().current_id == DerivedKeys(b"vmfa: unsafe, published, for tests").current_id
 
 
 class TestKeySources:
