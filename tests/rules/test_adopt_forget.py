@@ -20,6 +20,7 @@ from vmfa import (
     NoSession,
     Parameters,
     Policy,
+    Principal,
     PrincipalId,
     Receipt,
     Sync,
@@ -233,6 +234,19 @@ def test_a_damaged_record_can_be_forgotten() -> None:
     world.clock.now = 0
     assert world.registry.forget(ALICE, by=SERVICE) is None
     assert world.state().revision == 0
+
+
+def test_a_damaged_wizard_that_has_expired_can_be_forgotten() -> None:
+    """Erasing asks nothing of the record, not even that its enrollment end in order."""
+    world = World()
+    world.open()
+    state = world.state()
+    assert state.seal is not None
+    assert world.store.commit(state, replace(state, seal=replace(state.seal, tag="spoilt")), ())
+    world.clock.advance(1000)
+    world.registry.forget(ALICE, by=SERVICE)
+    assert world.state() == Principal(id=ALICE)
+
 
 
 def test_one_does_not_forget_oneself() -> None:
