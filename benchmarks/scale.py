@@ -86,7 +86,8 @@ def draw_ratios(path: Path, label: str, sizes: Sequence[int], rows: Sequence[Row
             sizes, [row.ratio for row in rows], marker="o", capsize=4,
             yerr=[[row.ratio - row.low for row in rows], [row.high - row.ratio for row in rows]],
         )
-        axes.set(xscale="log", xlabel=label, ylabel="time of a verification, ratio", ylim=(0, None))
+        highest = max(row.high for row in rows)
+        axes.set(xscale="log", xlabel=label, ylabel="time of a verification, ratio", ylim=(0, 1.2 * highest))
 
     plot(path, draw)
 
