@@ -17,34 +17,34 @@ SVG: Final = Path(__file__).parents[1] / "docs/_static/lifecycle.svg"
 FREE: Final = (Phase.NO_DEVICE, Phase.ENROLLING)
 ASSIGNED: Final = (Phase.IN_SYNC, Phase.OUT_OF_SYNC, Phase.DISABLED)
 GROUPS: Final = {"free": FREE, "assigned": ASSIGNED}
-WIDE, HIGH = 190, 62
+WIDE, HIGH = 130, 60
 
 PLACES: Final = {
-    Phase.NO_DEVICE: (150, 150), Phase.ENROLLING: (150, 430),
-    Phase.IN_SYNC: (650, 270), Phase.OUT_OF_SYNC: (650, 430), Phase.DISABLED: (935, 350),
+    Phase.NO_DEVICE: (110, 150), Phase.ENROLLING: (110, 430),
+    Phase.IN_SYNC: (520, 270), Phase.OUT_OF_SYNC: (520, 430), Phase.DISABLED: (785, 350),
 }
-FRAMES: Final = {"free": (20, 80, 300, 455), "assigned": (525, 80, 535, 455)}
+FRAMES: Final = {"free": (15, 80, 256, 445), "assigned": (420, 80, 450, 445)}
 
 # Of each line: its path, where its words begin, and which end of them.
 LINES: Final = {
-    (Phase.NO_DEVICE, Phase.ENROLLING): ("M110,181 V399", (102, 290), "end"),
-    (Phase.ENROLLING, Phase.NO_DEVICE): ("M135,399 V181", (145, 275), "start"),
-    (Phase.ENROLLING, Phase.ENROLLING): ("M80,461 C70,502 110,502 104,461", (116, 488), "start"),
-    (Phase.ENROLLING, Phase.IN_SYNC): ("M245,412 L555,295", (430, 326), "end"),
-    (Phase.ENROLLING, Phase.OUT_OF_SYNC): ("M245,440 H555", (422, 458), "middle"),
-    (Phase.IN_SYNC, Phase.IN_SYNC): ("M600,239 C590,190 640,190 632,239", (646, 212), "start"),
-    (Phase.IN_SYNC, Phase.DISABLED): ("M745,280 L840,330", (778, 268), "start"),
-    (Phase.OUT_OF_SYNC, Phase.IN_SYNC): ("M650,399 V301", (660, 354), "start"),
-    (Phase.OUT_OF_SYNC, Phase.OUT_OF_SYNC): ("M600,461 C590,502 640,502 632,461", (646, 492), "start"),
-    (Phase.OUT_OF_SYNC, Phase.DISABLED): ("M745,420 L840,370", (790, 424), "start"),
-    ("assigned", Phase.NO_DEVICE): ("M525,135 H245", (422, 126), "middle"),
-    ("free", Phase.IN_SYNC): ("M320,258 H555", (422, 250), "middle"),
-    ("free", Phase.DISABLED): ("M320,195 C440,195 500,140 660,140 S930,180 940,319", (740, 130), "start"),
+    (Phase.NO_DEVICE, Phase.ENROLLING): ("M78,180 V400", (70, 290), "end"),
+    (Phase.ENROLLING, Phase.NO_DEVICE): ("M104,400 V180", (113, 275), "start"),
+    (Phase.ENROLLING, Phase.ENROLLING): ("M66,460 C56,501 96,501 90,460", (98, 484), "start"),
+    (Phase.ENROLLING, Phase.IN_SYNC): ("M175,412 L455,293", (335, 334), "end"),
+    (Phase.ENROLLING, Phase.OUT_OF_SYNC): ("M175,440 H455", (345, 460), "middle"),
+    (Phase.IN_SYNC, Phase.IN_SYNC): ("M490,240 C480,191 530,191 522,240", (536, 212), "start"),
+    (Phase.IN_SYNC, Phase.DISABLED): ("M585,280 L720,335", (618, 262), "start"),
+    (Phase.OUT_OF_SYNC, Phase.IN_SYNC): ("M520,400 V300", (530, 355), "start"),
+    (Phase.OUT_OF_SYNC, Phase.OUT_OF_SYNC): ("M490,460 C480,501 530,501 522,460", (536, 492), "start"),
+    (Phase.OUT_OF_SYNC, Phase.DISABLED): ("M585,420 L720,365", (652, 420), "start"),
+    ("assigned", Phase.NO_DEVICE): ("M420,135 H175", (343, 126), "middle"),
+    ("free", Phase.IN_SYNC): ("M271,258 H455", (343, 250), "middle"),
+    ("free", Phase.DISABLED): ("M271,190 C360,190 420,145 560,145 S790,180 800,320", (610, 132), "start"),
 }
 ENDINGS: Final = {  # what an action that can end in several ways came to
-    (Phase.ENROLLING, Action.OPEN, Phase.ENROLLING): "the old key is dead",
+    (Phase.ENROLLING, Action.OPEN, Phase.ENROLLING): "old key dead",
     (Phase.ENROLLING, Action.CONFIRM, Phase.ENROLLING): "wrong pair",
-    (Phase.ENROLLING, Action.CONFIRM, Phase.NO_DEVICE): "last attempt",
+    (Phase.ENROLLING, Action.CONFIRM, Phase.NO_DEVICE): "last try",
     (Phase.ENROLLING, Action.CONFIRM, Phase.OUT_OF_SYNC): "late pair",
     (Phase.IN_SYNC, Action.VERIFY, Phase.DISABLED): "last failure",
     (Phase.IN_SYNC, Action.RESYNC, Phase.DISABLED): "last failure",
@@ -94,7 +94,7 @@ def draw() -> str:
     body: list[str] = []
     for name, (x, y, wide, high) in FRAMES.items():
         body.append(f'<rect class="frame" x="{x}" y="{y}" width="{wide}" height="{high}" rx="14"/>')
-        title = "a code is asked for" if name == "assigned" else "no code is asked for"
+        title = "assigned: a code is asked for" if name == "assigned" else "no code is asked for"
         body.append(f'<text class="title" x="{x + wide / 2:g}" y="{y - 10}" text-anchor="middle">{title}</text>')
     for edge, (path, (x, y), anchor) in LINES.items():
         body.append(f'<path class="line" d="{path}" marker-end="url(#tip)"/>')
@@ -102,23 +102,24 @@ def draw() -> str:
     for phase, (x, y) in PLACES.items():
         left, top = x - WIDE / 2, y - HIGH / 2
         body.append(f'<rect class="phase" x="{left:g}" y="{top:g}" width="{WIDE}" height="{HIGH}" rx="10"/>')
-        body.append(f'<text class="name" x="{x}" y="{y + 5}" text-anchor="middle">{escape(phase)}</text>')
-    body += lines_of_text(sentences, 20, 566, "start")
+        name = escape(phase.removeprefix("assigned, "))  # which its frame says
+        body.append(f'<text class="name" x="{x}" y="{y + 5}" text-anchor="middle">{name}</text>')
+    body += lines_of_text(sentences, 15, 555, "start")
     return "\n".join((HEAD, *body, "</svg>\n"))
 
 
 def lines_of_text(lines: Iterable[str], x: int, y: int, anchor: str) -> list[str]:
     return [
-        f'<text x="{x}" y="{y + 18 * row}" text-anchor="{anchor}">{escape(line)}</text>'
+        f'<text x="{x}" y="{y + 20 * row}" text-anchor="{anchor}">{escape(line)}</text>'
         for row, line in enumerate(lines)
     ]
 
 
-HEAD: Final = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 45 1080 575" role="img">
+HEAD: Final = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 45 885 565" role="img">
 <title>The life cycle of a device</title>
 <style>
-text { font: 14px system-ui, sans-serif; fill: #24292f }
-.name { font-weight: 600; font-size: 15px }
+text { font: 16px system-ui, sans-serif; fill: #24292f }
+.name { font-weight: 600; font-size: 17px }
 .title { fill: #57606a; font-style: italic }
 .phase { fill: #eef4ff; stroke: #3b5b92; stroke-width: 1.5 }
 .frame { fill: none; stroke: #9aa4b2; stroke-dasharray: 6 5 }
@@ -126,7 +127,7 @@ text { font: 14px system-ui, sans-serif; fill: #24292f }
 </style>
 <defs><marker id="tip" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="8" markerHeight="8" orient="auto">
 <path d="M0,0 L10,5 L0,10 z" fill="#3b5b92"/></marker></defs>
-<rect y="45" width="1080" height="575" rx="10" fill="#ffffff"/>"""
+<rect y="45" width="885" height="565" rx="10" fill="#ffffff"/>"""
 
 
 if __name__ == "__main__":
