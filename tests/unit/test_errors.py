@@ -107,4 +107,4 @@ class TestWhatToDo:
         assert errors.TooManySessions().retry_after == 0
 
     def test_throttled_without_a_time_does_not_say_none(self):
-        assert "None" not in errors.Throttled().claimant_message
+        assert errors.Throttled().claimant_message == "Wait 0 seconds before the next attempt."

@@ -8,6 +8,7 @@ import pickle
 import pytest
 
 import vmfa
+from reference import reference_hotp
 from vmfa import InvalidType, InvalidValue, Key, UnsafeShortKey
 from vmfa.keys import HASHES, LONGEST, Opaque, as_key, base32, reveal
 
@@ -126,6 +127,12 @@ class TestBlocks:
         assert key.blocks("sha256")[1] is inner
         assert len(key.blocks("sha512")[1]) == 128
         assert key.blocks("sha256")[1:] == (inner, outer)
+
+    @pytest.mark.parametrize(("algorithm", "size"), [("sha1", 64), ("sha256", 64), ("sha512", 128)])
+    def test_only_a_key_longer_than_a_block_is_hashed_first(self, algorithm, size):
+        for length in (size - 1, size, size + 1):
+            raw = bytes(range(1, length + 1))
+            assert vmfa.hotp(raw, 5, digits=8, algorithm=algorithm) == reference_hotp(raw, 5, 8, algorithm)
 
 
 class Sample(Opaque):
