@@ -13,7 +13,6 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from math import ceil
-from types import TracebackType
 from typing import Any, Final, Generic, LiteralString, Self, TypeVar
 from weakref import WeakSet
 
@@ -54,8 +53,7 @@ TABLES: Final[tuple[LiteralString, ...]] = (
     number BIGINT NOT NULL, document TEXT NOT NULL, tag TEXT NOT NULL,
     PRIMARY KEY (account, kind, name, number))""",
     """CREATE OR REPLACE VIEW vmfa_device AS SELECT account, kind, name,
-    state::jsonb #>> '{device,serial}' AS serial,
-    state::jsonb #>> '{device,sync}' AS sync,
+    state::jsonb #>> '{device,serial}' AS serial, state::jsonb #>> '{device,sync}' AS sync,
     (state::jsonb #>> '{device,disabled}')::boolean AS disabled,
     (state::jsonb #>> '{device,failures}')::integer AS failures,
     (state::jsonb #>> '{device,budget}')::integer AS budget,
@@ -65,7 +63,8 @@ TABLES: Final[tuple[LiteralString, ...]] = (
 )
 LOOK: Final = """SELECT max(version), current_setting('synchronous_commit', true), current_setting('fsync', true),
     current_setting('transaction_read_only', true), current_setting('server_encoding', true),
-    extract(epoch FROM clock_timestamp())::float8 FROM vmfa_schema"""
+    current_setting('statement_timeout', true), extract(epoch FROM clock_timestamp())::float8 FROM vmfa_schema"""
+PATIENCE: Final = "SELECT set_config('statement_timeout', %s, false)"
 LOAD: Final = """SELECT account, kind, name, revision, state, tag FROM vmfa_principal
     WHERE account = %s AND kind = %s AND name = %s"""
 INSERT: Final = """INSERT INTO vmfa_principal (account, kind, name, revision, state, tag)
@@ -167,7 +166,7 @@ def _change(before: Principal, after: Principal) -> tuple[LiteralString, tuple[A
 
 def _faults(look: tuple[Any, ...], unsafe_not_durable: bool) -> Iterator[StoreError]:
     """What is wrong with a database whose answer to LOOK this is."""
-    version, synchronous, fsync, read_only, encoding, _ = look
+    version, synchronous, fsync, read_only, encoding, *_ = look
     if (version or 0) < SCHEMA:
         yield StoreUnavailable(f"the database has schema {version or 0}, this release needs {SCHEMA}: create_schema()")
     elif version > SCHEMA:
@@ -247,6 +246,8 @@ class Call(Generic[T]):
             _, [look] = yield Step(LOOK)
             for fault in _faults(look, self._store.unsafe_not_durable):
                 raise fault
+            if look[-2] == "0" and isinstance(self._store.source, str):  # on our own connections no lock waits for ever
+                yield Step(PATIENCE, (str(ceil(1000 * self._store.timeout)),))
             self._store.known.add(connection)
         return (yield from self._script())
 
@@ -291,7 +292,7 @@ class Postgres:
         return self.source
 
     def settings(self) -> dict[str, Any]:
-        """What the store's own pool says beyond the connection string: no wait is without an end."""
+        """What the store's own pool says beyond the connection string: no wait for the network is without an end."""
         wait = ceil(self.timeout)
         ours = {"connect_timeout": wait, "tcp_user_timeout": 1000 * wait, "application_name": "vmfa"}
         try:
@@ -301,7 +302,7 @@ class Postgres:
         if theirs is None:
             raise InvalidValue("this is no connection string of PostgreSQL")
         return {"conninfo": self.source, "kwargs": {**ours, **theirs, "autocommit": True}, "min_size": 1,
-                "max_size": 16, "timeout": self.timeout, "open": False}
+                "max_size": 8, "timeout": self.timeout, "open": False}
 
     def problems(self, now: float, tolerance: int) -> Script[tuple[VmfaError, ...]]:
         _, [look] = yield Step(LOOK)
@@ -316,7 +317,8 @@ class Postgres:
 class PostgresStore(Postgres):
     """A store in PostgreSQL, for threads, processes and machines. ``create_schema()`` once, before its first use.
 
-    :param source: a ``psycopg_pool.ConnectionPool`` of autocommit connections, or a connection string.
+    :param source: a ``psycopg_pool.ConnectionPool`` of autocommit connections, or a connection string, over which
+        each process then opens up to 8 connections.
     :param timeout: seconds to wait for a connection, and to try again what is known not to have been done.
     :param unsafe_not_durable: a crash of the server may then take back answers that were given, and replay codes.
     """
@@ -330,9 +332,7 @@ class PostgresStore(Postgres):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
