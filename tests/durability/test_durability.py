@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg
 import pytest
 from crash_images import every_crash, record
 from writer import WHO
 
-from postgres_server import Server, crashable, database, server  # noqa: F401  # fixtures
+from postgres_server import Server, crashable, database, server, with_options  # noqa: F401  # fixtures
 from programs import needed
 from support import MASTER
 from vmfa import DerivedKeys, SQLiteStore, Store
@@ -37,9 +38,9 @@ def test_no_power_cut_takes_back_an_answer(kind: str, loses: bool, tmp_path: Pat
 
 
 @contextmanager
-def writing(engine: str, place: str) -> Iterator[subprocess.Popen[bytes]]:
+def writing(engine: str, place: str, kind: str = "durable") -> Iterator[subprocess.Popen[bytes]]:
     """A writer at work in a process of its own."""
-    command = [sys.executable, str(Path(__file__).with_name("writer.py")), engine, place, "durable", "100000"]
+    command = [sys.executable, str(Path(__file__).with_name("writer.py")), engine, place, kind, "100000"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as writer:
         try:
             yield writer
@@ -109,3 +110,30 @@ def test_a_server_stopped_at_once_loses_nothing(crashable: Server) -> None:  # n
                     time.sleep(0.1)
 
 
+def test_a_careless_server_stopped_at_once_does_lose(crashable: Server) -> None:  # noqa: F811  # the fixture
+    """The control: with synchronous_commit off, the test above would find what is lost."""
+    if not crashable.ours:
+        pytest.skip("a server of others is not crashed")
+    careless = with_options(crashable.conninfo, "-c synchronous_commit=off")
+    with lazy_log(crashable), PostgresStore(careless, unsafe_not_durable=True, timeout=20) as store:
+        store.create_schema()
+        with writing("postgres", careless, "unsafe") as writer:
+            told = acknowledged(writer, 20)
+            crashable.stop("immediate")
+        crashable.start()
+        with pytest.raises(AssertionError):
+            check_nothing_lost(store, told[-1])
+
+
+@contextmanager
+def lazy_log(server: Server) -> Iterator[None]:  # noqa: F811  # any server
+    """The log reaches the disk only when a commit insists."""
+    setting(server, "SET wal_writer_delay = '10s'")
+    yield
+    setting(server, "RESET wal_writer_delay")
+
+
+def setting(server: Server, change: str) -> None:  # noqa: F811  # any server
+    with psycopg.connect(server.conninfo, autocommit=True) as db:
+        db.execute(f"ALTER SYSTEM {change}")
+        db.execute("SELECT pg_reload_conf()")

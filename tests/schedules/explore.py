@@ -54,6 +54,8 @@ def main() -> int:
                         )
                         if report.bad and not mutant:
                             say(report.bad[0])
+                        if killed and mutant:
+                            break  # one game that finds it is enough
                 if mutant and not killed:
                     failed += 1
                     say(f"{engine}: {mutant} SURVIVED")

@@ -107,11 +107,18 @@ def confirm_read(processes: int) -> Game:
     return Game(store, [confirm, Job("read", now), confirm][:processes])
 
 
+def prune_confirm(processes: int) -> Game:
+    """History is written anew while it grows."""
+    store, confirm, now = _enrolling()
+    prune = Job("prune_history", now, {"by": SERVICE, "older_than": int(now) + 1}, yields=True)
+    return Game(store, [prune, confirm, confirm][:processes])
+
+
 GAMES: dict[str, Callable[[int], Game]] = {
     game.__name__: game
     for game in (
         verify_verify, guess_guess, verify_deactivate, confirm_confirm, open_confirm, open_open, resync_verify,
-        forget_verify, confirm_read,
+        forget_verify, confirm_read, prune_confirm,
     )
 }
 

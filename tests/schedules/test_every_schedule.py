@@ -38,21 +38,21 @@ def explorer(database: SQLiteGround | PostgresGround) -> Iterator[Explorer]:
 def test_two_processes_end_as_one_after_the_other_would(explorer: Explorer, name: str) -> None:
     game = GAMES[name](2)
     report = explorer.explore(game.start, game.jobs, sample=25)
-    assert not report.bad, report.bad[0]
+    assert not report.bad, str(report.bad[0])
 
 
 @pytest.mark.parametrize("name", GAMES)
 def test_three_processes_end_as_one_after_the_other_would(explorer: Explorer, name: str) -> None:
     game = GAMES[name](3)
     report = explorer.explore(game.start, game.jobs, sample=25)
-    assert not report.bad, report.bad[0]
+    assert not report.bad, str(report.bad[0])
 
 
 def test_one_code_in_every_schedule_of_three_processes(explorer: Explorer) -> None:
     game = GAMES["verify_verify"](3)
     report = explorer.explore(game.start, game.jobs)
     assert report.schedules == 150
-    assert not report.bad, report.bad[0]
+    assert not report.bad, str(report.bad[0])
     assert {sorted(ends).count("Receipt") for ends in map(list, report.ends)} == {1}
 
 
