@@ -34,6 +34,7 @@ from vmfa.record import check_intact  # noqa: E402  # as before
 STRATEGIES = ("none", "all", "random", "torn", "torn", "names late")
 CALLS = "openat,close,pwrite64,write,fsync,fdatasync,ftruncate,unlink"
 SECTOR = 512
+MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None  # the images themselves need no disk
 
 
 @dataclass(frozen=True)
@@ -196,7 +197,7 @@ def main() -> int:
     say = partial(print, flush=True)
     failed = 0
     for kind in ("durable", "unsafe", "early"):
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
             outcome = every_crash(record(Path(folder), kind, options.operations), Path(folder))
         lost = bool(outcome.problems["an acknowledged commit is lost"])
         as_expected = not outcome.problems if kind == "durable" else lost
