@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import replace
 
 import pytest
 
@@ -120,7 +121,8 @@ class TestPrincipalId:
         (("a", Kind.ROOT, None), InvalidType),
     ])
     def test_impossible_ones(self, given, error):
-        with pytest.raises(error):
+        part = "the name of root|account|kind|name"
+        with pytest.raises(error, match=f"^({part}) (is|has) "):
             PrincipalId(*given)
 
 
@@ -136,7 +138,7 @@ class TestKeyRef:
         ((None, "", b""), InvalidType), (("s", None, b""), InvalidType),
     ])
     def test_impossible_ones(self, given, error):
-        with pytest.raises(error):
+        with pytest.raises(error, match=r"^(scheme|key_id|material) is "):
             KeyRef(*given)
 
     def test_the_longest(self):
@@ -177,7 +179,7 @@ class TestVirtualDevice:
         {"disabled": 0}, {"disabled": None},
     ])
     def test_impossible_ones(self, wrong):
-        with pytest.raises((InvalidValue, InvalidType), match=next(iter(wrong))):
+        with pytest.raises((InvalidValue, InvalidType), match=f"^{next(iter(wrong))} "):
             VirtualDevice(**DEVICE | wrong)
 
 
@@ -193,7 +195,7 @@ class TestEnrollmentSession:
         {"opened_at": LAST_SECOND + 1}, {"expires_at": LAST_SECOND + 1},
     ])
     def test_impossible_ones(self, wrong):
-        with pytest.raises((InvalidValue, InvalidType), match=next(iter(wrong))):
+        with pytest.raises((InvalidValue, InvalidType), match=f"^{next(iter(wrong))} "):
             EnrollmentSession(**SESSION | wrong)
 
 
@@ -204,7 +206,7 @@ class TestBinding:
 
     @pytest.mark.parametrize("given", [("d" * 65, 5), (None, 5), ("", None), ("", LAST_SECOND + 1)])
     def test_impossible_ones(self, given):
-        with pytest.raises((InvalidValue, InvalidType)):
+        with pytest.raises((InvalidValue, InvalidType), match=r"^(digest|expires_at) is "):
             Binding(*given)
 
 
@@ -219,24 +221,34 @@ class TestPrincipal:
         device, session = VirtualDevice(**DEVICE), EnrollmentSession(**SESSION)
         assert Principal(id=ALICE, device=device, key_ref=REF).enrollment is None
         assert Principal(id=ALICE, enrollment=session, key_ref=REF).device is None
-        with pytest.raises(InvalidValue, match="never both"):
+        with pytest.raises(InvalidValue, match=r"^a principal has a device or enrolls one, never both$"):
             Principal(id=ALICE, device=device, enrollment=session, key_ref=REF)
 
     @pytest.mark.parametrize("held", [
         {"key_ref": REF}, {"device": VirtualDevice(**DEVICE)}, {"enrollment": EnrollmentSession(**SESSION)},
     ])
     def test_a_key_has_a_holder_and_a_holder_a_key(self, held):
-        with pytest.raises(InvalidValue, match="exactly one device or enrollment"):
+        with pytest.raises(InvalidValue, match=r"^a key is referred to by exactly one device or enrollment$"):
             Principal(id=ALICE, **held)
 
     @pytest.mark.parametrize("wrong", [
-        {"id": "alice"}, {"revision": -1}, {"revision": True}, {"revision": LAST_SECOND + 1}, {"events": -1},
+        {"pruned": -1}, {"pruned": 1}, {"pruned": True}, {"redacted": -1}, {"redacted": 1}, {"redacted": None},
+        {"head": None}, {"head": "h" * 129}, {"head": "h "}, {"id": "alice"},
+        {"revision": -1}, {"revision": True}, {"revision": LAST_SECOND + 1}, {"events": -1},
         {"events": 1.0}, {"seen_at": None}, {"seen_at": LAST_SECOND + 1}, {"recovered_at": "1"},
         {"openings": (1, None)}, {"openings": (LAST_SECOND + 1,)},
     ])
     def test_impossible_ones(self, wrong):
-        with pytest.raises((InvalidValue, InvalidType), match=next(iter(wrong))):
+        with pytest.raises((InvalidValue, InvalidType), match=f"^{next(iter(wrong))} "):
             Principal(**{"id": ALICE} | wrong)
+
+    def test_the_most_that_fits(self):
+        most = Principal(id=ALICE, revision=LAST_SECOND, events=5, pruned=5, redacted=5, head="h" * 128)
+        assert (most.pruned, most.redacted, len(most.head)) == (5, 5, 128)
+        with pytest.raises(InvalidValue, match=r"^pruned is 0 to 5$"):
+            replace(most, pruned=6)
+        with pytest.raises(InvalidValue, match=r"^redacted is 0 to 5$"):
+            replace(most, redacted=6)
 
     def test_its_text_shows_no_document(self):
         sealed = Principal(id=ALICE, seal=Seal("the document", "tag"))
@@ -255,7 +267,8 @@ class TestAnswers:
         {"at": LAST_SECOND + 1, "serial": "n"},
     ])
     def test_impossible_claims(self, wrong):
-        with pytest.raises((InvalidValue, InvalidType)):
+        sentence = "^((at|serial|method) is |a claim names a serial number or another method$)"
+        with pytest.raises((InvalidValue, InvalidType), match=sentence):
             MfaClaim(**wrong)
 
     def test_a_receipt_gives_the_claim(self):
@@ -277,7 +290,32 @@ class TestAnswers:
 VALUES = [
     vmfa.Policy(), Parameters(), ALICE, REF, VirtualDevice(**DEVICE), EnrollmentSession(**SESSION), Principal(id=ALICE),
     MfaClaim(at=1, serial="n"), Binding("", 5), Seal("", ""),
+    Receipt(principal=ALICE, serial="n", step=5, at=150, drift=0, failures_cleared=2),
+    SyncReport(device=VirtualDevice(**DEVICE), sync=Sync.IN_SYNC, steps_off=0),
 ]
+BY_POSITION = (PrincipalId, KeyRef, Binding, Seal)
+
+
+def test_the_longest_texts_fit():
+    long = "n" * 64
+    assert VirtualDevice(**DEVICE | {"serial": long}).serial == long
+    session = EnrollmentSession(**SESSION | {"serial": long, "session_id": long})
+    assert (session.serial, session.session_id) == (long, long)
+    assert (MfaClaim(at=1, serial=long).serial, MfaClaim(at=1, method=long).method) == (long, long)
+    assert Binding(long, 5).digest == long
+
+
+def test_stored_words_never_change():
+    assert [kind.value for kind in Kind] == ["root", "user"]
+    assert [sync.value for sync in Sync] == ["in sync", "out of sync"]
+    assert LAST_SECOND == 4_611_686_018_427_387_904
+
+
+@pytest.mark.parametrize("value", [value for value in VALUES if not isinstance(value, BY_POSITION)], ids=repr)
+def test_values_are_told_by_name(value):
+    fields = dataclasses.fields(value)
+    with pytest.raises(TypeError):
+        type(value)(*(getattr(value, field.name) for field in fields))
 
 
 @pytest.mark.parametrize("value", VALUES, ids=lambda value: type(value).__name__)
