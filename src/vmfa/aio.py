@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from .access import Actor
 from .decision import Decision
@@ -49,6 +49,8 @@ class DeviceRegistry:
     A cancelled call has done nothing, or all of it: a commit that has begun goes on, and the observer is told.
     """
 
+    operations: Operations
+
     def __init__(
         self, store: AsyncStore, *, keys: KeySource, issuer: str, imported_keys: KeySource | None = None, policy: Policy
         | None = None, clock: Callable[[], float] = time.time, observer: Observer | None = None,
@@ -60,18 +62,18 @@ class DeviceRegistry:
         self._observer = observer
         self._committing: set[asyncio.Task[bool]] = set()  # the loop itself holds tasks weakly
 
-    open_enrollment = _ask(Operations.open_enrollment)
-    confirm_enrollment = _ask(Operations.confirm_enrollment)
-    cancel_enrollment = _ask(Operations.cancel_enrollment)
-    verify = _ask(Operations.verify)
-    resync = _ask(Operations.resync)
-    deactivate = _ask(Operations.deactivate)
-    adopt = _ask(Operations.adopt)
-    reanchor = _ask(Operations.reanchor)
-    forget = _ask(Operations.forget)
-    device = _ask(Operations.device)
-    _record = _ask(Operations.record)
-    _prune_history = _ask(Operations.prune_history)
+    open_enrollment: Final = _ask(Operations.open_enrollment)
+    confirm_enrollment: Final = _ask(Operations.confirm_enrollment)
+    cancel_enrollment: Final = _ask(Operations.cancel_enrollment)
+    verify: Final = _ask(Operations.verify)
+    resync: Final = _ask(Operations.resync)
+    deactivate: Final = _ask(Operations.deactivate)
+    adopt: Final = _ask(Operations.adopt)
+    reanchor: Final = _ask(Operations.reanchor)
+    forget: Final = _ask(Operations.forget)
+    device: Final = _ask(Operations.device)
+    _record: Final = _ask(Operations.record)
+    _prune_history: Final = _ask(Operations.prune_history)
 
     async def requires_code(self, principal: PrincipalId) -> bool:
         check_is("principal", principal, PrincipalId)

@@ -70,8 +70,9 @@ class Phone:
 
 class Stage:
     def __init__(self, store: Store) -> None:
-        self.clock = HandClock()
-        self.registry = DeviceRegistry(store, keys=DerivedKeys(random_bytes(32)), issuer="Example", clock=self.clock)
+        keys = DerivedKeys(random_bytes(32))
+        self.clock: HandClock = HandClock()
+        self.registry: DeviceRegistry = DeviceRegistry(store, keys=keys, issuer="Example", clock=self.clock)
         self.phones: list[Phone] = []
 
     def enroll(self, who: PrincipalId, late: int = 0) -> tuple[OpenedEnrollment, Phone]:

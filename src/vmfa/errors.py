@@ -86,7 +86,7 @@ class AlreadyUsed(CodeRejected):
     """
 
     reason = "already used"
-    remedy = "wait"
+    remedy: Remedy = "wait"
 
     def __init__(self, message: str = "the code was used before", *, retry_after: int = 0, next_at: int = 0) -> None:
         super().__init__(message, retry_after=retry_after)
@@ -102,7 +102,7 @@ class Throttled(CodeRejected):
     """Too many failures: this attempt was not evaluated (RFC4226-7.3-T)."""
 
     reason = "throttled"
-    remedy = "wait"
+    remedy: Remedy = "wait"
     told = "Wait {wait} seconds before the next attempt."
 
 
@@ -110,7 +110,7 @@ class OutOfSync(CodeRejected):
     """The device counts, but its codes do not until it is resynchronised: SEED-LATE, RFC6238-6-REAUTH."""
 
     reason = "out of sync"
-    remedy = "resync"
+    remedy: Remedy = "resync"
     told = "The device is out of sync. Resynchronise it with two consecutive codes."
 
 
@@ -118,7 +118,7 @@ class DeviceDisabled(CodeRejected):
     """The failure cap or the guess budget is used up (SP80063B-3.2.2-CAP). No code revives it."""
 
     reason = "disabled"
-    remedy = "replace"
+    remedy: Remedy = "replace"
     told = "This device no longer works. Contact an administrator."
 
 

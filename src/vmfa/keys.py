@@ -14,7 +14,7 @@ from .errors import InvalidType, InvalidValue
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, NoReturn, SupportsIndex
+    from typing import Any, ClassVar, NoReturn, SupportsIndex
 
     Blocks = tuple[Callable[[bytes], Any], bytes, bytes]
 
@@ -108,7 +108,7 @@ class Key(Opaque):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Key) and compare_digest(self._raw, other._raw)
 
-    __hash__ = None  # type: ignore[assignment]  # a hash would be a short image of the key
+    __hash__: ClassVar[None]  # type: ignore[assignment]  # it follows from __eq__: a hash would be a short image of the key
 
     def blocks(self, algorithm: str) -> Blocks:
         """The hash and the key's two padded blocks, prepared once as RFC 2104 section 4 proposes."""

@@ -168,9 +168,12 @@ class KeySources:
 
     def __init__(self, keys: KeySource, imported: KeySource | None, *, sealing: bool) -> None:
         self._schemes = {source.scheme: source for source in (imported or keys, keys)}
-        self.issue, self.tag, self.check, self.scheme = keys.issue, keys.tag, keys.check, keys.scheme
-        self.adopt = (imported or keys).adopt
-        self.sealing = sealing
+        self.scheme: str = keys.scheme
+        self.issue: Final = keys.issue
+        self.adopt: Final = (imported or keys).adopt
+        self.tag: Final = keys.tag
+        self.check: Final = keys.check
+        self.sealing: bool = sealing
 
     def reveal(self, ref: KeyRef, principal: PrincipalId, serial: str, parameters: Parameters) -> Key:
         source = self._schemes.get(ref.scheme)

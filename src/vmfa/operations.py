@@ -120,8 +120,8 @@ class Operations:
             if source is not None and not hasattr(source, "scheme"):
                 raise InvalidType("keys are a KeySource such as DerivedKeys(master_key)")
         self.issuer = issuer
-        self.keys = KeySources(keys, imported_keys, sealing=sealing)
-        self.policy = policy if policy is not None else Policy()
+        self.keys: KeySource = KeySources(keys, imported_keys, sealing=sealing)
+        self.policy: Policy = policy if policy is not None else Policy()
         check_is("policy", self.policy, Policy)
         self.random = random
 

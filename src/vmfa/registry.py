@@ -75,6 +75,8 @@ class DeviceRegistry:
     :param observer: is told every outcome, after its commit. It cannot change an answer, whatever Exception it raises.
     """
 
+    operations: Operations
+
     def __init__(
         self, store: Store, *, keys: KeySource, issuer: str, imported_keys: KeySource | None = None,
         policy: Policy | None = None, clock: Callable[[], float] = time.time, observer: Observer | None = None,
@@ -85,18 +87,18 @@ class DeviceRegistry:
         self._clock = clock
         self._observer = observer
 
-    open_enrollment = _ask(Operations.open_enrollment)
-    confirm_enrollment = _ask(Operations.confirm_enrollment)
-    cancel_enrollment = _ask(Operations.cancel_enrollment)
-    verify = _ask(Operations.verify)
-    resync = _ask(Operations.resync)
-    deactivate = _ask(Operations.deactivate)
-    adopt = _ask(Operations.adopt)
-    reanchor = _ask(Operations.reanchor)
-    forget = _ask(Operations.forget)
-    device = _ask(Operations.device)
-    _record = _ask(Operations.record)
-    _prune_history = _ask(Operations.prune_history)
+    open_enrollment: Final = _ask(Operations.open_enrollment)
+    confirm_enrollment: Final = _ask(Operations.confirm_enrollment)
+    cancel_enrollment: Final = _ask(Operations.cancel_enrollment)
+    verify: Final = _ask(Operations.verify)
+    resync: Final = _ask(Operations.resync)
+    deactivate: Final = _ask(Operations.deactivate)
+    adopt: Final = _ask(Operations.adopt)
+    reanchor: Final = _ask(Operations.reanchor)
+    forget: Final = _ask(Operations.forget)
+    device: Final = _ask(Operations.device)
+    _record: Final = _ask(Operations.record)
+    _prune_history: Final = _ask(Operations.prune_history)
 
     def requires_code(self, principal: PrincipalId) -> bool:
         """The log-in page's first question: must this principal present a code? (RULE-REQUIRES) Out of sync: yes."""

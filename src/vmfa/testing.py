@@ -45,7 +45,7 @@ class FrozenClock:
     """Unix time, in seconds, that moves only when it is told to. Give it to a registry as its *clock*."""
 
     def __init__(self, at: float = 1_700_000_010) -> None:
-        self.at = at
+        self.at: float = at
 
     def __call__(self) -> float:
         return self.at

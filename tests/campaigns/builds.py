@@ -21,8 +21,9 @@ from email.parser import HeaderParser
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-LEFT_OUT = shutil.ignore_patterns(".git", ".venv*", "dist", "build", "*.egg-info", "__pycache__", ".*_cache", ".hypothesis",
-                                  ".coverage*")
+LEFT_OUT = shutil.ignore_patterns(
+    ".git", ".venv*", "dist", "build", "*.egg-info", "__pycache__", ".*_cache", ".hypothesis", ".coverage*"
+)
 
 
 def build(tree: Path, folder: str, umask: int, mtime: int) -> dict[str, bytes]:

@@ -1,4 +1,4 @@
-"""The differential: random keys, counters, digits and algorithms, equal to implementations that share nothing with ours.
+"""The differential: random keys, counters, digits and algorithms, against code that shares nothing with ours.
 
     python tests/campaigns/differential.py                 # 100,000 cases against tests/reference.py
     python tests/campaigns/differential.py --seed 7 --cases 1000000

@@ -73,7 +73,7 @@ def codes() -> tuple[Target, list[bytes]]:
                 otp.verify_totp(key, text, at, after=-1, digits=digits)
                 assert re.sub("[^0-9]", "", text) in shown
 
-    return one, [*map(str.encode, shown), b"123 456", " １２３４５６".encode(), "٠٧٠٣٠٩".encode(), b"12-3456\n"]
+    return one, [*map(str.encode, shown), b"123 456", " \uff11\uff12\uff13\uff14\uff15\uff16".encode(), "\u0660\u0667\u0660\u0663\u0660\u0669".encode(), b"12-3456\n"]
 
 
 def payloads() -> tuple[Target, list[bytes]]:
@@ -96,9 +96,9 @@ def payloads() -> tuple[Target, list[bytes]]:
     message = b"\n\x2d\n\x14" + bytes(range(20)) + b"\x12\x05alice\x1a\x07Example \x01(\x010\x02\x10\x01\x18\x01 \0"
     return one, [
         message, b"\0otpauth://totp/alice?secret=" + SECRET.encode(),
-        b'\1[{"model": "otp_totp.totpdevice", "pk": 1, "fields": {"user": 1, "name": "a", "confirmed": true, "key":'
+        (b'\1[{"model": "otp_totp.totpdevice", "pk": 1, "fields": {"user": 1, "name": "a", "confirmed": true, "key":'
         b' "3132333435363738393031323334353637383930", "step": 30, "t0": 0, "digits": 6, "tolerance": 1, "drift": 0,'
-        b' "last_t": -1, "throttling_failure_timestamp": null, "throttling_failure_count": 0}}]',
+        b' "last_t": -1, "throttling_failure_timestamp": null, "throttling_failure_count": 0}}]'),
         b'\2[{"owner": "a", "totp": {"v": 1, "type": "totp", "key": "' + SECRET.encode() + b'"}}]',
         b'\3[{"owner": "a", "secret": "' + SECRET.encode() + b'"}]',
         b"\5" + SECRET.encode() + b'\n" RATE_LIMIT 3 30\n" WINDOW_SIZE 3\n" DISALLOW_REUSE 5\n" TOTP_AUTH\n12345678\n',
@@ -123,7 +123,8 @@ def arguments() -> tuple[Target, list[bytes]]:
         assert code != BUG, out
 
     files = "--db\nmfa.db\n--key-file\nkey\n"
-    acts = ("enroll\n123456789012\nalice\n--label\na", "verify\n123456789012\nalice\n--code\n123456", "status\n1\na",
+    acts = (
+            "enroll\n123456789012\nalice\n--label\na", "verify\n123456789012\nalice\n--code\n123456", "status\n1\na",
             "confirm\n1\nalice\n--session\nx\n--code1\n123456\n--code2\n654321", "resync\n1\na", "history\n1\na", "demo",
             "deactivate\n1\nalice\n--as\nservice:x", "import\notpauth\n-", "selftest", "policy", "trail", "--help")
     return one, [(files + act + extra).encode() for act in acts for extra in ("", "\n--json")]
@@ -156,7 +157,8 @@ def rows() -> tuple[Target, list[bytes]]:
         with contextlib.suppress(VmfaError):
             AuditEvent.from_document(alice, 1, text, event.tag)
 
-    return one, [b"\4" + row[4].encode(), b"\5" + row[5].encode(), b"\1user", b"\2u-4711", b"\4" + event.document().encode()]
+    documents = [b"\4" + document.encode() for document in (row[4], event.document())]
+    return one, [*documents, b"\5" + row[5].encode(), b"\1user", b"\2u-4711"]
 
 
 TARGETS: dict[str, Callable[[], tuple[Target, list[bytes]]]] = {
@@ -175,8 +177,9 @@ def fuzz(name: str, seconds: int) -> None:
     corpus = Path(tempfile.mkdtemp(prefix="vmfa-corpus-"))
     for number, seed in enumerate(seeds):
         (corpus / str(number)).write_bytes(seed)
-    options = [f"-max_total_time={seconds}", "-max_len=4096", "-rss_limit_mb=2048", "-timeout=20", "-print_final_stats=1"]
-    atheris.Setup([sys.argv[0], *options, f"-artifact_prefix={corpus}/", str(corpus)], one)
+    options = [f"-max_total_time={seconds}", "-max_len=4096", "-rss_limit_mb=2048", "-timeout=20",
+               "-print_final_stats=1", f"-artifact_prefix={corpus}/"]
+    atheris.Setup([sys.argv[0], *options, str(corpus)], one)
     atheris.Fuzz()
 
 

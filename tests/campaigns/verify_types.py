@@ -7,14 +7,23 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def main() -> int:
-    command = [sys.executable, "-m", "pyright", "--pythonpath", sys.executable, "--verifytypes", "vmfa",
-               "--ignoreexternal", "--outputjson"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    with tempfile.TemporaryDirectory() as scratch:  # as installed: pyright overlooks a package beside its sources
+        shutil.copytree(ROOT / "src" / "vmfa", Path(scratch) / "vmfa", ignore=shutil.ignore_patterns("__pycache__"))
+        command = [sys.executable, "-m", "pyright", "--pythonpath", sys.executable, "--verifytypes", "vmfa",
+                   "--ignoreexternal", "--outputjson"]
+        environment = {**os.environ, "PYTHONPATH": scratch}
+        done = subprocess.run(command, cwd="/", env=environment, capture_output=True, text=True, check=False)
     try:
         found = json.loads(done.stdout[done.stdout.index("{") :])["typeCompleteness"]
     except (ValueError, KeyError):

@@ -30,7 +30,7 @@ class InThreads:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self.volatile = getattr(store, "volatile", False)
+        self.volatile: bool = getattr(store, "volatile", False)
 
     async def load(self, principal: PrincipalId) -> Principal:
         return await asyncio.to_thread(self._store.load, principal)
