@@ -9,10 +9,10 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from functools import wraps
-from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+from typing import Any, Concatenate, Final
 
 from .access import Actor
-from .decision import Decision
+from .decision import Decision, T
 from .errors import StoreContended
 from .events import AuditEvent
 from .keysource import KeySource
@@ -20,12 +20,10 @@ from .model import LAST_SECOND, Principal, PrincipalId, check_is
 from .operations import Operation, Operations
 from .otp import check_int
 from .policy import Policy
-from .registry import ATTEMPTS, LONGEST_PAGE, Observer, answers_itself, check_page, tell
+from .registry import ATTEMPTS, LONGEST_PAGE, Observer, P, answers_itself, check_page, tell
 from .stores.threads import AsyncStore, InThreads
 
 __all__ = ["AsyncStore", "DeviceRegistry", "InThreads"]
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 def _ask(

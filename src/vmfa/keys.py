@@ -22,9 +22,7 @@ __all__ = ["Key", "Opaque", "UnsafeShortKey", "as_key", "base32", "random_bytes"
 
 LONGEST = 1024
 HASHES: dict[str, tuple[Callable[..., Any], int]] = {
-    "sha1": (hashlib.sha1, 64),
-    "sha256": (hashlib.sha256, 64),
-    "sha512": (hashlib.sha512, 128),
+    "sha1": (hashlib.sha1, 64), "sha256": (hashlib.sha256, 64), "sha512": (hashlib.sha512, 128),
 }
 _set = object.__setattr__  # past the refusal of Opaque
 _UNPREPARED: tuple[str, Blocks] = ("", (hashlib.sha1, b"", b""))

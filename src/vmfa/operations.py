@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Generic, TypeVar
+from typing import Generic
 
 from . import rules
 from .access import Actor, check_permitted, standing
-from .decision import Case, Decision
+from .decision import Case, Decision, T
 from .errors import InvalidType, InvalidValue, VmfaError
 from .events import AuditEvent, Happened, chained, check_page
 from .keys import Key, Opaque, random_bytes
@@ -24,7 +24,6 @@ from .otp import whole_seconds
 from .policy import Parameters, Policy
 from .record import check_intact, sealed
 
-T = TypeVar("T")
 Rule = Callable[[Principal, Case], Decision[T]]
 
 

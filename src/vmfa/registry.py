@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from functools import wraps
 from inspect import signature
 from types import NoneType
-from typing import Concatenate, Final, ParamSpec, TypeVar
+from typing import Concatenate, Final, ParamSpec
 
 from .access import Actor
-from .decision import Decision
+from .decision import Decision, T
 from .errors import StoreContended
 from .events import AuditEvent
 from .keysource import KeySource
@@ -21,7 +21,6 @@ from .policy import Policy
 from .stores.port import Store
 
 P = ParamSpec("P")
-T = TypeVar("T")
 ATTEMPTS: Final = 64  # compare-and-set rounds: each lost one means that somebody else got through
 Observer = Callable[[AuditEvent], None]
 
