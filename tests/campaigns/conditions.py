@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from vmfa import VmfaError
 from vmfa.access import _claim_counts
 from vmfa.model import MfaClaim
 from vmfa.otp import around, read_code, step_at, truncate
@@ -72,18 +73,17 @@ def the_window_is_never_wider_than_asked(here: int, back: int, forward: int) -> 
     return len(around(here, back, forward)) <= back + forward + 1
 
 
-def only_ascii_digits_are_a_code(text: str) -> bool:
-    """SEED-SIX: of six characters without a separator, nothing but ASCII digits is read, and it is read as it is
+def only_ascii_digits_are_a_code(character: str, last: bool) -> bool:
+    """SEED-SIX: any one character of Unicode, at either end of a code: an ASCII digit, or refused
 
-    pre: len(text) == 6
-    pre: not any(c in " \\t\\n\\r\\f\\v" for c in text)
+    pre: len(character) == 1
     post: _
     """
-    digits = all("0" <= character <= "9" for character in text)
+    text = "12345" + character if last else character + "12345"
     try:
-        return read_code(text, 6) == text and digits
-    except ValueError:
-        return not digits
+        return read_code(text, 6) == text and "0" <= character <= "9"
+    except VmfaError:
+        return not "0" <= character <= "9"
 
 
 def the_delay_is_capped(failures: int) -> bool:

@@ -73,7 +73,8 @@ def codes() -> tuple[Target, list[bytes]]:
                 otp.verify_totp(key, text, at, after=-1, digits=digits)
                 assert re.sub("[^0-9]", "", text) in shown
 
-    return one, [*map(str.encode, shown), b"123 456", " \uff11\uff12\uff13\uff14\uff15\uff16".encode(), "\u0660\u0667\u0660\u0663\u0660\u0669".encode(), b"12-3456\n"]
+    foreign = "\uff11\uff12\uff13\uff14\uff15\uff16 \u0660\u0667\u0660\u0663\u0660\u0669"
+    return one, [*map(str.encode, shown), b"123 456", *map(str.encode, foreign.split()), b"12-3456\n"]
 
 
 def payloads() -> tuple[Target, list[bytes]]:
@@ -125,8 +126,9 @@ def arguments() -> tuple[Target, list[bytes]]:
     files = "--db\nmfa.db\n--key-file\nkey\n"
     acts = (
             "enroll\n123456789012\nalice\n--label\na", "verify\n123456789012\nalice\n--code\n123456", "status\n1\na",
-            "confirm\n1\nalice\n--session\nx\n--code1\n123456\n--code2\n654321", "resync\n1\na", "history\n1\na", "demo",
-            "deactivate\n1\nalice\n--as\nservice:x", "import\notpauth\n-", "selftest", "policy", "trail", "--help")
+            "confirm\n1\nalice\n--session\nx\n--code1\n123456\n--code2\n654321", "resync\n1\na", "demo",
+            "deactivate\n1\nalice\n--as\nservice:x", "import\notpauth\n-", "selftest", "policy",
+            "history\n1\na", "trail", "--help")
     return one, [(files + act + extra).encode() for act in acts for extra in ("", "\n--json")]
 
 

@@ -53,6 +53,15 @@ def any_digit_is_a_digit(text: str) -> bool:
     return text.isdigit() == ("0" <= text <= "9")
 
 
+def any_digit_is_a_code(character: str, last: bool) -> bool:
+    """
+    pre: len(character) == 1
+    post: _
+    """
+    text = "12345" + character if last else character + "12345"
+    return (len(text) == 6 and text.isdigit()) == ("0" <= character <= "9")
+
+
 def the_delay_has_no_cap(failures: int) -> bool:
     """
     pre: 3 <= failures <= 100
