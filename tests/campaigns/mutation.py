@@ -6,8 +6,8 @@
 
 Everything counts: statements are deleted, conditions turned and decided, operators and constants changed, defaults,
 decorators, keyword arguments and members of displays dropped, SQL broken by a list of its own. Each mutant runs in a
-forked process with a limit on memory and time, first against the tests that know the room, then against more and
-decorators, keyword arguments and members of displays are dropped, SQL broken by its own list. Each mutant runs in a
+forked process with a limit on memory and time, first against the tests that know the room, then against more of the
+others. The work is done on a copy of the tree. Survivors are printed, and the exit status is 1 if there are any that
 ``EQUIVALENT`` does not explain.
 """
 
@@ -344,7 +344,8 @@ def present(tests: list[str], root: Path) -> list[str]:
 
 
 def campaign(room: str, root: Path, share: tuple[int, int], only: str) -> tuple[Counter[str], list[Mutant]]:
-    stages = [present(tests, root) for tests in (ROOMS[room], ["tests/rules"], [*WIDE, *OTHERS.get(room, [])])]
+    own = f"tests/mutants/test_{room}.py"
+    stages = [present(tests, root) for tests in ([*ROOMS[room], own], ["tests/rules"], [*WIDE, *OTHERS.get(room, [])])]
     for tests in stages:
         found, spent = run(None, tests, room, root, 600)
         if found != "survived":
