@@ -1,4 +1,4 @@
-"""Mutants of ``access`` that the matrix hides, seen from outside: each guard by itself, though another stands behind."""
+"""Mutants of ``access`` that the matrix hides, seen from outside: each guard by itself, though another is behind."""
 
 from __future__ import annotations
 
