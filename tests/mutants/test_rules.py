@@ -1,0 +1,187 @@
+"""Mutants of ``rules``: every event names its device and says all that it says, and every refusal its sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from support import Enrolled, HandClock, Phone, enroll
+from vmfa import (
+    Actor,
+    AuditEvent,
+    CodeRejected,
+    DerivedKeys,
+    DeviceDisabled,
+    DeviceRegistry,
+    Key,
+    MemoryStore,
+    OutOfSync,
+    PairRejected,
+    Parameters,
+    Policy,
+    PrincipalId,
+    UnsafePlainKeys,
+    VmfaError,
+)
+
+SERVICE = Actor.trusted_service("importer")
+
+
+@pytest.fixture
+def told() -> list[AuditEvent]:
+    return []
+
+
+@pytest.fixture
+def registry(store: MemoryStore, keys: DerivedKeys, clock: HandClock, told: list[AuditEvent]) -> DeviceRegistry:
+    imported = UnsafePlainKeys()
+    return DeviceRegistry(store, keys=keys, imported_keys=imported, issuer="E", clock=clock, observer=told.append)
+
+
+def last(told: list[AuditEvent], count: int = 1) -> list[tuple[str, str, str, dict[str, int | str]]]:
+    return [(each.what.value, each.serial, each.reason, dict(each.details)) for each in told[-count:]]
+
+
+def refusal(call: Callable[[], object]) -> VmfaError:
+    with pytest.raises(VmfaError) as caught:
+        call()
+    return caught.value
+
+
+def test_drift_that_moves(enrolled: Enrolled, told):
+    serial = enrolled.device.serial
+    for _ in range(2):
+        enrolled.clock.advance(60)
+        enrolled.registry.verify(enrolled.principal, enrolled.phone.code(1))
+    step = enrolled.clock() // 30 + 1
+    assert last(told, 2) == [
+        ("code accepted", serial, "", {"step": step}), ("drift moved", serial, "", {"before": 0, "after": 1}),
+    ]
+
+
+def test_a_resynchronisation(enrolled: Enrolled, told):
+    enrolled.registry.resync(enrolled.principal, by=enrolled.actor, **enrolled.phone.pair(7))
+    assert last(told) == [("device resynchronised", enrolled.device.serial, "", {"steps_off": 7})]
+    assert (enrolled.device.drift, enrolled.device.pair_drift, enrolled.device.lean) == (7, 7, 0)
+
+
+def test_a_pair_that_does_not_resynchronise(enrolled: Enrolled, told):
+    serial, wrong = enrolled.device.serial, enrolled.phone.wrong_code()
+    error = refusal(lambda: enrolled.registry.resync(enrolled.principal, by=enrolled.actor, code1=wrong, code2=wrong))
+    assert (type(error), str(error)) == (PairRejected, "these are not two fresh consecutive codes")
+    assert last(told) == [("code rejected", serial, PairRejected.reason, {"failures": 1})]
+
+
+def test_a_wrong_code_to_the_last_one(store, keys, clock, alice, told):
+    policy = Policy(budget=3, budget_warning=1, failure_cap=3, delay_from=100)
+    registry = DeviceRegistry(store, keys=keys, issuer="E", clock=clock, policy=policy, observer=told.append)
+    device = enroll(registry, clock, alice)
+    serial, wrong = device.device.serial, device.phone.wrong_code()
+    clock.advance(30)
+    errors = []
+    for _ in range(3):
+        errors.append(refusal(lambda: registry.verify(alice, wrong)))
+        told.append(told[-1])
+    assert [type(error) for error in errors] == [CodeRejected, CodeRejected, DeviceDisabled]
+    assert str(errors[2]) == "the device was disabled after too many failures"
+    rejected = [("code rejected", serial, "not accepted", {"failures": n}) for n in (1, 2, 3)]
+    events = [event for n, event in enumerate(told) if event is not told[n - 1]]
+    assert last(events, 5) == [
+        rejected[0], rejected[1], ("guess budget low", serial, "", {"budget": 1}), rejected[2],
+        ("device disabled", serial, "", {"failures": 3, "budget": 0}),
+    ]
+    error = refusal(lambda: registry.verify(alice, device.phone.code()))
+    assert str(error) == "the device is disabled: deactivate it and enroll anew"
+
+
+def test_out_of_sync(registry, clock, alice, told):
+    device = enroll(registry, clock, alice, -5)
+    serial = device.device.serial
+    assert ("device assigned", serial, "", {"sync": "out of sync", "steps_off": -5}) in last(told, len(told))
+    error = refusal(lambda: registry.verify(alice, device.phone.code(3)))
+    sentence = "the device is out of sync: its codes are not evaluated until it is resynchronised"
+    assert (type(error), str(error)) == (OutOfSync, sentence)
+    assert last(told) == [("refused", serial, OutOfSync.reason, {"action": "verify"})]
+
+
+def test_the_wizard(registry, clock, alice, owner, told):
+    error = refusal(lambda: registry.open_enrollment(alice, by=owner, label=""))
+    assert str(error) == "label is empty"
+    first = registry.open_enrollment(alice, by=owner, label="alice")
+    assert last(told) == [("enrollment opened", first.serial, "", {})]
+    opened = registry.open_enrollment(alice, by=owner, label="alice")
+    assert last(told, 2) == [
+        ("enrollment superseded", first.serial, "", {}), ("enrollment opened", opened.serial, "", {}),
+    ]
+    wrong = Phone(Key.from_base32(opened.base32), clock).wrong_code()
+
+    def attempt() -> VmfaError:
+        return refusal(lambda: registry.confirm_enrollment(
+            alice, session=opened.session_id, by=owner, code1=wrong, code2=wrong))
+
+    for attempts in range(1, 10):
+        error = attempt()
+        assert (str(error), error.remedy) == ("these are not two consecutive codes near now", "retry")
+        assert last(told) == [("code rejected", opened.serial, PairRejected.reason, {"attempts": attempts})]
+    error = attempt()
+    assert (str(error), error.remedy) == ("the enrollment session ended after too many attempts", "enroll")
+    assert last(told, 2) == [
+        ("code rejected", opened.serial, PairRejected.reason, {"attempts": 10}),
+        ("enrollment abandoned", opened.serial, "", {}),
+    ]
+    error = attempt()
+    assert str(error) == "no such enrollment session is open"
+
+
+def test_a_wizard_cancelled_or_left(registry, clock, alice, owner, told):
+    opened = registry.open_enrollment(alice, by=owner, label="alice")
+    registry.cancel_enrollment(alice, by=owner)
+    assert last(told) == [("enrollment cancelled", opened.serial, "", {})]
+    left = registry.open_enrollment(alice, by=owner, label="alice")
+    clock.advance(900)
+    refusal(lambda: registry.cancel_enrollment(alice, by=owner, session=left.session_id))
+    registry.open_enrollment(alice, by=owner, label="alice")
+    assert ("enrollment expired", left.serial, "", {}) in last(told, 4)
+
+
+def test_removal_import_repair_and_reads(registry, clock, alice, told):
+    key = Key.generate()
+    error = refusal(lambda: registry.adopt(
+        alice, by=SERVICE, key=key, source="old", parameters=Parameters(digits=8)))
+    assert str(error) == "the policy does not offer this device's algorithm, digits, period and T0"
+    assert str(refusal(lambda: registry.adopt(alice, by=SERVICE, key=key, source="", last_step=5))) == "source is empty"
+    assert str(refusal(lambda: registry.adopt(alice, by=SERVICE, key=bytes(20), source="old"))) == "key is a Key"
+    device = registry.adopt(alice, by=SERVICE, key=key, source="old", last_step=5)
+    assert last(told) == [("device adopted", device.serial, "", {"source": "old", "last_step": 5})]
+    error = refusal(lambda: registry.adopt(alice, by=SERVICE, key=key, source="old"))
+    assert str(error) == "this principal has a device: an import never overwrites one"
+    registry.device(alice, by=SERVICE)
+    assert last(told) == [("read", device.serial, "device", {})]
+    registry.history(alice, by=SERVICE)
+    assert last(told) == [("read", "", "history", {})]
+    seen = clock()
+    clock.advance(-500)
+    registry.reanchor(alice, by=SERVICE)
+    assert last(told) == [("clock re-anchored", "", "", {"seen_at": seen})]
+    registry.deactivate(alice, by=SERVICE, reason="new phone")
+    assert last(told) == [("device deactivated", device.serial, "new phone", {})]
+    assert registry.prune_history(alice, by=SERVICE, older_than=int(clock()) + 1) == 1
+    assert last(told) == [("history pruned", "", "", {"events": 1, "older_than": clock() + 1})]
+    registry.forget(alice, by=SERVICE)
+    assert last(told) == [("principal forgotten", "", "", {})]
+    assert str(refusal(lambda: registry.reanchor(alice, by=SERVICE))) == "this principal is unknown"
+    assert str(refusal(lambda: registry.device(alice, by=SERVICE))) == "this principal has no assigned device"
+
+
+def test_the_environment(enrolled: Enrolled):
+    enrolled.clock.advance(-31)
+    error = refusal(lambda: enrolled.registry.verify(enrolled.principal, "123456"))
+    assert str(error) == "the clock is behind a time that was committed; nothing was counted"
+
+
+def test_another_principals_record(enrolled: Enrolled, store):
+    bob = PrincipalId.user("123456789012", "u-0815")
+    operation = enrolled.registry.operations.verify(bob, "123456")
+    answer = operation.decide(store.load(enrolled.principal), enrolled.clock()).answer
+    assert str(answer) == "this record is another principal's"
