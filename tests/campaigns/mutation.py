@@ -17,6 +17,7 @@ import argparse
 import ast
 import copy
 import os
+import re
 import resource
 import select
 import shutil
@@ -343,8 +344,10 @@ def present(tests: list[str], root: Path) -> list[str]:
     return [each for each in tests if (root / each).exists()]
 
 
-def campaign(room: str, root: Path, share: tuple[int, int], only: str) -> tuple[Counter[str], list[Mutant]]:
-    own = f"tests/mutants/test_{room}.py"
+def campaign(
+    room: str, root: Path, share: tuple[int, int], only: str, again: set[str] | None
+) -> tuple[Counter[str], list[Mutant]]:
+    own = f"tests/mutants/test_{room}_mutants.py"
     stages = [present(tests, root) for tests in ([*ROOMS[room], own], ["tests/rules"], [*WIDE, *OTHERS.get(room, [])])]
     for tests in stages:
         found, spent = run(None, tests, room, root, 600)
@@ -353,7 +356,8 @@ def campaign(room: str, root: Path, share: tuple[int, int], only: str) -> tuple[
     counts: Counter[str] = Counter()
     alive = []
     for number, mutant in enumerate(mutants(room)):
-        if number % share[1] != share[0] or only not in mutant.name:
+        left_out = only not in mutant.name or (again is not None and f"{room} {mutant.name}" not in again)
+        if number % share[1] != share[0] or left_out:
             continue
         found = "equivalent"
         if (room, mutant.name) not in EQUIVALENT:
@@ -375,10 +379,17 @@ def main() -> int:
     parser.add_argument("rooms", nargs="*", help="modules of vmfa; none: all of them")
     parser.add_argument("--list", action="store_true", help="print the mutants and stop")
     parser.add_argument("--only", default="", help="mutants whose text holds this")
+    parser.add_argument("--again", type=Path, help="only the survivors that an earlier output names")
     parser.add_argument("--jobs", type=int, default=2, help="processes at once")
     parser.add_argument("--share", default="", help=argparse.SUPPRESS)
     given = parser.parse_args()
     rooms = given.rooms or list(ROOMS)
+    again: set[str] | None = None
+    if given.again:
+        lines = given.again.read_text("utf-8").splitlines()
+        named = [re.fullmatch(r"SURVIVED ([\w.]+):\d+: (.*)", line) for line in lines]
+        again = {f"{found[1]} {found[2]}" for found in named if found}
+        rooms = [room for room in rooms if any(each.startswith(f"{room} ") for each in again)]
     if given.list:
         for room in rooms:
             for mutant in mutants(room):
@@ -386,7 +397,7 @@ def main() -> int:
         return 0
     if given.share:
         part, parts = map(int, given.share.split("/"))
-        return work(rooms, Path.cwd(), (part, parts), given.only)
+        return work(rooms, Path.cwd(), (part, parts), given.only, again)
     with tempfile.TemporaryDirectory(prefix="vmfa-mutation-") as scratch:
         root = Path(scratch) / "tree"
         shutil.copytree(ROOT, root, ignore=shutil.ignore_patterns(".git", ".venv*", "*.egg-info", ".mypy_cache"))
@@ -394,6 +405,7 @@ def main() -> int:
         for name in ("VMFA_DB", "VMFA_KEY_FILE"):
             del environment[name]
         command = [sys.executable, str(root / "tests" / "campaigns" / "mutation.py"), *rooms, "--only", given.only]
+        command += ["--again", str(given.again.resolve())] if given.again else []
         parts = [
             subprocess.Popen([*command, "--share", f"{part}/{given.jobs}"], cwd=root, env=environment)
             for part in range(given.jobs)
@@ -401,7 +413,7 @@ def main() -> int:
         return max(part.wait() for part in parts)
 
 
-def work(rooms: list[str], root: Path, share: tuple[int, int], only: str) -> int:
+def work(rooms: list[str], root: Path, share: tuple[int, int], only: str, again: set[str] | None) -> int:
     for module in ("hypothesis.stateful", "pytest"):  # before the forks: none of them loads it again
         import_module(module)
     sys.path.insert(0, str(root / "src"))
@@ -409,7 +421,7 @@ def work(rooms: list[str], root: Path, share: tuple[int, int], only: str) -> int
     sys.modules.pop("vmfa", None)
     bad = 0
     for room in rooms:
-        counts, alive = campaign(room, root, share, only)
+        counts, alive = campaign(room, root, share, only, again)
         bad += len(alive)
         told = ", ".join(f"{number} {what}" for what, number in sorted(counts.items()))
         print(f"{room} ({share[0] + 1} of {share[1]}): {sum(counts.values())} mutants: {told}", flush=True)

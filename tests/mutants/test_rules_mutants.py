@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -16,11 +17,14 @@ from vmfa import (
     DeviceRegistry,
     Key,
     MemoryStore,
+    Operations,
     OutOfSync,
     PairRejected,
     Parameters,
     Policy,
+    Principal,
     PrincipalId,
+    RecordTampered,
     UnsafePlainKeys,
     VmfaError,
 )
@@ -185,3 +189,16 @@ def test_another_principals_record(enrolled: Enrolled, store):
     operation = enrolled.registry.operations.verify(bob, "123456")
     answer = operation.decide(store.load(enrolled.principal), enrolled.clock()).answer
     assert str(answer) == "this record is another principal's"
+
+
+def test_an_edited_record_is_named_before_its_clock_is_believed(keys, clock, alice, owner):
+    """RULE-ORDER: an enrollment that has expired is looked at too, before anything it says counts."""
+    operations = Operations(keys, issuer="E")
+    opened = operations.open_enrollment(alice, by=owner, label="alice").decide(Principal(id=alice), clock())
+    record = opened.principal
+    assert record.seal is not None
+    later = record.seen_at + 10**6
+    seal = replace(record.seal, document=record.seal.document.replace(str(record.seen_at), str(later), 1))
+    edited = replace(record, seen_at=later, seal=seal)
+    answer = operations.verify(alice, "123456").decide(edited, clock() + 1000).answer
+    assert isinstance(answer, RecordTampered)
