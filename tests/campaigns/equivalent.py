@@ -1,5 +1,43 @@
-"""The mutants that survive because they mean the same as the code, each with the reason."""
+"""The mutants that survive because they mean the same as the code, each with the reason.
+
+By room and by the text that ``mutation.py`` prints. A changed line must be argued anew: its text is another one.
+"""
 
 from __future__ import annotations
 
-EQUIVALENT: dict[tuple[str, str], str] = {}
+VALID = "a valid value stands in for a parameter that is not asked about: any other valid one does as well"
+TYPING = "the other half of the condition always decides first; this half is what a type checker asks for"
+NO_CODE = "what stands in for something that is no text must be no code, and two letters are none"
+NEVER_READ = "the first key prepared replaces it before it is read"
+DEFAULTS = "def check_parameters(algorithm: str, digits: int, period: int = 30, t0: int = 0) -> None:"
+UNPREPARED = '_UNPREPARED: tuple[str, Blocks] = ("", (hashlib.sha1, b"", b""))'
+BEFORE_T0 = 'raise InvalidValue("the time is before T0" if step < 0 else "the time is past the last step")'
+
+EQUIVALENT: dict[tuple[str, str], str] = {
+    ("otp", 'check_parameters("sha1", 6, period, t0) | 6 | + 1'): VALID,
+    ("otp", f"{DEFAULTS} | 30 | + 1"): VALID,
+    ("otp", f"{DEFAULTS} | 30 | - 1"): VALID,
+    ("otp", f"{DEFAULTS} | 0 | + 1"): VALID,
+    ("otp", f"{DEFAULTS} | 0 | - 1"): VALID,
+    ("otp", 'text = code.strip(" \\t\\n\\r\\f\\v") if isinstance(code, str) else "" | \'\' | other text'): NO_CODE,
+    ("otp", f"{BEFORE_T0} | step < 0 | Lt 0 -> LtE"): "it is reached by a step below 0 or far above, never by 0",
+    ("otp", f"{BEFORE_T0} | 0 | + 1"): "it is reached by a step below 0 or far above, never by 0",
+    ("keys", f"{UNPREPARED} | b'' | other bytes"): NEVER_READ,
+    ("keys", f"{UNPREPARED} | b'' | other bytes #2"): NEVER_READ,
+    ("keys", f"{UNPREPARED} | '' | other text"): "it must be the name of no hash, and is none",
+    ("keys", "if over >= 5 or packed.strip(_ALPHABET) or not 0 < size <= LONGEST or not text.isascii(): |"
+             " packed.strip(_ALPHABET) | exchanged"): "whatever is left at either side is outside the alphabet",
+    ("access", "if recovered and self.principal is not None and not self.principal.is_root: |"
+               " recovered and self.principal is not None and (not self.princ | without operand 1"): TYPING,
+    ("access", "if own is None or own.account != target.account: | own is None or own.account != target.account"
+               " | without operand 0"): TYPING,
+    ("rules", "if side and side == device.lean and near:  # RFC6238-6-DRIFT, RULE-DRIFT: two in a row off on one side |"
+              " side and side == device.lean and near | without operand 0"): "drift + 0 and lean 0 are what it was",
+    ("rules", "grown = max(0, case.now - device.budget_at) // policy.budget_refill | 0 | + 1"):
+        "a refill takes 60 s at least, so 1 // refill is 0 as well",
+    ("rules", "found = _pair(before, session, case, pair, here, policy.enroll_back, policy.enroll_forward, -1) | 1 |"
+              " + 1"): "no step before 0 is ever scanned",
+    ("rules", 'session = _open_session(before, case, open_id or "") | open_id or \'\' | without operand 1'): TYPING,
+    ("rules", 'typed = code.replace("-", "").replace(" ", "").upper() if isinstance(code, str) else "" | \'\' |'
+              " other text #3"): "what stands in for no text must be no binding code, and has another length",
+}

@@ -31,6 +31,7 @@ class Planted(NamedTuple):
     test: str
 
 
+LATE_AND_BLIND = "time.sleep(0.1) or self._store.commit(self._store.load(before.id), made"  # over what came between
 PLANTED = [
     # what is a code
     Planted("django-otp: digits of other scripts", "otp.py",
@@ -94,8 +95,8 @@ PLANTED = [
     Planted("django-otp: check and save apart", "stores/memory.py",
             "if current is not before and (current or Principal(id=before.id)) != before:", "if False:",
             f"{A}replay.py::test_django_otp_of_two_loaded_copies_one_accepts"),
-    Planted("privacyIDEA GHSA-qq2p: no lock on the row", "stores/memory.py",
-            "if current is not before and (current or Principal(id=before.id)) != before:", "if False:",
+    Planted("privacyIDEA GHSA-qq2p: the statement compares nothing", "stores/sqlite.py",
+            "revision = ? AND tag = ?\"\n)\nDELETE", "(revision = ? OR tag = ? OR 1)\"\n)\nDELETE",
             f"{A}replay.py::test_privacyidea_ghsa_qq2p_without_row_locks_one_of_many_is_accepted"),
     Planted("privacyIDEA: the first code of the pair may be the last one used", "rules.py", "and s - 1 > after]",
             "and s > after]",
@@ -128,11 +129,11 @@ PLANTED = [
             "self._records = {w: __import__('dataclasses').replace(p, revision=p.revision + 1)"
             " for w, p in self._records.items()} | {after.id: after}",
             f"{A}throttling.py::test_django_otp_110_only_the_addressed_device_changes"),
-    Planted("privacyIDEA 2243: guesses at once are not counted one by one", "stores/memory.py",
-            "if current is not before and (current or Principal(id=before.id)) != before:", "if False:",
+    Planted("privacyIDEA 2243: guesses at once are not counted one by one", "registry.py",
+            "self._store.commit(before, made", LATE_AND_BLIND,
             f"{A}throttling.py::test_privacyidea_2243_a_limit_holds_however_many_guess_at_once"),
-    Planted("privacyIDEA 2243: two devices by enrolling at once", "stores/memory.py",
-            "if current is not before and (current or Principal(id=before.id)) != before:", "if False:",
+    Planted("privacyIDEA 2243: two devices by enrolling at once", "registry.py",
+            "self._store.commit(before, made", LATE_AND_BLIND,
             f"{A}throttling.py::test_privacyidea_2243_one_device_however_many_enroll_at_once"),
     Planted("keycloak 46164: patience buys guesses for ever", "rules.py", "budget = tokens - 1", "budget = tokens",
             f"{A}throttling.py::test_keycloak_46164_patience_does_not_buy_guesses_for_ever"),
@@ -266,8 +267,6 @@ PLANTED = [
     Planted("SQLite: the first record overwrites", "stores/sqlite.py", "ON CONFLICT DO NOTHING",
             "ON CONFLICT (account, kind, name) DO UPDATE SET state = excluded.state, tag = excluded.tag",
             "tests/contract/test_our_stores.py"),
-    Planted("SQLite: a deferred transaction", "stores/sqlite.py",
-            '"BEGIN IMMEDIATE")  # never', '"BEGIN")  # never', "tests/stores"),
     Planted("SQLite: not durable", "stores/sqlite.py", 'else "FULL"', 'else "NORMAL"', "tests/stores/test_sqlite.py"),
     Planted("SQLite: a destroyed key stays in the file", "stores/sqlite.py", "secure_delete = ON",
             "secure_delete = OFF", "tests/stores"),

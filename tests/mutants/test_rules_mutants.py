@@ -202,3 +202,14 @@ def test_an_edited_record_is_named_before_its_clock_is_believed(keys, clock, ali
     edited = replace(record, seen_at=later, seal=seal)
     answer = operations.verify(alice, "123456").decide(edited, clock() + 1000).answer
     assert isinstance(answer, RecordTampered)
+
+
+def test_a_binding_code_that_was_used_leaves_no_digest(store, keys, clock, alice, owner):
+    registry = DeviceRegistry(store, keys=keys, issuer="E", clock=clock, policy=Policy.strict())
+    enroll(registry, clock, alice)
+    code = registry.deactivate(alice, by=SERVICE).binding_code
+    error = refusal(lambda: registry.open_enrollment(alice, by=owner, label="a"))
+    assert str(error) == "this needs the binding code that was given when the old device was removed"
+    assert store.load(alice).binding.digest
+    registry.open_enrollment(alice, by=owner, label="a", binding_code=code)
+    assert store.load(alice).binding.digest == ""
