@@ -25,19 +25,19 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("keys", f"{UNPREPARED} | b'' | other bytes"): NEVER_READ,
     ("keys", f"{UNPREPARED} | b'' | other bytes #2"): NEVER_READ,
     ("keys", f"{UNPREPARED} | '' | other text"): "it must be the name of no hash, and is none",
-    ("keys", "if over >= 5 or packed.strip(_ALPHABET) or not 0 < size <= LONGEST or not text.isascii(): |"
-             " packed.strip(_ALPHABET) | exchanged"): "whatever is left at either side is outside the alphabet",
-    ("access", "if recovered and self.principal is not None and not self.principal.is_root: |"
-               " recovered and self.principal is not None and (not self.princ | without operand 1"): TYPING,
-    ("access", "if own is None or own.account != target.account: | own is None or own.account != target.account"
-               " | without operand 0"): TYPING,
-    ("rules", "if side and side == device.lean and near:  # RFC6238-6-DRIFT, RULE-DRIFT: two in a row off on one side |"
-              " side and side == device.lean and near | without operand 0"): "drift + 0 and lean 0 are what it was",
+    ("keys", ("if over >= 5 or packed.strip(_ALPHABET) or not 0 < size <= LONGEST or not text.isascii(): |"
+             " packed.strip(_ALPHABET) | exchanged")): "whatever is left at either side is outside the alphabet",
+    ("access", ("if recovered and self.principal is not None and not self.principal.is_root: |"
+               " recovered and self.principal is not None and (not self.princ | without operand 1")): TYPING,
+    ("access", ("if own is None or own.account != target.account: | own is None or own.account != target.account"
+               " | without operand 0")): TYPING,
+    ("rules", ("if side and side == device.lean and near:  # RFC6238-6-DRIFT, RULE-DRIFT: two in a row off on one side |"
+              " side and side == device.lean and near | without operand 0")): "drift + 0 and lean 0 are what it was",
     ("rules", "grown = max(0, case.now - device.budget_at) // policy.budget_refill | 0 | + 1"):
         "a refill takes 60 s at least, so 1 // refill is 0 as well",
-    ("rules", "found = _pair(before, session, case, pair, here, policy.enroll_back, policy.enroll_forward, -1) | 1 |"
-              " + 1"): "no step before 0 is ever scanned",
+    ("rules", ("found = _pair(before, session, case, pair, here, policy.enroll_back, policy.enroll_forward, -1) | 1 |"
+              " + 1")): "no step before 0 is ever scanned",
     ("rules", 'session = _open_session(before, case, open_id or "") | open_id or \'\' | without operand 1'): TYPING,
-    ("rules", 'typed = code.replace("-", "").replace(" ", "").upper() if isinstance(code, str) else "" | \'\' |'
-              " other text #3"): "what stands in for no text must be no binding code, and has another length",
+    ("rules", ('typed = code.replace("-", "").replace(" ", "").upper() if isinstance(code, str) else "" | \'\' |'
+              " other text #3")): "what stands in for no text must be no binding code, and has another length",
 }

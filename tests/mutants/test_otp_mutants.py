@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from vmfa import AlreadyUsed, InvalidValue, step_at, totp, verify_totp
+from leaks import assert_silent
+from vmfa import AlreadyUsed, InvalidValue, MalformedCode, step_at, totp, verify_totp
+from vmfa.otp import read_code
 
 KEY = bytes(range(20))
 STEP = 56_666_667
@@ -26,3 +28,10 @@ def test_a_time_that_no_float_can_hold_is_past_the_last_step():
     with pytest.raises(InvalidValue, match="past the last step"):
         step_at(Seconds(10**400))
     assert step_at(Seconds(STEP * 30)) == STEP
+
+
+@pytest.mark.parametrize("typed", ["12345x", "1234567", "123-45x"])
+def test_what_was_typed_is_in_no_frame_of_its_refusal(typed):
+    with pytest.raises(MalformedCode) as caught:
+        read_code(typed, 6)
+    assert_silent(caught.value, typed, typed.replace("-", ""))

@@ -213,3 +213,25 @@ def test_a_binding_code_that_was_used_leaves_no_digest(store, keys, clock, alice
     assert store.load(alice).binding.digest
     registry.open_enrollment(alice, by=owner, label="a", binding_code=code)
     assert store.load(alice).binding.digest == ""
+
+
+def test_an_import_whose_last_failure_lies_ahead_waits_from_now(registry, clock, alice):
+    now = int(clock())
+    for failed_at, expected in ((None, now), (now - 7, now - 7), (now + 500, now)):
+        device = registry.adopt(
+            alice, by=SERVICE, key=Key.generate(), source="old", last_step=5, failures=4, failed_at=failed_at
+        )
+        assert (device.failed_at, device.failures) == (expected, 4)
+        registry.deactivate(alice, by=SERVICE)
+
+
+def test_an_import_with_a_position_that_cannot_be(registry, clock, alice):
+    end = int(clock()) // 30 + 1 + 20
+    for last_step in (-2, end + 1):
+        error = refusal(lambda last_step=last_step: registry.adopt(
+            alice, by=SERVICE, key=Key.generate(), source="old", last_step=last_step))
+        assert str(error) == f"last_step is -1 to {end}"
+    for last_step in (-1, end):
+        assert registry.adopt(
+            alice, by=SERVICE, key=Key.generate(), source="old", last_step=last_step).last_step == last_step
+        registry.deactivate(alice, by=SERVICE)
