@@ -31,8 +31,8 @@ EQUIVALENT: dict[tuple[str, str], str] = {
                " recovered and self.principal is not None and (not self.princ | without operand 1")): TYPING,
     ("access", ("if own is None or own.account != target.account: | own is None or own.account != target.account"
                " | without operand 0")): TYPING,
-    ("rules", ("if side and side == device.lean and near:  # RFC6238-6-DRIFT, RULE-DRIFT: two in a row off on one side |"
-              " side and side == device.lean and near | without operand 0")): "drift + 0 and lean 0 are what it was",
+    ("rules", ("if side and side == device.lean and near:  # RFC6238-6-DRIFT, RULE-DRIFT: two in a row off on one side"
+              " | side and side == device.lean and near | without operand 0")): "drift + 0 and lean 0 are what it was",
     ("rules", "grown = max(0, case.now - device.budget_at) // policy.budget_refill | 0 | + 1"):
         "a refill takes 60 s at least, so 1 // refill is 0 as well",
     ("rules", ("found = _pair(before, session, case, pair, here, policy.enroll_back, policy.enroll_forward, -1) | 1 |"
@@ -40,4 +40,5 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("rules", 'session = _open_session(before, case, open_id or "") | open_id or \'\' | without operand 1'): TYPING,
     ("rules", ('typed = code.replace("-", "").replace(" ", "").upper() if isinstance(code, str) else "" | \'\' |'
               " other text #3")): "what stands in for no text must be no binding code, and has another length",
+    ("rules", 'session = _open_session(before, case, open_id or "") | \'\' | other text'): NO_CODE,
 }

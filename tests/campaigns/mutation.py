@@ -43,7 +43,7 @@ WIDE = [*QUICK, "tests/property/test_code_properties.py", "tests/property/test_e
 SQLITE = ["tests/stores", "tests/contract/test_our_stores.py"]
 SECRETS = ["tests/property/test_secrets.py"]
 OTHERS: dict[str, list[str]] = {  # what else may notice
-    "keys": SECRETS, "otp": SECRETS, "keysource": SECRETS, "rules": [*SECRETS, "tests/property/test_state_machine.py"],
+    "keys": SECRETS, "otp": SECRETS, "keysource": SECRETS, "rules": [*SECRETS, "tests/sealing"],
     "access": ["tests/typing"], "registry": [*SECRETS, *SQLITE], "record": [*SECRETS, *SQLITE], "events": SQLITE,
     "keyuri": [*SECRETS, "tests/migrate"], "aio": SECRETS, "sealing": SECRETS, "model": SECRETS, "operations": SECRETS,
 }

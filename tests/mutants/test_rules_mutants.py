@@ -235,3 +235,17 @@ def test_an_import_with_a_position_that_cannot_be(registry, clock, alice):
         assert registry.adopt(
             alice, by=SERVICE, key=Key.generate(), source="old", last_step=last_step).last_step == last_step
         registry.deactivate(alice, by=SERVICE)
+
+
+@pytest.mark.parametrize(("fields", "sentence"), [
+    ({"drift": 21}, "drift is -20 to 20"), ({"drift": -21}, "drift is -20 to 20"),
+    ({"failures": -1}, "failures is 0 to 100"), ({"failures": 101}, "failures is 0 to 100"),
+])
+def test_an_import_with_counters_that_cannot_be(registry, alice, fields, sentence):
+    error = refusal(lambda: registry.adopt(alice, by=SERVICE, key=Key.generate(), source="old", **fields))
+    assert str(error) == sentence
+
+
+def test_a_reason_that_is_none(enrolled: Enrolled):
+    error = refusal(lambda: enrolled.registry.deactivate(enrolled.principal, by=SERVICE, reason=" lost "))
+    assert str(error) == "reason has blanks at its edges"
