@@ -249,3 +249,47 @@ def test_an_import_with_counters_that_cannot_be(registry, alice, fields, sentenc
 def test_a_reason_that_is_none(enrolled: Enrolled):
     error = refusal(lambda: enrolled.registry.deactivate(enrolled.principal, by=SERVICE, reason=" lost "))
     assert str(error) == "reason has blanks at its edges"
+
+
+ON_A_DEVICE = {
+    "open": lambda do, who: do.open_enrollment(who, by=SERVICE, label="a"),
+    "confirm": lambda do, who: do.confirm_enrollment(who, session="s", code1="123456", code2="123457", by=SERVICE),
+    "cancel": lambda do, who: do.cancel_enrollment(who, by=SERVICE),
+    "verify": lambda do, who: do.verify(who, "123456"),
+    "resync": lambda do, who: do.resync(who, code1="123456", code2="123457", by=SERVICE),
+    "deactivate": lambda do, who: do.deactivate(who, by=SERVICE),
+    "adopt": lambda do, who: do.adopt(who, by=SERVICE, key=Key.generate(), source="old"),
+    "re-anchor": lambda do, who: do.reanchor(who, by=SERVICE),
+    "prune": lambda do, who: do.prune_history(who, by=SERVICE, history=(), older_than=1),
+    "read device": lambda do, who: do.device(who, by=SERVICE),
+    "read history": lambda do, who: do.record(who, by=SERVICE),
+}
+
+
+@pytest.mark.parametrize("name", ON_A_DEVICE)
+def test_no_operation_seals_anew_what_somebody_edited(keys, clock, alice, name):
+    operations = Operations(keys, imported_keys=UnsafePlainKeys(), issuer="E")
+    adopting = operations.adopt(alice, by=SERVICE, key=Key.generate(), source="old", failures=7)
+    record = adopting.decide(Principal(id=alice), clock()).principal
+    assert record.seal is not None
+    assert record.device is not None
+    document = record.seal.document.replace('"failures":7', '"failures":0')
+    assert document != record.seal.document
+    edited = replace(record, device=replace(record.device, failures=0), seal=replace(record.seal, document=document))
+    made = ON_A_DEVICE[name](operations, alice).decide(edited, clock() + 30)
+    assert isinstance(made.answer, RecordTampered)
+    assert made.principal is edited
+
+
+def test_a_retention_without_a_moment(registry, alice):
+    enrolled = registry.adopt(alice, by=SERVICE, key=Key.generate(), source="old")
+    assert enrolled
+    assert str(refusal(lambda: registry.prune_history(alice, by=SERVICE, older_than="now"))) == "older_than is an int"
+
+
+def test_a_retention_of_another_history(keys, clock, alice):
+    operations = Operations(keys, imported_keys=UnsafePlainKeys(), issuer="E")
+    adopting = operations.adopt(alice, by=SERVICE, key=Key.generate(), source="old")
+    record = adopting.decide(Principal(id=alice), clock()).principal
+    made = operations.prune_history(alice, by=SERVICE, history=(), older_than=1).decide(record, clock())
+    assert str(made.answer) == "this history changed while it was read"
