@@ -41,4 +41,6 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("rules", ('typed = code.replace("-", "").replace(" ", "").upper() if isinstance(code, str) else "" | \'\' |'
               " other text #3")): "what stands in for no text must be no binding code, and has another length",
     ("rules", 'session = _open_session(before, case, open_id or "") | \'\' | other text'): NO_CODE,
+    ("rules", ("assert before.key_ref is not None  # noqa: S101  # the shape of Principal |"
+               " assert before.key_ref is not None | deleted")): TYPING,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from hashlib import sha256
 
 import pytest
 
@@ -27,6 +28,7 @@ from vmfa import (
     RecordTampered,
     UnsafePlainKeys,
     VmfaError,
+    rules,
 )
 
 SERVICE = Actor.trusted_service("importer")
@@ -293,3 +295,37 @@ def test_a_retention_of_another_history(keys, clock, alice):
     record = adopting.decide(Principal(id=alice), clock()).principal
     made = operations.prune_history(alice, by=SERVICE, history=(), older_than=1).decide(record, clock())
     assert str(made.answer) == "this history changed while it was read"
+
+
+def test_retention_keeps_the_event_of_that_very_second(enrolled: Enrolled):
+    assert enrolled.registry.prune_history(enrolled.principal, by=SERVICE, older_than=int(enrolled.clock())) == 0
+    assert enrolled.registry.prune_history(enrolled.principal, by=SERVICE, older_than=int(enrolled.clock()) + 1) == 1
+
+
+def test_a_wizard_ends_with_the_shape_it_began_with(store, keys, clock, alice, owner):
+    """The policy may offer another one meanwhile."""
+    eight = Parameters(digits=8)
+    before = DeviceRegistry(store, keys=keys, issuer="E", clock=clock, policy=Policy(offers=(eight,)))
+    opened = before.open_enrollment(alice, by=owner, label="a")
+    phone = Phone(Key.from_base32(opened.base32), clock, eight)
+    after = DeviceRegistry(store, keys=keys, issuer="E", clock=clock)
+    report = after.confirm_enrollment(alice, session=opened.session_id, by=owner, **phone.pair())
+    assert report.device.parameters == eight
+
+
+def test_the_digest_of_a_binding_code_is_frozen(store, keys, clock, alice):
+    registry = DeviceRegistry(store, keys=keys, issuer="E", clock=clock, policy=Policy.strict())
+    enroll(registry, clock, alice)
+    code = registry.deactivate(alice, by=SERVICE).binding_code
+    assert store.load(alice).binding.digest == sha256(b"vmfa binding code v1" + code.encode()).hexdigest()
+
+
+@pytest.mark.parametrize(("ahead", "spent"), [(1, 1), (2, 0), (9, 0)])
+def test_a_pair_spends_what_a_log_in_could_reach_and_no_later_step_that_shares_a_code(
+    enrolled: Enrolled, monkeypatch, ahead, spent
+):
+    enrolled.clock.advance(300)
+    here = int(enrolled.clock()) // 30
+    monkeypatch.setattr(rules, "_scan", lambda *given: [[here - 1], [here, here + ahead]])
+    enrolled.registry.resync(enrolled.principal, by=enrolled.actor, **enrolled.phone.pair())
+    assert enrolled.device.last_step == here + spent
