@@ -30,7 +30,8 @@ from ..errors import (
 )
 from ..events import AuditEvent
 from ..model import Kind, Principal, PrincipalId
-from ..record import columns, from_columns
+from ..record import from_columns
+from .rows import bounded, change, key
 
 try:
     import psycopg
@@ -104,35 +105,35 @@ def schema_sql() -> str:
 
 
 def load_script(principal: PrincipalId) -> Script[Principal]:
-    _, rows = yield Step(LOAD, _key(principal))
-    return from_columns(*rows[0]) if rows else Principal(id=principal)
+    _, rows = yield Step(LOAD, key(principal))
+    return from_columns(*rows.pop()) if rows else Principal(id=principal)  # popped: no frame keeps it
 
 
 def commit_script(before: Principal, after: Principal, events: Sequence[AuditEvent]) -> Script[bool]:
-    change, values = _change(before, after)
+    statement, values = change(before, after, INSERT, UPDATE, DELETE)
     if not events and after.revision:
-        changed, _ = yield Step(change, values, final=True)  # one statement is one transaction
+        changed, _ = yield Step(statement, values, final=True)  # one statement is one transaction
         return changed == 1
     yield BEGIN
-    changed, _ = yield Step(change, values)
+    changed, _ = yield Step(statement, values)
     if changed != 1:
         yield ROLLBACK
         return False
-    yield Step(ERASE, (*_key(after.id), events[0].number - 1 if events else 0))  # what lies behind gives way
+    yield Step(ERASE, (*key(after.id), events[0].number - 1 if events else 0))  # what lies behind gives way
     for event in events:
-        yield Step(APPEND, (*_key(after.id), event.number, event.document(), event.tag))
+        yield Step(APPEND, (*key(after.id), event.number, event.document(), event.tag))
     yield COMMIT
     return True
 
 
 def principals_script(account: str, after: PrincipalId | None, limit: int) -> Script[Sequence[PrincipalId]]:
-    start = _key(after)[1:] if after is not None else ("", "")
-    _, rows = yield Step(PAGE, (account, *start, _bounded(limit)))
+    start = key(after)[1:] if after is not None else ("", "")
+    _, rows = yield Step(PAGE, (account, *start, bounded(limit)))
     return [PrincipalId(account, Kind(kind), name) for kind, name in rows]
 
 
 def history_script(principal: PrincipalId, after: int, limit: int) -> Script[Sequence[AuditEvent]]:
-    _, rows = yield Step(HISTORY, (*_key(principal), _bounded(after), _bounded(limit)))
+    _, rows = yield Step(HISTORY, (*key(principal), bounded(after), bounded(limit)))
     return [AuditEvent.from_document(principal, *row) for row in rows]
 
 
@@ -144,24 +145,6 @@ def create_script() -> Script[None]:
     if version > SCHEMA:
         raise _too_new(version)
     yield COMMIT
-
-
-def _key(principal: PrincipalId) -> tuple[str, str, str]:
-    return principal.account, principal.kind.value, principal.name
-
-
-def _bounded(number: int) -> int:
-    return max(0, min(number, (1 << 63) - 1))  # the integers of SQL have 64 bits
-
-
-def _change(before: Principal, after: Principal) -> tuple[LiteralString, tuple[Any, ...]]:
-    """The one statement that compares and sets."""
-    if before.seal is None:
-        return INSERT, columns(after)
-    still = (before.revision, before.seal.tag)
-    if after.revision == 0:
-        return DELETE, (*_key(before.id), *still)
-    return UPDATE, (*columns(after)[3:], *_key(before.id), *still)
 
 
 def _faults(look: tuple[Any, ...], unsafe_not_durable: bool) -> Iterator[StoreError]:

@@ -27,7 +27,8 @@ from ..errors import (
 )
 from ..events import AuditEvent
 from ..model import LAST_SECOND, Kind, Principal, PrincipalId
-from ..record import columns, from_columns
+from ..record import from_columns
+from .rows import bounded, change, key
 
 T = TypeVar("T")
 
@@ -124,28 +125,28 @@ class SQLiteStore:
         return ()
 
     def load(self, principal: PrincipalId) -> Principal:
-        row = self._call(lambda db: db.execute(LOAD, _key(principal)).fetchone())
-        return from_columns(*row) if row else Principal(id=principal)
+        rows = self._call(lambda db: db.execute(LOAD, key(principal)).fetchall())
+        return from_columns(*rows.pop()) if rows else Principal(id=principal)  # popped: no frame keeps it
 
     def commit(self, before: Principal, after: Principal, events: Sequence[AuditEvent]) -> bool:
-        statement, values = _change(before, after)
-        rows = [(*_key(after.id), event.number, event.document(), event.tag) for event in events]
+        statement, values = change(before, after, INSERT, UPDATE, DELETE)
+        rows = [(*key(after.id), event.number, event.document(), event.tag) for event in events]
         remove = after.revision == 0
         kept = events[0].number - 1 if events else -LAST_SECOND  # what lies behind gives way
 
-        def change(db: sqlite3.Connection) -> bool:
+        def work(db: sqlite3.Connection) -> bool:
             if not rows and not remove:
                 return db.execute(statement, values).rowcount == 1  # one statement is one transaction
             db.execute("BEGIN IMMEDIATE")  # never read-then-write in a deferred one
             if db.execute(statement, values).rowcount != 1:
                 db.execute("ROLLBACK")
                 return False
-            db.execute(ERASE, (*_key(after.id), kept))
+            db.execute(ERASE, (*key(after.id), kept))
             db.executemany(APPEND, rows)
             db.execute("COMMIT")
             return True
 
-        done = self._call(change)
+        done = self._call(work)
         if done and before.key_ref is not None and after.key_ref != before.key_ref:
             with suppress(StoreError):  # the commit stands
                 self._call(_write_back)
@@ -154,8 +155,8 @@ class SQLiteStore:
     def principals(
         self, account: str, *, after: PrincipalId | None = None, limit: int = 1000
     ) -> Sequence[PrincipalId]:
-        start = _key(after)[1:] if after is not None else ("", "")
-        rows = self._call(lambda db: db.execute(PAGE, (account, *start, _bounded(limit))).fetchall())
+        start = key(after)[1:] if after is not None else ("", "")
+        rows = self._call(lambda db: db.execute(PAGE, (account, *start, bounded(limit))).fetchall())
         try:
             return [PrincipalId(account, Kind(kind), name) for kind, name in rows]
         except (ValueError, TypeError):
@@ -163,7 +164,7 @@ class SQLiteStore:
         raise RecordTampered("a stored record names no principal")
 
     def history(self, principal: PrincipalId, *, after: int = 0, limit: int = 1000) -> Sequence[AuditEvent]:
-        page = (*_key(principal), _bounded(after), _bounded(limit))
+        page = (*key(principal), bounded(after), bounded(limit))
         rows = self._call(lambda db: db.execute(HISTORY, page).fetchall())
         return [AuditEvent.from_document(principal, *row) for row in rows]
 
@@ -268,27 +269,9 @@ class SQLiteStore:
             raise StoreCorrupt("the database has no schema version")
 
 
-def _key(principal: PrincipalId) -> tuple[str, str, str]:
-    return principal.account, principal.kind.value, principal.name
-
-
-def _change(before: Principal, after: Principal) -> tuple[str, tuple[Any, ...]]:
-    """The one statement that compares and sets."""
-    if before.seal is None:
-        return INSERT, columns(after)
-    still = (before.revision, before.seal.tag)
-    if after.revision == 0:
-        return DELETE, (*_key(before.id), *still)
-    return UPDATE, (*columns(after)[3:], *_key(before.id), *still)
-
-
 def _write_back(db: sqlite3.Connection) -> None:
     """Empty the log, which still holds the reference of a destroyed key. While others read it, it waits for them."""
     db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-
-
-def _bounded(number: int) -> int:
-    return max(0, min(number, LAST_SECOND))  # what SQLite calls an INTEGER
 
 
 def _is_foreign(db: sqlite3.Connection) -> bool:

@@ -1,0 +1,28 @@
+"""What the SQL stores share: how a principal is found in a table, and the one statement that compares and sets."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from ..model import LAST_SECOND, Principal, PrincipalId
+from ..record import columns
+
+S = TypeVar("S", bound=str)
+
+
+def key(principal: PrincipalId) -> tuple[str, str, str]:
+    return principal.account, principal.kind.value, principal.name
+
+
+def change(before: Principal, after: Principal, insert: S, update: S, delete: S) -> tuple[S, tuple[Any, ...]]:
+    """The statement, of the three, that replaces *before* by *after*, and its values."""
+    if before.seal is None:
+        return insert, columns(after)
+    still = (before.revision, before.seal.tag)
+    if after.revision == 0:
+        return delete, (*key(before.id), *still)
+    return update, (*columns(after)[3:], *key(before.id), *still)
+
+
+def bounded(number: int) -> int:
+    return max(0, min(number, LAST_SECOND))  # the integers of SQL have 64 bits
