@@ -69,12 +69,8 @@ class AuditEvent:
         """The event as it is stored: JSON, without principal, number and tag, which are columns."""
         return json.dumps(
             {
-                "v": VERSION,
-                "what": self.what,
-                "at": self.at,
-                "actor": self.actor,
-                "serial": self.serial,
-                "reason": self.reason,
+                "v": VERSION, "what": self.what, "at": self.at, "actor": self.actor,
+                "serial": self.serial, "reason": self.reason,
                 "details": dict(self.details),
             },
             separators=(",", ":"),

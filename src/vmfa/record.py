@@ -10,7 +10,7 @@ import json
 from base64 import b64decode, b64encode
 from typing import Any
 
-from .errors import InvalidType, RecordTampered
+from .errors import InvalidType, RecordTampered, StoreError, StoreTooNew
 from .events import VERSION, check_version
 from .keysource import Authenticator, encode_fields
 from .model import Binding, EnrollmentSession, KeyRef, Kind, Principal, PrincipalId, Seal, Sync, VirtualDevice
@@ -61,27 +61,31 @@ def from_columns(account: str, kind: str, name: str, revision: int, state: str, 
     :raises RecordTampered: this is no record that the library wrote.
     :raises StoreTooNew: a newer version wrote it.
     """
+    problem: StoreError = RecordTampered("a stored record cannot be read")
     try:
-        if type(state) is not str or type(tag) is not str:
-            raise InvalidType("a column has the wrong type")
-        read = json.loads(state)
-        check_version(read.pop("v"))
-        enrollment, device, key_ref, binding = (read.pop(n) for n in ("enrollment", "device", "key_ref", "binding"))
-        return Principal(
-            id=PrincipalId(account, Kind(kind), name),
-            revision=revision,
-            enrollment=None if enrollment is None else EnrollmentSession(**_with_parameters(enrollment)),
-            device=None if device is None else VirtualDevice(sync=Sync(device.pop("sync")), **_with_parameters(device)),
-            key_ref=None if key_ref is None else _key_ref(*key_ref),
-            binding=None if binding is None else Binding(*binding),
-            openings=tuple(read.pop("openings")),
-            seal=Seal(state, tag),
-            **read,
-        )
+        return _read(account, kind, name, revision, state, tag)
+    except StoreTooNew as newer:
+        problem = newer.with_traceback(None)
     except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError):
         pass  # raised below, outside: an error that hangs on ours would carry the document
     del state
-    raise RecordTampered("a stored record cannot be read")
+    raise problem
+
+
+def _read(account: str, kind: str, name: str, revision: int, state: str, tag: str) -> Principal:
+    if type(state) is not str or type(tag) is not str:
+        raise InvalidType("a column has the wrong type")
+    read = json.loads(state)
+    check_version(read.pop("v"))
+    enrollment, device, key_ref, binding = (read.pop(n) for n in ("enrollment", "device", "key_ref", "binding"))
+    return Principal(
+        id=PrincipalId(account, Kind(kind), name), revision=revision,
+        enrollment=None if enrollment is None else EnrollmentSession(**_with_parameters(enrollment)),
+        device=None if device is None else VirtualDevice(sync=Sync(device.pop("sync")), **_with_parameters(device)),
+        key_ref=None if key_ref is None else _key_ref(*key_ref),
+        binding=None if binding is None else Binding(*binding),
+        openings=tuple(read.pop("openings")), seal=Seal(state, tag), **read,
+    )
 
 
 def _document(principal: Principal) -> str:

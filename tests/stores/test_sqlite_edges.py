@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import signal
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from leaks import assert_silent
 from support import MASTER, HandClock, enroll
 from vmfa import (
     Actor,
@@ -16,10 +18,13 @@ from vmfa import (
     DeviceRegistry,
     InvalidValue,
     PrincipalId,
+    RecordTampered,
     SQLiteStore,
     StoreContended,
     StoreCorrupt,
+    StoreTooNew,
     StoreUnavailable,
+    UnsafePlainKeys,
 )
 
 ALICE = PrincipalId.user("123456789012", "u-4711")
@@ -137,3 +142,23 @@ def test_health_names_what_is_wrong(registry, tmp_path):
     (tmp_path / "mfa.db").write_bytes(b"no database at all" * 100)
     (problem,) = store.health()
     assert isinstance(problem, StoreCorrupt)
+
+
+@pytest.mark.parametrize(("edit", "error"), [
+    ("state || ' x'", RecordTampered), ("""replace(state, '"v":1', '"v":2')""", StoreTooNew),
+])
+@pytest.mark.parametrize("keys", [UnsafePlainKeys(), DerivedKeys(MASTER)], ids=["plain", "derived"])
+def test_a_row_that_cannot_be_read_is_in_no_frame_of_its_refusal(tmp_path, keys, edit, error):
+    """The document holds the reference to the key, and of a plain key the key itself: error trackers record locals."""
+    with SQLiteStore(tmp_path / "mfa.db") as store:
+        clock = HandClock()
+        registry = DeviceRegistry(store, keys=keys, issuer="Example", clock=clock)
+        enroll(registry, clock, ALICE)
+        material = base64.b64encode(store.load(ALICE).key_ref.material)
+        with closing(sqlite3.connect(tmp_path / "mfa.db")) as db:
+            db.execute(f"UPDATE principal SET state = {edit}")
+            db.commit()
+        for use in (lambda: registry.verify(ALICE, "123456"), lambda: registry.requires_code(ALICE)):
+            with pytest.raises(error) as caught:
+                use()
+            assert_silent(caught.value, material, material.decode())
