@@ -50,7 +50,7 @@ def tell(observer: Observer | None, made: Decision[T]) -> None:
     for event in made.events if observer else ():
         try:
             observer(event)  # type: ignore[misc]  # not None in this loop
-        except Exception:
+        except Exception:  # whatever it is: the answer is committed and stands
             import logging
 
             logging.getLogger("vmfa").exception("the observer raised")

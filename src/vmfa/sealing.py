@@ -17,6 +17,7 @@ from .keysource import KeySource, MasterKeys, encode_fields
 from .model import KeyRef, PrincipalId
 from .policy import Parameters
 from .record import check_intact, sealed
+from .registry import ATTEMPTS
 from .stores.port import Store
 
 try:
@@ -27,7 +28,6 @@ except ImportError:
 
 NONCE: Final = 12  # bytes, random: a master key seals at most 2**32 keys (NIST SP 800-38D, 8.3)
 TAG: Final = 16
-ATTEMPTS: Final = 64
 
 
 class SealedKeys(MasterKeys):
