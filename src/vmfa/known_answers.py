@@ -8,7 +8,7 @@ from functools import partial
 from hmac import digest as hmac_digest
 from typing import Final
 
-from .keys import HASHES, Key
+from .keys import HASHES, keyed
 from .keysource import hkdf_expand, hkdf_extract
 from .otp import hotp, totp
 
@@ -89,15 +89,17 @@ def _known() -> Iterator[tuple[str, object, Callable[[], object]]]:
         yield f"RFC 5869 Appendix A.{number}, extract", between, partial(hkdf_extract, salt, secret)
         yield f"RFC 5869 Appendix A.{number}, expand", output, partial(hkdf_expand, between, info, len(output))
     for algorithm in HASHES:
-        yield f"RFC 2104, prepared blocks, {algorithm}", True, partial(_blocks_are_hmac, algorithm)
+        yield f"RFC 2104, prepared keys, {algorithm}", True, partial(_prepared_is_hmac, algorithm)
 
 
-def _blocks_are_hmac(algorithm: str) -> bool:
-    """Whether what ``otp`` computes from prepared blocks is the HMAC, for keys around the size of a block."""
+def _prepared_is_hmac(algorithm: str) -> bool:
+    """Whether what ``otp`` computes from a prepared key is the HMAC, for keys around the size of a block."""
     message = bytes(range(8))
     for size in (16, 20, 32, 63, 64, 65, 127, 128, 129):
         raw = bytes(range(size))
-        new, inner, outer = Key(raw).blocks(algorithm)
-        if new(outer + new(inner + message).digest()).digest() != hmac_digest(raw, message, algorithm):
+        inner, outer = keyed(raw, algorithm)
+        inner.update(message)
+        outer.update(inner.digest())
+        if outer.digest() != hmac_digest(raw, message, algorithm):
             return False
     return True

@@ -145,7 +145,7 @@ def test_totp_rs_cve_2022_29185_every_candidate_is_computed_and_compared(
     compared: list[str] = []
     codes_at, compare = otp._codes, otp.compare_digest
 
-    def counting(key: Any, steps: Any, *shape: Any) -> list[str]:
+    def counting(key: Any, steps: Any, *shape: Any) -> dict[int, str]:
         computed.extend(steps)
         return codes_at(key, steps, *shape)
 

@@ -43,7 +43,7 @@ from vmfa import (
     errors,
     keyuri,
 )
-from vmfa.keys import reveal
+from vmfa.keys import keyed, reveal
 from vmfa.keysource import hkdf_extract
 
 ALICE = PrincipalId.user("123456789012", "u-4711")
@@ -451,7 +451,7 @@ ERRORS: dict[str, Callable[[World], object]] = {
     "pickled key": lambda w: pickle.dumps(Key(w.raw)),
     "copied key": lambda w: copy.deepcopy([Key(w.raw)]),
     "key as dictionary key": lambda w: {Key(w.raw): 1},
-    "unknown algorithm of a key": lambda w: Key(w.raw).blocks("md5"),
+    "unknown algorithm of a key": lambda w: keyed(Key(w.raw), "md5"),
     "key as JSON": lambda w: json.dumps(Key(w.raw)),
     "key as text": lambda w: Key(w.raw) + "",
     # codes

@@ -203,7 +203,7 @@ def test_of_several_pairs_the_nearest_counts(
     if -1 in matching and 0 in matching:
         shown = {here - 2: "111111", here - 1: "111111", here: "111111"}
     codes = {"code1": "111111", "code2": "111111" if -1 in matching and 0 in matching else "222222"}
-    monkeypatch.setattr("vmfa.otp._codes", lambda key, steps, *shape: [shown.get(step, "999999") for step in steps])
+    monkeypatch.setattr("vmfa.otp._codes", lambda key, steps, *_: {step: shown.get(step, "999999") for step in steps})
     assert world.confirm(opened, codes).steps_off == chosen
 
 

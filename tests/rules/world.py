@@ -177,7 +177,7 @@ def counted_codes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     steps: list[int] = []
     real = vmfa.otp._codes
 
-    def counting(key: Key, computed: Any, digits: int, algorithm: str) -> list[str]:
+    def counting(key: Key, computed: Any, digits: int, algorithm: str) -> dict[int, str]:
         steps.extend(computed)
         return real(key, computed, digits, algorithm)
 

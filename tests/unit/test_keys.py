@@ -10,7 +10,7 @@ import pytest
 import vmfa
 from reference import reference_hotp
 from vmfa import InvalidType, InvalidValue, Key, UnsafeShortKey
-from vmfa.keys import HASHES, LONGEST, Opaque, as_key, base32, reveal
+from vmfa.keys import LONGEST, Opaque, base32, keyed, reveal
 
 RAW = b"12345678901234567890"
 TEXT = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"
@@ -50,12 +50,11 @@ class TestMaking:
         assert [len(reveal(Key.generate(size))) for size in (16, LONGEST)] == [16, LONGEST]
         assert len(reveal(UnsafeShortKey.generate(1))) == 1
 
-    def test_as_key(self):
-        key = Key(RAW)
-        assert as_key(key) is key
-        assert as_key(RAW) == key
-        with pytest.raises(InvalidType):
-            as_key(TEXT)
+    def test_what_is_no_key_is_not_prepared(self):
+        with pytest.raises(InvalidType, match=r"Key\.from_base32"):
+            keyed(TEXT, "sha1")
+        with pytest.raises(InvalidValue, match="16 to 1024 bytes"):
+            keyed(RAW[:15], "sha1")
 
 
 class TestBase32:
@@ -118,15 +117,18 @@ class TestEquality:
             hash(Key(RAW))
 
 
-class TestBlocks:
+class TestPrepared:
     def test_prepared_once_for_one_algorithm(self):
         key = Key(RAW)
-        new, inner, outer = key.blocks("sha256")
-        assert new is HASHES["sha256"][0]
-        assert (len(inner), len(outer)) == (64, 64)
-        assert key.blocks("sha256")[1] is inner
-        assert len(key.blocks("sha512")[1]) == 128
-        assert key.blocks("sha256")[1:] == (inner, outer)
+        inner, outer = keyed(key, "sha256")
+        assert inner.name == outer.name == "sha256"
+        assert keyed(key, "sha256")[0] is inner
+        assert keyed(key, "sha512")[0].name == "sha512"
+        assert keyed(key, "sha256")[0].digest() == inner.digest()
+
+    def test_bytes_are_prepared_alike(self):
+        ours = [prepared.digest() for prepared in keyed(Key(RAW), "sha1")]
+        assert [prepared.digest() for prepared in keyed(RAW, "sha1")] == ours
 
     @pytest.mark.parametrize(("algorithm", "size"), [("sha1", 64), ("sha256", 64), ("sha512", 128)])
     def test_only_a_key_longer_than_a_block_is_hashed_first(self, algorithm, size):
