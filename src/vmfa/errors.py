@@ -54,7 +54,7 @@ class CodeRejected(VmfaError):
     def __init__(
         self, message: str = "the code is not accepted", *, retry_after: int | None = None, remedy: Remedy | None = None
     ) -> None:
-        VmfaError.__init__(self, message)
+        super().__init__(message)
         self.retry_after = retry_after
         if remedy is not None:
             self.remedy = remedy
