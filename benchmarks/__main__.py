@@ -18,6 +18,7 @@ QUESTIONS = {
     "imports": "Import and memory",
     "timing": "Timing leaks",
     "guess": "Guessing",
+    "simulate": "Honest people",
 }
 
 

@@ -1,74 +1,117 @@
-"""What guessing is worth: attackers with a strategy against the real registry, under a clock that jumps.
+"""What guessing is worth, and what it does to the victim: attackers at the real registry, under a clock that jumps.
 
-How many guesses a year are evaluated is counted, not computed. Each evaluated guess hits at most as many of the 10^6
-codes as the window has steps, so the count gives the probability, and the count is checked against what the policy
-promises: the budget once, and its refill for ever. Deterministic: the attacker is made to miss.
+How many guesses are evaluated is counted, not computed, and held against the bound of ``vmfa.analysis``. The attacker
+is made to miss; before each guess the rules are asked which codes they would have accepted, and a guess at random hits
+with so many millionths. So the chance is exact for this attack, without waiting for a hit. Deterministic.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from math import inf
+from random import Random
+from statistics import median
 
 import vmfa
 from devices import STEP, Clock, Phone
 from measure import Facts, Run, Table, main
+from vmfa.analysis import guessing
 
 DAY = 86_400
 YEAR = 365 * DAY
-WITHOUT_BUDGET = {"budget": 10_000, "budget_refill": 60, "budget_warning": 0}
+DEFAULT = vmfa.Policy()
+POLICIES = {
+    "default": DEFAULT,
+    "no budget": DEFAULT.replace(budget=10_000, budget_refill=60, budget_warning=0),
+    "window 0": DEFAULT.replace(window=0),
+    "window 2": DEFAULT.replace(window=2),
+    "cap 10": DEFAULT.replace(failure_cap=10),
+}
 
 
 @dataclass
 class Siege:
-    """One victim, who may sign in daily, and the guesses that were evaluated."""
+    """One victim who signs in so often a day, and the guesses that were evaluated."""
 
     policy: vmfa.Policy
-    signs_in_daily: bool
+    sign_ins: float
+    days: float
+    attacker_first: bool = False  # when a delay ends for both in the same second
+    jitter: Random | None = None  # without it the victim signs in at equal intervals
 
-    guesses: list[int] = field(default_factory=lambda: [0, 0])  # in the first and in the second year
+    guesses: list[int] = field(default_factory=list)  # when each was evaluated
+    missed: float = 1.0  # the chance that all of them missed
+    waits: list[int] = field(default_factory=list)  # seconds, of the victim's log-ins
+    warned: int | None = None  # when the event of a low budget was told
 
     def __post_init__(self) -> None:
         self.store, self.clock = vmfa.MemoryStore(), Clock()
         keys = vmfa.DerivedKeys(bytes(range(32)))
         self.registry = vmfa.DeviceRegistry(
-            self.store, keys=keys, issuer="Example", clock=self.clock, policy=self.policy
+            self.store, keys=keys, issuer="Example", clock=self.clock, policy=self.policy, observer=self._hear
         )
         self.phone = Phone(self.registry, self.clock)
         self.began = self.clock.now
-        self.next_sign_in = self.began + DAY
+        self.end = self.began + self.days * DAY
+        self.apart = DAY / self.sign_ins if self.sign_ins else inf
+        self.signed_in = self.began
+        self.wanted = self.next_sign_in = self.began + self.apart / 2
 
     @property
     def device(self) -> vmfa.VirtualDevice:
         return self.store.load(self.phone.who).device
 
+    def _hear(self, event: vmfa.AuditEvent) -> None:
+        if event.what is vmfa.Happened.BUDGET_LOW:
+            self.warned = self.warned or event.at
+
+    @property
+    def over(self) -> bool:
+        return self.clock.now >= self.end
+
+    def acceptable(self) -> int:
+        """How many codes the rules would accept now; asked without a commit, so that nothing happens."""
+        state, now, key = self.store.load(self.phone.who), self.clock.now, self.phone.key
+        reach = range(-self.policy.window - 1, self.policy.window + 2)
+        codes = {vmfa.totp(key, now + STEP * step) for step in reach}
+        asked = [self.registry.operations.verify(self.phone.who, code).decide(state, now).answer for code in codes]
+        return sum(isinstance(answer, vmfa.Receipt) for answer in asked)
+
     def guess(self) -> int | None:
         """Guess wrongly once. The seconds to wait for the next, or None: never again."""
-        failures = self.device.failures
+        failures, hits = self.device.failures, self.acceptable()
         try:
             self.registry.verify(self.phone.who, self.phone.wrong())
         except vmfa.CodeRejected as refusal:
-            self.guesses[(self.clock.now - self.began) // YEAR] += self.device.failures - failures
+            if self.device.failures > failures:
+                self.guesses.append(self.clock.now)
+                self.missed *= 1 - hits / 10**6
             return None if isinstance(refusal, vmfa.DeviceDisabled) else refusal.retry_after or 0
         raise AssertionError("the attacker is made to miss")
 
-    def wait(self, seconds: int) -> None:
+    def wait(self, seconds: float) -> None:
         """Let time pass; the victim signs in on its way."""
         until = self.clock.now + seconds
-        while self.signs_in_daily and self.next_sign_in <= until:
-            self.clock.now = max(self.clock.now, self.next_sign_in)
-            self.next_sign_in += DAY
+        while self.next_sign_in < until or (self.next_sign_in == until and not self.attacker_first):
+            self.clock.now = max(self.clock.now, int(self.next_sign_in))
             try:
                 self.registry.verify(self.phone.who, vmfa.totp(self.phone.key, self.clock.now))
             except vmfa.Throttled as refusal:  # comes again when the wait is over
                 self.next_sign_in = self.clock.now + (refusal.retry_after or 1)
             except vmfa.DeviceDisabled:
                 break
-        self.clock.now = max(self.clock.now, until)
+            else:
+                self.waits.append(int(self.clock.now - self.wanted))
+                self.signed_in = self.clock.now
+                apart = self.apart * (self.jitter.uniform(0.5, 1.5) if self.jitter else 1)
+                self.wanted = self.next_sign_in = max(self.wanted + apart, self.clock.now + 3 * STEP)
+        self.clock.now = max(self.clock.now, int(until))
 
-    @property
-    def over(self) -> bool:
-        return self.clock.now >= self.began + 2 * YEAR
+    def tokens(self) -> int:
+        """The budget, as an attacker who knows the policy keeps the count."""
+        grown = (self.clock.now - self.device.budget_at) // self.policy.budget_refill
+        return min(self.policy.budget, self.device.budget + grown)
 
 
 def greedy(siege: Siege) -> None:
@@ -81,9 +124,9 @@ def greedy(siege: Siege) -> None:
 
 
 def patient(siege: Siege) -> None:
-    """Never cause a delay, and never spend the last token: guess twice between two sign-ins of the victim."""
+    """Never cause a delay, and never spend the last token."""
     while not siege.over:
-        if siege.device.failures < siege.policy.delay_from - 1 and tokens(siege) > 1:
+        if siege.device.failures < siege.policy.delay_from - 1 and siege.tokens() > 1:
             siege.guess()
             siege.wait(STEP)
         else:
@@ -91,9 +134,12 @@ def patient(siege: Siege) -> None:
 
 
 def persistent(siege: Siege) -> None:
-    """Bear every delay, but stop before the budget ends."""
+    """Bear every delay, wait until no code of the window is spent, stop before the budget or the cap would end it."""
     while not siege.over:
-        if tokens(siege) > 1:
+        stale = siege.signed_in + (siege.policy.window + 1) * STEP - siege.clock.now
+        if stale > 0:
+            siege.wait(stale)
+        elif siege.tokens() > 1 and siege.device.failures < siege.policy.failure_cap - 1:
             wait = siege.guess()
             if wait is None:
                 return
@@ -102,37 +148,80 @@ def persistent(siege: Siege) -> None:
             siege.wait(3_600)
 
 
-def tokens(siege: Siege) -> int:
-    """The budget, as an attacker who knows the policy keeps the count."""
-    grown = (siege.clock.now - siege.device.budget_at) // siege.policy.budget_refill
-    return min(siege.policy.budget, siege.device.budget + grown)
+def steady(per_day: float) -> Callable[[Siege], None]:
+    """Guess so often a day, whatever comes of it."""
+
+    def guess(siege: Siege) -> None:
+        siege.wait(DAY / per_day / 4)
+        while not siege.over and siege.guess() is not None:
+            siege.wait(DAY / per_day)
+
+    return guess
 
 
-def chance(guesses: int, policy: vmfa.Policy) -> str:
-    hit = (2 * policy.window + 1) / 10**6
-    return f"{1 - (1 - hit) ** guesses:.1e}"
+STRATEGIES: tuple[Callable[[Siege], None], ...] = (greedy, patient, persistent)
+
+
+def played(strategy: Callable[[Siege], None], policy: vmfa.Policy, sign_ins: float, days: float) -> Siege:
+    siege = Siege(policy, sign_ins, days)
+    strategy(siege)
+    return siege
 
 
 def answer(run: Run) -> Iterator[Table]:
-    budgeted = vmfa.Policy()
-    policies = {"default": budgeted, "default, no budget": budgeted.replace(**WITHOUT_BUDGET)}
-    strategies: tuple[Callable[[Siege], None], ...] = (greedy, patient) if run.quick else (greedy, patient, persistent)
     facts = []
-    for title, policy in policies.items():
-        for strategy in strategies:
-            for daily in (False, True):
-                siege = Siege(policy, daily)
-                strategy(siege)
-                first, second = siege.guesses
-                if policy is budgeted:
-                    assert first <= policy.budget + YEAR // policy.budget_refill + 1
-                    assert second <= YEAR // policy.budget_refill + 1
+    for title in ("default",) if run.quick else ("default", "no budget"):
+        policy = POLICIES[title]
+        for strategy in STRATEGIES:
+            for sign_ins, victim in ((0, "never"), (1, "daily")):
+                siege = played(strategy, policy, sign_ins, 730)
+                first = sum(at < siege.began + YEAR for at in siege.guesses)
                 end = "disabled" if siege.device.disabled else "goes on"
-                victim = "daily" if daily else "never"
-                facts.append((title, strategy.__name__, victim, first, second, chance(second, policy), end))
-    head = ("policy", "attacker", "victim signs in", "guesses, year 1", "year 2", "chance a year, from then", "device")
-    yield Facts("Guesses that were evaluated", head, facts,
-                "greedy: whenever it may; patient: never causes a delay; persistent: bears delays, keeps one token")
+                facts.append((title, strategy.__name__, victim, first, len(siege.guesses) - first, end))
+    yield Facts("Guesses that were evaluated", ("policy", "attacker", "victim signs in", "year 1", "year 2", "device"),
+                facts, "greedy: whenever it may; patient: never causes a delay; persistent: stops before it disables")
+
+    attacks = [
+        ("default", 0, inf, 365), ("default", 1, inf, 1), ("default", 1, inf, 365), ("default", 5, inf, 365),
+        ("default", 1, 1, 30), ("default", 1, 0.2, 365), ("window 0", 1, inf, 365), ("window 2", 1, inf, 365),
+        ("default", 1 / 7, inf, 365), ("cap 10", 0, inf, 365), ("cap 10", 1, inf, 30), ("no budget", 1 / 7, inf, 365),
+        ("no budget", 1, inf, 365), ("no budget", 5, inf, 365),
+    ]
+    facts = []
+    for title, sign_ins, per_day, days in attacks[:5] if run.quick else attacks:
+        policy = POLICIES[title]
+        bound = guessing(policy, days=days, per_day=per_day, sign_ins_per_day=sign_ins)
+        strategies = STRATEGIES if per_day == inf else (steady(per_day),)
+        best = max((played(each, policy, sign_ins, days) for each in strategies), key=lambda siege: 1 - siege.missed)
+        chance = 1 - best.missed
+        assert len(best.guesses) <= bound.guesses, "the bound is none"
+        assert chance <= bound.probability, "the bound is none"
+        facts.append((title, f"{sign_ins:.2g} a day", "any" if per_day == inf else f"{per_day:g} a day", days,
+                      bound.guesses, len(best.guesses), f"{bound.probability:.2e}", f"{chance:.2e}",
+                      f"{bound.probability / chance:.3f}"))
+    yield Facts("The formula against the best of these attackers",
+                ("policy", "victim signs in", "attacker's rate", "days", "guesses: bound", "played", "chance: formula",
+                 "played", "formula / played"), facts)
+
+    facts = []
+    for name, strategy, first in (
+        *((f"{rate} a day", steady(rate), False) for rate in (1, 3, 10)),
+        ("greedy, the victim is quicker", greedy, False), ("greedy, the attacker is quicker", greedy, True),
+    ):
+        for sign_ins in (1, 5):
+            siege = Siege(DEFAULT, sign_ins, 365, attacker_first=first, jitter=Random("victim"))
+            strategy(siege)
+            waits = [wait for wait in siege.waits if wait > 0]
+            facts.append((
+                name, f"{sign_ins} a day",
+                f"{len(waits) / len(siege.waits):.0%} of {len(siege.waits)}" if siege.waits else "never got in",
+                f"{median(waits) / 60:.0f} min, {max(waits) / 60:.0f} min" if waits else "",
+                f"day {(siege.warned - siege.began) / DAY:.1f}" if siege.warned else "",
+                f"day {(siege.clock.now - siege.began) / DAY:.1f}" if siege.device.disabled else "not in a year",
+            ))
+    yield Facts("What an attacker who has the first factor does to the victim",
+                ("guesses", "victim signs in", "log-ins that wait", "median, longest", "warning", "disabled"), facts,
+                "default policy; the victim comes again when the wait is over")
 
 
 if __name__ == "__main__":

@@ -1,20 +1,20 @@
 """What a policy is worth: the chance of a guess, and every setting that is weaker than a clause recommends.
 
 The attacker knows the first factor and the policy, misses until it hits, and chooses when to guess. What is evaluated
-is bounded four ways, and the least counts: by the attacker's own rate, by the growing delays between two sign-ins of
-the owner, by the failure cap, and by the guess budget with its refill. Each evaluated guess hits with at most
+is bounded three ways, and the least counts: by the attacker's own rate, by the growing delays and the failure cap
+between two sign-ins of the owner, and by the guess budget with its refill. Each evaluated guess hits with at most
 the candidates of the window times the chance of the likeliest code: truncation is not quite uniform (RFC4226-5.3-DT).
-The bound errs on the attacker's side: the owner's own failures, which take from the same budget, are left out.
+The bound errs on the attacker's side, against attackers that were played by less than a tenth: the owner's own
+failures, which take from the same budget, are left out, and the owner signs in when it suits the attacker.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil, expm1, inf, isfinite, log1p
+from math import ceil, expm1, floor, inf, isfinite, log1p
 from typing import Final
 
-from .errors import InvalidValue
-from .model import check_is
+from .errors import InvalidType, InvalidValue
 from .policy import DAY, Parameters, Policy
 
 __all__ = ["Guessing", "PolicyReport", "Weakness", "guess_probability", "guessing", "likeliest", "report"]
@@ -71,7 +71,8 @@ def guessing(
     :param sign_ins_per_day: of the owner: each forgets the consecutive failures, never the budget.
     :param digits: of the device, if not those of new ones.
     """
-    check_is("policy", policy, Policy)
+    if not isinstance(policy, Policy):
+        raise InvalidType("policy is a Policy")
     for name, value in (("days", days), ("per_day", per_day), ("sign_ins_per_day", sign_ins_per_day)):
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
             raise InvalidValue(f"{name} is a number, not negative")
@@ -91,16 +92,19 @@ def guessing(
 
 
 def _bound_by_delays(policy: Policy, days: float, sign_ins_per_day: float) -> dict[str, float]:
-    """Between two sign-ins each guess costs its delay; without any, the cap ends it."""
-    intervals = max(1, ceil(days * sign_ins_per_day))
-    each = days * DAY / intervals
+    """Each guess costs its delay, and each sign-in of the owner begins anew; the cap ends it, unless one stops before.
+
+    Whenever the owner signs in: delays grow, so intervals of one length are the best for the attacker, and what
+    time is left over is worth one guess more in some of them.
+    """
+    intervals = floor(days * sign_ins_per_day) + 1
     failures, waited = 0, 0
-    while failures < policy.failure_cap and waited <= each:
-        failures += 1
+    while failures < policy.failure_cap and (waited + policy.delay(failures)) * intervals <= days * DAY:
         waited += policy.delay(failures)
-    if failures >= policy.failure_cap:
-        return {"the failure cap": policy.failure_cap}
-    return {"the delays": failures * intervals}
+        failures += 1
+    if failures == policy.failure_cap:
+        return {"the failure cap": (failures - 1) * intervals + 1}
+    return {"the delays": failures * intervals + (days * DAY - waited * intervals) // policy.delay(failures)}
 
 
 HORIZONS: Final = (1, 30, 365, 3650)  # days
