@@ -18,7 +18,7 @@ from . import errors
 from .access import Actor
 from .decision import Decision
 from .events import AuditEvent
-from .model import Kind, Principal, PrincipalId, check_text
+from .model import Kind, Principal, PrincipalId
 from .operations import Operations
 from .otp import check_int
 from .registry import ATTEMPTS, Observer, tell
@@ -67,12 +67,34 @@ def examine(
 
     :param operations: the registry's ``operations``. :param by: who may read them; of root and users alike,
         that is ``Actor.support``. :param observer: is told each read, as the registry's is.
+    :raises TrailBroken: after all that could be examined, a stored row that names no principal.
     """
-    page = store.principals(account, limit=PAGE)
-    while page:
-        for who in page:
-            yield _examined(store, who, operations, by, clock, observer)
-        page = store.principals(account, after=page[-1], limit=PAGE)
+    for who in _listed(store, account):
+        yield _examined(store, who, operations, by, clock, observer)
+    strays = getattr(store, "strays", None)  # a store that passes over such rows names them
+    told = [f"kind {kind!a} with name {name!a}" for kind, name in strays(account)] if strays else []
+    if told:
+        raise TrailBroken(f"account {account}: stored rows name no principal: {', '.join(told)}")
+
+
+def _listed(store: Store, account: str) -> Iterator[PrincipalId]:
+    """The principals of *account*. Where a row names nobody, those before it one by one, and then its place."""
+    last: PrincipalId | None = None
+    size = PAGE
+    while True:
+        try:
+            page = store.principals(account, after=last, limit=size)
+        except errors.RecordTampered:
+            if size > 1:
+                size = 1
+                continue
+            place = f"behind {last}" if last else "before all others"
+            problem = f"account {account}, {place}: a stored row names no principal; what follows it was not examined"
+            raise TrailBroken(problem) from None
+        if not page:
+            return
+        yield from page
+        last = page[-1]
 
 
 def compare(
@@ -119,18 +141,34 @@ def _read(
     operation = operations.record(who, by=by)
     for _ in range(ATTEMPTS):
         witness = store.load(operation.witness) if operation.witness else None
-        record, events = store.load(who), list[AuditEvent]()
+        record = store.load(who)
         made = operation.decide(record, clock(), witness)
         read = tuple(event for event in made.events if not event.stored)  # an expiry is not committed here
         tell(observer, Decision(made.principal, made.answer, read))
         made.settle()  # the actor may read it, and the record is authentic
-        while len(events) < record.events and (
-            page := store.history(who, after=events[-1].number if events else 0, limit=PAGE)
-        ):
-            events += page
+        events = _stored(store, who, record.events)
         if store.load(who).head == record.head:
             return record, tuple(operations.checked_history(record, events, 0, record.events))
     raise errors.StoreContended("others kept changing this principal while its history was read")
+
+
+def _stored(store: Store, who: PrincipalId, length: int) -> list[AuditEvent]:
+    """The first *length* stored events of *who*. :raises RecordTampered: names the first that cannot be read."""
+    events = list[AuditEvent]()
+    size = PAGE
+    while len(events) < length:
+        after = events[-1].number if events else 0
+        try:
+            page = store.history(who, after=after, limit=size)
+        except (errors.RecordTampered, errors.StoreTooNew) as error:
+            if size == 1:
+                raise type(error)(f"event {after + 1} of the history of this principal: {error}") from None
+            size = 1
+            continue
+        if not page:
+            break
+        events += page
+    return events
 
 
 def line(event: AuditEvent) -> str:
@@ -158,7 +196,8 @@ def read_heads(text: str) -> list[Head]:
         for head in heads:
             check_int("revision", head.revision, 0, 1 << 62)
             check_int("events", head.events, 0, 1 << 62)
-            check_text("head", head.head, empty=True)
+            if not isinstance(head.head, str):
+                raise errors.InvalidType("head is text")
     except (ValueError, TypeError, KeyError, RecursionError):
         raise errors.InvalidValue("this is no file of heads that this release wrote") from None
     return heads

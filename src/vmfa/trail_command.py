@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from .access import Actor
+from .errors import InvalidValue
 from .migrate.command import read_text
 from .operations import Operations
 from .stores.port import Store
@@ -29,7 +30,7 @@ def add_passes(parser: argparse.ArgumentParser, *common: Callable[[argparse.Argu
             each.set_defaults(accounts=())
             each.add_argument("heads", metavar="HEADS", help="what vmfa trail heads printed; - is standard input")
         else:
-            each.add_argument("accounts", nargs="+", metavar="ACCOUNT", help="the accounts")
+            each.add_argument("accounts", nargs="*", metavar="ACCOUNT", help="the accounts (default: all, if listed)")
         if name == "export":
             each.add_argument("--since", metavar="HEADS", help="only the events behind these heads")
         each.add_argument("--case", default="vmfa trail", metavar="TEXT", help="The case this is read for, as support.")
@@ -46,19 +47,27 @@ def run(
     if args.trail == "compare":
         heads = read_heads(read_text(args.heads))
         return _reported(compare(store, heads, operations=operations, by=by, clock=clock))
-    found = (
-        each
-        for account in accounts
-        for each in examine(store, account, operations=operations, by=by, clock=clock)
-    )
+    found, hidden = list[Examined](), list[str]()
+    for account in accounts or _listed(store):
+        try:
+            found.extend(examine(store, account, operations=operations, by=by, clock=clock))
+        except TrailBroken as error:
+            hidden.append(str(error))
     if args.trail == "verify":
-        return _reported(found)
+        return _reported(found, hidden)
     if args.trail == "heads":
-        return _heads(list(found), clock())
-    return _exported(found, [] if args.since is None else read_heads(read_text(args.since)))
+        return _heads(found, hidden, clock())
+    return _exported(found, hidden, [] if args.since is None else read_heads(read_text(args.since)))
 
 
-def _exported(found: Iterable[Examined], since: Iterable[Head]) -> Answered:
+def _listed(store: Store) -> Iterable[str]:
+    list_them = getattr(store, "accounts", None)
+    if list_them is None:
+        raise InvalidValue("name the accounts: this store cannot list them")
+    return tuple(list_them())
+
+
+def _exported(found: Iterable[Examined], hidden: Sequence[str], since: Iterable[Head]) -> Answered:
     exported = {old.principal: old for old in since}
     lines, broken = list[str](), list[Examined]()
     for each in found:
@@ -69,10 +78,10 @@ def _exported(found: Iterable[Examined], since: Iterable[Head]) -> Answered:
         lines += [line(event) for event in each.events[start:]]
         if each.problem:
             broken.append(each)
-    return {"lines": lines}, lines, _failure(broken)
+    return {"lines": lines}, lines, _failure(broken, hidden)
 
 
-def _reported(found: Iterable[Examined]) -> Answered:
+def _reported(found: Iterable[Examined], hidden: Sequence[str] = ()) -> Answered:
     facts, lines, broken = list[dict[str, object]](), list[str](), list[Examined]()
     for each in found:
         facts.append({**plain(each.principal), "events": len(each.events), "reason": each.reason or "intact",
@@ -80,17 +89,19 @@ def _reported(found: Iterable[Examined]) -> Answered:
         lines.append(f"{each.principal}  {each.reason or 'intact'}: {each.problem or f'{len(each.events)} events'}")
         if each.problem:
             broken.append(each)
-    return {"principals": facts}, lines or ["no principal of these accounts is known"], _failure(broken)
+    lines += [f"HIDDEN  {problem}" for problem in hidden]
+    told = {"principals": facts, "hidden": list(hidden)}
+    return told, lines or ["no principal of these accounts is known"], _failure(broken, hidden)
 
 
-def _heads(found: list[Examined], at: float) -> Answered:
+def _heads(found: Sequence[Examined], hidden: Sequence[str], at: float) -> Answered:
     document = heads_document([each.head for each in found if each.head is not None], at)
-    return document, [json.dumps(document)], _failure([each for each in found if each.problem])
+    return document, [json.dumps(document)], _failure([each for each in found if each.problem], hidden)
 
 
-def _failure(broken: list[Examined]) -> TrailBroken | None:
-    if not broken:
+def _failure(broken: Sequence[Examined], hidden: Sequence[str]) -> TrailBroken | None:
+    problems = [*hidden, *[f"{each.principal}: {each.problem}" for each in broken]]
+    if not problems:
         return None
-    first, more = broken[0], len(broken) - 1
-    also = f"; and {more} more" if more else ""
-    return TrailBroken(f"{first.principal}: {first.problem}{also}")
+    also = f"; and {len(problems) - 1} more" if len(problems) > 1 else ""
+    return TrailBroken(problems[0] + also)

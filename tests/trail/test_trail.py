@@ -25,7 +25,19 @@ from vmfa import (
     StoreUnavailable,
 )
 from vmfa.stores.port import Store
-from vmfa.trail import ATTEMPTS, Examined, Head, compare, examine, heads_document, held_against, iso, line, read_heads
+from vmfa.trail import (
+    ATTEMPTS,
+    Examined,
+    Head,
+    TrailBroken,
+    compare,
+    examine,
+    heads_document,
+    held_against,
+    iso,
+    line,
+    read_heads,
+)
 
 ACCOUNT = "123456789012"
 ALICE, BOB = PrincipalId.user(ACCOUNT, "u-4711"), PrincipalId.user(ACCOUNT, "u-4712")
@@ -111,6 +123,48 @@ def test_one_broken_history_is_named_and_the_others_are_still_judged(
     assert told in found[ALICE].problem
     assert found[ALICE].head is None
     assert not found[ALICE].events
+
+
+@pytest.mark.parametrize(
+    ("document", "reason"), [("{", "record tampered"), ('{"v": 99}', "store too new"), (b"\xff", "record tampered")]
+)
+def test_an_event_that_cannot_be_read_is_named_by_its_number(
+    house: House, document: str | bytes, reason: str
+) -> None:
+    house.edit("UPDATE event SET document = CAST(? AS TEXT) WHERE name = ? AND number = 2", document, ALICE.name)
+    found = house.examine()
+    assert reasons(found) == {**INTACT, ALICE: reason}
+    assert found[ALICE].problem.startswith("event 2 of the history of this principal: ")
+
+
+def test_a_row_that_names_nobody_is_told_with_its_place_behind_what_could_be_examined(house: House) -> None:
+    house.edit("UPDATE principal SET name = ' ' || name WHERE name = ?", BOB.name)  # it sorts between root and Alice
+    seen: list[PrincipalId] = []
+    with pytest.raises(TrailBroken, match=f"{ACCOUNT}, behind {ROOT}: a stored row names no principal; what follows"):
+        seen.extend(each.principal for each in examine(
+            house.store, ACCOUNT, operations=house.registry.operations, by=AUDITOR, clock=house.clock
+        ))
+    house.edit("UPDATE principal SET kind = 'admin' WHERE name = ?", f" {BOB.name}")
+    with pytest.raises(TrailBroken, match="before all others"):
+        house.examine()
+
+
+class Strays(MemoryStore):
+    """A store that passes over the rows that name nobody, and can name them."""
+
+    def strays(self, account: str) -> list[tuple[str, str]]:
+        return [("admin", "x"), ("user", " é")] if account == ACCOUNT else []
+
+
+def test_rows_that_a_store_passed_over_are_named_behind_everybody_else(keys: DerivedKeys, clock: HandClock) -> None:
+    store = Strays()
+    registry = DeviceRegistry(store, keys=keys, issuer="Example", clock=clock)
+    enroll(registry, clock, ALICE)
+    found = examine(store, ACCOUNT, operations=registry.operations, by=AUDITOR, clock=clock)
+    assert next(found).principal == ALICE
+    with pytest.raises(TrailBroken, match=r"kind 'admin' with name 'x', kind 'user' with name ' \\xe9'"):
+        next(found)
+    assert not list(examine(store, "2", operations=registry.operations, by=AUDITOR, clock=clock))
 
 
 def test_root_is_no_business_of_a_trusted_service_and_that_hides_nobody_else(house: House) -> None:
