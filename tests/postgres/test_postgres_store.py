@@ -91,7 +91,7 @@ def test_a_verification_is_one_select_and_one_update(
     somebody = enroll(registry, clock, alice)
     said.clear()
     somebody.sign_in()
-    assert [words for words in said if words not in FIRST] == ["SELECT account, kind,", "UPDATE vmfa_principal SET"]
+    assert [words for words in said if words not in FIRST] == ["SELECT revision, state,", "UPDATE vmfa_principal SET"]
 
 
 def test_a_throttled_attempt_is_one_select(
@@ -104,7 +104,7 @@ def test_a_throttled_attempt_is_one_select(
     said.clear()
     with pytest.raises(vmfa.Throttled):
         registry.verify(alice, somebody.phone.code())
-    assert [words for words in said if words not in FIRST] == ["SELECT account, kind,"]
+    assert [words for words in said if words not in FIRST] == ["SELECT revision, state,"]
 
 
 def test_life_cycle_events_are_written_in_the_transaction_of_their_change(
@@ -113,7 +113,7 @@ def test_life_cycle_events_are_written_in_the_transaction_of_their_change(
     said.clear()
     registry.open_enrollment(alice, by=Actor.signed_in(alice), label="alice")
     assert [words for words in said if words not in FIRST] == [
-        "SELECT account, kind,",
+        "SELECT revision, state,",
         "BEGIN", "INSERT INTO vmfa_principal", "DELETE FROM vmfa_event", "INSERT INTO vmfa_event", "COMMIT",
     ]
 
@@ -329,9 +329,11 @@ def test_a_connection_in_a_transaction_is_refused(store: Any, database: str) -> 
         def __init__(self, connection: Any) -> None:
             self._connection = connection
 
-        @contextmanager
-        def connection(self, timeout: float) -> Iterator[Any]:
-            yield self._connection
+        def getconn(self, timeout: float) -> Any:
+            return self._connection
+
+        def putconn(self, connection: Any) -> None:
+            assert connection is self._connection
 
     with psycopg.connect(database, autocommit=True) as db:
         db.execute("BEGIN")
@@ -389,7 +391,7 @@ def test_a_lost_commit_of_a_life_cycle_event_is_reported_and_whole(
 
 
 @pytest.mark.parametrize("cut", [LossyProxy.cut_before, LossyProxy.cut_after])
-@pytest.mark.parametrize("statement", ["SELECT account", "BEGIN", "INTO vmfa_principal", "INTO vmfa_event"])
+@pytest.mark.parametrize("statement", ["SELECT revision", "BEGIN", "INTO vmfa_principal", "INTO vmfa_event"])
 def test_what_is_known_not_to_be_committed_is_done_again(
     store: Any, open_store: Any, wire: LossyProxy, clock: HandClock, alice: PrincipalId,
     cut: Callable[[LossyProxy, str], None], statement: str,
@@ -651,7 +653,7 @@ def test_many_threads_make_one_pool(database: str) -> None:
         store.close()
         with ThreadPoolExecutor(16) as pool:
             assert list(pool.map(lambda _: store.load(WHO), range(32))) == [Principal(id=WHO)] * 32
-        assert len(store._pools) == 1
+        assert len(store._own) == 1
 
 
 # Health

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from math import ceil
 from typing import Any, Final, Generic, LiteralString, Self, TypeVar
-from weakref import WeakSet
 
 from ..errors import (
     ClockWentBack,
@@ -39,6 +38,9 @@ try:
     from psycopg.rows import tuple_row
 except ImportError:
     raise MissingExtra("PostgreSQL needs psycopg 3 and its pool: pip install 'vmfa[postgres]'") from None
+
+# isort: split
+from .connections import OwnConnections
 
 T = TypeVar("T")
 
@@ -66,8 +68,7 @@ LOOK: Final = """SELECT max(version), current_setting('synchronous_commit', true
     current_setting('transaction_read_only', true), current_setting('server_encoding', true),
     current_setting('statement_timeout', true), extract(epoch FROM clock_timestamp())::float8 FROM vmfa_schema"""
 PATIENCE: Final = "SELECT set_config('statement_timeout', %s, false)"
-LOAD: Final = """SELECT account, kind, name, revision, state, tag FROM vmfa_principal
-    WHERE account = %s AND kind = %s AND name = %s"""
+LOAD: Final = "SELECT revision, state, tag FROM vmfa_principal WHERE account = %s AND kind = %s AND name = %s"
 INSERT: Final = """INSERT INTO vmfa_principal (account, kind, name, revision, state, tag)
     VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING"""
 UPDATE: Final = """UPDATE vmfa_principal SET revision = %s, state = %s, tag = %s
@@ -106,7 +107,7 @@ def schema_sql() -> str:
 
 def load_script(principal: PrincipalId) -> Script[Principal]:
     _, rows = yield Step(LOAD, key(principal))
-    return from_columns(*rows.pop()) if rows else Principal(id=principal)  # popped: no frame keeps it
+    return from_columns(*key(principal), *rows.pop()) if rows else Principal(id=principal)  # popped: no frame keeps it
 
 
 def commit_script(before: Principal, after: Principal, events: Sequence[AuditEvent]) -> Script[bool]:
@@ -173,15 +174,16 @@ _UNSOUND: Final = ("22", "23", "42", "3F", "XX")
 _NOT_HAD: Final = (psycopg_pool.PoolTimeout, psycopg_pool.PoolClosed, psycopg_pool.TooManyRequests)
 
 
-def _named(error: psycopg.Error, *, final: bool, creating: bool) -> tuple[StoreError, bool]:
+def _named(error: psycopg.Error, *, final: bool, creating: bool, had: bool = True) -> tuple[StoreError, bool]:
     """Our error for psycopg's, and whether to try again. Its text is left out, for it may quote what is stored."""
     state, name = error.sqlstate or "", type(error).__name__
     if state in _UNDONE or (creating and state in _RACED):
         return StoreContended(f"others kept changing the same rows ({name}); nothing was changed"), True
     if state in _WAITED:
         return StoreContended(f"the database gave up waiting ({name}); nothing was changed"), False
-    if isinstance(error, _NOT_HAD):
-        return StoreUnavailable(f"no connection was to be had ({name}); nothing was changed"), False
+    if not had:
+        waited = isinstance(error, _NOT_HAD)
+        return StoreUnavailable(f"no connection was to be had ({name}); nothing was changed"), not waited
     if not state or state.startswith(("08", "57P", "40003")):
         if final:
             return StoreUnavailable(
@@ -205,6 +207,7 @@ class Call(Generic[T]):
         self._look = look
         self._until = time.monotonic() + store.timeout
         self._pause = 0.0005
+        self._had = False
         self._final = False
 
     @property
@@ -214,14 +217,15 @@ class Call(Generic[T]):
 
     def begin(self, connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> None:
         """Start, from the beginning, on this connection. Nothing was sent yet, so a dead one does no harm."""
-        self._final = False
+        self._had, self._final = True, False
         if not connection.autocommit:
             raise InvalidValue("a store's connections commit by themselves: ConnectionPool(..., "
                                "kwargs={'autocommit': True}); to use a transaction of your own, see Operations")
-        if connection.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
+        if connection.pgconn.transaction_status != psycopg.pq.TransactionStatus.IDLE:
             raise InvalidValue("this connection is in somebody's transaction; to use your own, see Operations")
         for _ in range(2):  # the first reads a farewell, the second finds the end
             connection.pgconn.consume_input()
+        self.cursors: dict[str, Any] = self._store.known.get(connection, {})
         self._steps = self._whole(connection)
 
     def _whole(self, connection: object) -> Script[T]:
@@ -231,7 +235,7 @@ class Call(Generic[T]):
                 raise fault
             if look[-2] == "0" and isinstance(self._store.source, str):  # on our own connections no lock waits for ever
                 yield Step(PATIENCE, (str(ceil(1000 * self._store.timeout)),))
-            self._store.known.add(connection)
+            self._store.know(connection, self.cursors)
         return (yield from self._script())
 
     def next(self, answer: Answer | None) -> Step | None:
@@ -246,7 +250,9 @@ class Call(Generic[T]):
 
     def failed(self, error: psycopg.Error) -> StoreError | None:
         """What to raise; None: nothing was done, so wait for ``pause`` and try again."""
-        failure, again = _named(error, final=self._final, creating=self._script is create_script)
+        creating = self._script is create_script
+        failure, again = _named(error, final=self._final, creating=creating, had=self._had)
+        self._had = False
         return None if again and time.monotonic() < self._until else failure
 
     def pause(self) -> float:
@@ -258,11 +264,11 @@ class Postgres:
     """What the two stores share."""
 
     def __init__(self, source: Any, timeout: float, unsafe_not_durable: bool) -> None:
-        if not isinstance(source, str) and not callable(getattr(source, "connection", None)):
+        if not isinstance(source, str) and not callable(getattr(source, "getconn", None)):
             raise InvalidType("a PostgreSQL store is given a connection pool or a connection string")
         self.timeout = timeout
         self.unsafe_not_durable = unsafe_not_durable
-        self.known: WeakSet[Any] = WeakSet()  # the connections that were looked over
+        self.known: dict[Any, dict[str, Any]] = {}  # the connections that were looked over, and their cursors
         self.source = source
         self._process = os.getpid()
 
@@ -274,8 +280,15 @@ class Postgres:
             raise StoreUnavailable("the pool was opened before a fork: give each process its own")
         return self.source
 
+    def know(self, connection: Any, cursors: dict[str, Any]) -> None:
+        """*connection* is fit. Its cursors are kept: one that says the same again does half the work."""
+        for other in list(self.known):
+            if other.closed:
+                self.known.pop(other, None)
+        self.known[connection] = cursors
+
     def settings(self) -> dict[str, Any]:
-        """What the store's own pool says beyond the connection string: no wait for the network is without an end."""
+        """Of the store's own connections, beyond the connection string: no wait for the network is without an end."""
         wait = ceil(self.timeout)
         ours = {"connect_timeout": wait, "tcp_user_timeout": 1000 * wait, "application_name": "vmfa"}
         try:
@@ -284,8 +297,7 @@ class Postgres:
             theirs = None
         if theirs is None:
             raise InvalidValue("this is no connection string of PostgreSQL")
-        return {"conninfo": self.source, "kwargs": {**ours, **theirs, "autocommit": True}, "min_size": 1,
-                "max_size": 8, "timeout": self.timeout, "open": False}
+        return {**ours, **theirs, "autocommit": True}
 
     def problems(self, now: float, tolerance: int) -> Script[tuple[VmfaError, ...]]:
         _, [look] = yield Step(LOOK)
@@ -310,7 +322,7 @@ class PostgresStore(Postgres):
         self, source: str | psycopg_pool.ConnectionPool[Any], *, timeout: float = 10.0, unsafe_not_durable: bool = False
     ) -> None:
         super().__init__(source, timeout, unsafe_not_durable)
-        self._pools: dict[int, psycopg_pool.ConnectionPool[Any]] = {}
+        self._own: dict[int, OwnConnections] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -319,10 +331,10 @@ class PostgresStore(Postgres):
         self.close()
 
     def close(self) -> None:
-        """Close the store's own pool, in this process; the next use opens it again. A given pool stays open."""
-        pool = self._pools.pop(os.getpid(), None)
-        if pool is not None:
-            pool.close()
+        """Close the store's own connections in this process; the next use opens others. A given pool stays open."""
+        own = self._own.pop(os.getpid(), None)
+        if own is not None:
+            own.close()
 
     def create_schema(self) -> None:
         """Create the tables, or bring them up to this release. Any number of processes may do so at once."""
@@ -356,13 +368,19 @@ class PostgresStore(Postgres):
         while True:
             failure = None
             try:
-                with self._pool().connection(timeout=call.left) as connection:
-                    cursor = psycopg.Cursor(connection, row_factory=tuple_row)
+                pool = self._pool()
+                connection = pool.getconn(call.left)
+                try:
                     call.begin(connection)
                     step = call.next(None)
                     while step is not None:
+                        cursor = call.cursors.get(step.sql)
+                        if cursor is None:
+                            cursor = call.cursors[step.sql] = psycopg.Cursor(connection, row_factory=tuple_row)
                         cursor.execute(step.sql, step.values)
-                        step = call.next((cursor.rowcount, cursor.fetchall() if cursor.description else []))
+                        step = call.next((cursor.rowcount, [] if cursor.rownumber is None else cursor.fetchall()))
+                finally:
+                    pool.putconn(connection)  # which rolls back what is unfinished
             except psycopg.Error as error:
                 failure = call.failed(error)
             else:
@@ -371,12 +389,11 @@ class PostgresStore(Postgres):
                 raise failure
             time.sleep(call.pause())
 
-    def _pool(self) -> psycopg_pool.ConnectionPool[Any]:
+    def _pool(self) -> psycopg_pool.ConnectionPool[Any] | OwnConnections:
         if not isinstance(self.source, str):
             given: psycopg_pool.ConnectionPool[Any] = self.given()
             return given
-        pool = self._pools.get(os.getpid())  # never a connection from before a fork
-        if pool is None:
-            pool = self._pools.setdefault(os.getpid(), psycopg_pool.ConnectionPool(**self.settings()))
-        pool.open()  # again and again: of two threads one may be between the two lines above
-        return pool
+        own = self._own.get(os.getpid())  # never a connection from before a fork
+        if own is None:
+            own = self._own.setdefault(os.getpid(), OwnConnections(self.settings()))
+        return own

@@ -19,6 +19,8 @@ import psycopg  # only now: postgres says what to install where it is missing
 import psycopg_pool
 from psycopg.rows import tuple_row
 
+from .connections import MOST
+
 T = TypeVar("T")
 
 
@@ -76,13 +78,18 @@ class AsyncPostgresStore(Postgres):
             failure = None
             try:
                 pool = await self._pool()
-                async with pool.connection(timeout=call.left) as connection:
-                    cursor = psycopg.AsyncCursor(connection, row_factory=tuple_row)
+                connection = await pool.getconn(call.left)
+                try:
                     call.begin(connection)
                     step = call.next(None)
                     while step is not None:
+                        cursor = call.cursors.get(step.sql)
+                        if cursor is None:
+                            cursor = call.cursors[step.sql] = psycopg.AsyncCursor(connection, row_factory=tuple_row)
                         await cursor.execute(step.sql, step.values)
-                        step = call.next((cursor.rowcount, await cursor.fetchall() if cursor.description else []))
+                        step = call.next((cursor.rowcount, [] if cursor.rownumber is None else await cursor.fetchall()))
+                finally:
+                    await pool.putconn(connection)  # which rolls back what is unfinished
             except psycopg.Error as error:
                 failure = call.failed(error)
             else:
@@ -98,6 +105,9 @@ class AsyncPostgresStore(Postgres):
         loop = asyncio.get_running_loop()
         pool = self._pools.get(loop)
         if pool is None:
-            pool = self._pools[loop] = psycopg_pool.AsyncConnectionPool(**self.settings())
-        await pool.open()
+            pool = self._pools[loop] = psycopg_pool.AsyncConnectionPool(
+                kwargs=self.settings(), min_size=1, max_size=MOST, timeout=self.timeout, open=False
+            )
+        if pool.closed:
+            await pool.open()
         return pool
