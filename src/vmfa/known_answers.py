@@ -1,12 +1,19 @@
-"""Known answers: does this installation compute what the norms print? ``vmfa.selftest()`` tells."""
+"""Known answers: does this installation compute what the norms print, and with what? ``vmfa.selftest()`` tells.
+
+A restricted build may refuse an algorithm, or refuse it to OpenSSL's callers while Python's own modules still compute
+it. So the report says of each hash who computes it, and of each answer that is missing which refusal it was.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import platform
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from hmac import digest as hmac_digest
-from typing import Final
+from typing import Any, Final
 
 from .keys import HASHES, keyed
 from .keysource import hkdf_expand, hkdf_extract
@@ -21,6 +28,12 @@ _TOTP: Final = {
     1234567890: "89005924 91819424 93441116",
     2000000000: "69279037 90698825 38618901",
     20000000000: "65353130 77737706 47863826",
+}
+_ABC: Final = {  # FIPS 180-4, the digests of "abc"
+    "sha1": "a9993e364706816aba3e25717850c26c9cd0d89d",
+    "sha256": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+    "sha512": ("ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a"
+               "2192992a274fc1a836ba3c23a3feebbd454d4423643ce80e2a9ac94fa54ca49f"),
 }
 _SIZES: Final = {"sha1": 20, "sha256": 32, "sha512": 64}
 _HKDF: Final = (  # secret, salt, info, pseudorandom key, output
@@ -45,39 +58,82 @@ _HKDF: Final = (  # secret, salt, info, pseudorandom key, output
 
 @dataclass(frozen=True, slots=True)
 class KnownAnswer:
-    """One answer that is known beforehand: where it is printed, and whether it was computed here too."""
+    """One answer that is known beforehand: where it is printed, and whether it was computed here too.
+
+    ``problem`` is empty, or says that another answer came, or which error refused to compute it.
+    """
 
     source: str
     passed: bool
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class SelfTest:
-    """What :func:`selftest` found."""
+    """What :func:`selftest` found, and what it ran on: a report to be filed."""
 
     answers: tuple[KnownAnswer, ...]
+    made_with: str = ""  # the versions of vmfa, Python, OpenSSL and the system
+    computed_by: tuple[tuple[str, str], ...] = ()  # of each primitive: "OpenSSL", a module of Python, or "refused"
 
     @property
     def passed(self) -> bool:
         return all(answer.passed for answer in self.answers)
 
+    @property
+    def refused(self) -> tuple[str, ...]:
+        """The primitives that this build refuses to compute."""
+        return tuple(name for name, by in self.computed_by if by.startswith("refused"))
+
 
 def selftest() -> SelfTest:
-    """Compute the answers that RFC 4226, RFC 6238 and RFC 5869 print, and HMAC in both ways this library uses.
+    """Compute the answers that FIPS 180-4, RFC 4226, RFC 6238 and RFC 5869 print, and HMAC in both ways we use it.
 
     Takes a millisecond, needs nothing, changes nothing. A computation that raises has failed.
     """
-    return SelfTest(tuple(KnownAnswer(source, _gives(answer, compute)) for source, answer, compute in _known()))
+    primitives: dict[str, Callable[[], Any]] = {name: new for name, (new, _) in HASHES.items()}
+    primitives["hmac with sha256"] = partial(hashlib.new, "sha256")  # where hmac falls back to it, it says so
+    return SelfTest(
+        tuple(_answered(source, answer, compute) for source, answer, compute in _known()), _made_with(),
+        tuple((name, _computed_by(new)) for name, new in primitives.items()),
+    )
 
 
-def _gives(answer: object, compute: Callable[[], object]) -> bool:
+def _answered(source: str, answer: object, compute: Callable[[], object]) -> KnownAnswer:
     try:
-        return compute() == answer
-    except Exception:  # noqa: BLE001  # whatever is broken or forbidden here, the answer was not computed
-        return False
+        found = compute()
+    except Exception as error:  # noqa: BLE001  # whatever is broken or forbidden here, the answer was not computed
+        return KnownAnswer(source, passed=False, problem=f"refused: {type(error).__name__}")
+    return KnownAnswer(source, found == answer, "" if found == answer else "another answer")
+
+
+def _computed_by(new: Callable[[], Any]) -> str:
+    try:
+        module = type(new()).__module__
+    except Exception as error:  # noqa: BLE001  # as above
+        return f"refused: {type(error).__name__}"
+    return "OpenSSL" if module == "_hashlib" else f"Python ({module})"
+
+
+def _made_with() -> str:
+    """What a computation depends on, as one line."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    ours = "not installed"
+    with suppress(PackageNotFoundError):
+        ours = version("vmfa")
+    openssl = "no OpenSSL"
+    with suppress(ImportError):
+        import ssl
+
+        openssl = ssl.OPENSSL_VERSION
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    return f"vmfa {ours}, {python}, {openssl}, {platform.system()} {platform.machine()}"
 
 
 def _known() -> Iterator[tuple[str, object, Callable[[], object]]]:
+    for algorithm, answer in _ABC.items():
+        yield f"FIPS 180-4, {algorithm}", answer, partial(_digest, HASHES[algorithm][0])
     for counter, code in enumerate(_HOTP.split()):
         yield f"RFC 4226 Appendix D, counter {counter}", code, partial(hotp, _SEED[:20], counter)
     for at, codes in _TOTP.items():
@@ -90,6 +146,11 @@ def _known() -> Iterator[tuple[str, object, Callable[[], object]]]:
         yield f"RFC 5869 Appendix A.{number}, expand", output, partial(hkdf_expand, between, info, len(output))
     for algorithm in HASHES:
         yield f"RFC 2104, prepared keys, {algorithm}", True, partial(_prepared_is_hmac, algorithm)
+
+
+def _digest(new: Callable[[bytes], Any]) -> str:
+    digest: str = new(b"abc").hexdigest()
+    return digest
 
 
 def _prepared_is_hmac(algorithm: str) -> bool:

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
+import ssl
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -25,7 +31,28 @@ def rows(name: str) -> Any:
 def test_every_answer_is_right_here() -> None:
     report = selftest()
     assert report.passed
-    assert len({answer.source for answer in report.answers}) == 10 + 18 + 6 + 3
+    assert len({answer.source for answer in report.answers}) == 3 + 10 + 18 + 6 + 3
+    assert {answer.problem for answer in report.answers} == {""}
+    assert report.refused == ()
+
+
+def test_the_report_says_what_it_was_made_with() -> None:
+    report = selftest()
+    assert platform.python_version() in report.made_with
+    assert version("vmfa") in report.made_with
+    assert ssl.OPENSSL_VERSION in report.made_with
+    assert [name for name, _ in report.computed_by] == ["sha1", "sha256", "sha512", "hmac with sha256"]
+
+
+def test_a_report_is_made_without_ssl_and_without_an_installed_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ssl", None)
+    monkeypatch.setattr("importlib.metadata.distribution", missing)
+    assert selftest().made_with.startswith("vmfa not installed, ")
+    assert "no OpenSSL" in selftest().made_with
+
+
+def missing(name: str) -> NoReturn:
+    raise PackageNotFoundError(name)
 
 
 def test_the_answers_are_those_of_the_norms() -> None:
@@ -60,9 +87,14 @@ def test_a_wrong_hkdf_shows(monkeypatch: pytest.MonkeyPatch) -> None:
     assert failed() == {f"RFC 5869 Appendix A.{number}, expand" for number in (1, 2, 3)}
 
 
-def test_wrong_blocks_show(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_prepared_keys_show(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vmfa.keys._OPAD", bytes(256))
-    assert {f"RFC 2104, prepared blocks, {algorithm}" for algorithm in ("sha1", "sha256", "sha512")} <= failed()
+    assert {f"RFC 2104, prepared keys, {algorithm}" for algorithm in ("sha1", "sha256", "sha512")} <= failed()
+
+
+def test_another_answer_is_told_from_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vmfa.known_answers.hkdf_extract", lambda salt, secret: bytes(32))
+    assert {answer.problem for answer in selftest().answers if not answer.passed} == {"another answer"}
 
 
 def test_a_forbidden_hash_is_a_failure_and_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,4 +104,90 @@ def test_a_forbidden_hash_is_a_failure_and_no_error(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("vmfa.known_answers.hmac_digest", forbidden)
     report = selftest()
     assert not report.passed
-    assert failed() == {f"RFC 2104, prepared blocks, {algorithm}" for algorithm in ("sha1", "sha256", "sha512")}
+    assert failed() == {f"RFC 2104, prepared keys, {algorithm}" for algorithm in ("sha1", "sha256", "sha512")}
+
+
+# Builds that refuse an algorithm, each in a process of its own
+
+
+class Build:
+    """An interpreter whose hashes are restricted, and what it prints."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.environment = folder, {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), *sys.path])}
+
+    def run(self, *arguments: str) -> tuple[int, str, str]:
+        ran = subprocess.run(
+            [sys.executable, *arguments], env=self.environment, cwd=self.folder, capture_output=True, text=True,
+            check=False,
+        )
+        return ran.returncode, ran.stdout, ran.stderr
+
+
+@pytest.fixture
+def without_sha1(tmp_path: Path) -> Build:
+    """As where a policy blocks SHA-1: it is there, and calling it is a ValueError."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import hashlib, hmac\n"
+        "new, digest = hashlib.new, hmac.digest\n"
+        "def refuse(*_, **__): raise ValueError('[digital envelope routines] unsupported')\n"
+        "hashlib.sha1 = refuse\n"
+        "hashlib.new = lambda name, *a, **k: refuse() if name == 'sha1' else new(name, *a, **k)\n"
+        "hmac.digest = lambda key, message, name: refuse() if name == 'sha1' else digest(key, message, name)\n"
+    )
+    return Build(tmp_path)
+
+
+@pytest.fixture
+def openssl_says_fips(tmp_path: Path) -> Build:
+    """The real OpenSSL, told to use validated algorithms only, and without a module that has any."""
+    (tmp_path / "openssl.cnf").write_text(
+        "openssl_conf = start\n[start]\nalg_section = properties\nproviders = providers\n"
+        "[properties]\ndefault_properties = fips=yes\n[providers]\ndefault = here\n[here]\nactivate = 1\n"
+    )
+    build = Build(tmp_path)
+    build.environment["OPENSSL_CONF"] = str(tmp_path / "openssl.cnf")
+    if build.run("-c", "import hashlib; hashlib.sha1()")[0] == 0:
+        pytest.skip("this Python does not ask OpenSSL 3 for its hashes")
+    return build
+
+
+REPORT = """
+import json, vmfa
+report = vmfa.selftest()
+wrong = [[answer.source, answer.problem] for answer in report.answers if not answer.passed]
+print(json.dumps([report.passed, report.refused, dict(report.computed_by), wrong]))
+"""
+
+
+def test_a_build_without_sha1_names_it_and_computes_the_rest(without_sha1: Build) -> None:
+    code, out, err = without_sha1.run("-c", REPORT)
+    assert (code, err) == (0, "")
+    passed, refused, computed_by, wrong = json.loads(out)
+    assert (passed, refused) == (False, ["sha1"])
+    assert computed_by["sha1"] == "refused: ValueError"
+    assert {problem for _, problem in wrong} == {"refused: ValueError"}
+    sources = {source for source, _ in wrong}
+    assert {"FIPS 180-4, sha1", "RFC 4226 Appendix D, counter 0", "RFC 2104, prepared keys, sha1"} <= sources
+    assert len(sources) == 1 + 10 + 6 + 1  # and neither SHA-256, SHA-512 nor HKDF
+
+
+def test_an_openssl_that_refuses_everything_is_named_and_so_is_who_computes_instead(openssl_says_fips: Build) -> None:
+    code, out, err = openssl_says_fips.run("-c", REPORT)
+    assert (code, err) == (0, "")
+    passed, refused, computed_by, _ = json.loads(out)
+    assert (passed, refused) == (False, ["sha1", "sha256", "sha512"])
+    assert computed_by["sha1"] == "refused: UnsupportedDigestmodError"
+    assert computed_by["hmac with sha256"] != "OpenSSL"  # but a module of Python, which nobody validated
+
+
+@pytest.mark.parametrize("build", ["without_sha1", "openssl_says_fips"])
+def test_the_command_line_stands_there(build: str, request: pytest.FixtureRequest) -> None:
+    restricted: Build = request.getfixturevalue(build)
+    code, out, err = restricted.run("-m", "vmfa", "selftest")
+    assert code == 5
+    assert "WRONG  FIPS 180-4, sha1" in out
+    assert "Traceback" not in err
+    for arguments in (["-c", "import vmfa; vmfa.Policy(), vmfa.DeviceRegistry"], ["-m", "vmfa", "policy"]):
+        code, _, err = restricted.run(*arguments)
+        assert (code, err) == (0, "")
