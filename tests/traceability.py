@@ -32,8 +32,9 @@ STATUS = {
 }
 DEMONSTRATION = ("demo.py",)  # it plays the rules; it does not keep them
 SOURCES = (
-    ("RFC4226", "RFC 4226"), ("RFC6238", "RFC 6238"), ("SP80063B", "NIST SP 800-63B-4"), ("ASVS5", "OWASP ASVS 5.0"),
-    ("KEYURI", "Key URIs"), ("SEED", "The rules of the vendor's document"), ("RULE", "The decisions beside them"),
+    ("RFC4226", "RFC 4226"), ("RFC6238", "RFC 6238"), ("SP80063B", "NIST SP 800-63B-4"),
+    ("ASVS5", "OWASP ASVS 5.0 (the level is the lowest that asks for it)"), ("KEYURI", "Key URIs"),
+    ("SEED", "The rules of the vendor's document"), ("RULE", "The decisions beside them"),
 )
 SHOWN = 3
 HEADING = "| clause | level | what it asks | status | code | tests |"
@@ -152,6 +153,8 @@ def problems_of(
         problems += [f"{name}: {each}" for each in wrong]
         if not ID.fullmatch(name):
             problems.append(f"{name} is not written as an id")
+        if name.startswith("ASVS5") and clause.level not in {"L1", "L2", "L3"}:
+            problems.append(f"{name}: {clause.level} is no level of ASVS")
         if clause.status not in STATUS:
             problems.append(f"{name}: {clause.status} is no status")
         if clause.status == "met" and not code.get(name):

@@ -122,6 +122,14 @@ def test_what_is_not_sound_fails(
     assert not (tree / "docs/traceability.md").exists()
 
 
+def test_a_requirement_of_asvs_has_a_level(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    edit(tree / "docs/clauses.toml", f'["{NONE}"]\nlevel = "rule"', '["ASVS5-6.5.1"]\nlevel = "L4"')
+    assert run(tree) == 1
+    assert "ASVS5-6.5.1: L4 is no level of ASVS" in capsys.readouterr().err
+    edit(tree / "docs/clauses.toml", '"L4"', '"L2"')
+    assert run(tree) == 0
+
+
 def test_the_demonstration_is_not_the_code_that_meets_a_clause(tree: Path) -> None:
     assert cited_by_code(tree) == {MET: ["code.Room.act"]}
 
