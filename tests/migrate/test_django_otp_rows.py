@@ -26,14 +26,15 @@ ROW = {
 @pytest.fixture(scope="module")
 def otp():
     """django-otp's models over a database in memory."""
-    settings.configure(
-        SECRET_KEY="for tests", USE_TZ=True, DEFAULT_AUTO_FIELD="django.db.models.AutoField",
-        DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
-        INSTALLED_APPS=[
-            "django.contrib.contenttypes", "django.contrib.auth", "django_otp", "django_otp.plugins.otp_totp",
-            "django_otp.plugins.otp_hotp", "django_otp.plugins.otp_static",
-        ],
-    )
+    if not settings.configured:
+        settings.configure(
+            SECRET_KEY="for tests", USE_TZ=True, DEFAULT_AUTO_FIELD="django.db.models.AutoField",
+            DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
+            INSTALLED_APPS=[
+                "django.contrib.contenttypes", "django.contrib.auth", "django_otp", "django_otp.plugins.otp_totp",
+                "django_otp.plugins.otp_hotp", "django_otp.plugins.otp_static",
+            ],
+        )
     django.setup()
     from django.core.management import call_command
     from django.db import connection
