@@ -28,6 +28,7 @@ POLICIES = {
     "window 2": DEFAULT.replace(window=2),
     "cap 10": DEFAULT.replace(failure_cap=10),
 }
+VICTIMS = {"never": 0, "weekly": 1 / 7, "daily": 1, "5 a day": 5}  # how often they sign in
 
 
 @dataclass
@@ -168,13 +169,47 @@ def played(strategy: Callable[[Siege], None], policy: vmfa.Policy, sign_ins: flo
     return siege
 
 
+def against_the_formula(title: str, victim: str, per_day: float, days: float) -> tuple[object, ...]:
+    """The bound of ``vmfa.analysis``, and what the best attacker that is played here gets. It must not get more."""
+    policy, sign_ins = POLICIES[title], VICTIMS[victim]
+    bound = guessing(policy, days=days, per_day=per_day, sign_ins_per_day=sign_ins)
+    strategies = STRATEGIES if per_day == inf else (steady(per_day),)
+    best = max((played(each, policy, sign_ins, days) for each in strategies), key=lambda siege: 1 - siege.missed)
+    chance = 1 - best.missed
+    assert len(best.guesses) <= bound.guesses, "the bound is none"
+    assert chance <= bound.probability, "the bound is none"
+    return (title, victim, "any" if per_day == inf else f"{per_day:g} a day", days, bound.guesses, len(best.guesses),
+            f"{bound.probability:.2e}", f"{chance:.2e}", f"{bound.probability / chance:.3f}")
+
+
+def besieged(guesses: str, victim: str) -> tuple[str, ...]:
+    """What one year, or the life of the device, is like for the victim."""
+    strategy, first = ATTACKS[guesses]
+    siege = Siege(DEFAULT, VICTIMS[victim], 365, attacker_first=first, jitter=Random("victim"))
+    strategy(siege)
+    waits = [wait for wait in siege.waits if wait > 0]
+    return (
+        guesses, victim, f"{len(waits) / len(siege.waits):.0%}" if siege.waits else "never gets in",
+        f"{median(waits) / 60:.0f} min, {max(waits) / 60:.0f} min" if waits else "",
+        f"day {(siege.warned - siege.began) / DAY:.1f}" if siege.warned else "",
+        f"day {(siege.clock.now - siege.began) / DAY:.1f}" if siege.device.disabled else "not in a year",
+    )
+
+
+ATTACKS: dict[str, tuple[Callable[[Siege], None], bool]] = {  # and who is quicker where a wait ends for both at once
+    "1 a day": (steady(1), False), "3 a day": (steady(3), False), "10 a day": (steady(10), False),
+    "as many as it may, the victim is quicker": (greedy, False),
+    "as many as it may, the attacker is quicker": (greedy, True),
+}
+
+
 def answer(run: Run) -> Iterator[Table]:
     facts = []
     for title in ("default",) if run.quick else ("default", "no budget"):
         policy = POLICIES[title]
         for strategy in STRATEGIES:
-            for sign_ins, victim in ((0, "never"), (1, "daily")):
-                siege = played(strategy, policy, sign_ins, 730)
+            for victim in ("never", "daily"):
+                siege = played(strategy, policy, VICTIMS[victim], 730)
                 first = sum(at < siege.began + YEAR for at in siege.guesses)
                 end = "disabled" if siege.device.disabled else "goes on"
                 facts.append((title, strategy.__name__, victim, first, len(siege.guesses) - first, end))
@@ -182,43 +217,18 @@ def answer(run: Run) -> Iterator[Table]:
                 facts, "greedy: whenever it may; patient: never causes a delay; persistent: stops before it disables")
 
     attacks = [
-        ("default", 0, inf, 365), ("default", 1, inf, 1), ("default", 1, inf, 365), ("default", 5, inf, 365),
-        ("default", 1, 1, 30), ("default", 1, 0.2, 365), ("window 0", 1, inf, 365), ("window 2", 1, inf, 365),
-        ("default", 1 / 7, inf, 365), ("cap 10", 0, inf, 365), ("cap 10", 1, inf, 30), ("no budget", 1 / 7, inf, 365),
-        ("no budget", 1, inf, 365), ("no budget", 5, inf, 365),
+        ("default", "never", inf, 365), ("default", "daily", inf, 1), ("default", "daily", inf, 365),
+        ("default", "5 a day", inf, 365), ("default", "daily", 1, 30), ("default", "daily", 0.2, 365),
+        ("window 0", "daily", inf, 365), ("window 2", "daily", inf, 365), ("default", "weekly", inf, 365),
+        ("cap 10", "never", inf, 365), ("cap 10", "daily", inf, 30), ("no budget", "weekly", inf, 365),
+        ("no budget", "daily", inf, 365), ("no budget", "5 a day", inf, 365),
     ]
-    facts = []
-    for title, sign_ins, per_day, days in attacks[:5] if run.quick else attacks:
-        policy = POLICIES[title]
-        bound = guessing(policy, days=days, per_day=per_day, sign_ins_per_day=sign_ins)
-        strategies = STRATEGIES if per_day == inf else (steady(per_day),)
-        best = max((played(each, policy, sign_ins, days) for each in strategies), key=lambda siege: 1 - siege.missed)
-        chance = 1 - best.missed
-        assert len(best.guesses) <= bound.guesses, "the bound is none"
-        assert chance <= bound.probability, "the bound is none"
-        facts.append((title, f"{sign_ins:.2g} a day", "any" if per_day == inf else f"{per_day:g} a day", days,
-                      bound.guesses, len(best.guesses), f"{bound.probability:.2e}", f"{chance:.2e}",
-                      f"{bound.probability / chance:.3f}"))
+    facts = [against_the_formula(*attack) for attack in (attacks[:5] if run.quick else attacks)]
     yield Facts("The formula against the best of these attackers",
                 ("policy", "victim signs in", "attacker's rate", "days", "guesses: bound", "played", "chance: formula",
                  "played", "formula / played"), facts)
 
-    facts = []
-    for name, strategy, first in (
-        *((f"{rate} a day", steady(rate), False) for rate in (1, 3, 10)),
-        ("greedy, the victim is quicker", greedy, False), ("greedy, the attacker is quicker", greedy, True),
-    ):
-        for sign_ins in (1, 5):
-            siege = Siege(DEFAULT, sign_ins, 365, attacker_first=first, jitter=Random("victim"))
-            strategy(siege)
-            waits = [wait for wait in siege.waits if wait > 0]
-            facts.append((
-                name, f"{sign_ins} a day",
-                f"{len(waits) / len(siege.waits):.0%} of {len(siege.waits)}" if siege.waits else "never got in",
-                f"{median(waits) / 60:.0f} min, {max(waits) / 60:.0f} min" if waits else "",
-                f"day {(siege.warned - siege.began) / DAY:.1f}" if siege.warned else "",
-                f"day {(siege.clock.now - siege.began) / DAY:.1f}" if siege.device.disabled else "not in a year",
-            ))
+    facts = [besieged(guesses, victim) for guesses in ATTACKS for victim in ("daily", "5 a day")]
     yield Facts("What an attacker who has the first factor does to the victim",
                 ("guesses", "victim signs in", "log-ins that wait", "median, longest", "warning", "disabled"), facts,
                 "default policy; the victim comes again when the wait is over")

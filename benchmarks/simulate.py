@@ -239,6 +239,14 @@ def enrolled(policy: vmfa.Policy, skew: float, *, people: int) -> str:
     return ", ".join(f"{many / people:.0%} {end}" for end, many in sorted(ends.items()))
 
 
+def shares(pair: tuple[float, float]) -> str:
+    return " / ".join(f"{share:.1%}".replace(".0%", "%") for share in pair)
+
+
+def ends(pair: tuple[float, float]) -> str:
+    return " / ".join(f"day {day:.0f}" if day else "never" for day in pair)
+
+
 def answer(run: Run) -> Iterator[Table]:
     people, days = (10, 7) if run.quick else (40, 14)
     skews = range(-150, 151, 30 if run.quick else 5)
@@ -246,7 +254,7 @@ def answer(run: Run) -> Iterator[Table]:
         title: [skewed(policy, skew, people=people, days=days) for skew in skews] for title, policy in POLICIES.items()
     }
     facts = [
-        (f"{skew:+} s", *[f"{first:.1%} / {every:.1%}" for first, every in column])
+        (f"{skew:+} s", *map(shares, column))
         for skew, column in zip(skews, zip(*found.values(), strict=True), strict=True)
         if skew % 30 == 0
     ]
@@ -255,8 +263,8 @@ def answer(run: Run) -> Iterator[Table]:
 
     delays = (2, 5, 10, 20, 30, 60)
     facts = [
-        (f"{delay} s", *[f"{first:.1%} / {every:.1%}" for first, every in (
-            skewed(policy, 0, people=people, days=days, delay=delay) for policy in POLICIES.values())])
+        (f"{delay} s", *[shares(skewed(policy, 0, people=people, days=days, delay=delay))
+                         for policy in POLICIES.values()])
         for delay in delays
     ]
     yield Facts("The same with a right clock, by the delay from reading to arriving", ("median", *POLICIES), facts)
@@ -266,7 +274,7 @@ def answer(run: Run) -> Iterator[Table]:
     lives = {title: [drifting(ppm, apart) for ppm in rates] for title, apart in intervals.items()}
     facts = [
         (f"{ppm} ppm, {ppm * 1e-6 * DAY:.1f} s a day",
-         *[" / ".join(f"day {day:.0f}" if day else "never" for day in pair) for pair in column])
+         *map(ends, column))
         for ppm, column in zip(rates, zip(*lives.values(), strict=True), strict=True)
     ]
     yield Facts("A phone that drifts: the first log-in that fails / two codes that fail, in three years",
@@ -321,6 +329,9 @@ def draw(
         axes.plot(skews, [100 * first for first, _ in found["default"]], "C0:", label="default, first try")
     with figure(folder / "simulate-drift.svg", "drift of the phone's clock (millionths)", "days") as axes:
         axes.set(xscale="log", yscale="log")
+        for axis, ticks in ((axes.xaxis, rates), (axes.yaxis, (7, 14, 30, 90, 182, 365, 730))):
+            axis.set_ticks(ticks, [str(tick) for tick in ticks])
+            axis.set_ticks([], minor=True)
         for title, life in lives.items():
             axes.plot(rates, [first or None for first, _ in life], "o-", label=f"{title}: first log-in that fails")
         axes.plot(rates, [last or None for _, last in lives["daily"]], "s--", color="C3", label="two codes fail, too")
@@ -332,14 +343,14 @@ def figure(path: Path, across: str, up: str) -> Iterator[Any]:
     import matplotlib as mpl
 
     mpl.use("svg")
-    mpl.rcParams.update({"svg.hashsalt": "vmfa", "svg.fonttype": "none", "font.size": 10})
+    mpl.rcParams.update({"svg.hashsalt": "vmfa", "svg.fonttype": "none", "font.size": 11})
     from matplotlib import pyplot as plt
 
-    drawn, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+    drawn, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")
     yield axes
     axes.set(xlabel=across, ylabel=up)
     axes.grid(visible=True, alpha=0.3)
-    axes.legend(frameon=False)
+    drawn.legend(loc="outside upper center", ncols=2, frameon=False)
     drawn.savefig(path, metadata={"Date": None, "Creator": None})
     plt.close(drawn)
 
