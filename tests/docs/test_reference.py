@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import lifecycle
+from tables import DOCS, rows
 from vmfa import DerivedKeys, Kind, Parameters, Policy, PrincipalId, SQLiteStore, errors
 from vmfa.access import ON_ROOT, ON_USERS, Standing
 from vmfa.events import AuditEvent, Happened
@@ -22,22 +23,6 @@ from vmfa.record import columns, sealed
 from vmfa.stores.postgres import TABLES
 
 ROOT = Path(__file__).parents[2]
-DOCS = ROOT / "docs"
-
-
-def rows(page: Path, head: str) -> list[list[str]]:
-    """The rows of each table of *page* whose first line begins with *head*."""
-    found: list[list[str]] = []
-    inside = False
-    for line in page.read_text().splitlines():
-        if not line.startswith("|"):
-            inside = False
-        elif line.startswith(f"| {head} |"):
-            inside = True
-        elif inside and not line.startswith("|---"):
-            found.append([cell.strip() for cell in line.strip("|").split("|")])
-    assert found, head
-    return found
 
 
 def bare(cell: str) -> str:
