@@ -179,7 +179,7 @@ def against_the_formula(title: str, victim: str, per_day: float, days: float) ->
     assert len(best.guesses) <= bound.guesses, "the bound is none"
     assert chance <= bound.probability, "the bound is none"
     return (title, victim, "any" if per_day == inf else f"{per_day:g} a day", days, bound.guesses, len(best.guesses),
-            f"{bound.probability:.2e}", f"{chance:.2e}", f"{bound.probability / chance:.3f}")
+            f"{100 * bound.probability:.3g}%", f"{100 * chance:.3g}%", f"{bound.probability / chance:.3f}")
 
 
 def besieged(guesses: str, victim: str) -> tuple[str, ...]:

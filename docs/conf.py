@@ -1,5 +1,6 @@
 """Sphinx: ``sphinx-build -W docs docs/_build``; offline."""
 
+import re
 from importlib.metadata import version as version_of
 
 project = "vmfa"
@@ -18,3 +19,35 @@ autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 myst_heading_anchors = 3
 myst_enable_extensions = ["colon_fence", "deflist"]
+
+
+def what_it_gives(app, what, name, obj, options, signature, return_annotation):
+    """A registry's method gives what its operation answers."""
+    answer = re.fullmatch(r"~?(?:\w+\.)*Operation\[(.*)\]", return_annotation or "")
+    if answer and "DeviceRegistry." in name:
+        return signature, answer[1]
+    return None
+
+
+def each_error_on_a_line(app, what, name, obj, options, lines):
+    """Docstrings name errors behind a sentence; reStructuredText wants each on a line of its own, after a blank one."""
+    text = re.sub(r"(?<=\S)\s+:raises (\w+): ?", r"\n\n:raises \1: ", "\n".join(lines))
+    lines[:] = re.sub(r":raises (\w+)\.", r"Raises ``\1``.", text).splitlines()
+
+
+def names_that_break(app, pagename, templatename, context, doctree):
+    """In a cell, the name of a test may break behind its words, and nowhere else."""
+    def name(found):
+        return re.sub(r"(::|[/_.])(?=\w)", r"\1<wbr>", found[0])
+
+    def cell(found):
+        return re.sub(r'(?<=<span class="pre">)[^<]*', name, found[0])
+
+    if "body" in context:
+        context["body"] = re.sub(r"<td>.*?</td>", cell, context["body"], flags=re.DOTALL)
+
+
+def setup(app):
+    app.connect("autodoc-process-signature", what_it_gives)
+    app.connect("autodoc-process-docstring", each_error_on_a_line)
+    app.connect("html-page-context", names_that_break)

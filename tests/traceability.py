@@ -178,6 +178,7 @@ def page(
 ) -> str:
     told = Counter(clause.status for clause in clauses.values())
     lines = [
+        "---", "hide-toc: true", "---", "",
         "# Traceability",
         "",
         "<!-- Built by tests/traceability.py from clauses.toml, the code and a run of the tests. Do not edit. -->",
