@@ -43,7 +43,7 @@ class SeededKeys(vmfa.DerivedKeys):
 
     def __init__(self, random: Random) -> None:
         super().__init__(MASTER)
-        self._fill(_random=random)
+        object.__setattr__(self, "_random", random)
 
     def issue(
         self, principal: vmfa.PrincipalId, serial: str, parameters: vmfa.Parameters
