@@ -35,7 +35,7 @@ class EncodingStore(vmfa.MemoryStore):
 
     def load(self, principal: vmfa.PrincipalId) -> vmfa.Principal:
         row = self._rows.get(principal)
-        return from_columns(*row) if row else vmfa.Principal(id=principal)
+        return from_columns(principal, *row[3:]) if row else vmfa.Principal(id=principal)
 
     def commit(self, before: vmfa.Principal, after: vmfa.Principal, events: Sequence[vmfa.AuditEvent]) -> bool:
         with self._lock:

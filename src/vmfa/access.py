@@ -5,18 +5,17 @@ Absent means no. A principal acting on itself is *self*, whatever else it is (RU
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import StrEnum
 from types import NoneType
 from typing import Final
 
 from .errors import AccessDenied, InvalidValue
 from .machine import Action
-from .model import MfaClaim, Principal, PrincipalId, check_is, check_text, check_time
+from .model import MfaClaim, Principal, PrincipalId
 from .policy import Policy
+from .values import Value, Word, check_is, check_text, check_time
 
 
-class Role(StrEnum):
+class Role(Word):
     """Who somebody acts as."""
 
     SIGNED_IN = "signed in"
@@ -26,8 +25,7 @@ class Role(StrEnum):
     SERVICE = "trusted service"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Actor:
+class Actor(Value):
     """Who acts. Build one with the class methods; the embedding service vouches for what it says."""
 
     role: Role
@@ -79,7 +77,7 @@ class Actor:
         return f"{self.role} {self.principal or self.reference}"
 
 
-class Standing(StrEnum):
+class Standing(Word):
     """The columns of the matrix: what an actor is to the principal it acts on."""
 
     SELF_MFA = "self, MFA"
@@ -125,9 +123,8 @@ ON_ROOT: Final[dict[Action, frozenset[Standing]]] = {  # RULE-MATRIX-ROOT
 }
 
 
-def standing(
-    actor: Actor, target: PrincipalId, record: Principal | None, now: int, policy: Policy, tolerance: int
-) -> Standing:
+def standing(actor: Actor, target: PrincipalId, record: Principal | None, now: int, policy: Policy,
+             tolerance: int) -> Standing:
     """What *actor* is to *target*. *record* is the actor's own, as its claim must be true of it."""
     if actor.role is Role.SERVICE:
         return _S.SERVICE
@@ -159,9 +156,8 @@ def check_permitted(action: Action, standing: Standing, target: PrincipalId) -> 
         raise AccessDenied(f"{standing} may not {action} here")
 
 
-def _claim_counts(
-    claim: MfaClaim | None, record: Principal | None, now: int, policy: Policy, tolerance: int
-) -> bool:  # RULE-CLAIM
+def _claim_counts(claim: MfaClaim | None, record: Principal | None, now: int, policy: Policy,
+                  tolerance: int) -> bool:  # RULE-CLAIM
     if claim is None or not -tolerance <= now - claim.at <= policy.claim_seconds:
         return False
     if claim.method:

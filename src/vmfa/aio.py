@@ -16,12 +16,13 @@ from .decision import Decision, T
 from .errors import StoreContended
 from .events import AuditEvent
 from .keysource import KeySource
-from .model import LAST_SECOND, Principal, PrincipalId, check_is
-from .operations import Operation, Operations
+from .model import Principal, PrincipalId
+from .operations import Operation, Operations, P
 from .otp import check_int
 from .policy import Policy
-from .registry import ATTEMPTS, LONGEST_PAGE, Observer, P, answers_itself, check_page, tell
+from .registry import ATTEMPTS, LONGEST_PAGE, Observer, answers_itself, check_page, tell
 from .stores.threads import AsyncStore, InThreads
+from .values import LAST_SECOND, check_is
 
 __all__ = ["AsyncStore", "DeviceRegistry", "InThreads"]
 
@@ -49,15 +50,12 @@ class DeviceRegistry:
 
     operations: Operations
 
-    def __init__(
-        self, store: AsyncStore, *, keys: KeySource, issuer: str, imported_keys: KeySource | None = None, policy: Policy
-        | None = None, clock: Callable[[], float] = time.time, observer: Observer | None = None,
-    ) -> None:
+    def __init__(self, store: AsyncStore, *, keys: KeySource, issuer: str, imported_keys: KeySource | None = None,
+                 policy: Policy | None = None, clock: Callable[[], float] = time.time,
+                 observer: Observer | None = None) -> None:
         sealing = not getattr(store, "volatile", False)
         self.operations = Operations(keys, issuer=issuer, imported_keys=imported_keys, policy=policy, sealing=sealing)
-        self._store = store
-        self._clock = clock
-        self._observer = observer
+        self._store, self._clock, self._observer = store, clock, observer
         self._committing: set[asyncio.Task[bool]] = set()  # the loop itself holds tasks weakly
 
     open_enrollment: Final = _ask(Operations.open_enrollment)
@@ -77,9 +75,8 @@ class DeviceRegistry:
         check_is("principal", principal, PrincipalId)
         return self.operations.requires_code(await self._store.load(principal))
 
-    async def history(
-        self, principal: PrincipalId, *, by: Actor, after: int = 0, limit: int = 1000
-    ) -> Sequence[AuditEvent]:
+    async def history(self, principal: PrincipalId, *, by: Actor, after: int = 0,
+                      limit: int = 1000) -> Sequence[AuditEvent]:
         check_int("after", after, 0, LAST_SECOND)
         check_int("limit", limit, 0, LONGEST_PAGE)
         for _ in range(ATTEMPTS):
@@ -95,9 +92,8 @@ class DeviceRegistry:
             history += page
         return await self._prune_history(principal, by=by, history=history, older_than=older_than)
 
-    async def principals(
-        self, account: str, *, after: PrincipalId | None = None, limit: int = 1000
-    ) -> Sequence[PrincipalId]:
+    async def principals(self, account: str, *, after: PrincipalId | None = None,
+                         limit: int = 1000) -> Sequence[PrincipalId]:
         check_page(account, after, limit)
         return await self._store.principals(account, after=after, limit=limit)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from .access import Standing
@@ -12,12 +11,12 @@ from .events import AuditEvent, Happened
 from .keysource import KeySource
 from .model import Principal, PrincipalId
 from .policy import Policy
+from .values import Value
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Decision(Generic[T]):
+class Decision(Value, Generic[T], kw_only=False):
     """The answer and the next state in one value. Commit ``principal`` and ``stored`` in one transaction, then settle.
 
     Where nothing is to be written, ``principal`` is the very state that was decided on.
@@ -40,8 +39,7 @@ class Decision(Generic[T]):
         return self.answer
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
+class Case(Value):
     """What a rule knows beside the state and the input. ``now`` is in Unix seconds."""
 
     principal: PrincipalId

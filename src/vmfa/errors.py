@@ -51,9 +51,8 @@ class CodeRejected(VmfaError):
     remedy: Remedy = "retry"
     told = "Not accepted."
 
-    def __init__(
-        self, message: str = "the code is not accepted", *, retry_after: int | None = None, remedy: Remedy | None = None
-    ) -> None:
+    def __init__(self, message: str = "the code is not accepted", *, retry_after: int | None = None,
+                 remedy: Remedy | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
         if remedy is not None:
@@ -91,11 +90,8 @@ class AlreadyUsed(CodeRejected):
     def __init__(self, message: str = "the code was used before", *, retry_after: int = 0, next_at: int = 0) -> None:
         super().__init__(message, retry_after=retry_after)
         self.next_at = next_at
-        self.told = (
-            "This code was already used. The next code begins in {wait} seconds."
-            if retry_after
-            else "This code was already used. Enter the code that is shown now."
-        )
+        then = "The next code begins in {wait} seconds." if retry_after else "Enter the code that is shown now."
+        self.told = f"This code was already used. {then}"
 
 
 class Throttled(CodeRejected):

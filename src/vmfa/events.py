@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import Final
 
 from .errors import InvalidValue, RecordTampered, StoreTooNew
 from .keysource import Authenticator, encode_fields
-from .model import Principal, PrincipalId, check_is, check_text, check_time
+from .model import Principal, PrincipalId
 from .otp import check_int
+from .values import LAST_SECOND, Value, Word, a, check_text, number, replace, seconds
 
 
-class Happened(StrEnum):
+class Happened(Word):
     """What an event tells: the life cycle, which is stored, then what is only told."""
 
     OPENED = "enrollment opened"
@@ -41,24 +40,21 @@ class Happened(StrEnum):
 
 BINDINGS: Final = frozenset({Happened.ASSIGNED, Happened.ADOPTED, Happened.DEACTIVATED, Happened.PRUNED})
 VERSION: Final = 1  # of stored documents
-TOLD_ONLY: Final = frozenset(
-    {Happened.ACCEPTED, Happened.REJECTED, Happened.REFUSED, Happened.READ, Happened.FORGOTTEN}
-)
+TOLD_ONLY: Final = {Happened.ACCEPTED, Happened.REJECTED, Happened.REFUSED, Happened.READ, Happened.FORGOTTEN}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuditEvent:
+class AuditEvent(Value):
     """One outcome. No key, no code. ``at`` in Unix seconds; ``number`` and ``tag`` only where it is stored."""
 
     what: Happened
-    at: int
+    at: int = seconds()
     principal: PrincipalId
     actor: str
     serial: str = ""
     reason: str = ""
     details: tuple[tuple[str, int | str], ...] = ()
-    number: int = 0
-    tag: str = ""
+    number: int = number(0, LAST_SECOND, default=0)
+    tag: str = a(str, default="")
 
     @property
     def stored(self) -> bool:
@@ -70,8 +66,7 @@ class AuditEvent:
         return json.dumps(
             {
                 "v": VERSION, "what": self.what, "at": self.at, "actor": self.actor,
-                "serial": self.serial, "reason": self.reason,
-                "details": dict(self.details),
+                "serial": self.serial, "reason": self.reason, "details": dict(self.details),
             },
             separators=(",", ":"),
         )
@@ -82,23 +77,15 @@ class AuditEvent:
         try:
             read = json.loads(document)
             check_version(read.pop("v"))
-            event = cls(
-                principal=principal,
-                number=number,
-                tag=tag,
-                what=Happened(read.pop("what")),
-                details=tuple(read.pop("details").items()),
-                **read,
-            )
-            check_time("at", event.at)
-            check_int("number", number, 1, 1 << 62)
+            what, details = Happened(read.pop("what")), tuple(read.pop("details").items())
+            event = cls(principal=principal, number=number, tag=tag, what=what, details=details, **read)
+            check_int("number", number, 1, LAST_SECOND)
             for name, text in (("actor", event.actor), ("serial", event.serial), ("reason", event.reason)):
                 check_text(name, text, longest=8192, empty=True)
             for text, value in event.details:
                 check_text("details", text, longest=64)
                 if not isinstance(value, int):
                     check_text("details", value, empty=True)
-            check_is("tag", tag, str)
             return event
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             pass  # raised below, outside: an error that hangs on ours would carry the document
@@ -146,9 +133,8 @@ def check_chain(events: Sequence[AuditEvent], number: int, head: str, keys: Auth
     return head
 
 
-def check_page(
-    events: Sequence[AuditEvent], after: int, limit: int, record: Principal, keys: Authenticator
-) -> Sequence[AuditEvent]:
+def check_page(events: Sequence[AuditEvent], after: int, limit: int, record: Principal,
+               keys: Authenticator) -> Sequence[AuditEvent]:
     """The page of *limit* events behind number *after* of the history that the authenticated *record* speaks of.
 
     *events* are those behind number *after* - 1: the first gives the tag that the page starts from. Rows past

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
     Keyed = tuple[Any, Any]  # two hash objects
 
-__all__ = ["Key", "Opaque", "UnsafeShortKey", "base32", "keyed", "random_bytes", "reveal"]
+__all__ = ["Key", "Opaque", "UnsafeShortKey", "base32", "keyed", "mac", "random_bytes", "reveal"]
 
 SHORTEST, LONGEST = 16, 1024  # bytes
 HASHES: dict[str, tuple[Callable[..., Any], int]] = {
     "sha1": (hashlib.sha1, 64), "sha256": (hashlib.sha256, 64), "sha512": (hashlib.sha512, 128),
 }
-_set = object.__setattr__  # past the refusal of Opaque
+_set = object.__setattr__  # past the refusal of :class:`Opaque`
 _UNPREPARED: tuple[str, Keyed] = ("", (None, None))
 _IPAD = bytes(byte ^ 0x36 for byte in range(256))
 _OPAD = bytes(byte ^ 0x5C for byte in range(256))
@@ -35,12 +35,12 @@ class Opaque:
 
     __slots__ = ()
 
+    def __init__(self, **slots: Any) -> None:
+        for name, value in slots.items():
+            _set(self, name, value)
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__}>"
-
-    def _fill(self, **slots: object) -> None:
-        for name, value in slots.items():
-            object.__setattr__(self, name, value)
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         del value  # error trackers record the locals of a raising frame
@@ -84,21 +84,12 @@ class Key(Opaque):
     @classmethod
     def from_base32(cls, text: str) -> Key:
         """Read a key as people type it: any case, blanks and hyphens between groups, padding or none."""
-        problem: InvalidType | InvalidValue
-        if not isinstance(text, str):
-            problem = InvalidType("Base32 is text")
-        else:
-            raw = _decode_base32(text)
-            if raw is not None and cls._shortest <= len(raw) <= LONGEST:
-                return cls(raw)
-            problem = InvalidValue(
-                "this is no Base32 (A-Z, 2-7)"
-                if raw is None
-                else f"a key has {cls._shortest} to {LONGEST} bytes (RFC4226-4-R6)"
-            )
-            del raw
-        del text
-        raise problem
+        raw = _decode_base32(text) if isinstance(text, str) else InvalidType("Base32 is text")
+        problem = _problem(raw, cls._shortest) if isinstance(raw, bytes) else raw
+        if isinstance(raw, bytes) and problem is None:
+            return cls(raw)
+        del text, raw
+        raise problem or AssertionError
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Key) and compare_digest(self._raw, other._raw)
@@ -135,6 +126,16 @@ def keyed(key: Key | bytes, algorithm: str) -> Keyed:
     return _keyed(key, *HASHES[algorithm])
 
 
+def mac(key: Key | bytes, algorithm: str, message: bytes) -> bytes:
+    """HMAC as RFC 2104 writes it: H(K xor opad, H(K xor ipad, text))."""
+    keyed_inner, keyed_outer = keyed(key, algorithm)
+    inner, outer = keyed_inner.copy(), keyed_outer.copy()
+    inner.update(message)
+    outer.update(inner.digest())
+    digest: bytes = outer.digest()
+    return digest
+
+
 def _keyed(raw: bytes, new: Callable[[bytes], Any], size: int) -> Keyed:
     block = (raw if len(raw) <= size else new(raw).digest()).ljust(size, b"\0")
     return new(block.translate(_IPAD)), new(block.translate(_OPAD))
@@ -164,13 +165,10 @@ _VALUES = dict(zip("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567=", "0123456789ABCDEFGHIJKLM
 _DIGITS = "".join(_VALUES.get(chr(byte).upper(), "?") for byte in range(128)).ljust(256, "?").encode()
 
 
-def _decode_base32(text: str) -> bytes | None:
+def _decode_base32(text: str) -> bytes | InvalidValue:
     """RFC 4648 section 6, as one number in base 32: a tenth of the time of ``base64.b32decode``."""
     digits = text.encode("ascii", "replace").translate(_DIGITS, b" -\t\r\n").rstrip(b"=")
     size, over = divmod(5 * len(digits), 8)
-    if over >= 5 or not 0 < size <= LONGEST:
-        return None
-    try:
+    if over < 5 and 0 < size <= LONGEST and b"?" not in digits and b"=" not in digits:
         return (int(digits, 32) >> over).to_bytes(size, "big")
-    except ValueError:  # a "?": it was no letter of Base32
-        return None
+    return InvalidValue("this is no Base32 (A-Z, 2-7)")

@@ -8,12 +8,15 @@ authenticate the stored records and chain the history.
 from __future__ import annotations
 
 from hmac import compare_digest, digest as hmac_digest
+from struct import Struct
 from typing import Final, Protocol
 
 from .errors import InvalidType, InvalidValue, UnknownMasterKey
-from .keys import Key, Opaque, UnsafeShortKey, random_bytes, reveal
+from .keys import Key, Opaque, UnsafeShortKey, mac, random_bytes, reveal
 from .model import KeyRef, PrincipalId
 from .policy import Parameters
+
+_length = Struct(">I").pack
 
 
 class Authenticator(Protocol):
@@ -40,8 +43,8 @@ class KeySource(Authenticator, Protocol):
 
 def encode_fields(*fields: str | int | bytes) -> bytes:
     """Each field behind its length, four bytes: no two lists of fields have one encoding."""
-    packed = [field if isinstance(field, bytes) else str(field).encode() for field in fields]
-    return b"".join([len(field).to_bytes(4, "big") + field for field in packed])
+    packed = [field if type(field) is bytes else str(field).encode() for field in fields]
+    return b"".join([_length(len(each)) + each for each in packed])
 
 
 def hkdf_extract(salt: bytes, secret: bytes) -> bytes:
@@ -49,11 +52,11 @@ def hkdf_extract(salt: bytes, secret: bytes) -> bytes:
     return hmac_digest(salt or bytes(32), secret, "sha256")
 
 
-def hkdf_expand(prk: bytes, info: bytes, length: int) -> bytes:
+def hkdf_expand(prk: Key | bytes, info: bytes, length: int) -> bytes:
     """RFC 5869 section 2.3."""
     block = okm = b""
     for counter in range(1, -(-length // 32) + 1):
-        block = hmac_digest(prk, block + info + bytes([counter]), "sha256")
+        block = mac(prk, "sha256", block + info + bytes([counter]))
         okm += block
     return okm[:length]
 
@@ -67,8 +70,8 @@ class MasterKeys(Opaque):
 
     __slots__ = ("_current", "_prks", "_subkeys")
     _current: str
-    _prks: dict[str, bytes]
-    _subkeys: dict[tuple[str, str], bytes]
+    _prks: dict[str, Key]
+    _subkeys: dict[tuple[str, str], Key]
     scheme: str = ""
     sealing = True
 
@@ -82,39 +85,39 @@ class MasterKeys(Opaque):
         if problem is not None:
             del current, retired, masters  # error trackers record the locals of a raising frame
             raise problem
-        prks = [hkdf_extract(b"vmfa", master) for master in masters]
+        prks = [Key(hkdf_extract(b"vmfa", master)) for master in masters]
         ids = [hkdf_expand(prk, encode_fields("vmfa master key id v1"), 8).hex() for prk in prks]
-        self._fill(_prks=dict(zip(ids, prks, strict=True)), _current=ids[0], _subkeys={})
+        super().__init__(_prks=dict(zip(ids, prks, strict=True)), _current=ids[0], _subkeys={})
 
     @property
     def current_id(self) -> str:
         """The fingerprint of the current master key."""
         return self._current
 
-    def subkey(self, purpose: str, key_id: str) -> bytes:
+    def subkey(self, purpose: str, key_id: str) -> Key:
         """32 bytes for one *purpose*, of the master key with this id."""
         found = self._subkeys.get((purpose, key_id))
         if found is None:
             prk = self._prk(key_id)
             info = encode_fields("vmfa subkey v1", purpose, key_id)
-            found = self._subkeys[purpose, key_id] = hkdf_expand(prk, info, 32)
+            found = self._subkeys[purpose, key_id] = Key(hkdf_expand(prk, info, 32))
         return found
 
     def tag(self, purpose: str, message: bytes) -> str:
         """The authentication of *message*: the id of the current master key, and an HMAC-SHA-256."""
-        return f"{self._current}.{hmac_digest(self.subkey(purpose, self._current), message, 'sha256').hex()}"
+        return f"{self._current}.{mac(self.subkey(purpose, self._current), 'sha256', message).hex()}"
 
     def check(self, purpose: str, message: bytes, tag: str) -> bool:
         """Whether *tag* is ours for *message*.
 
         :raises UnknownMasterKey: it was made under a master key that is not here.
         """
-        key_id, _, mac = tag.partition(".")
-        if len(key_id) != 16 or not mac.isascii():
+        key_id, _, told = tag.partition(".")
+        if len(key_id) != 16 or not told.isascii():
             return False
-        return compare_digest(hmac_digest(self.subkey(purpose, key_id), message, "sha256").hex(), mac)
+        return compare_digest(mac(self.subkey(purpose, key_id), "sha256", message).hex(), told)
 
-    def _prk(self, key_id: str) -> bytes:
+    def _prk(self, key_id: str) -> Key:
         prk = self._prks.get(key_id)
         if prk is None:
             raise UnknownMasterKey("a record was made under a master key that this process was not given")
@@ -169,10 +172,8 @@ class KeySources:
     def __init__(self, keys: KeySource, imported: KeySource | None, *, sealing: bool) -> None:
         self._schemes = {source.scheme: source for source in (imported or keys, keys)}
         self.scheme: str = keys.scheme
-        self.issue: Final = keys.issue
-        self.adopt: Final = (imported or keys).adopt
-        self.tag: Final = keys.tag
-        self.check: Final = keys.check
+        self.issue, self.adopt = keys.issue, (imported or keys).adopt
+        self.tag, self.check = keys.tag, keys.check
         self.sealing: bool = sealing
 
     def reveal(self, ref: KeyRef, principal: PrincipalId, serial: str, parameters: Parameters) -> Key:
@@ -185,6 +186,6 @@ class KeySources:
 def key_binding(ref: KeyRef, principal: PrincipalId, serial: str, parameters: Parameters) -> bytes:
     """All that a device's key is bound to (SEED-BOUND, RULE-KEY-BOUND), frozen by the vectors in ``tests``."""
     return encode_fields(
-        "vmfa device key v1", ref.key_id, ref.material, principal.account, principal.kind, principal.name,
+        "vmfa device key v1", ref.key_id, ref.material, principal.account, principal.kind.value, principal.name,
         serial, parameters.algorithm, parameters.digits, parameters.period, parameters.t0,
     )

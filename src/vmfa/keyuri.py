@@ -6,15 +6,14 @@ write. Each choice has its reason in ``docs/key-uris.md``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Final, Literal
 from unicodedata import normalize
 
 from .errors import InvalidType, InvalidValue
 from .keys import Key, UnsafeShortKey, base32
-from .model import check_text
 from .otp import COUNTERS
 from .policy import Parameters
+from .values import Value, check_text, replace
 
 LONGEST_URI: Final = 8192  # characters
 _HEX: Final = frozenset("0123456789abcdefABCDEF")
@@ -30,8 +29,7 @@ class KeyUriError(InvalidValue):
         self.part = part
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeyUri:
+class KeyUri(Value):
     """What a key URI says. The key inside is opaque, so printing, pickling and copying give nothing away.
 
     ``counter`` is the next one of a "hotp" key, and None for "totp". ``issuer`` may be empty.
@@ -58,13 +56,10 @@ def build(*, issuer: str, label: str, key: Key, parameters: Parameters) -> str:
 
     name, account = quote(issuer, safe=""), quote(label, safe="@")
     uri = f"otpauth://totp/{name}:{account}?secret={base32(key)}&issuer={name}"
-    standard = Parameters()
-    if parameters.algorithm != standard.algorithm:
-        uri += f"&algorithm={parameters.algorithm.upper()}"
-    if parameters.digits != standard.digits:
-        uri += f"&digits={parameters.digits}"
-    if parameters.period != standard.period:
-        uri += f"&period={parameters.period}"
+    for field in ("algorithm", "digits", "period"):
+        value = getattr(parameters, field)
+        if value != getattr(Parameters(), field):
+            uri += f"&{field}={str(value).upper()}"
     return uri
 
 
@@ -163,7 +158,7 @@ def _shape(given: dict[str, str]) -> Parameters:
     digits, period = _number("digits", given, shape.digits), _number("period", given, shape.period)
     for name, value in (("algorithm", algorithm), ("digits", digits), ("period", period)):
         try:
-            shape = replace(shape, **{name: value})  # type: ignore[arg-type]  # validated on construction
+            shape = replace(shape, **{name: value})
         except InvalidValue as error:
             raise KeyUriError(str(error), name) from None
     return shape

@@ -6,71 +6,30 @@ Frozen, validated on construction, without transitions. No value here holds a ke
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import Final
-from unicodedata import category, is_normalized
-
-from .errors import InvalidType, InvalidValue
+from .errors import InvalidValue
 from .keys import Opaque
 from .otp import COUNTERS, check_int
 from .policy import Parameters
-
-LONGEST_NAME: Final = 512  # bytes
-LAST_SECOND: Final = 1 << 62
-_UNPRINTABLE: Final = frozenset({"Cc", "Cf", "Cn", "Cs", "Zl", "Zp"})  # Cn: what it will mean is not settled
+from .values import LAST_SECOND, Value, Word, a, check_time, number, seconds, text
 
 
-def check_text(name: str, value: str, *, longest: int = LONGEST_NAME, empty: bool = False) -> None:
-    """One spelling a name: NFC, no control characters, no blanks at the edges, bounded."""
-    if not isinstance(value, str):
-        raise InvalidType(f"{name} is text")
-    if not value and not empty:
-        raise InvalidValue(f"{name} is empty")
-    if len(value) > longest:
-        raise InvalidValue(f"{name} is longer than {longest} bytes")
-    if value != value.strip():
-        raise InvalidValue(f"{name} has blanks at its edges")
-    if value.isascii() and value.isprintable():
-        return
-    if any(category(character) in _UNPRINTABLE for character in value):
-        raise InvalidValue(f"{name} holds control characters")
-    if not is_normalized("NFC", value):
-        raise InvalidValue(f"{name} is not in Unicode normalization form C")
-    if len(value.encode()) > longest:
-        raise InvalidValue(f"{name} is longer than {longest} bytes")
-
-
-def check_time(name: str, value: int) -> None:
-    check_int(name, value, -LAST_SECOND, LAST_SECOND)
-
-
-def check_is(name: str, value: object, kind: type) -> None:
-    if not isinstance(value, kind):
-        raise InvalidType(f"{name} is a {kind.__name__}")
-
-
-class Kind(StrEnum):
+class Kind(Word):
     """Of a principal: the account's root, or one of its users."""
 
     ROOT = "root"
     USER = "user"
 
 
-@dataclass(frozen=True, slots=True)
-class PrincipalId:
+class PrincipalId(Value, kw_only=False):
     """Who signs in (RULE-PRINCIPAL): stored identifiers, never changed, never reused, compared as bytes."""
 
-    account: str
-    kind: Kind
-    name: str
+    account: str = text()
+    kind: Kind = a(Kind)
+    name: str = text(empty=True)
 
     def __post_init__(self) -> None:
-        check_text("account", self.account)
-        check_is("kind", self.kind, Kind)
-        check_text("name", self.name, empty=self.kind is Kind.ROOT)
-        if self.kind is Kind.ROOT and self.name:
-            raise InvalidValue("the name of root is empty")
+        if (not self.name) != (self.kind is Kind.ROOT):
+            raise InvalidValue("name is empty" if not self.name else "the name of root is empty")
 
     @classmethod
     def user(cls, account: str, name: str) -> PrincipalId:
@@ -89,131 +48,89 @@ class PrincipalId:
         return f"{account}/{self.kind}/{self.name}"
 
 
-@dataclass(frozen=True, slots=True)
-class KeyRef:
+class KeyRef(Value, kw_only=False):
     """Where a device's key comes from; its text shows no part of it. Dropping it destroys the key."""
 
-    scheme: str
-    key_id: str
-    material: bytes = field(repr=False)
+    scheme: str = text(32)
+    key_id: str = text(64, empty=True)
+    material: bytes = a(bytes, repr=False)
 
     def __post_init__(self) -> None:
-        check_text("scheme", self.scheme, longest=32)
-        check_text("key_id", self.key_id, longest=64, empty=True)
-        check_is("material", self.material, bytes)
         if len(self.material) > 4096:
             raise InvalidValue("material is longer than 4096 bytes")
 
 
-class Sync(StrEnum):
+class Sync(Word):
     """Whether the codes of an assigned device count."""
 
     IN_SYNC = "in sync"
     OUT_OF_SYNC = "out of sync"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VirtualDevice:
+class VirtualDevice(Value):
     """An assigned device. Times are Unix seconds, drift and positions are steps. All are bounded (RULE-RANGES)."""
 
-    serial: str
-    parameters: Parameters
-    enrolled_at: int
-    sync: Sync
-    disabled: bool = False
-    drift: int = 0
-    pair_drift: int = 0  # the drift that the last pair set; sign-in moves at most login_drift from it
-    lean: int = 0  # the side, -1 or +1, on which the last accepted code was off; 0: neither
-    last_step: int
-    failures: int = 0  # consecutive
-    failed_at: int = 0
-    budget: int
-    budget_at: int  # since when the next token has been growing
-
-    def __post_init__(self) -> None:
-        check_text("serial", self.serial, longest=64)
-        check_is("parameters", self.parameters, Parameters)
-        check_is("sync", self.sync, Sync)
-        check_is("disabled", self.disabled, bool)
-        check_int("drift", self.drift, -1000, 1000)
-        check_int("pair_drift", self.pair_drift, -1000, 1000)
-        check_int("lean", self.lean, -1, 1)
-        check_int("last_step", self.last_step, -1, COUNTERS - 1)
-        check_int("failures", self.failures, 0, 10_000)
-        check_int("budget", self.budget, 0, 10_000)
-        check_time("enrolled_at", self.enrolled_at)
-        check_time("failed_at", self.failed_at)
-        check_time("budget_at", self.budget_at)
+    serial: str = text(64)
+    parameters: Parameters = a(Parameters)
+    enrolled_at: int = seconds()
+    sync: Sync = a(Sync)
+    disabled: bool = a(bool, default=False)
+    drift: int = number(-1000, 1000, default=0)
+    pair_drift: int = number(-1000, 1000, default=0)  # the drift that the last pair set; login_drift counts from it
+    lean: int = number(-1, 1, default=0)  # the side on which the last accepted code was off; 0: neither
+    last_step: int = number(-1, COUNTERS - 1)
+    failures: int = number(0, 10_000, default=0)  # consecutive
+    failed_at: int = seconds(default=0)
+    budget: int = number(0, 10_000)
+    budget_at: int = seconds()  # since when the next token has been growing
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EnrollmentSession:
+class EnrollmentSession(Value):
     """The wizard, from the key shown to the two codes."""
 
-    session_id: str
-    serial: str
-    parameters: Parameters
-    opened_at: int
-    expires_at: int
-    attempts: int = 0
-
-    def __post_init__(self) -> None:
-        check_text("session_id", self.session_id, longest=64)
-        check_text("serial", self.serial, longest=64)
-        check_is("parameters", self.parameters, Parameters)
-        check_int("attempts", self.attempts, 0, 1000)
-        check_time("opened_at", self.opened_at)
-        check_time("expires_at", self.expires_at)
+    session_id: str = text(64)
+    serial: str = text(64)
+    parameters: Parameters = a(Parameters)
+    opened_at: int = seconds()
+    expires_at: int = seconds()
+    attempts: int = number(0, 1000, default=0)
 
 
-@dataclass(frozen=True, slots=True)
-class Binding:
+class Binding(Value, kw_only=False):
     """After a removal by others: the digest of the one-time binding code, empty once it was used."""
 
-    digest: str = field(repr=False)
-    expires_at: int
-
-    def __post_init__(self) -> None:
-        check_text("digest", self.digest, longest=64, empty=True)
-        check_time("expires_at", self.expires_at)
+    digest: str = text(64, empty=True, repr=False)
+    expires_at: int = seconds()
 
 
-@dataclass(frozen=True, slots=True)
-class Seal:
+class Seal(Value, kw_only=False):
     """The record as it is stored, and its authentication. ``document`` holds the key reference."""
 
-    document: str = field(repr=False)
+    document: str = a(str, repr=False)
     tag: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Principal:
+class Principal(Value):
     """The aggregate: all that is known of one principal, under one revision. Revision 0: never stored."""
 
-    id: PrincipalId
-    revision: int = 0
-    seen_at: int = -LAST_SECOND  # the highest verifier time that was committed
+    id: PrincipalId = a(PrincipalId)
+    revision: int = number(0, LAST_SECOND, default=0)
+    seen_at: int = seconds(default=-LAST_SECOND)  # the highest verifier time that was committed
     enrollment: EnrollmentSession | None = None
     device: VirtualDevice | None = None
     key_ref: KeyRef | None = None  # of the one device or enrollment
     openings: tuple[int, ...] = ()  # times of the sessions opened within the last day
-    recovered_at: int = -LAST_SECOND  # the newest recovery proof that was used
+    recovered_at: int = seconds(default=-LAST_SECOND)  # the newest recovery proof that was used
     binding: Binding | None = None
-    events: int = 0  # length of the history
-    head: str = ""  # and the tag of its last event
+    events: int = number(0, LAST_SECOND, default=0)  # length of the history
+    head: str = text(128, empty=True, default="")  # and the tag of its last event
     pruned: int = 0  # events up to this number may be redacted
     redacted: int = 0  # so many of them are
-    seal: Seal | None = field(default=None, repr=False)
+    seal: Seal | None = a(object, default=None, repr=False)
 
     def __post_init__(self) -> None:
-        check_is("id", self.id, PrincipalId)
-        check_int("revision", self.revision, 0, LAST_SECOND)
-        check_int("events", self.events, 0, LAST_SECOND)
         check_int("pruned", self.pruned, 0, self.events)
         check_int("redacted", self.redacted, 0, self.pruned)
-        check_time("seen_at", self.seen_at)
-        check_time("recovered_at", self.recovered_at)
-        check_text("head", self.head, longest=128, empty=True)
         for opening in self.openings:
             check_time("openings", opening)
         if self.enrollment is not None and self.device is not None:
@@ -222,24 +139,19 @@ class Principal:
             raise InvalidValue("a key is referred to by exactly one device or enrollment")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MfaClaim:
+class MfaClaim(Value):
     """Proof that somebody signed in with a second factor: this device's serial, or another method's name."""
 
-    at: int
-    serial: str = ""
-    method: str = ""
+    at: int = seconds()
+    serial: str = text(64, empty=True, default="")
+    method: str = text(64, empty=True, default="")
 
     def __post_init__(self) -> None:
-        check_time("at", self.at)
-        check_text("serial", self.serial, longest=64, empty=True)
-        check_text("method", self.method, longest=64, empty=True)
         if bool(self.serial) == bool(self.method):
             raise InvalidValue("a claim names a serial number or another method")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Receipt:
+class Receipt(Value):
     """A code was accepted, and is spent. ``at`` is in seconds, ``step`` and ``drift`` in steps."""
 
     principal: PrincipalId
@@ -255,8 +167,7 @@ class Receipt:
         return MfaClaim(at=self.at, serial=self.serial)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SyncReport:
+class SyncReport(Value):
     """RULE-BETTER-3: what two codes showed. ``steps_off`` is k, the steps of the second one from the verifier's."""
 
     device: VirtualDevice
@@ -277,9 +188,6 @@ class OpenedEnrollment(Opaque):
     base32: str
     uri: str
 
-    def __init__(self, *, session_id: str, serial: str, expires_at: int, base32: str, uri: str) -> None:
-        self._fill(session_id=session_id, serial=serial, expires_at=expires_at, base32=base32, uri=uri)
-
 
 class Deactivation(Opaque):
     """The device ``serial`` was removed. ``binding_code`` is text, or None where the policy asks for none."""
@@ -288,7 +196,3 @@ class Deactivation(Opaque):
     serial: str
     at: int
     binding_code: str | None
-
-    def __init__(self, *, serial: str, at: int, binding_code: str | None) -> None:
-        self._fill(serial=serial, at=at, binding_code=binding_code)
-

@@ -7,8 +7,7 @@ principal and stored events, commit, then ``settle``. ``DeviceRegistry`` does ju
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Generic
+from typing import Any, Concatenate, Generic, ParamSpec
 
 from . import rules
 from .access import Actor, check_permitted, standing
@@ -19,28 +18,31 @@ from .keys import Key, Opaque, random_bytes
 from .keysource import KeySource, KeySources
 from .keyuri import check_label
 from .machine import Action, check_transition
-from .model import Deactivation, OpenedEnrollment, Principal, PrincipalId, Receipt, SyncReport, VirtualDevice, check_is
+from .model import Deactivation, OpenedEnrollment, Principal, PrincipalId, Receipt, SyncReport, VirtualDevice
 from .otp import whole_seconds
 from .policy import Parameters, Policy
 from .record import check_intact, sealed
+from .values import check_is, replace
 
-Rule = Callable[[Principal, Case], Decision[T]]
+P = ParamSpec("P")
 
 
 class Operation(Opaque, Generic[T]):
     """One operation on ``principal``. It may hold codes, so it neither prints nor pickles."""
 
-    __slots__ = ("_actor", "_operations", "_rule", "action", "principal")
+    __slots__ = ("_actor", "_arguments", "_operations", "_rule", "action", "principal")
     principal: PrincipalId
     action: Action
     _actor: Actor | None
     _operations: Operations
-    _rule: Rule[T]
+    _rule: Callable[..., Decision[T]]
+    _arguments: tuple[Any, ...]
 
-    def __init__(
-        self, operations: Operations, action: Action, principal: PrincipalId, actor: Actor | None, rule: Rule[T]
-    ) -> None:
-        self._fill(_operations=operations, action=action, principal=principal, _actor=actor, _rule=rule)
+    def __init__(self, operations: Operations, action: Action, principal: PrincipalId, actor: Actor | None,
+                 rule: Callable[Concatenate[Principal, Case, P], Decision[T]], *arguments: P.args,
+                 **_: P.kwargs) -> None:
+        super().__init__(_operations=operations, action=action, principal=principal, _actor=actor, _rule=rule,
+                         _arguments=arguments)
 
     @property
     def witness(self) -> PrincipalId | None:
@@ -59,7 +61,8 @@ class Operation(Opaque, Generic[T]):
         acting = str(actor) if isinstance(actor, Actor) else "claimant" if self.action is Action.VERIFY else "nobody"
         case = Case(principal=who, actor=acting, now=whole_seconds(now), policy=setting.policy, keys=setting.keys,
                     random=setting.random)
-        state, ended = before, tuple[AuditEvent, ...]()
+        state: Principal = before
+        ended: tuple[AuditEvent, ...] = ()
         try:
             if before.id != who or (witness is not None and witness.id != self.witness):
                 raise InvalidValue("this record is another principal's")
@@ -67,7 +70,7 @@ class Operation(Opaque, Generic[T]):
                 case = self._permitted(before, case, witness)
             if self.action is not Action.FORGET:
                 state, ended = rules.without_expired(before, case)
-            made = self._rule(state, case)
+            made = self._rule(state, case, *self._arguments)
         except VmfaError as refusal:
             serial = state.device.serial if state.device else ""
             told = case.note(Happened.REFUSED, serial, refusal.reason, action=self.action.value)
@@ -92,14 +95,13 @@ class Operation(Opaque, Generic[T]):
         check_permitted(self.action, found, self.principal)
         return replace(case, standing=found)
 
-    def _finished(
-        self, before: Principal, made: Decision[T], happened: tuple[AuditEvent, ...], case: Case
-    ) -> Decision[T]:
+    def _finished(self, before: Principal, made: Decision[T], happened: tuple[AuditEvent, ...],
+                  case: Case) -> Decision[T]:
         after = made.principal
         if after.revision == 0 and self.action is Action.FORGET:
             return made
         events = chained(happened, before.events, before.head, case.keys)
-        stored = [event for event in events if event.stored]
+        stored = [event for event in events if event.number]
         seen_at = after.seen_at if self.action is Action.REANCHOR else max(after.seen_at, case.now)
         head = stored[-1].tag if stored else before.head
         revision, length = before.revision + 1, before.events + len(stored)
@@ -110,10 +112,9 @@ class Operation(Opaque, Generic[T]):
 class Operations:
     """The operations of one issuer under one policy and one source of keys."""
 
-    def __init__(
-        self, keys: KeySource, *, issuer: str, imported_keys: KeySource | None = None, policy: Policy | None = None,
-        random: Callable[[int], bytes] = random_bytes, sealing: bool = True,
-    ) -> None:
+    def __init__(self, keys: KeySource, *, issuer: str, imported_keys: KeySource | None = None,
+                 policy: Policy | None = None, random: Callable[[int], bytes] = random_bytes,
+                 sealing: bool = True) -> None:
         check_label("issuer", issuer)
         for source in (keys, imported_keys):
             if source is not None and not hasattr(source, "scheme"):
@@ -124,67 +125,47 @@ class Operations:
         check_is("policy", self.policy, Policy)
         self.random = random
 
-    def open_enrollment(
-        self, principal: PrincipalId, *, by: Actor, label: str, binding_code: str | None = None
-    ) -> Operation[OpenedEnrollment]:
+    def open_enrollment(self, principal: PrincipalId, *, by: Actor, label: str,
+                        binding_code: str | None = None) -> Operation[OpenedEnrollment]:
         """SEED-SHOW. The answer shows the key, once. *label* tells accounts apart on the phone.
 
         :raises DeviceAlreadyAssigned: deactivate the device first. :raises TooManySessions: wait.
         """
-        return Operation(
-            self, Action.OPEN, principal, by,
-            lambda before, case: rules.open_enrollment(before, case, self.issuer, label, binding_code),
-        )
+        return Operation(self, Action.OPEN, principal, by, rules.open_enrollment, self.issuer, label, binding_code)
 
-    def confirm_enrollment(
-        self, principal: PrincipalId, *, session: str, code1: str, code2: str, by: Actor
-    ) -> Operation[SyncReport]:
+    def confirm_enrollment(self, principal: PrincipalId, *, session: str, code1: str, code2: str,
+                           by: Actor) -> Operation[SyncReport]:
         """SEED-TWO: two consecutive codes assign the device. Look at the report: it may be out of sync (SEED-LATE).
 
         :raises PairRejected: try again, while the session is open. :raises NoSession: open another.
         """
-        return Operation(
-            self, Action.CONFIRM, principal, by,
-            lambda before, case: rules.confirm_enrollment(before, case, session, code1, code2),
-        )
+        return Operation(self, Action.CONFIRM, principal, by, rules.confirm_enrollment, session, code1, code2)
 
     def cancel_enrollment(self, principal: PrincipalId, *, by: Actor, session: str | None = None) -> Operation[None]:
         """End the open enrollment and destroy its key. :raises NoSession: none is open."""
-        return Operation(
-            self, Action.CANCEL, principal, by, lambda before, case: rules.cancel_enrollment(before, case, session)
-        )
+        return Operation(self, Action.CANCEL, principal, by, rules.cancel_enrollment, session)
 
     def verify(self, principal: PrincipalId, code: str) -> Operation[Receipt]:
         """Accept *code*, once, or raise. Call it after the first factor. :raises CodeRejected: and its kinds."""
-        return Operation(self, Action.VERIFY, principal, None, lambda before, case: rules.verify(before, case, code))
+        return Operation(self, Action.VERIFY, principal, None, rules.verify, code)
 
     def resync(self, principal: PrincipalId, *, code1: str, code2: str, by: Actor) -> Operation[SyncReport]:
         """SEED-RESYNC: two fresh consecutive codes put the device in sync. Sign in with a further code."""
-        return Operation(
-            self, Action.RESYNC, principal, by, lambda before, case: rules.resync(before, case, code1, code2)
-        )
+        return Operation(self, Action.RESYNC, principal, by, rules.resync, code1, code2)
 
     def deactivate(self, principal: PrincipalId, *, by: Actor, reason: str = "") -> Operation[Deactivation]:
         """SEED-ROTATE: remove the device and destroy its key for good. :raises NoDevice: there is none."""
-        return Operation(
-            self, Action.DEACTIVATE, principal, by,
-            lambda before, case: rules.deactivate(before, case, reason, by.proofs),
-        )
+        return Operation(self, Action.DEACTIVATE, principal, by, rules.deactivate, reason, by)
 
-    def adopt(
-        self, principal: PrincipalId, *, by: Actor, key: Key, source: str, parameters: Parameters | None = None,
-        last_step: int | None = None, drift: int = 0, failures: int = 0, failed_at: int | None = None,
-    ) -> Operation[VirtualDevice]:
+    def adopt(self, principal: PrincipalId, *, by: Actor, key: Key, source: str, parameters: Parameters | None = None,
+              last_step: int | None = None, drift: int = 0, failures: int = 0,
+              failed_at: int | None = None) -> Operation[VirtualDevice]:
         """Take over a device that *source*, another system, assigned. *last_step* is its replay position.
 
         *failed_at*: the Unix time of the last of the consecutive *failures*, if not now.
         """
-        return Operation(
-            self, Action.ADOPT, principal, by,
-            lambda before, case: rules.adopt(
-                before, case, key, parameters or Parameters(), last_step, drift, failures, failed_at, source
-            ),
-        )
+        return Operation(self, Action.ADOPT, principal, by, rules.adopt, key, parameters or Parameters(), last_step,
+                         drift, failures, failed_at, source)
 
     def reanchor(self, principal: PrincipalId, *, by: Actor) -> Operation[None]:
         """After a clock that ran ahead was set right: accept the present time again for this principal."""
@@ -194,14 +175,10 @@ class Operations:
         """Erase the principal and its history. Whoever is unknown already is forgotten already."""
         return Operation(self, Action.FORGET, principal, by, rules.forget)
 
-    def prune_history(
-        self, principal: PrincipalId, *, by: Actor, history: Sequence[AuditEvent], older_than: int
-    ) -> Operation[int]:
+    def prune_history(self, principal: PrincipalId, *, by: Actor, history: Sequence[AuditEvent],
+                      older_than: int) -> Operation[int]:
         """Redact events older than a Unix time, bindings excepted, given the whole *history*; how many."""
-        return Operation(
-            self, Action.PRUNE, principal, by,
-            lambda before, case: rules.prune_history(before, case, history, older_than),
-        )
+        return Operation(self, Action.PRUNE, principal, by, rules.prune_history, history, older_than)
 
     def device(self, principal: PrincipalId, *, by: Actor) -> Operation[VirtualDevice]:
         """The assigned device. :raises NoDevice: there is none."""
@@ -219,9 +196,8 @@ class Operations:
             raise error.with_traceback(None) from None
         return before.device is not None
 
-    def checked_history(
-        self, record: Principal, events: Sequence[AuditEvent], after: int, limit: int
-    ) -> Sequence[AuditEvent]:
+    def checked_history(self, record: Principal, events: Sequence[AuditEvent], after: int,
+                        limit: int) -> Sequence[AuditEvent]:
         """The page of *record*'s history behind number *after*, of the stored *events* behind *after* - 1.
 
         :raises RecordTampered: an event was changed, removed or moved.

@@ -42,9 +42,8 @@ def hotp(key: Key | bytes, counter: int, *, digits: int = 6, algorithm: str = "s
     return code
 
 
-def totp(
-    key: Key | bytes, at: float, *, digits: int = 6, algorithm: str = "sha1", period: int = 30, t0: int = 0
-) -> str:
+def totp(key: Key | bytes, at: float, *, digits: int = 6, algorithm: str = "sha1", period: int = 30,
+         t0: int = 0) -> str:
     """The code of *key* at Unix time *at*, in seconds (RFC6238-3-R3). *period* and *t0* are in seconds."""
     try:
         check_parameters(algorithm, digits, period, t0)
@@ -56,10 +55,8 @@ def totp(
     return code
 
 
-def verify_totp(
-    key: Key | bytes, code: str, at: float, *, after: int, window: int = 1,
-    digits: int = 6, algorithm: str = "sha1", period: int = 30, t0: int = 0,
-) -> int:
+def verify_totp(key: Key | bytes, code: str, at: float, *, after: int, window: int = 1, digits: int = 6,
+                algorithm: str = "sha1", period: int = 30, t0: int = 0) -> int:
     """The step that *code* matches at Unix time *at*, within *window* steps either way (RFC6238-5.2-DELAY).
 
     Stateless: keep the answer, atomically, and pass it as *after* next time, or codes can be replayed
@@ -89,9 +86,8 @@ def verify_totp(
     raise AlreadyUsed(retry_after=max(0, next_at - floor(at)), next_at=next_at)
 
 
-def verify_hotp(
-    key: Key | bytes, code: str, *, counter: int, look_ahead: int = 3, digits: int = 6, algorithm: str = "sha1"
-) -> int:
+def verify_hotp(key: Key | bytes, code: str, *, counter: int, look_ahead: int = 3, digits: int = 6,
+                algorithm: str = "sha1") -> int:
     """The counter that *code* matches, from the next expected *counter* on (RFC4226-7.4-S, RFC4226-E4-RCP).
 
     Looks ahead only (RFC4226-7.2-VALID). Keep the answer plus one, atomically, as the next *counter*.

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
 from typing import Final
 
 from .errors import InvalidType, InvalidValue
 from .keys import HASHES
-from .otp import check_int, check_parameters, step_at
+from .otp import check_parameters, step_at
+from .values import Value, a, number, replace
 
 DAY: Final = 86400
 LONGEST_PERIOD: Final = 300  # it is also how far clocks may disagree; SP80063B-3.1.4.1-NONCE asks for 120 s
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parameters:
+class Parameters(Value):
     """What a device and its verifier agree on (RFC6238-3-R4). SEED-SIX is the default."""
 
     algorithm: str = "sha1"
@@ -35,46 +34,35 @@ class Parameters:
         return size
 
 
-def _number(default: int, low: int, high: int) -> int:
-    number: int = field(default=default, metadata={"range": (low, high)})
-    return number
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
+class Policy(Value):
     """``Policy()`` follows the vendor's document where it speaks; ``Policy.strict()`` the norms even so.
 
     RULE-DEFAULTS. Windows and drift are in steps, everything named seconds, delay or refill in seconds.
     """
 
-    window: int = _number(1, 0, 10)  # either way at sign-in: RFC6238-5.2-ONESTEP
-    enroll_back: int = _number(10, 0, 100)  # SEED-LATE
-    enroll_forward: int = _number(10, 0, 100)
-    resync_back: int = _number(20, 0, 100)  # RFC6238-6-LIMIT
-    resync_forward: int = _number(20, 0, 100)
-    login_drift: int = _number(2, 0, 10)  # RFC6238-6-DRIFT, bounded
-    session_seconds: int = _number(900, 30, DAY)
-    session_attempts: int = _number(10, 1, 100)
-    openings_per_day: int = _number(10, 1, 100)
-    delay_from: int = _number(3, 1, 100)  # consecutive failures: RFC4226-7.3-DELAY
-    delay_seconds: int = _number(15, 1, DAY)
-    delay_cap: int = _number(3600, 1, DAY)
-    failure_cap: int = _number(100, 1, 100)  # SP80063B-3.2.2-CAP
-    budget: int = _number(100, 1, 10_000)  # failures over a device's life, refilled slowly
-    budget_refill: int = _number(2 * DAY, 60, 365 * DAY)
-    budget_warning: int = _number(25, 0, 10_000)
-    claim_seconds: int = _number(3600, 1, DAY)
-    recovery_seconds: int = _number(900, 1, DAY)
-    binding_code_seconds: int = _number(DAY, 60, 30 * DAY)
-    binding_code_required: bool = False  # SP80063B-4.1.2.2
+    window: int = number(0, 10, default=1)  # either way at sign-in: RFC6238-5.2-ONESTEP
+    enroll_back: int = number(0, 100, default=10)  # SEED-LATE
+    enroll_forward: int = number(0, 100, default=10)
+    resync_back: int = number(0, 100, default=20)  # RFC6238-6-LIMIT
+    resync_forward: int = number(0, 100, default=20)
+    login_drift: int = number(0, 10, default=2)  # RFC6238-6-DRIFT, bounded
+    session_seconds: int = number(30, DAY, default=900)
+    session_attempts: int = number(1, 100, default=10)
+    openings_per_day: int = number(1, 100, default=10)
+    delay_from: int = number(1, 100, default=3)  # consecutive failures: RFC4226-7.3-DELAY
+    delay_seconds: int = number(1, DAY, default=15)
+    delay_cap: int = number(1, DAY, default=3600)
+    failure_cap: int = number(1, 100, default=100)  # SP80063B-3.2.2-CAP
+    budget: int = number(1, 10_000, default=100)  # failures over a device's life, refilled slowly
+    budget_refill: int = number(60, 365 * DAY, default=2 * DAY)
+    budget_warning: int = number(0, 10_000, default=25)
+    claim_seconds: int = number(1, DAY, default=3600)
+    recovery_seconds: int = number(1, DAY, default=900)
+    binding_code_seconds: int = number(60, 30 * DAY, default=DAY)
+    binding_code_required: bool = a(bool, default=False)  # SP80063B-4.1.2.2
     offers: tuple[Parameters, ...] = (Parameters(),)  # the first is for new devices, all are importable
 
     def __post_init__(self) -> None:  # RULE-POLICY
-        for each in fields(self):
-            if "range" in each.metadata:
-                check_int(each.name, getattr(self, each.name), *each.metadata["range"])
-        if type(self.binding_code_required) is not bool:
-            raise InvalidType("binding_code_required is a bool")
         if not isinstance(self.offers, tuple) or not all(isinstance(o, Parameters) for o in self.offers):
             raise InvalidType("offers is a tuple of Parameters")
         for ordered, sentence in (
@@ -98,10 +86,10 @@ class Policy:
 
     def replace(self, **changes: object) -> Policy:
         """This policy with *changes*, validated again; a name that is no field is refused."""
-        unknown = changes.keys() - {each.name for each in fields(self)}
+        unknown = changes.keys() - self._fields.keys()
         if unknown:
             raise InvalidValue(f"a policy has no field {min(unknown)!r}")
-        return replace(self, **changes)  # type: ignore[arg-type]  # validated on construction
+        return replace(self, **changes)
 
     def delay(self, failures: int) -> int:
         """Seconds to wait after so many consecutive *failures*: capped, so it never overflows."""

@@ -7,15 +7,17 @@ the decision that made the record sealed it, and the next decision checks it.
 from __future__ import annotations
 
 import json
-from base64 import b64decode, b64encode
+from binascii import a2b_base64, b2a_base64
 from typing import Any
 
 from .errors import InvalidType, RecordTampered, StoreError, StoreTooNew
 from .events import VERSION, check_version
 from .keysource import Authenticator, encode_fields
-from .model import Binding, EnrollmentSession, KeyRef, Kind, Principal, PrincipalId, Seal, Sync, VirtualDevice
+from .model import Binding, EnrollmentSession, KeyRef, Principal, PrincipalId, Seal, Sync, VirtualDevice
 from .policy import Parameters
+from .values import content
 
+_loads = json.JSONDecoder().decode
 _dumps = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
@@ -55,15 +57,15 @@ def columns(principal: Principal) -> tuple[str, str, str, int, str, str]:
     return who.account, who.kind.value, who.name, principal.revision, principal.seal.document, principal.seal.tag
 
 
-def from_columns(account: str, kind: str, name: str, revision: int, state: str, tag: str) -> Principal:
-    """The principal of one row. Its seal is checked by the decision that uses it.
+def from_columns(who: PrincipalId, revision: int, state: str, tag: str) -> Principal:
+    """The principal that the row of *who* tells. Its seal is checked by the decision that uses it.
 
     :raises RecordTampered: this is no record that the library wrote.
     :raises StoreTooNew: a newer version wrote it.
     """
     problem: StoreError = RecordTampered("a stored record cannot be read")
     try:
-        return _read(account, kind, name, revision, state, tag)
+        return _read(who, revision, state, tag)
     except StoreTooNew as newer:
         problem = newer.with_traceback(None)
     except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError):
@@ -72,14 +74,14 @@ def from_columns(account: str, kind: str, name: str, revision: int, state: str, 
     raise problem
 
 
-def _read(account: str, kind: str, name: str, revision: int, state: str, tag: str) -> Principal:
+def _read(who: PrincipalId, revision: int, state: str, tag: str) -> Principal:
     if type(state) is not str or type(tag) is not str:
         raise InvalidType("a column has the wrong type")
-    read = json.loads(state)
+    read = _loads(state)
     check_version(read.pop("v"))
     enrollment, device, key_ref, binding = (read.pop(n) for n in ("enrollment", "device", "key_ref", "binding"))
     return Principal(
-        id=PrincipalId(account, Kind(kind), name), revision=revision,
+        id=who, revision=revision,
         enrollment=None if enrollment is None else EnrollmentSession(**_with_parameters(enrollment)),
         device=None if device is None else VirtualDevice(sync=Sync(device.pop("sync")), **_with_parameters(device)),
         key_ref=None if key_ref is None else _key_ref(*key_ref),
@@ -93,24 +95,19 @@ def _document(principal: Principal) -> str:
     key_ref, binding = principal.key_ref, principal.binding
     return _dumps(
         {
-            "v": VERSION,
-            "seen_at": principal.seen_at,
-            "enrollment": enrollment and _plain(enrollment),
-            "device": device and _plain(device),
-            "key_ref": key_ref and [key_ref.scheme, key_ref.key_id, b64encode(key_ref.material).decode()],
-            "openings": principal.openings,
-            "recovered_at": principal.recovered_at,
+            "v": VERSION, "seen_at": principal.seen_at,
+            "enrollment": enrollment and _plain(enrollment), "device": device and _plain(device),
+            "key_ref": key_ref and [key_ref.scheme, key_ref.key_id, b2a_base64(key_ref.material)[:-1].decode()],
+            "openings": principal.openings, "recovered_at": principal.recovered_at,
             "binding": binding and [binding.digest, binding.expires_at],
-            "events": principal.events,
-            "head": principal.head,
-            "pruned": principal.pruned,
-            "redacted": principal.redacted,
+            "events": principal.events, "head": principal.head,
+            "pruned": principal.pruned, "redacted": principal.redacted,
         }
     )
 
 
 def _plain(value: EnrollmentSession | VirtualDevice) -> dict[str, Any]:
-    plain = {name: getattr(value, name) for name in value.__slots__}
+    plain = content(value)
     parameters = plain["parameters"]
     plain["parameters"] = [parameters.algorithm, parameters.digits, parameters.period, parameters.t0]
     return plain
@@ -123,7 +120,7 @@ def _with_parameters(plain: dict[str, Any]) -> dict[str, Any]:
 
 
 def _key_ref(scheme: str, key_id: str, material: str) -> KeyRef:
-    return KeyRef(scheme, key_id, b64decode(material, validate=True))
+    return KeyRef(scheme, key_id, a2b_base64(material, strict_mode=True))
 
 
 def _message(principal: Principal, document: str) -> bytes:

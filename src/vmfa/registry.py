@@ -5,22 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from functools import wraps
-from inspect import signature
-from types import NoneType
-from typing import Concatenate, Final, ParamSpec
+from types import FunctionType, NoneType
+from typing import Any, Concatenate, Final
 
 from .access import Actor
 from .decision import Decision, T
 from .errors import StoreContended
 from .events import AuditEvent
 from .keysource import KeySource
-from .model import LAST_SECOND, PrincipalId, check_is, check_text
-from .operations import Operation, Operations
+from .model import PrincipalId
+from .operations import Operation, Operations, P
 from .otp import check_int
 from .policy import Policy
 from .stores.port import Store
+from .values import LAST_SECOND, check_is, check_text
 
-P = ParamSpec("P")
 ATTEMPTS: Final = 64  # compare-and-set rounds: each lost one means that somebody else got through
 Observer = Callable[[AuditEvent], None]
 
@@ -38,11 +37,14 @@ def _ask(build: Callable[Concatenate[Operations, P], Operation[T]]) -> Callable[
     return ask
 
 
-def answers_itself(method: Callable[..., object]) -> None:
+def answers_itself(method: Any) -> None:
     """Say in the signature of *method* that it gives what the operation answers, not the operation."""
-    built = signature(method)
-    answer = built.return_annotation.removeprefix("Operation[").removesuffix("]")
-    method.__signature__ = built.replace(return_annotation=answer)  # type: ignore[attr-defined]  # PEP 362
+    built = method.__wrapped__
+    shown = FunctionType(built.__code__, {}, argdefs=built.__defaults__)
+    shown.__kwdefaults__ = built.__kwdefaults__
+    answer = built.__annotations__["return"].removeprefix("Operation[").removesuffix("]")
+    shown.__annotations__ = {**built.__annotations__, "return": answer}
+    method.__wrapped__ = shown
 
 
 def tell(observer: Observer | None, made: Decision[T]) -> None:
@@ -76,15 +78,12 @@ class DeviceRegistry:
 
     operations: Operations
 
-    def __init__(
-        self, store: Store, *, keys: KeySource, issuer: str, imported_keys: KeySource | None = None,
-        policy: Policy | None = None, clock: Callable[[], float] = time.time, observer: Observer | None = None,
-    ) -> None:
+    def __init__(self, store: Store, *, keys: KeySource, issuer: str, imported_keys: KeySource | None = None,
+                 policy: Policy | None = None, clock: Callable[[], float] = time.time,
+                 observer: Observer | None = None) -> None:
         sealing = not getattr(store, "volatile", False)
         self.operations = Operations(keys, issuer=issuer, imported_keys=imported_keys, policy=policy, sealing=sealing)
-        self._store = store
-        self._clock = clock
-        self._observer = observer
+        self._store, self._clock, self._observer = store, clock, observer
 
     open_enrollment: Final = _ask(Operations.open_enrollment)
     confirm_enrollment: Final = _ask(Operations.confirm_enrollment)

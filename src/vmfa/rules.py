@@ -8,21 +8,20 @@ intact, device present, clock, disabled, throttled, out of sync. No guard touche
 from __future__ import annotations
 
 import hashlib
-from base64 import b32encode
 from collections.abc import Sequence
-from dataclasses import replace
 from hmac import compare_digest
 from typing import Any, Final
 
 from . import errors, keyuri, model
-from .access import Standing
+from .access import Actor, Standing
 from .decision import Case, Decision
 from .events import BINDINGS, AuditEvent, Happened, redacted
 from .keys import Key, base32
-from .model import Binding, EnrollmentSession, Principal, Sync, VirtualDevice, check_is, check_text, check_time
+from .model import Binding, EnrollmentSession, Principal, Sync, VirtualDevice
 from .otp import around, check_int, read_code, scan
 from .policy import DAY, Parameters, Policy
 from .record import check_intact
+from .values import check_is, check_text, check_time, replace
 
 Held = VirtualDevice | EnrollmentSession
 
@@ -115,9 +114,8 @@ def _refilled(device: VirtualDevice, case: Case) -> tuple[int, int]:
 # Enrollment
 
 
-def open_enrollment(
-    before: Principal, case: Case, issuer: str, label: str, binding_code: str | None
-) -> Decision[model.OpenedEnrollment]:
+def open_enrollment(before: Principal, case: Case, issuer: str, label: str,
+                    binding_code: str | None) -> Decision[model.OpenedEnrollment]:
     """SEED-SHOW: a new key, shown in this answer and never again. An open session is superseded (RULE-ABANDONED)."""
     keyuri.check_label("label", label)
     check_intact(before, case.keys)
@@ -143,9 +141,8 @@ def open_enrollment(
     return Decision(after, opened, (*_superseded(before, case), case.note(Happened.OPENED, session.serial)))
 
 
-def confirm_enrollment(
-    before: Principal, case: Case, session_id: str, code1: str, code2: str
-) -> Decision[model.SyncReport]:
+def confirm_enrollment(before: Principal, case: Case, session_id: str, code1: str,
+                       code2: str) -> Decision[model.SyncReport]:
     """SEED-TWO: code 1 of step s-1 and code 2 of step s assign the device; SEED-LATE: perhaps out of sync."""
     digits = parameters_of(before, case.policy).digits
     pair = read_code(code1, digits), read_code(code2, digits)
@@ -221,16 +218,18 @@ def _checked_binding(binding: Binding | None, case: Case, code: str | None) -> B
 # Removal, import, repair
 
 
-def deactivate(before: Principal, case: Case, reason: str, proofs: tuple[int, ...]) -> Decision[model.Deactivation]:
-    """SEED-ROTATE: the device is removed and its key destroyed for good. *proofs* of recovery count once."""
+def deactivate(before: Principal, case: Case, reason: str, by: Actor) -> Decision[model.Deactivation]:
+    """SEED-ROTATE: the device is removed and its key destroyed for good. Proofs of recovery count once."""
     check_text("reason", reason, empty=True)
     device = _intact_device(before, case)
     check_clock(before, case)
     code = binding = None
     if case.policy.binding_code_required and case.standing not in (Standing.SELF_MFA, Standing.RECOVERED):
+        from base64 import b32encode
+
         code = b32encode(case.random(BINDING_BYTES)).decode()
         binding = Binding(_digest(code), case.now + case.policy.binding_code_seconds)
-    recovered_at = max(proofs, default=before.recovered_at)
+    recovered_at = max(by.proofs, default=before.recovered_at)
     after = replace(_without_key(before), binding=binding, recovered_at=recovered_at)  # SP80063B-4.3-LOST, ASVS5-6.5.6
     answer = model.Deactivation(serial=device.serial, at=case.now, binding_code=code)
     return Decision(after, answer, (case.note(Happened.DEACTIVATED, device.serial, reason),))
@@ -239,10 +238,8 @@ def deactivate(before: Principal, case: Case, reason: str, proofs: tuple[int, ..
 BINDING_BYTES: Final = 15  # 120 bits, 24 Base32 characters
 
 
-def adopt(
-    before: Principal, case: Case, key: Key, parameters: Parameters, last_step: int | None, drift: int,
-    failures: int, failed_at: int | None, source: str,
-) -> Decision[VirtualDevice]:
+def adopt(before: Principal, case: Case, key: Key, parameters: Parameters, last_step: int | None, drift: int,
+          failures: int, failed_at: int | None, source: str) -> Decision[VirtualDevice]:
     """A device that another system assigned, with its replay position; None: all it could have seen is spent."""
     now, policy = case.now, case.policy
     check_is("key", key, Key)
@@ -360,9 +357,8 @@ def check_clock(before: Principal, case: Case) -> None:
         raise errors.ClockWentBack("the clock is behind a time that was committed; nothing was counted")
 
 
-def _pair(
-    before: Principal, held: Held, case: Case, codes: tuple[str, str], here: int, back: int, forward: int, after: int
-) -> tuple[int, int] | None:
+def _pair(before: Principal, held: Held, case: Case, codes: tuple[str, str], here: int, back: int, forward: int,
+          after: int) -> tuple[int, int] | None:
     """The step s of code 2 with code 1 of s-1, both later than *after*, nearest to *here*, ties upward.
 
     And the step up to which all is spent (RULE-SPENT): s, or a later one in reach of a log-in that shares a code.

@@ -66,7 +66,7 @@ class SealedKeys(MasterKeys):
         return ref.scheme == self.scheme and ref.key_id != self._current
 
     def _cipher(self, key_id: str) -> AESGCM:
-        return AESGCM(self.subkey("sealed device key", key_id))
+        return AESGCM(reveal(self.subkey("sealed device key", key_id)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,11 +32,12 @@ from .events import AuditEvent, Happened
 from .keys import Key, Opaque, reveal
 from .keysource import DerivedKeys
 from .keyuri import parse
-from .model import LAST_SECOND, Binding, EnrollmentSession, KeyRef, Principal, PrincipalId, Receipt, Sync, VirtualDevice
+from .model import Binding, EnrollmentSession, KeyRef, Principal, PrincipalId, Receipt, Sync, VirtualDevice
 from .policy import Parameters
 from .record import sealed
 from .registry import DeviceRegistry
 from .stores.port import Store
+from .values import LAST_SECOND
 
 T = TypeVar("T")
 
@@ -67,7 +68,7 @@ class Account(Opaque):
     _key: Key
 
     def __init__(self, app: AuthenticatorApp, label: str, key: Key, parameters: Parameters) -> None:
-        self._fill(_app=app, label=label, _key=key, parameters=parameters)
+        super().__init__(_app=app, label=label, _key=key, parameters=parameters)
 
     @property
     def step(self) -> int:

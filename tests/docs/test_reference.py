@@ -58,7 +58,7 @@ class TestPolicy:
         said = {bare(row[0]): (row[1], row[2]) for row in self.TABLE}
         known = {}
         for each in fields(Policy):
-            low, high = each.metadata.get("range", (None, None))
+            low, high = each.metadata.get("low"), each.metadata.get("high")
             known[each.name] = str(each.default), "" if low is None else f"{low} to {high}"
         known["offers"] = "SHA-1, 6 digits, 30 s", ""
         assert Policy().offers == (Parameters(algorithm="sha1", digits=6, period=30, t0=0),)

@@ -27,7 +27,7 @@ from vmfa import (
     Sync,
 )
 from vmfa.machine import TRANSITIONS, Action, Phase, check_transition, phase
-from vmfa.model import LAST_SECOND
+from vmfa.values import LAST_SECOND
 
 from .world import ALICE, BOSS, ROOT, SERVICE, START, STEP, SUPPORT, World, refusal
 

@@ -72,7 +72,7 @@ class TestMasterKeys:
     def test_subkeys_differ_by_purpose_and_master(self):
         keys = DerivedKeys(OTHER, MASTER)
         retired = DerivedKeys(MASTER).current_id
-        found = {keys.subkey(p, i) for p in ("record", "history") for i in (keys.current_id, retired)}
+        found = {reveal(keys.subkey(p, i)) for p in ("record", "history") for i in (keys.current_id, retired)}
         assert len(found) == 4
         assert {len(subkey) for subkey in found} == {32}
         assert keys.subkey("record", retired) == DerivedKeys(MASTER).subkey("record", retired)

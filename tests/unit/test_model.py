@@ -25,7 +25,8 @@ from vmfa import (
     SyncReport,
     VirtualDevice,
 )
-from vmfa.model import LAST_SECOND, Binding, Seal, check_is, check_text, check_time
+from vmfa.model import Binding, Seal
+from vmfa.values import LAST_SECOND, check_is, check_text, check_time
 
 ALICE = PrincipalId.user("123456789012", "u-4711")
 REF = KeyRef("derived", "0123456789abcdef", bytes(16))

@@ -85,7 +85,7 @@ class TestImport:
 
     def test_the_registry_needs_no_logging_and_no_network(self):
         loaded = fresh("import sys; from vmfa import DeviceRegistry, SQLiteStore; print(*sys.modules)").split()
-        assert not {"logging", "socket", "asyncio", "secrets", "urllib.parse"} & set(loaded)
+        assert not {"dataclasses", "inspect", "logging", "socket", "asyncio", "secrets", "urllib.parse"} & set(loaded)
 
 
 class Example(dict[str, object]):

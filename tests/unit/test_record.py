@@ -15,6 +15,7 @@ from vmfa import (
     EnrollmentSession,
     InvalidType,
     KeyRef,
+    Kind,
     Parameters,
     Principal,
     PrincipalId,
@@ -84,9 +85,8 @@ class TestFrozen:
     @pytest.mark.parametrize("what", STATES)
     def test_is_read_as_ever(self, what):
         row = FROZEN[what]
-        read = from_columns(
-            row["account"], row["kind"], row["name"], row["revision"], row["document"], row["tag"]
-        )
+        who = PrincipalId(row["account"], Kind(row["kind"]), row["name"])
+        read = from_columns(who, row["revision"], row["document"], row["tag"])
         check_intact(read, KEYS)
         assert replace(read, seal=None) == STATES[what]
 
@@ -126,19 +126,23 @@ class TestSeal:
         lambda row: (*row[:5], row_of(ENROLLING)[5]),
     ])
     def test_an_edited_or_moved_row_is_tampering(self, edit):
-        read = from_columns(*edit(row_of(ASSIGNED)))
+        read = read_row(*edit(row_of(ASSIGNED)))
         with pytest.raises(RecordTampered, match=NOT_OURS):
             check_intact(read, KEYS)
 
     def test_a_row_of_root_is_no_row_of_a_user(self):
         account, _, _, *rest = row_of(REMOVED)
         with pytest.raises(RecordTampered):
-            check_intact(from_columns(account, "user", "u", *rest), KEYS)
+            check_intact(read_row(account, "user", "u", *rest), KEYS)
 
     def test_another_master_key_is_unknown_not_tampering(self):
         with pytest.raises(UnknownMasterKey):
             check_intact(kept(ASSIGNED), DerivedKeys(bytes(32)))
         check_intact(kept(ASSIGNED), DerivedKeys(bytes(32), MASTER))
+
+
+def read_row(account, kind, name, revision, state, tag):
+    return from_columns(PrincipalId(account, Kind(kind), name), revision, state, tag)
 
 
 DEVICE = json.loads(row_of(ASSIGNED)[4])["device"]
@@ -174,7 +178,7 @@ class TestReading:
     ], ids=lambda edit: json.dumps(edit)[:60])
     def test_an_impossible_value_is_tampering(self, edit):
         with pytest.raises(RecordTampered, match=r"^a stored record cannot be read$") as caught:
-            from_columns(*with_state(**edit))
+            read_row(*with_state(**edit))
         assert caught.value.__context__ is None  # it would carry the document
 
     @pytest.mark.parametrize("edit", [
@@ -183,12 +187,12 @@ class TestReading:
     ], ids=json.dumps)
     def test_an_empty_value_is_not_absence(self, edit):
         with pytest.raises(RecordTampered):
-            from_columns(*with_state(**edit))
+            read_row(*with_state(**edit))
 
     @pytest.mark.parametrize("head", [None, 7, [], {}])
     def test_the_head_is_text(self, head):
         with pytest.raises(RecordTampered):
-            from_columns(*with_state(head=head))
+            read_row(*with_state(head=head))
 
     @pytest.mark.parametrize("name", ["v", "enrollment", "device", "key_ref", "openings", "binding"])
     def test_a_missing_value_is_tampering(self, name):
@@ -196,7 +200,7 @@ class TestReading:
         read = json.loads(state)
         del read[name]
         with pytest.raises(RecordTampered):
-            from_columns(account, kind, who, revision, json.dumps(read), tag)
+            read_row(account, kind, who, revision, json.dumps(read), tag)
 
     @pytest.mark.parametrize("state", [
         "", "{", "null", "[]", "7", '"v"', None, 7, b"\xff", "[" * 100_000, '{"v":' * 100_000,
@@ -204,37 +208,36 @@ class TestReading:
     ], ids=lambda state: repr(state)[:20])
     def test_no_document_is_tampering(self, state):
         with pytest.raises(RecordTampered):
-            from_columns("a", "user", "b", 1, state, "t")
+            read_row("a", "user", "b", 1, state, "t")
 
     @pytest.mark.parametrize("column", [
-        {0: ""}, {0: None}, {0: b"a"}, {0: "a "}, {1: "group"}, {1: None}, {1: 7}, {1: []}, {2: ""}, {2: None}, {2: 7},
-        {2: "e\u0301"}, {1: "root"}, {3: -1}, {3: None}, {3: "1"}, {3: 1.0}, {3: True}, {5: None}, {5: 7}, {5: b"t"},
+        {3: -1}, {3: None}, {3: "1"}, {3: 1.0}, {3: True}, {5: None}, {5: 7}, {5: b"t"},
     ], ids=str)
     def test_impossible_columns_are_tampering(self, column):
         row = dict(enumerate(row_of(ASSIGNED))) | column
         with pytest.raises(RecordTampered):
-            from_columns(*row.values())
+            read_row(*row.values())
 
     @pytest.mark.parametrize("version", [2, 99])
     def test_a_newer_version_is_not_guessed_at(self, version):
         with pytest.raises(StoreTooNew, match=f"has version {version}; this release reads up to 1"):
-            from_columns(*with_state(v=version))
+            read_row(*with_state(v=version))
 
     def test_a_newer_version_need_not_look_like_this_one(self):
         with pytest.raises(StoreTooNew):
-            from_columns("a", "user", "b", 1, '{"v":2}', "t")
+            read_row("a", "user", "b", 1, '{"v":2}', "t")
 
     def test_the_seal_is_what_was_read(self):
         row = row_of(ASSIGNED)
-        assert from_columns(*row).seal == Seal(row[4], row[5])
-        assert columns(from_columns(*row)) == row
+        assert read_row(*row).seal == Seal(row[4], row[5])
+        assert columns(read_row(*row)) == row
 
 
 def test_what_a_registry_stores_comes_back(tmp_path, keys, clock, alice):
     with SQLiteStore(tmp_path / "mfa.db") as store:
         enroll(DeviceRegistry(store, keys=keys, issuer="Example", clock=clock), clock, alice)
         stored = store.load(alice)
-    read = from_columns(*columns(stored))
+    read = read_row(*columns(stored))
     assert read == stored
     assert read.device is not None
     check_intact(read, keys)

@@ -107,7 +107,7 @@ def schema_sql() -> str:
 
 def load_script(principal: PrincipalId) -> Script[Principal]:
     _, rows = yield Step(LOAD, key(principal))
-    return from_columns(*key(principal), *rows.pop()) if rows else Principal(id=principal)  # popped: no frame keeps it
+    return from_columns(principal, *rows.pop()) if rows else Principal(id=principal)  # popped: no frame keeps it
 
 
 def commit_script(before: Principal, after: Principal, events: Sequence[AuditEvent]) -> Script[bool]:

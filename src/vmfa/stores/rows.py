@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from ..model import LAST_SECOND, Principal, PrincipalId
+from ..model import Principal, PrincipalId
 from ..record import columns
+from ..values import LAST_SECOND
 
 S = TypeVar("S", bound=str)
 

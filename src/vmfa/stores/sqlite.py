@@ -26,8 +26,9 @@ from ..errors import (
     StoreUnavailable,
 )
 from ..events import AuditEvent
-from ..model import LAST_SECOND, Kind, Principal, PrincipalId
+from ..model import Kind, Principal, PrincipalId
 from ..record import from_columns
+from ..values import LAST_SECOND
 from .rows import bounded, change, key
 
 T = TypeVar("T")
@@ -53,9 +54,7 @@ TABLES: Final = (
         json_extract(state, '$.device.enrolled_at') AS enrolled_at
         FROM principal WHERE json_extract(state, '$.device') IS NOT NULL""",
 )
-LOAD: Final = (
-    "SELECT account, kind, name, revision, state, tag FROM principal WHERE account = ? AND kind = ? AND name = ?"
-)
+LOAD: Final = "SELECT revision, state, tag FROM principal WHERE account = ? AND kind = ? AND name = ?"
 INSERT: Final = (
     "INSERT INTO principal (account, kind, name, revision, state, tag) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
 )
@@ -126,7 +125,7 @@ class SQLiteStore:
 
     def load(self, principal: PrincipalId) -> Principal:
         rows = self._call(lambda db: db.execute(LOAD, key(principal)).fetchall())
-        return from_columns(*rows.pop()) if rows else Principal(id=principal)  # popped: no frame keeps it
+        return from_columns(principal, *rows.pop()) if rows else Principal(id=principal)  # popped: no frame keeps it
 
     def commit(self, before: Principal, after: Principal, events: Sequence[AuditEvent]) -> bool:
         statement, values = change(before, after, INSERT, UPDATE, DELETE)
