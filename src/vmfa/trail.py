@@ -84,7 +84,7 @@ def _listed(store: Store, account: str) -> Iterator[PrincipalId]:
     while True:
         try:
             page = store.principals(account, after=last, limit=size)
-        except errors.RecordTampered:
+        except (errors.RecordTampered, ValueError):
             if size > 1:
                 size = 1
                 continue

@@ -21,6 +21,7 @@ from vmfa import (
     MemoryStore,
     Principal,
     PrincipalId,
+    RecordTampered,
     SQLiteStore,
     StoreUnavailable,
 )
@@ -147,6 +148,38 @@ def test_a_row_that_names_nobody_is_told_with_its_place_behind_what_could_be_exa
     house.edit("UPDATE principal SET kind = 'admin' WHERE name = ?", f" {BOB.name}")
     with pytest.raises(TrailBroken, match="before all others"):
         house.examine()
+
+
+class Blinded(MemoryStore):
+    """A store of somebody's own that fails at a row which names nobody."""
+
+    def __init__(self, after: int, error: type[Exception]) -> None:
+        super().__init__()
+        self.after, self.error = after, error
+
+    def principals(
+        self, account: str, *, after: PrincipalId | None = None, limit: int = 1000
+    ) -> list[PrincipalId]:
+        page = list(super().principals(account, after=after, limit=limit))
+        everybody = list(super().principals(account))
+        if limit > len(page) or everybody.index(page[-1]) >= self.after:
+            raise self.error("a stored record names no principal")
+        return page
+
+
+@pytest.mark.parametrize("error", [RecordTampered, ValueError])
+def test_where_a_store_fails_at_such_a_row_its_place_is_told(
+    keys: DerivedKeys, clock: HandClock, error: type[Exception]
+) -> None:
+    for after, place in ((0, "before all others"), (1, f"behind {ALICE}")):
+        store = Blinded(after, error)
+        registry = DeviceRegistry(store, keys=keys, issuer="Example", clock=clock)
+        for who in (ALICE, BOB):
+            registry.open_enrollment(who, by=SERVICE, label="x")
+        found = examine(store, ACCOUNT, operations=registry.operations, by=AUDITOR, clock=clock)
+        assert [next(found).principal for _ in range(after)] == [ALICE][:after]
+        with pytest.raises(TrailBroken, match=f"{place}: a stored row names no principal; what follows"):
+            next(found)
 
 
 class Strays(MemoryStore):
