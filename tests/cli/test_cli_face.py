@@ -1,4 +1,4 @@
-"""The face of the command line is frozen in ``face.txt``: whoever changes a word of it changes it there, and in the docs.
+"""The face of the command line is frozen in ``face.txt``: whoever changes a word changes it there, and in the docs.
 
 ``python tests/cli/test_cli_face.py`` writes the file anew.
 """
