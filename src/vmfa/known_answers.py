@@ -10,7 +10,7 @@ import hashlib
 import platform
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from hmac import digest as hmac_digest
 from typing import Any, Final
@@ -84,6 +84,24 @@ class SelfTest:
     def refused(self) -> tuple[str, ...]:
         """The primitives that this build refuses to compute."""
         return tuple(name for name, by in self.computed_by if by.startswith("refused"))
+
+    @property
+    def sentence(self) -> str:
+        """What is wrong, in a few words; empty, if all is right."""
+        if self.refused:
+            return f"this build refuses {', '.join(self.refused)}"
+        return "" if self.passed else "a known answer is not computed here"
+
+    def facts(self) -> dict[str, object]:
+        """The report as plain values, for JSON."""
+        return {**asdict(self), "passed": self.passed, "refused": self.refused, "computed_by": dict(self.computed_by)}
+
+    def lines(self) -> list[str]:
+        """The report for people."""
+        return [
+            self.made_with, *(f"{name}: {by}" for name, by in self.computed_by),
+            *(f"ok  {a.source}" if a.passed else f"WRONG  {a.source}: {a.problem}" for a in self.answers),
+        ]
 
 
 def selftest() -> SelfTest:

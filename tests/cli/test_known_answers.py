@@ -94,7 +94,21 @@ def test_wrong_prepared_keys_show(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_another_answer_is_told_from_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vmfa.known_answers.hkdf_extract", lambda salt, secret: bytes(32))
-    assert {answer.problem for answer in selftest().answers if not answer.passed} == {"another answer"}
+    report = selftest()
+    assert {answer.problem for answer in report.answers if not answer.passed} == {"another answer"}
+    assert report.sentence == "a known answer is not computed here"
+    assert "WRONG  RFC 5869 Appendix A.1, extract: another answer" in report.lines()
+
+
+def test_the_report_in_lines_and_in_plain_values() -> None:
+    report = selftest()
+    assert report.lines()[0] == report.made_with
+    assert "ok  RFC 4226 Appendix D, counter 0" in report.lines()
+    assert report.sentence == ""
+    facts = json.loads(json.dumps(report.facts()))
+    assert set(facts) == {"passed", "refused", "made_with", "computed_by", "answers"}
+    assert facts["answers"][0] == {"source": "FIPS 180-4, sha1", "passed": True, "problem": ""}
+    assert set(facts["computed_by"]) == {"sha1", "sha256", "sha512", "hmac with sha256"}
 
 
 def test_a_forbidden_hash_is_a_failure_and_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,15 +170,15 @@ REPORT = """
 import json, vmfa
 report = vmfa.selftest()
 wrong = [[answer.source, answer.problem] for answer in report.answers if not answer.passed]
-print(json.dumps([report.passed, report.refused, dict(report.computed_by), wrong]))
+print(json.dumps([report.passed, report.refused, dict(report.computed_by), wrong, report.sentence]))
 """
 
 
 def test_a_build_without_sha1_names_it_and_computes_the_rest(without_sha1: Build) -> None:
     code, out, err = without_sha1.run("-c", REPORT)
     assert (code, err) == (0, "")
-    passed, refused, computed_by, wrong = json.loads(out)
-    assert (passed, refused) == (False, ["sha1"])
+    passed, refused, computed_by, wrong, sentence = json.loads(out)
+    assert (passed, refused, sentence) == (False, ["sha1"], "this build refuses sha1")
     assert computed_by["sha1"] == "refused: ValueError"
     assert {problem for _, problem in wrong} == {"refused: ValueError"}
     sources = {source for source, _ in wrong}
@@ -175,7 +189,7 @@ def test_a_build_without_sha1_names_it_and_computes_the_rest(without_sha1: Build
 def test_an_openssl_that_refuses_everything_is_named_and_so_is_who_computes_instead(openssl_says_fips: Build) -> None:
     code, out, err = openssl_says_fips.run("-c", REPORT)
     assert (code, err) == (0, "")
-    passed, refused, computed_by, _ = json.loads(out)
+    passed, refused, computed_by, *_ = json.loads(out)
     assert (passed, refused) == (False, ["sha1", "sha256", "sha512"])
     assert computed_by["sha1"] == "refused: UnsupportedDigestmodError"
     assert computed_by["hmac with sha256"] != "OpenSSL"  # but a module of Python, which nobody validated
