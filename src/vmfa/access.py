@@ -12,7 +12,7 @@ from .errors import AccessDenied, InvalidValue
 from .machine import Action
 from .model import MfaClaim, Principal, PrincipalId
 from .policy import Policy
-from .values import Value, Word, check_is, check_text, check_time
+from .values import Value, Word, a, check_is, check_text, check_time
 
 
 class Role(Word):
@@ -28,14 +28,13 @@ class Role(Word):
 class Actor(Value):
     """Who acts. Build one with the class methods; the embedding service vouches for what it says."""
 
-    role: Role
+    role: Role = a(Role)
     principal: PrincipalId | None = None
     mfa: MfaClaim | None = None
     reference: str = ""
     proofs: tuple[int, ...] = ()  # when e-mail address and phone number were proved, of recovered root
 
     def __post_init__(self) -> None:
-        check_is("role", self.role, Role)
         named = self.role in (Role.SUPPORT, Role.SERVICE)
         recovered = self.role is Role.RECOVERED_ROOT
         check_text("reference", self.reference, empty=not named)

@@ -20,7 +20,7 @@ from .model import Principal, PrincipalId
 from .operations import Operation, Operations, P
 from .otp import check_int
 from .policy import Policy
-from .registry import ATTEMPTS, LONGEST_PAGE, Observer, answers_itself, check_page, tell
+from .registry import ATTEMPTS, LONGEST_PAGE, Observer, answers_itself, check_page, check_parts, tell
 from .stores.threads import AsyncStore, InThreads
 from .values import LAST_SECOND, check_is
 
@@ -53,6 +53,7 @@ class DeviceRegistry:
     def __init__(self, store: AsyncStore, *, keys: KeySource, issuer: str, imported_keys: KeySource | None = None,
                  policy: Policy | None = None, clock: Callable[[], float] = time.time,
                  observer: Observer | None = None) -> None:
+        check_parts(store, clock, observer, waits=True)
         sealing = not getattr(store, "volatile", False)
         self.operations = Operations(keys, issuer=issuer, imported_keys=imported_keys, policy=policy, sealing=sealing)
         self._store, self._clock, self._observer = store, clock, observer

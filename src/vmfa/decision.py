@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Generic, NoReturn, TypeVar
 
 from .access import Standing
-from .errors import VmfaError
+from .errors import InvalidType, VmfaError
 from .events import AuditEvent, Happened
 from .keysource import KeySource
 from .model import Principal, PrincipalId
@@ -26,6 +26,9 @@ class Decision(Value, Generic[T], kw_only=False):
     answer: T | VmfaError
     events: tuple[AuditEvent, ...] = ()
     rewritten: tuple[AuditEvent, ...] = ()  # the end of the history anew, where retention redacts some of it
+
+    def __bool__(self) -> NoReturn:
+        raise InvalidType("a decision has no truth: commit it, then settle it, which gives the answer or raises it")
 
     @property
     def stored(self) -> tuple[AuditEvent, ...]:

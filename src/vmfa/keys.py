@@ -25,7 +25,6 @@ HASHES: dict[str, tuple[Callable[..., Any], int]] = {
     "sha1": (hashlib.sha1, 64), "sha256": (hashlib.sha256, 64), "sha512": (hashlib.sha512, 128),
 }
 _set = object.__setattr__  # past the refusal of :class:`Opaque`
-_UNPREPARED: tuple[str, Keyed] = ("", (None, None))
 _IPAD = bytes(byte ^ 0x36 for byte in range(256))
 _OPAD = bytes(byte ^ 0x5C for byte in range(256))
 
@@ -72,7 +71,7 @@ class Key(Opaque):
             del raw
             raise problem
         _set(self, "_raw", raw)
-        _set(self, "_prepared", _UNPREPARED)
+        _set(self, "_prepared", ("", (None, None)))  # for which algorithm, and its two hashes
 
     @classmethod
     def generate(cls, size: int = 20) -> Key:

@@ -69,14 +69,12 @@ def parse(uri: str, *, unsafe_short_key: bool = False) -> KeyUri:
     :param unsafe_short_key: accept a secret below 128 bits, against RFC4226-4-R6.
     :raises KeyUriError: and nothing else, whatever the text.
     """
-    problem: InvalidType | KeyUriError
+    problem: InvalidType | KeyUriError = InvalidType("a key URI is text")
     if isinstance(uri, str):
         try:
             return _read(uri, UnsafeShortKey if unsafe_short_key else Key)
         except KeyUriError as error:
             problem = KeyUriError(str(error), error.part)  # without the frames that the first one holds
-    else:
-        problem = InvalidType("a key URI is text")
     del uri  # error trackers record the locals of a raising frame
     raise problem
 

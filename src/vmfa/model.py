@@ -6,7 +6,9 @@ Frozen, validated on construction, without transitions. No value here holds a ke
 
 from __future__ import annotations
 
-from .errors import InvalidValue
+from typing import NoReturn
+
+from .errors import InvalidType, InvalidValue
 from .keys import Opaque
 from .otp import COUNTERS, check_int
 from .policy import Parameters
@@ -173,6 +175,9 @@ class SyncReport(Value):
     device: VirtualDevice
     sync: Sync
     steps_off: int
+
+    def __bool__(self) -> NoReturn:
+        raise InvalidType("a report has no truth: look at its sync, which may be out of sync")
 
 
 class OpenedEnrollment(Opaque):

@@ -7,7 +7,7 @@ principal and stored events, commit, then ``settle``. ``DeviceRegistry`` does ju
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Concatenate, Generic, ParamSpec
+from typing import Any, Concatenate, Generic, NoReturn, ParamSpec
 
 from . import rules
 from .access import Actor, check_permitted, standing
@@ -43,6 +43,9 @@ class Operation(Opaque, Generic[T]):
                  **_: P.kwargs) -> None:
         super().__init__(_operations=operations, action=action, principal=principal, _actor=actor, _rule=rule,
                          _arguments=arguments)
+
+    def __bool__(self) -> NoReturn:
+        raise InvalidType("an operation has no truth: decide it, commit the decision, and settle that")
 
     @property
     def witness(self) -> PrincipalId | None:
@@ -117,7 +120,7 @@ class Operations:
                  sealing: bool = True) -> None:
         check_label("issuer", issuer)
         for source in (keys, imported_keys):
-            if source is not None and not hasattr(source, "scheme"):
+            if source is not None and (isinstance(source, type) or not hasattr(source, "scheme")):
                 raise InvalidType("keys are a KeySource such as DerivedKeys(master_key)")
         self.issuer = issuer
         self.keys: KeySource = KeySources(keys, imported_keys, sealing=sealing)

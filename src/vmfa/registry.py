@@ -10,7 +10,7 @@ from typing import Any, Concatenate, Final
 
 from .access import Actor
 from .decision import Decision, T
-from .errors import StoreContended
+from .errors import InvalidType, StoreContended
 from .events import AuditEvent
 from .keysource import KeySource
 from .model import PrincipalId
@@ -41,9 +41,8 @@ def answers_itself(method: Any) -> None:
     """Say in the signature of *method* that it gives what the operation answers, not the operation."""
     built = method.__wrapped__
     shown = FunctionType(built.__code__, {}, argdefs=built.__defaults__)
-    shown.__kwdefaults__ = built.__kwdefaults__
     answer = built.__annotations__["return"].removeprefix("Operation[").removesuffix("]")
-    shown.__annotations__ = {**built.__annotations__, "return": answer}
+    shown.__kwdefaults__, shown.__annotations__ = built.__kwdefaults__, {**built.__annotations__, "return": answer}
     method.__wrapped__ = shown
 
 
@@ -56,6 +55,22 @@ def tell(observer: Observer | None, made: Decision[T]) -> None:
             import logging
 
             logging.getLogger("vmfa").exception("the observer raised")
+
+
+def check_parts(store: object, clock: object, observer: object, *, waits: bool) -> None:
+    """What a registry is built from, looked at before the first log-in does."""
+    load = getattr(store, "load", None)
+    code = getattr(load, "__code__", None)
+    waiting = waits if code is None or hasattr(load, "__wrapped__") else bool(code.co_flags & 0x80)  # CO_COROUTINE
+    other = "blocks: use it as vmfa.aio.InThreads(store)" if waits else "waits: use it with vmfa.aio.DeviceRegistry"
+    for wrong, sentence in (
+        (isinstance(store, type) or not callable(load), "store is a Store such as SQLiteStore(path)"),
+        (waiting is not waits, f"this store {other}"),
+        (not callable(clock), "clock is a function that gives Unix time, such as time.time without brackets"),
+        (observer is not None and not callable(observer), "observer is a function that is given each event"),
+    ):
+        if wrong:
+            raise InvalidType(sentence)
 
 
 def check_page(account: str, after: object, limit: int) -> None:
@@ -81,6 +96,7 @@ class DeviceRegistry:
     def __init__(self, store: Store, *, keys: KeySource, issuer: str, imported_keys: KeySource | None = None,
                  policy: Policy | None = None, clock: Callable[[], float] = time.time,
                  observer: Observer | None = None) -> None:
+        check_parts(store, clock, observer, waits=False)
         sealing = not getattr(store, "volatile", False)
         self.operations = Operations(keys, issuer=issuer, imported_keys=imported_keys, policy=policy, sealing=sealing)
         self._store, self._clock, self._observer = store, clock, observer

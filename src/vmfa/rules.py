@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from hmac import compare_digest
-from typing import Any, Final
+from typing import Any
 
 from . import errors, keyuri, model
 from .access import Actor, Standing
@@ -227,15 +227,12 @@ def deactivate(before: Principal, case: Case, reason: str, by: Actor) -> Decisio
     if case.policy.binding_code_required and case.standing not in (Standing.SELF_MFA, Standing.RECOVERED):
         from base64 import b32encode
 
-        code = b32encode(case.random(BINDING_BYTES)).decode()
+        code = b32encode(case.random(15)).decode()  # 120 bits, 24 characters
         binding = Binding(_digest(code), case.now + case.policy.binding_code_seconds)
     recovered_at = max(by.proofs, default=before.recovered_at)
     after = replace(_without_key(before), binding=binding, recovered_at=recovered_at)  # SP80063B-4.3-LOST, ASVS5-6.5.6
     answer = model.Deactivation(serial=device.serial, at=case.now, binding_code=code)
     return Decision(after, answer, (case.note(Happened.DEACTIVATED, device.serial, reason),))
-
-
-BINDING_BYTES: Final = 15  # 120 bits, 24 Base32 characters
 
 
 def adopt(before: Principal, case: Case, key: Key, parameters: Parameters, last_step: int | None, drift: int,

@@ -190,7 +190,7 @@ class Value(metaclass=_Values):
         made = self._copy()
         for name, value in changes.items():
             if name not in self._fields:
-                raise TypeError(f"{type(self).__name__} has no field {name!r}")
+                raise InvalidValue(f"{type(self).__name__} has no field {name!r}")
             field = self._fields[name]
             if field.check:
                 field.check(name, value)
@@ -199,7 +199,7 @@ class Value(metaclass=_Values):
         return made
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _restored, (type(self), content(self))
+        return partial(type(self), **content(self)), ()
 
 
 def replace(value: V, /, **changes: object) -> V:
@@ -210,7 +210,3 @@ def replace(value: V, /, **changes: object) -> V:
 def content(value: Value) -> dict[str, Any]:
     """The fields of *value*, itself not searched for further values."""
     return dict(zip(value._fields, value._content(value), strict=True))  # noqa: SLF001  # this is the door
-
-
-def _restored(cls: type[V], fields: dict[str, Any]) -> V:
-    return cls(**fields)

@@ -209,7 +209,7 @@ def test_an_administrator_without_mfa_or_a_user_who_says_administrator(enrolled)
 def test_a_policy_with_a_slip_in_it():
     with pytest.raises(TypeError, match="windows"):
         vmfa.Policy(windows=2)
-    assert str(refusal(lambda: vmfa.Policy().replace(windows=2))) == "a policy has no field 'windows'"
+    assert str(refusal(lambda: vmfa.Policy().replace(windows=2))) == "Policy has no field 'windows'"
     assert isinstance(refusal(lambda: vmfa.Policy(window="2")), InvalidType)
     assert isinstance(refusal(lambda: vmfa.Policy(window=True)), InvalidType)
     assert isinstance(refusal(lambda: vmfa.Policy(window=1000)), InvalidValue)

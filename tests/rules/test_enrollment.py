@@ -329,7 +329,7 @@ def test_a_session_lasts_fifteen_minutes(after: int, open_still: bool) -> None:
     phone = world.phone(opened)
     world.clock.advance(after)
     if open_still:
-        assert world.confirm(opened, phone.pair())
+        assert world.confirm(opened, phone.pair()).steps_off == 0
         return
     error = refusal(lambda: world.confirm(opened, phone.pair()))
     assert type(error) is NoSession

@@ -133,7 +133,7 @@ class TestPolicy:
         assert Policy().replace() == Policy()
 
     def test_replace_refuses_a_misspelt_field(self):
-        with pytest.raises(InvalidValue, match=r"^a policy has no field 'windows'$"):
+        with pytest.raises(InvalidValue, match=r"^Policy has no field 'windows'$"):
             Policy().replace(windows=2, window=1)
 
     def test_replace_validates_again(self):

@@ -155,7 +155,7 @@ class TestChecks:
         assert (one.doubled().size, one.size) == (8, 4)
 
     def test_a_field_that_is_none_is_refused(self):
-        with pytest.raises(TypeError, match=r"^Sample has no field 'sise'$"):
+        with pytest.raises(InvalidValue, match=r"^Sample has no field 'sise'$"):
             replace(Sample(name="n"), sise=1)
 
     def test_a_refusal_is_of_the_family(self):
