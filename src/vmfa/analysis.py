@@ -123,8 +123,21 @@ def report(policy: Policy, *, sign_ins_per_day: float = 1) -> PolicyReport:
     )
 
 
+AT_MOST: Final = {  # settings that are weaker where they are larger than the rule has them
+    "enroll_back": "SEED-LATE", "enroll_forward": "SEED-LATE",
+    "resync_back": "SEED-RESYNC", "resync_forward": "SEED-RESYNC", "login_drift": "RULE-DRIFT",
+    "session_seconds": "RULE-ABANDONED", "session_attempts": "RULE-ABANDONED", "openings_per_day": "RULE-ABANDONED",
+    "delay_from": "RULE-THROTTLE", "budget": "RULE-BUDGET",
+    "claim_seconds": "RULE-CLAIM", "recovery_seconds": "SEED-RECOVER", "binding_code_seconds": "RULE-BINDING",
+}
+AT_LEAST: Final = {
+    "delay_seconds": "RULE-THROTTLE", "delay_cap": "RULE-THROTTLE",
+    "budget_refill": "RULE-BUDGET", "budget_warning": "RULE-BUDGET",
+}
+
+
 def weaknesses(policy: Policy) -> tuple[Weakness, ...]:
-    """Each setting that asks less than a clause recommends."""
+    """Each setting that asks less than a clause of the norms recommends, or less than the rules have it."""
     found = [
         (policy.window > 1, "window", "RFC6238-5.2-ONESTEP", "more than one step of network delay is accepted"),
         (
@@ -153,4 +166,8 @@ def weaknesses(policy: Policy) -> tuple[Weakness, ...]:
     found.append(
         (window > 30, "window", "ASVS5-6.5.5", f"a code is accepted for up to {window} s, against 30 s of the standard")
     )
+    for names, weaker, bound in ((AT_MOST, 1, "at most"), (AT_LEAST, -1, "at least")):
+        for name, clause in names.items():
+            value, usual = getattr(policy, name), getattr(Policy(), name)
+            found.append(((value - usual) * weaker > 0, name, clause, f"{value}; the rule asks for {bound} {usual}"))
     return tuple(Weakness(setting=s, clause=c, sentence=why) for weak, s, c, why in found if weak)

@@ -6,7 +6,7 @@ import argparse
 from dataclasses import asdict
 from math import inf
 
-from .commands import Answer, Desk
+from .commands import Answer, Desk, WrongUsage
 from .policy import Policy
 
 
@@ -14,8 +14,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--strict", action="store_true", help="The policy that follows the norms.")
     parser.add_argument("--window", type=int, metavar="STEPS", help="Another window, either way.")
     parser.add_argument(
+        "--set", action="append", default=[], metavar="FIELD=NUMBER", help="Another number, of any field; repeatable."
+    )
+    parser.add_argument(
         "--sign-ins", type=float, default=1, metavar="N", help="Of the owner, a day (default: 1). 0: never."
     )
+
+
+def _number(text: str) -> tuple[str, int]:
+    name, _, number = text.partition("=")
+    try:
+        return name, int(number)
+    except ValueError:
+        raise WrongUsage("--set is written FIELD=NUMBER, such as --set login_drift=1") from None
 
 
 def run_policy(desk: Desk) -> Answer:
@@ -23,8 +34,10 @@ def run_policy(desk: Desk) -> Answer:
 
     args = desk.args
     policy = Policy.strict() if args.strict else Policy()
+    changes = dict(_number(each) for each in args.set)
     if args.window is not None:
-        policy = policy.replace(window=args.window)
+        changes["window"] = args.window
+    policy = policy.replace(**changes)
     found = report(policy, sign_ins_per_day=args.sign_ins)
     facts = asdict(found)
     for row in facts["guessing"]:

@@ -34,7 +34,16 @@ def test_another_window_and_another_owner(terminal):
     assert max(row["guesses"] for row in never) == 100
 
 
+def test_any_number_may_be_another(terminal):
+    facts = terminal.run("policy", "--set", "failure_cap=50", "--set", "recovery_seconds=3600", "--json").facts
+    assert ("recovery_seconds", "SEED-RECOVER") in {(weak["setting"], weak["clause"]) for weak in facts["weaknesses"]}
+    never = terminal.run("policy", "--set", "failure_cap=50", "--sign-ins", "0", "--json").facts["guessing"]
+    assert max(row["guesses"] for row in never) == 50
+
+
 def test_impossible_values_are_refused(terminal):
     assert terminal.run("policy", "--window", "11").code == 2
+    for wrong in ("login_drift", "login_drift=x", "drift=1", "login_drift=11", "binding_code_required=1"):
+        assert terminal.run("policy", "--set", wrong).code == 2
     assert terminal.run("policy", "--strict", "--window", "2").code == 2  # wider than the strict enrollment
     assert terminal.run("policy", "--sign-ins", "-1").code == 2

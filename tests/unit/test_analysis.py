@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from math import inf
 
 import pytest
@@ -19,7 +20,7 @@ from vmfa import (
     Policy,
     PrincipalId,
 )
-from vmfa.analysis import guess_probability, guessing, likeliest, report, weaknesses
+from vmfa.analysis import AT_LEAST, AT_MOST, guess_probability, guessing, likeliest, report, weaknesses
 
 DAY = 86400
 ALICE = PrincipalId.user("123456789012", "u-4711")
@@ -156,6 +157,28 @@ def test_what_the_default_and_the_strict_policy_leave_open():
 def test_each_weak_setting_is_named(changes, setting, clause):
     assert (setting, clause) in clauses(Policy(**changes))
     assert (setting, clause) not in clauses(Policy())
+
+
+@pytest.mark.parametrize(("name", "clause"), AT_MOST.items())
+def test_what_is_larger_than_the_rule_has_it_is_named(name, clause):
+    usual = getattr(Policy(), name)
+    more = {"resync_back": 21, "resync_forward": 21, name: usual + 1}
+    assert (name, clause) in clauses(Policy(**more))
+    assert (name, clause) not in clauses(Policy().replace(**{name: max(usual - 1, 1), "budget_warning": 0}))
+
+
+@pytest.mark.parametrize(("name", "clause"), AT_LEAST.items())
+def test_what_is_smaller_than_the_rule_has_it_is_named(name, clause):
+    usual = getattr(Policy(), name)
+    (said,) = [weak.sentence for weak in weaknesses(Policy(**{name: usual - 1})) if weak.clause == clause]
+    assert said == f"{usual - 1}; the rule asks for at least {usual}"
+    assert (name, clause) not in clauses(Policy(**{name: usual + 1}))
+
+
+def test_every_number_of_a_policy_is_judged():
+    judged = {*AT_MOST, *AT_LEAST, "window", "binding_code_required", "offers"}
+    judged.add("failure_cap")  # no policy has more than SP80063B-3.2.2-CAP allows
+    assert judged == {each.name for each in fields(Policy)}
 
 
 def test_the_report():
