@@ -16,6 +16,7 @@ import ssl
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -183,19 +184,22 @@ def surroundings() -> str:
     )
 
 
-def plot(path: Path, draw: Callable[[Any], None]) -> None:
-    """One figure, as PNG and as SVG."""
+@contextmanager
+def figure(path: Path, across: str, up: str) -> Iterator[Any]:
+    """Axes to draw on. The same drawing is the same file: no date, no random ids."""
     import matplotlib as mpl
 
-    mpl.use("Agg")
+    mpl.use("svg")
+    mpl.rcParams.update({"svg.hashsalt": "vmfa", "svg.fonttype": "none", "font.size": 11})
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
-    draw(axes)
+    drawn, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")
+    yield axes
+    axes.set(xlabel=across, ylabel=up)
     axes.grid(visible=True, alpha=0.3)
-    for ending in (".png", ".svg"):
-        figure.savefig(path.with_suffix(ending), dpi=120)
-    plt.close(figure)
+    drawn.legend(loc="outside upper center", ncols=2, frameon=False)
+    drawn.savefig(path, metadata={"Date": None, "Creator": None})
+    plt.close(drawn)
 
 
 def readable(seconds: float) -> str:

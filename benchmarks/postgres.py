@@ -1,4 +1,4 @@
-"""PostgreSQL: a verification against two raw round trips and our verification in memory; many workers.
+"""PostgreSQL: a verification against two raw round trips and our verification in memory.
 
 VMFA_BENCH_POSTGRES names a server, by a connection string of somebody who may create schemas; without it one is
 started for the occasion, reached over TCP as most are, and, while single operations are timed, on a processor of its
@@ -15,9 +15,9 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from pathlib import Path
-from statistics import median
-from typing import Any, Self
+from typing import Any
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -25,12 +25,10 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 import vmfa
 from devices import ACCOUNT, EncodingStore, phone_over
 from django_peer import DjangoDevice
-from measure import Facts, Run, Table, alternated, compared, main, plot
+from measure import Run, Table, alternated, compared, main
 from sqlite import a_row, both
 from vmfa.stores.postgres import PostgresStore
-from workers import Maker, in_processes, in_threads, signing_in
 
-SCHEMA = "vmfa_benchmarks"
 TABLE = """CREATE TABLE raw_principal (account TEXT, kind TEXT, name TEXT, revision BIGINT, state TEXT, tag TEXT,
     PRIMARY KEY (account, kind, name))"""
 INSERT = "INSERT INTO raw_principal VALUES (%s, %s, %s, %s, %s, %s)"
@@ -43,15 +41,32 @@ GOALS = {"off": {"vmfa": (1.2, 1.3)}, "on": {"vmfa": (1.1, 1.2)}}
 
 @contextmanager
 def a_server() -> Iterator[str]:
-    """A connection string, into a schema of our own that is gone afterwards."""
-    with ExitStack() as stack:
-        conninfo = os.environ.get("VMFA_BENCH_POSTGRES") or stack.enter_context(own_server())
-        with psycopg.connect(conninfo, autocommit=True) as db:
-            db.execute(f"DROP SCHEMA IF EXISTS {SCHEMA} CASCADE")
-            db.execute(f"CREATE SCHEMA {SCHEMA}")
+    """The connection string of the server that is named, or of our own."""
+    named = os.environ.get("VMFA_BENCH_POSTGRES")
+    if named:
+        yield named
+        return
+    with own_server() as conninfo:
         yield conninfo
+
+
+@contextmanager
+def schema(conninfo: str, name: str) -> Iterator[str]:
+    """The name of a schema with our tables and the one of the raw statements, gone afterwards."""
+    name = f"vmfa_bench_{name}"
+    with psycopg.connect(conninfo, autocommit=True) as db:
+        db.execute(f"DROP SCHEMA IF EXISTS {name} CASCADE")
+        db.execute(f"CREATE SCHEMA {name}")
+        db.execute(f"SET search_path = {name}")
+        db.execute(TABLE)
+    with PostgresStore(committing(conninfo, name, "on")) as store:
+        store.create_schema()
+    try:
+        yield name
+    finally:
         with psycopg.connect(conninfo, autocommit=True) as db:
-            db.execute(f"DROP SCHEMA {SCHEMA} CASCADE")
+            db.execute("SET client_min_messages = warning")
+            db.execute(f"DROP SCHEMA {name} CASCADE")
 
 
 @contextmanager
@@ -93,8 +108,8 @@ def processors_apart(conninfo: str) -> Iterator[None]:
             os.sched_setaffinity(process, processors)
 
 
-def committing(conninfo: str, how: str) -> str:
-    return make_conninfo(conninfo, options=f"-c search_path={SCHEMA} -c synchronous_commit={how}")
+def committing(conninfo: str, schema: str, how: str) -> str:
+    return make_conninfo(conninfo, options=f"-c search_path={schema} -c synchronous_commit={how}")
 
 
 class RawStatements:
@@ -111,10 +126,7 @@ class RawStatements:
         changed = self._db.execute(UPDATE, (revision + 1, state, tag, *self._key, revision, tag)).rowcount
         assert changed == 1
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
         self._db.close()
 
 
@@ -125,14 +137,13 @@ def django_database(conninfo: str) -> dict[str, Any]:
     return {"ENGINE": "django.db.backends.postgresql", "OPTIONS": {"options": parts["options"]}, **given}
 
 
-def against_raw(run: Run, conninfo: str, how: str, django: DjangoDevice) -> Table:
-    source = committing(conninfo, how)
+def against_raw(run: Run, source: str, how: str, django: DjangoDevice) -> Table:
     django.execute(f"SET synchronous_commit = {how}")
     with ExitStack() as opened:
         store = opened.enter_context(PostgresStore(source, unsafe_not_durable=how == "off"))
 
         def raw(name: str) -> Callable[[], None]:
-            return opened.enter_context(RawStatements(source, f"{name}-{how}")).run
+            return opened.enter_context(closing(RawStatements(source, f"{name}-{how}"))).run
 
         operations = {
             "floor": both(raw("floor"), phone_over(vmfa.MemoryStore()).accept),
@@ -151,84 +162,15 @@ def against_raw(run: Run, conninfo: str, how: str, django: DjangoDevice) -> Tabl
     ])
 
 
-def ours(conninfo: str, name: str, attempts: int) -> Callable[[], None]:
-    return signing_in(PostgresStore(conninfo, unsafe_not_durable=True), name, attempts)
-
-
-def floor(conninfo: str, name: str, attempts: int) -> Callable[[], None]:
-    in_memory = phone_over(vmfa.MemoryStore())
-    in_memory.prepare(attempts)
-    return raw_statements(conninfo, name, attempts, in_memory.accept)
-
-
-def raw_statements(
-    conninfo: str, name: str, attempts: int, verification: Callable[[], None] = lambda: None
-) -> Callable[[], None]:
-    raw = RawStatements(conninfo, name)
-
-    def work() -> None:
-        with raw:
-            for _ in range(attempts):
-                raw.run()
-                verification()
-
-    return work
-
-
-def many_workers(run: Run, conninfo: str) -> Table:
-    attempts, repeats, counts = (100, 1, [1, 8]) if run.quick else (500, 3, [1, 2, 4, 8])
-    source = committing(conninfo, "off")
-    facts: list[tuple[str, ...]] = []
-    drawn: dict[str, list[float]] = {}
-    kinds = {"threads": in_threads, "processes": in_processes}
-    if run.quick:
-        del kinds["processes"]
-    for kind, how in kinds.items():
-        for count in counts:
-            speeds: dict[Maker, list[float]] = {ours: [], floor: [], raw_statements: []}
-            for _ in range(repeats):
-                for maker, series in speeds.items():
-                    emptied(source)
-                    series.append(how(maker, source, count, attempts))
-            mine, *floors = map(median, speeds.values())
-            for maker, speed in zip(speeds, (mine, *floors), strict=True):
-                drawn.setdefault(f"{maker.__name__.replace('_', ' ')}, {kind}", []).append(speed)
-            shares = [mine / base for base in (*floors, drawn[f"ours, {kind}"][0])]
-            facts.append((f"{count} {kind}", *[f"{share:.2f}" for share in shares]))
-    if run.out:
-        draw_speeds(run.out / "postgres-workers", counts, drawn)
-    head = ("workers", "of the throughput of the floor", "of raw statements alone", "of our throughput with one")
-    return Facts("Throughput of many workers, each on a principal of its own (PostgreSQL)", head, facts,
-                 "floor: as many workers with raw statements and verifications in memory. Reach 0.8, never 0.6")
-
-
-def emptied(conninfo: str) -> None:
-    """Workers have the same names in each repetition."""
-    with psycopg.connect(conninfo, autocommit=True) as db:
-        db.execute("TRUNCATE raw_principal, vmfa_principal, vmfa_event")
-
-
-def draw_speeds(path: Path, counts: list[int], drawn: dict[str, list[float]]) -> None:
-    def draw(axes: Any) -> None:
-        base = drawn["floor, threads"][0]
-        for name, speeds in drawn.items():
-            axes.plot(counts, [speed / base for speed in speeds], marker="o", label=name)
-        axes.set(xlabel="workers", ylabel="throughput, floor of one thread = 1", ylim=(0, None))
-        axes.legend()
-
-    plot(path, draw)
-
-
 def answer(run: Run) -> Iterator[Table]:
-    with a_server() as conninfo:
-        with psycopg.connect(committing(conninfo, "on"), autocommit=True) as db:
-            db.execute(TABLE)
-        with PostgresStore(committing(conninfo, "on")) as store:
-            store.create_schema()
-        with processors_apart(conninfo), closing(DjangoDevice(django_database(committing(conninfo, "on")))) as django:
-            for how in ("off", "on"):
-                yield against_raw(run, conninfo, how, django)
-        yield many_workers(run, conninfo)
+    with ExitStack() as opened:
+        conninfo = opened.enter_context(a_server())
+        name = opened.enter_context(schema(conninfo, "one"))
+        opened.enter_context(processors_apart(conninfo))
+        source = partial(committing, conninfo, name)
+        django = opened.enter_context(closing(DjangoDevice(django_database(source("on")))))
+        for how in ("off", "on"):
+            yield against_raw(run, source(how), how, django)
 
 
 if __name__ == "__main__":

@@ -19,8 +19,9 @@ from django_peer import DjangoDevice
 from measure import Run, Table, alternated, compared, main
 from vmfa.record import columns
 
-TABLE = """CREATE TABLE principal (account TEXT, kind TEXT, name TEXT, revision INTEGER, state TEXT, tag TEXT,
-    PRIMARY KEY (account, kind, name))"""
+TABLE = """CREATE TABLE IF NOT EXISTS principal (account TEXT, kind TEXT, name TEXT, revision INTEGER, state TEXT,
+    tag TEXT, PRIMARY KEY (account, kind, name))"""
+INSERT = "INSERT INTO principal (account, kind, name, revision, state, tag) VALUES (?, ?, ?, ?, ?, ?)"
 SELECT = "SELECT revision, state, tag FROM principal WHERE account = ? AND kind = ? AND name = ?"
 UPDATE = """UPDATE principal SET revision = ?, state = ?, tag = ?
     WHERE account = ? AND kind = ? AND name = ? AND revision = ? AND tag = ?"""
@@ -48,14 +49,14 @@ def a_row() -> tuple[str, str, str, int, str, str]:
 class RawStatements:
     """One SELECT and one compare-and-set UPDATE of a row like ours, each its own transaction, and nothing else."""
 
-    def __init__(self, path: Path, synchronous: str) -> None:
-        self._db = sqlite3.connect(path, isolation_level=None)
+    def __init__(self, path: str | Path, synchronous: str, name: str = "u-4711") -> None:
+        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=60)
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute(f"PRAGMA synchronous = {synchronous}")
         self._db.execute(TABLE)
-        row = a_row()
-        self._key = row[:3]
-        self._db.execute("INSERT INTO principal VALUES (?, ?, ?, ?, ?, ?)", row)
+        account, kind, _, *rest = a_row()
+        self._key = (account, kind, name)
+        self._db.execute(INSERT, (*self._key, *rest))
 
     def run(self) -> None:
         revision, state, tag = self._db.execute(SELECT, self._key).fetchone()
