@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 import pytest
 
 from vmfa import known_answers
+from vmfa.keys import HASHES
 from vmfa.known_answers import selftest
 
 VECTORS = Path(__file__).parents[1] / "vectors"
@@ -51,8 +52,8 @@ def test_a_report_is_made_without_ssl_and_without_an_installed_package(monkeypat
     assert "no OpenSSL" in selftest().made_with
 
 
-def missing(name: str) -> NoReturn:
-    raise PackageNotFoundError(name)
+def missing(*_: object) -> NoReturn:
+    raise PackageNotFoundError
 
 
 def test_the_answers_are_those_of_the_norms() -> None:
@@ -119,6 +120,15 @@ def test_a_forbidden_hash_is_a_failure_and_no_error(monkeypatch: pytest.MonkeyPa
     report = selftest()
     assert not report.passed
     assert failed() == {f"RFC 2104, prepared keys, {algorithm}" for algorithm in ("sha1", "sha256", "sha512")}
+
+
+def test_a_hash_that_is_refused_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(HASHES, "sha1", (missing, 64))
+    report = selftest()
+    assert report.refused == ("sha1",)
+    assert report.sentence == "this build refuses sha1"
+    assert dict(report.computed_by)["sha1"] == "refused: PackageNotFoundError"
+    assert "WRONG  FIPS 180-4, sha1: refused: PackageNotFoundError" in report.lines()
 
 
 # Builds that refuse an algorithm, each in a process of its own
