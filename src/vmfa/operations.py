@@ -7,7 +7,7 @@ principal and stored events, commit, then ``settle``. ``DeviceRegistry`` does ju
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Concatenate, Generic, NoReturn, ParamSpec
+from typing import Concatenate, Generic, NoReturn, ParamSpec
 
 from . import rules
 from .access import Actor, check_permitted, standing
@@ -30,19 +30,17 @@ P = ParamSpec("P")
 class Operation(Opaque, Generic[T]):
     """One operation on ``principal``. It may hold codes, so it neither prints nor pickles."""
 
-    __slots__ = ("_actor", "_arguments", "_operations", "_rule", "action", "principal")
+    __slots__ = ("_actor", "_rule", "_setting", "_typed", "action", "principal")
     principal: PrincipalId
     action: Action
     _actor: Actor | None
-    _operations: Operations
+    _setting: Operations
     _rule: Callable[..., Decision[T]]
-    _arguments: tuple[Any, ...]
+    _typed: tuple[object, ...]  # codes may be among them: no frame names them
 
-    def __init__(self, operations: Operations, action: Action, principal: PrincipalId, actor: Actor | None,
-                 rule: Callable[Concatenate[Principal, Case, P], Decision[T]], *arguments: P.args,
-                 **_: P.kwargs) -> None:
-        super().__init__(_operations=operations, action=action, principal=principal, _actor=actor, _rule=rule,
-                         _arguments=arguments)
+    def __init__(self, setting: Operations, action: Action, principal: PrincipalId, actor: Actor | None,
+                 rule: Callable[Concatenate[Principal, Case, P], Decision[T]], *typed: P.args, **_: P.kwargs) -> None:
+        super().__init__(action=action, principal=principal, _actor=actor, _setting=setting, _rule=rule, _typed=typed)
 
     def __bool__(self) -> NoReturn:
         raise InvalidType("an operation has no truth: decide it, commit the decision, and settle that")
@@ -60,11 +58,10 @@ class Operation(Opaque, Generic[T]):
 
         A refusal is an answer, not an exception: commit first, if the principal changed, then settle.
         """
-        who, actor, setting = self.principal, self._actor, self._operations
+        who, setting, actor, state = self.principal, self._setting, self._actor, before
         acting = str(actor) if isinstance(actor, Actor) else "claimant" if self.action is Action.VERIFY else "nobody"
         case = Case(principal=who, actor=acting, now=whole_seconds(now), policy=setting.policy, keys=setting.keys,
                     random=setting.random)
-        state: Principal = before
         ended: tuple[AuditEvent, ...] = ()
         try:
             if before.id != who or (witness is not None and witness.id != self.witness):
@@ -73,7 +70,7 @@ class Operation(Opaque, Generic[T]):
                 case = self._permitted(before, case, witness)
             if self.action is not Action.FORGET:
                 state, ended = rules.without_expired(before, case)
-            made = self._rule(state, case, *self._arguments)
+            made = self._rule(state, case, *self._typed)
         except VmfaError as refusal:
             serial = state.device.serial if state.device else ""
             told = case.note(Happened.REFUSED, serial, refusal.reason, action=self.action.value)

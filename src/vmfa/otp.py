@@ -47,7 +47,7 @@ def totp(key: Key | bytes, at: float, *, digits: int = 6, algorithm: str = "sha1
     """The code of *key* at Unix time *at*, in seconds (RFC6238-3-R3). *period* and *t0* are in seconds."""
     try:
         check_parameters(algorithm, digits, period, t0)
-        step = _step(at, period, t0)
+        step = step_of(at, period, t0)
         code = _codes(key, (step,), digits, algorithm)[step]
     except VmfaError as error:
         del key
@@ -70,7 +70,7 @@ def verify_totp(key: Key | bytes, code: str, at: float, *, after: int, window: i
         check_parameters(algorithm, digits, period, t0)
         check_int("after", after, -1, COUNTERS - 1)
         check_int("window", window, 0, WIDEST)
-        steps = around(_step(at, period, t0), window, window)
+        steps = around(step_of(at, period, t0), window, window)
         code = read_code(code, digits)
         matches = _matching(code, _codes(key, steps, digits, algorithm))
     except VmfaError as error:
@@ -115,7 +115,7 @@ def step_at(at: float, *, period: int = 30, t0: int = 0) -> int:
     :raises InvalidValue: *at* is before *t0*, not finite, or past step 2**64 - 1.
     """
     check_parameters("sha1", 6, period, t0)
-    return _step(at, period, t0)
+    return step_of(at, period, t0)
 
 
 def seconds_left(at: float, *, period: int = 30, t0: int = 0) -> int:
@@ -196,7 +196,7 @@ def whole_seconds(at: float) -> int:
     return floor(at)
 
 
-def _step(at: float, period: int, t0: int) -> int:
+def step_of(at: float, period: int, t0: int) -> int:
     step = (whole_seconds(at) - t0) // period
     if not 0 <= step < COUNTERS:
         raise InvalidValue("the time is before T0" if step < 0 else "the time is past the last step")

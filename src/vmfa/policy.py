@@ -6,7 +6,7 @@ from typing import Final
 
 from .errors import InvalidType, InvalidValue
 from .keys import HASHES
-from .otp import check_parameters, step_at
+from .otp import check_parameters, step_of
 from .values import Value, a, number, replace
 
 DAY: Final = 86400
@@ -25,7 +25,7 @@ class Parameters(Value):
         check_parameters(self.algorithm, self.digits, self.period, self.t0)
 
     def step_at(self, now: int) -> int:
-        return step_at(now, period=self.period, t0=self.t0)
+        return step_of(now, self.period, self.t0)
 
     @property
     def key_size(self) -> int:

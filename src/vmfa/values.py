@@ -126,7 +126,8 @@ def _compiled(made: type, fields: dict[str, _Field], kw_only: bool) -> tuple[Any
         fill += f" check_{name}('{name}', {name})\n" if field.check else ""
         fill += f" put_{name}(self, {name})\n"
         copy += f" put_{name}(copy, self.{name})\n"
-    source = f"def __init__({', '.join(head)}):\n{fill} self.__post_init__()\n"
+    fill += " self.__post_init__()\n" * ("__post_init__" in vars(made))
+    source = f"def __init__({', '.join(head)}):\n{fill}"
     source += f"def _copy(self):\n copy = blank()\n{copy} return copy\n"
     exec(source, space)  # noqa: S102  # of the names and bounds in this package's own classes
     return space["_copy"], space["__init__"]

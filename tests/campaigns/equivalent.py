@@ -13,6 +13,14 @@ DEFAULTS = "def check_parameters(algorithm: str, digits: int, period: int = 30, 
 UNPREPARED = '_UNPREPARED: tuple[str, Blocks] = ("", (hashlib.sha1, b"", b""))'
 BEFORE_T0 = 'raise InvalidValue("the time is before T0" if step < 0 else "the time is past the last step")'
 
+SEGNO = "segno does the same where it is not told"
+SAME_LENGTH = "both always have the same length"
+SAVED = '_sound(symbol).save(out, kind=kind, scale=scale, border=QUIET, dark="#000", light="#fff", **options)'
+LAST_ROW = "rows.append([False] * len(rows[0]))  # a symbol has an odd number of rows"
+DRAWN = 'return segno.make_qr(uri, error="l", boost_error=True)'
+HALVES = '"".join(_HALVES[pair] for pair in zip(upper, lower, strict=True))'
+PAIRED = "for upper, lower in zip(rows[::2], rows[1::2], strict=True)"
+
 EQUIVALENT: dict[tuple[str, str], str] = {
     ("otp", 'check_parameters("sha1", 6, period, t0) | 6 | + 1'): VALID,
     ("otp", f"{DEFAULTS} | 30 | + 1"): VALID,
@@ -43,4 +51,16 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("rules", 'session = _open_session(before, case, open_id or "") | \'\' | other text'): NO_CODE,
     ("rules", ("assert before.key_ref is not None  # noqa: S101  # the shape of Principal |"
                " assert before.key_ref is not None | deleted")): TYPING,
+    ("qr", ("rows = [[bool(module) for module in row] for row in _sound(symbol).matrix_iter(border=QUIET)] |"
+            " border=QUIET | argument dropped")): SEGNO,
+    ("qr", f"{LAST_ROW} | 0 | + 1"): "all rows are equally long",
+    ("qr", f"{LAST_ROW} | 0 | - 1"): "all rows are equally long",
+    ("qr", f"{HALVES} | strict=True | argument dropped"): SAME_LENGTH,
+    ("qr", f"{HALVES} | True | turned"): SAME_LENGTH,
+    ("qr", f"{PAIRED} | strict=True | argument dropped"): SAME_LENGTH,
+    ("qr", f"{PAIRED} | True | turned"): SAME_LENGTH,
+    ("qr", f"{DRAWN} | error='l' | argument dropped"): SEGNO,
+    ("qr", f"{DRAWN} | boost_error=True | argument dropped"): SEGNO,
+    ("qr", f"{SAVED} | border=QUIET | argument dropped"): SEGNO,
+    ("qr", f"{SAVED} | dark='#000' | argument dropped"): SEGNO,
 }

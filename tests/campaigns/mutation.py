@@ -1,377 +1,417 @@
 """Mutation: break every line of the library on purpose, one break at a time, and see whether a test notices.
 
-    python tests/campaigns/mutation.py otp keys rules access        # these rooms
+    python tests/campaigns/mutation.py otp keys rules access        # these modules
     python tests/campaigns/mutation.py                              # all of ROOMS
     python tests/campaigns/mutation.py otp --list                   # the mutants, without running them
+    python tests/campaigns/mutation.py otp --again output.txt       # the survivors of an earlier output
+    python tests/campaigns/mutation.py otp --equivalent             # what ``EQUIVALENT`` lists: does it still survive?
 
-Everything counts: statements are deleted, conditions turned and decided, operators and constants changed, defaults,
-decorators, keyword arguments and members of displays dropped, SQL broken by a list of its own. Each mutant runs in a
-forked process with a limit on memory and time, first against the tests that know the room, then against more of the
-others. The work is done on a copy of the tree. Survivors are printed, and the exit status is 1 if there are any that
-``EQUIVALENT`` does not explain.
+What is broken is said in ``breaks.py``. On a copy of the tree, the tests are run once to learn which of them execute
+which line, how long each takes, and that all pass. Then, for each mutant inside of a function, a fork of a process that
+has imported everything gets the mutated code, and runs the tests that execute the line, quickest first, to the first
+failure. What survives that, and what runs at import, is written into the copy and tested by a new pytest with the tests of
+its room. A mutant is killed by a test that fails, by an import that fails, or by a test that takes ten times as long as
+it should and three seconds more. Anything else that ends a run is told apart, and is no kill.
+
+Survivors are printed, and the exit status is 1 if there are any that ``EQUIVALENT`` does not explain.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
-import copy
+import gc
 import os
+import pickle
 import re
 import resource
 import select
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 import traceback
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
 from importlib import import_module
-from importlib.abc import Loader, MetaPathFinder
-from importlib.util import find_spec, spec_from_loader
+from importlib.util import cache_from_source
 from pathlib import Path
+from types import CodeType, FunctionType
+from typing import Any, NamedTuple
 
+import pytest
+
+from breaks import Mutant, mutants, path_of
 from equivalent import EQUIVALENT
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-QUICK = ["tests/unit", "tests/rules", "tests/advisory", "tests/keyuri", "tests/mutants", "tests/misuse"]
-WIDE = [*QUICK, "tests/property/test_code_properties.py", "tests/property/test_encoding_properties.py", "tests/guard"]
-SQLITE = ["tests/stores", "tests/contract/test_our_stores.py"]
-SECRETS = ["tests/property/test_secrets.py"]
-OTHERS: dict[str, list[str]] = {  # what else may notice
-    "keys": SECRETS, "otp": SECRETS, "keysource": SECRETS, "rules": [*SECRETS, "tests/sealing"],
-    "access": ["tests/typing"], "registry": [*SECRETS, *SQLITE], "record": [*SECRETS, *SQLITE], "events": SQLITE,
-    "keyuri": [*SECRETS, "tests/migrate"], "aio": SECRETS, "sealing": SECRETS, "model": SECRETS, "operations": SECRETS,
+LEFT_OUT = ("tests/typing", "tests/docs/test_traceability.py", "tests/schedules", "tests/durability", "tests/interop")
+SQLITE = ["tests/stores", "tests/contract"]
+POSTGRES = ["tests/postgres"]
+IN_PROCESSES = ("__main__", "commands", "stores.sqlite")  # modules that tests start processes of their own for
+CLI = ["tests/cli"]
+ROOMS = {  # and the tests that know them, for what runs at import
+    "values": ["tests/unit"], "errors": ["tests/unit", "tests/rules/test_words.py", "tests/advisory"],
+    "machine": ["tests/unit/test_machine.py", "tests/rules/test_permissions.py", "tests/rules/test_enrollment.py"],
+    "policy": ["tests/unit/test_policy.py", "tests/rules/test_defaults.py", "tests/property/test_policy_properties.py"],
+    "access": ["tests/rules/test_permissions.py", "tests/mutants", "tests/rules/test_recovery.py"],
+    "decision": ["tests/unit/test_decision.py", "tests/rules/test_registry.py"],
+    "keyuri": ["tests/keyuri", "tests/unit/test_keyuri_build.py"], "trail": ["tests/trail"],
+    "trail_command": ["tests/trail"], "analysis": ["tests/unit/test_analysis.py"], "policy_command": CLI,
+    "known_answers": ["tests/cli/test_known_answers.py"], "qr": ["tests/qr"], "sealing": ["tests/sealing"],
+    **{f"migrate.{name}": ["tests/migrate"] for name in (
+        "adoption", "command", "django_otp", "google_authenticator", "otpauth", "otpauth_migration", "passlib", "pyotp")},
+    "stores.memory": ["tests/contract/test_our_stores.py", "tests/rules/test_registry.py"],
+    "stores.rows": [*SQLITE, *POSTGRES], "stores.threads": ["tests/aio"], "stores.sqlite": SQLITE,
+    "stores.postgres": POSTGRES, "stores.postgres_async": POSTGRES, "commands": CLI, "demo": CLI, "__main__": CLI,
+    "testing": ["tests/contract"], "__init__": ["tests/unit/test_public_face.py", "tests/docs/test_reference.py"],
+    "keysource": ["tests/unit/test_keysource.py", "tests/sealing"], "record": ["tests/unit/test_record.py", "tests/rules"],
+    "events": ["tests/unit/test_events.py", "tests/rules"], "model": ["tests/unit", "tests/rules"],
+    "operations": ["tests/rules"], "registry": ["tests/rules"], "aio": ["tests/aio"],
+    "otp": ["tests/unit", "tests/advisory", "tests/mutants"], "keys": ["tests/unit", "tests/advisory"],
+    "rules": ["tests/rules", "tests/mutants", "tests/advisory"],
 }
-ROOMS: dict[str, list[str]] = {  # and the tests that know them
-    "otp": ["tests/unit/test_otp.py", "tests/advisory/test_codes.py"],
-    "keys": ["tests/unit/test_keys.py", "tests/unit/test_otp.py"],
-    "rules": ["tests/rules/test_verify.py", "tests/rules/test_resync.py", "tests/rules/test_enrollment.py"],
-    "access": ["tests/rules/test_permissions.py"],
-    "keysource": ["tests/unit/test_keysource.py"],
-    "machine": ["tests/unit/test_machine.py"],
-    "record": ["tests/unit/test_record.py"],
-    "events": ["tests/unit/test_events.py", "tests/rules/test_retention.py"],
-    "operations": ["tests/rules/test_operations.py"],
-    "policy": ["tests/unit/test_policy.py"],
-    "model": ["tests/unit/test_model.py"],
-    "decision": ["tests/unit/test_decision.py"],
-    "errors": ["tests/unit/test_errors.py"],
-    "keyuri": ["tests/unit/test_keyuri_build.py", "tests/keyuri"],
-    "registry": ["tests/rules/test_registry.py"],
-    "aio": ["tests/aio"],
-    "sealing": ["tests/sealing"],
-    "analysis": ["tests/unit/test_analysis.py"],
-    "stores.memory": ["tests/contract/test_our_stores.py"],
-    "stores.sqlite": SQLITE,
-    "stores.threads": ["tests/aio"],
-    "known_answers": ["tests/cli/test_known_answers.py"],
-    "trail": ["tests/trail"],
-    "qr": ["tests/qr"],
-    "migrate.adoption": ["tests/migrate"],
-    "migrate.django_otp": ["tests/migrate"],
-    "migrate.google_authenticator": ["tests/migrate"],
-    "migrate.otpauth": ["tests/migrate"],
-    "migrate.otpauth_migration": ["tests/migrate"],
-    "migrate.passlib": ["tests/migrate"],
-    "migrate.pyotp": ["tests/migrate"],
-}
-COMPARED: dict[type[ast.cmpop], list[type[ast.cmpop]]] = {
-    ast.Lt: [ast.LtE, ast.GtE], ast.LtE: [ast.Lt, ast.Gt], ast.Gt: [ast.GtE, ast.LtE], ast.GtE: [ast.Gt, ast.Lt],
-    ast.Eq: [ast.NotEq], ast.NotEq: [ast.Eq], ast.Is: [ast.IsNot], ast.IsNot: [ast.Is], ast.In: [ast.NotIn],
-    ast.NotIn: [ast.In],
-}
-COMPUTED: dict[type[ast.operator], type[ast.operator]] = {
-    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.FloorDiv, ast.FloorDiv: ast.Mult, ast.Mod: ast.FloorDiv,
-    ast.LShift: ast.RShift, ast.RShift: ast.LShift, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd, ast.BitXor: ast.BitOr,
-    ast.Pow: ast.Mult, ast.Div: ast.Mult,
-}
-EXCHANGED = {"min": "max", "max": "min", "any": "all", "all": "any", "strip": "rstrip", "firsts": "seconds",
-             "upper": "lower", "ljust": "rjust", "floor": "ceil", "rstrip": "lstrip", "pop": "get"}
-SQL = [  # what is cut out of, or changed in, a text that is SQL
-    (" AND revision = ?", " AND (revision = ? OR 1)"), (" AND tag = ?", " AND (tag = ? OR 1)"),
-    (" AND kind = ?", " AND (kind = ? OR 1)"), (" AND name = ?", " AND (name = ? OR 1)"),
-    ("WHERE account = ?", "WHERE (account = ? OR 1)"), ("number > ?", "number >= ?"),
-    ("number > ?", "(number > ? OR 1)"),
-    (" ORDER BY number", ""), (" ORDER BY number", " ORDER BY number DESC"), (" ORDER BY kind, name", " ORDER BY name"),
-    (" ORDER BY kind, name", ""), ("> (?, ?)", ">= (?, ?)"), (" ON CONFLICT DO NOTHING", ""), ("INSERT INTO principal",
-    "INSERT OR REPLACE INTO principal"), ("BEGIN IMMEDIATE", "BEGIN"), ("synchronous = ", "synchronous = OFF --"),
-    ("COMMIT", "ROLLBACK"), ("ROLLBACK", "COMMIT"), ("secure_delete = ON", "secure_delete = OFF"), ("TRUNCATE",
-    "PASSIVE"), (" LIMIT ?", " LIMIT ? + 1"), ("tag = ?", "tag = tag || substr(?, 1, 0)"),
-    ("revision = ?,", "revision = ? + 1,"), ("state = ?", "state = state || substr(?, 1, 0)"),
-]
+ANNOTATIONS = import_module("__future__").annotations.compiler_flag
+SLOWER, AND_MORE = 10, 3  # times, seconds: what a test may take before it counts as hung
 
 
-@dataclass(frozen=True)
-class Mutant:
-    room: str
-    name: str  # the text of the statement's line and what was done to it
-    line: int
-    tree: ast.Module
+Functions = dict[str, dict[tuple[str, int], list[FunctionType]]]  # of each file, by name and line
 
 
-class Finder(MetaPathFinder, Loader):
-    """Gives one module another body."""
+class Survey(NamedTuple):
+    """What the tests do with the library as it is."""
 
-    def __init__(self, module: str, path: Path, tree: ast.Module) -> None:
-        self.module, self.path, self.tree = module, path, tree
-
-    def find_spec(self, fullname, path, target=None):
-        if fullname != self.module:
-            return None
-        return spec_from_loader(fullname, self, origin=str(self.path), is_package=self.path.name == "__init__.py")
-
-    def exec_module(self, module) -> None:
-        module.__file__ = str(self.path)
-        exec(compile(self.tree, str(self.path), "exec", dont_inherit=True), module.__dict__)
+    seconds: dict[str, float]  # of each test
+    lines: dict[str, dict[int, list[str]]]  # of each file, the tests that execute each line; '' is the import
 
 
-def path_of(room: str, root: Path = ROOT) -> Path:
-    base = root / "src" / "vmfa" / room.replace(".", "/")
-    return base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
+class Verdict(NamedTuple):
+    what: str  # killed, hung, survived, unclear
+    by: str = ""
 
 
-def is_typing(node: ast.AST) -> bool:
-    """What only a type checker reads."""
-    if isinstance(node, (ast.Import, ast.ImportFrom)):
+class Tests:
+    """A pytest plugin: hands the collected tests to *work*, and tells a pipe what becomes of those it runs."""
+
+    def __init__(self, work: Callable[[Tests], None], told: int) -> None:
+        self.work, self.told = work, told
+        self.items: dict[str, pytest.Item] = {}
+        self.session: Any = None
+        self.failed: list[str] = []
+
+    def tell(self, what: str, text: str = "") -> None:
+        os.write(self.told, f"{what} {text}\n".encode())
+
+    def pytest_sessionstart(self) -> None:
+        from hypothesis import Phase, settings
+
+        settings.register_profile("mutation", settings.default, phases=(Phase.explicit, Phase.generate))
+        settings.load_profile("mutation")  # a counter-example need not be a small one
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            self.tell("killed", f"{report.nodeid}, as it was collected")
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        self.session = session
+        own_server = "crashable"  # of the test's own: it would outlive a test that is cut short
+        self.items = {item.nodeid: item for item in session.items if own_server not in item.fixturenames}
+        try:
+            self.work(self)
+        except BaseException:
+            self.tell("unclear", repr(traceback.format_exc(limit=-3)))
+            raise
         return True
-    if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
-        return True
-    if isinstance(node, ast.ClassDef):
-        return any(isinstance(base, ast.Name) and base.id == "Protocol" for base in node.bases)
-    if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-        if isinstance(node.value, ast.Call) and isinstance(node.value.func, ast.Name):
-            return node.value.func.id in ("TypeVar", "ParamSpec")
-        return node.targets[0].id in ("__all__", "Rule", "Held", "Observer", "Blocks", "TYPE_CHECKING")
-    return False
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            self.failed.append(report.nodeid)
+
+    def run(self, names: Iterable[str], *, stop: bool = True) -> None:
+        chosen = [self.items[name] for name in names if name in self.items]
+        for item, following in zip(chosen, [*chosen[1:], None], strict=True):
+            self.tell("running", item.nodeid)
+            item.ihook.pytest_runtest_protocol(item=item, nextitem=following)
+            if self.failed and stop:
+                self.tell("killed", self.failed[0])
+                return
+        self.tell("survived")
 
 
-def places(tree: ast.Module) -> Iterator[tuple[ast.AST, str, int | None]]:
-    """Every node that runs, as parent, field and index; docstrings and annotations are left out."""
-
-    def walk(parent: ast.AST) -> Iterator[tuple[ast.AST, str, int | None]]:
-        for field, value in ast.iter_fields(parent):
-            if field in ("annotation", "returns", "type_comment", "type_params", "ctx"):
-                continue
-            for index, node in enumerate(value) if isinstance(value, list) else [(None, value)]:
-                if not isinstance(node, ast.AST) or is_typing(node):
-                    continue
-                if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-                    continue  # a docstring or an ellipsis
-                yield parent, field, index
-                yield from walk(node)
-
-    yield from walk(tree)
+def pytest_run(tests: Iterable[str], plugin: Tests, *more: str) -> None:
+    ending = pytest.main(
+        ["-q", "--no-header", "--tb=short", "-p", "no:cacheprovider", "-p", "no:faulthandler", *more,
+         f"--basetemp={os.environ['MUTATION_TMP']}", "-W", "ignore::pytest.PytestAssertRewriteWarning", *tests],
+        [plugin],
+    )
+    if plugin.session is None:
+        plugin.tell("unclear", f"pytest ended before it ran a test: {ending!r}")
 
 
-def breaks(  # noqa: PLR0912  # a list of what can be done
-    parent: ast.AST, field: str, node: ast.AST
-) -> Iterator[tuple[str, ast.AST | None]]:
-    """What can be done to *node*: a text, and its replacement, or None where it is taken out of its list."""
-    if isinstance(node, (ast.Expr, ast.Assign, ast.AugAssign, ast.Raise, ast.Return, ast.Delete, ast.Assert, ast.If,
-                         ast.For, ast.While, ast.Continue, ast.Break)) or (
-        isinstance(node, ast.AnnAssign) and node.value is not None
-    ):
-        yield "deleted", ast.Pass()
-    match node:
-        case ast.Return(value=ast.expr() as value) if not (isinstance(value, ast.Constant) and value.value is None):
-            yield "returns None", ast.Return(ast.Constant(None))
-        case ast.If() | ast.While() | ast.IfExp():
-            for text, test in (("not", ast.UnaryOp(ast.Not(), node.test)), ("always", ast.Constant(True)),
-                               ("never", ast.Constant(False))):
-                if isinstance(node, ast.While) and text == "always":
-                    continue
-                turned = copy.copy(node)
-                turned.test = test
-                yield f"condition: {text}", turned
-        case ast.Compare():
-            for place, old in enumerate(node.ops):
-                for new in COMPARED[type(old)]:
-                    turned = copy.copy(node)
-                    turned.ops = [*node.ops[:place], new(), *node.ops[place + 1 :]]
-                    yield f"{type(old).__name__} {place} -> {new.__name__}", turned
-        case ast.BoolOp():
-            other = ast.Or() if isinstance(node.op, ast.And) else ast.And()
-            yield "and <-> or", ast.BoolOp(other, node.values)
-            for place in range(len(node.values)):
-                rest = node.values[:place] + node.values[place + 1 :]
-                yield f"without operand {place}", rest[0] if len(rest) == 1 else ast.BoolOp(node.op, rest)
-        case ast.UnaryOp(op=ast.Not() | ast.USub()):
-            yield "sign or not dropped", node.operand
-        case ast.BinOp():
-            new = COMPUTED.get(type(node.op))
-            if new is not None:
-                yield f"{type(node.op).__name__} -> {new.__name__}", ast.BinOp(node.left, new(), node.right)
-            yield "left alone", node.left
-            yield "right alone", node.right
-        case ast.AugAssign():
-            new = COMPUTED.get(type(node.op))
-            if new is not None:
-                yield f"{type(node.op).__name__} -> {new.__name__}", ast.AugAssign(node.target, new(), node.value)
-        case ast.Constant(value=bool() as value):
-            yield "turned", ast.Constant(not value)
-        case ast.Constant(value=int() as value):
-            yield "+ 1", ast.Constant(value + 1)
-            yield "- 1", ast.Constant(value - 1)
-        case ast.Constant(value=str() as value):
-            yield "other text", ast.Constant("XX" + value)
-            for old, new_text in SQL:
-                if old in value and " " in value:
-                    yield f"SQL {old!r} -> {new_text!r}", ast.Constant(value.replace(old, new_text, 1))
-        case ast.Constant(value=bytes() as value):
-            yield "other bytes", ast.Constant(b"XX" + value)
-        case ast.comprehension() if node.ifs:
-            yield "without its condition", ast.comprehension(node.target, node.iter, [], node.is_async)
-        case ast.keyword(arg=str()):
-            yield "argument dropped", None
-        case ast.Call():
-            if isinstance(node.func, ast.Name) and node.func.id in EXCHANGED:
-                yield "exchanged", ast.Call(ast.Name(EXCHANGED[node.func.id], ast.Load()), node.args, node.keywords)
-            if isinstance(node.func, ast.Attribute) and node.func.attr in EXCHANGED:
-                changed = ast.Attribute(node.func.value, EXCHANGED[node.func.attr], ast.Load())
-                yield "exchanged", ast.Call(changed, node.args, node.keywords)
-        case ast.Dict():
-            for place in range(len(node.keys)):
-                yield f"without item {place}", ast.Dict(node.keys[:place] + node.keys[place + 1 :],
-                                                        node.values[:place] + node.values[place + 1 :])
-    if field == "elts" and isinstance(parent, ast.Set):
-        yield "member dropped", None
-    if field == "decorator_list":
-        yield "decorator dropped", None
-    if field == "args" and isinstance(parent, ast.Call) and not isinstance(node, ast.Constant):
-        yield "argument None", ast.Constant(None)
-    if field == "handlers":
-        yield "handler dropped", None
-
-
-def mutants(room: str) -> Iterator[Mutant]:
-    text = path_of(room).read_text("utf-8")
-    lines = text.splitlines()
-    tree = ast.parse(text)
-    seen: Counter[str] = Counter()
-    for parent, field, index in places(tree):
-        held = getattr(parent, field)
-        node = held if index is None else held[index]
-        placed = next((each for each in (node, getattr(node, "iter", None), parent) if hasattr(each, "lineno")), None)
-        line = placed.lineno if placed is not None else 0
-        for done, new in breaks(parent, field, node):
-            if new is not None:
-                ast.copy_location(new, node if hasattr(node, "lineno") else parent)
-                ast.fix_missing_locations(new)
-            if index is None:
-                setattr(parent, field, new)
-            else:
-                setattr(parent, field, [*held[:index], *([] if new is None else [new]), *held[index + 1 :]])
-            if field in ("body", "orelse", "handlers") and not getattr(parent, field):
-                setattr(parent, field, held)
-                continue
-            name = f"{lines[line - 1].strip() if line else ''} | {fragment(node)} | {done}"
-            seen[name] += 1
-            try:
-                ast.parse(ast.unparse(tree))
-                yield Mutant(room, name if seen[name] == 1 else f"{name} #{seen[name]}", line, tree)
-            except SyntaxError:
-                pass
-            setattr(parent, field, held)
-
-
-def fragment(node: ast.AST) -> str:
-    try:
-        return ast.unparse(node).split("\n")[0][:60]
-    except (AttributeError, ValueError):
-        return type(node).__name__
-
-
-def run(mutant: Mutant | None, tests: list[str], room: str, root: Path, seconds: float) -> tuple[str, float]:
-    """In a forked process of its own group: 'killed', 'survived' or 'timeout'."""
-    begun = time.monotonic()
+def forked(work: Callable[[int], None], seconds: dict[str, float], *, limit: float = 120) -> Verdict:
+    """*work* in a process and a group of its own, and what it tells; a silent end is unclear."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
-        status = 3
         try:
             os.setsid()
             os.close(reader)
-            resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))
+            resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
             null = os.open(os.devnull, os.O_RDWR)
-            quiet = not os.environ.get("MUTATION_DEBUG")
-            for descriptor in (0, 1, 2) if quiet else (0,):
+            for descriptor in (0, 1, 2):
                 os.dup2(null, descriptor)
-            if mutant is not None:
-                module = f"vmfa.{room}"
-                sys.meta_path.insert(0, Finder(module, path_of(room, root), mutant.tree))
-            import pytest
-
-            status = int(pytest.main(["-x", "-q", "--no-header", "--tb=no", "-p", "no:cacheprovider",
-                                      "-W", "ignore::pytest.PytestAssertRewriteWarning", *tests]))
-        except BaseException:  # noqa: BLE001  # whatever a mutant does, it was noticed
-            status = 3
-            if os.environ.get("MUTATION_DEBUG"):
-                traceback.print_exc()
+            work(writer)
+        except BaseException:  # noqa: BLE001  # the campaign's own fault, or a mutant's that no test reports
+            os.write(writer, b"unclear " + repr(traceback.format_exc(limit=-3)).encode() + b"\n")
         finally:
-            sys.stdout.flush()
-            os._exit(status)
+            os._exit(0)
     os.close(writer)
-    done = select.select([reader], [], [], seconds)[0]  # the pipe closes with the child
-    if not done:
-        os.killpg(child, signal.SIGKILL)
+    said, running, verdict = b"", "", None
+    while verdict is None:
+        ready, _, _ = select.select([reader], [], [], limit)
+        part = os.read(reader, 1 << 16) if ready else b""
+        if not ready:
+            verdict = Verdict("hung", running) if running else Verdict("unclear", "nothing was run in time")
+        elif not part:
+            verdict = Verdict("unclear", f"it ended without a word in {running or 'no test'}")
+        *lines, said = (said + part).split(b"\n")
+        for line in lines:
+            what, _, text = line.decode().partition(" ")
+            if what == "running":
+                running, limit = text, AND_MORE + SLOWER * seconds.get(text, 60)
+            else:
+                verdict = Verdict(what, text)
+                break
+    for process in (child, -child):
+        try:
+            os.kill(process, signal.SIGKILL)  # and whatever the mutant started
+        except (ProcessLookupError, PermissionError):
+            pass
     os.close(reader)
-    _, status = os.waitpid(child, 0)
-    with_group(child)
-    spent = time.monotonic() - begun
-    if not done:
-        return "timeout", spent
-    code = os.waitstatus_to_exitcode(status)
-    if code == 5:  # 4: not even the conftest could be imported
-        return f"no tests ({code})", spent
-    return ("survived" if code == 0 else "killed"), spent
+    os.waitpid(child, 0)
+    return verdict
 
 
-def with_group(child: int) -> None:
-    """End whatever the mutant started."""
-    try:
-        os.killpg(child, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        return
+def surveyed(root: Path) -> Survey:
+    """Run all tests once, in their own order, with each line that each of them executes; and again, quickest first."""
+    file = root / "survey"
+
+    def work(told: int) -> None:
+        from coverage import Coverage
+
+        cover = Coverage(data_file=None, source=[str(root / "src")], config_file=False)
+        seconds: dict[str, float] = {}
+        failed: list[str] = []
+
+        class Watch:
+            @pytest.hookimpl(hookwrapper=True)
+            def pytest_runtest_protocol(self, item: pytest.Item) -> Any:
+                begun = time.monotonic()
+                cover.switch_context(item.nodeid)
+                yield
+                cover.switch_context("")
+                seconds[item.nodeid] = time.monotonic() - begun
+
+        def each(tests: Tests) -> None:
+            tests.session.config.pluginmanager.register(Watch())
+            tests.run(tests.items, stop=False)
+            failed.extend(tests.failed)
+
+        plugin = Tests(each, os.open(os.devnull, os.O_WRONLY))
+        cover.start()
+        pytest_run(["tests"], plugin, *(f"--ignore={each}" for each in LEFT_OUT))
+        cover.stop()
+        data = cover.get_data()
+        lines = {name: data.contexts_by_lineno(name) for name in data.measured_files()}
+        file.write_bytes(pickle.dumps((failed, Survey(seconds, lines))))
+        os.write(told, b"survived\n")
+
+    ending = forked(work, {}, limit=1200)
+    if ending.what != "survived":
+        sys.exit(f"the tests could not be surveyed: {ending.by}")
+    failed, survey = pickle.loads(file.read_bytes())
+    if failed:
+        sys.exit("these tests fail on the code as it is: " + " ".join(failed))
+    return survey
 
 
-def present(tests: list[str], root: Path) -> list[str]:
-    return [each for each in tests if (root / each).exists()]
+def swapped(mutant: Mutant, live: dict[tuple[str, int], list[FunctionType]]) -> list[tuple[FunctionType, CodeType]]:
+    """The functions that the mutant changes, each with its new code. None: it runs at import, or is not to be found."""
+    if not mutant.place.inside:
+        return []
+    body: list[ast.stmt] = [mutant.place.path[-1]]
+    for outer in reversed(mutant.place.path[:-1]):
+        body = [ast.ClassDef(outer.name, [], [], body, [], lineno=outer.lineno, col_offset=0)]
+    code = compile(ast.Module(body, []), mutant.room, "exec", ANNOTATIONS, dont_inherit=True)
+    for _ in mutant.place.path:
+        code = next(each for each in code.co_consts if isinstance(each, CodeType))
+    return [(function, code) for function in live[code.co_qualname, code.co_firstlineno]
+            if function.__code__.co_freevars == code.co_freevars]
 
 
-def campaign(
-    room: str, root: Path, share: tuple[int, int], only: str, again: set[str] | None
-) -> tuple[Counter[str], list[Mutant]]:
-    own = f"tests/mutants/test_{room}_mutants.py"
-    stages = [present(tests, root) for tests in ([*ROOMS[room], own], ["tests/rules"], [*WIDE, *OTHERS.get(room, [])])]
-    for tests in stages:
-        found, spent = run(None, tests, room, root, 600)
-        if found != "survived":
-            sys.exit(f"{room}: the tests do not pass on the code as it is ({found}): {' '.join(tests)}")
-    counts: Counter[str] = Counter()
-    alive = []
-    for number, mutant in enumerate(mutants(room)):
-        left_out = only not in mutant.name or (again is not None and f"{room} {mutant.name}" not in again)
-        if number % share[1] != share[0] or left_out:
-            continue
-        found = "equivalent"
-        if (room, mutant.name) not in EQUIVALENT:
-            for tests in stages:
-                found, _ = run(mutant, tests, room, root, 60 + 3 * spent)
-                if found != "survived":
-                    break
-        counts[found] += 1
-        if found == "survived":
-            alive.append(mutant)
-            print(f"SURVIVED {room}:{mutant.line}: {mutant.name}", flush=True)
-        elif found.startswith("no tests"):
-            sys.exit(f"{room}: {found}")
-    return counts, alive
+class Room:
+    """The mutants of one module, and what is known of the tests that kill them."""
+
+    def __init__(self, name: str, root: Path, survey: Survey, patience: float, chosen: Callable[[Mutant], bool]) -> None:
+        self.name, self.root, self.survey, self.patience, self.chosen = name, root, survey, patience, chosen
+        self.path = path_of(name, root)
+        self.text = self.path.read_text("utf-8")
+        self.killers: list[str] = []  # the latest first
+        self.counts: Counter[str] = Counter()
+        self.left: set[str] = set()  # for the second stage
+        self.alive: set[str] = set()  # for good: the second stage would add nothing
+        self.unclear: dict[str, str] = {}
+
+    def ordered(self, tests: Iterable[str]) -> list[str]:
+        """Who killed lately, then the quickest, as long as the patience lasts."""
+        tests, left = set(tests), self.patience
+        order = [name for name in self.killers if name in tests]
+        order += sorted(tests.difference(order), key=lambda name: self.survey.seconds.get(name, 0))
+        taken = []
+        for name in order:
+            left -= self.survey.seconds.get(name, 0)
+            if left < 0 and taken:
+                break
+            taken.append(name)
+        return taken
+
+    def take(self, mutant: Mutant, verdict: Verdict) -> bool:
+        """Whether it is dead."""
+        if verdict.what == "unclear":
+            self.unclear[mutant.name] = verdict.by
+        if verdict.what not in ("killed", "hung"):
+            return False
+        self.counts[verdict.what] += 1
+        if verdict.by in self.survey.seconds:
+            self.killers = [verdict.by, *(name for name in self.killers if name != verdict.by)][:30]
+        return True
+
+    def survived(self, mutant: Mutant) -> None:
+        self.alive.add(mutant.name)
+        why = f"    (unclear: {self.unclear[mutant.name]})" if mutant.name in self.unclear else ""
+        say(f"SURVIVED {self.name}:{mutant.line}: {mutant.name}{why}")
+
+    def mutants(self) -> Iterable[Mutant]:
+        return (mutant for mutant in mutants(self.name, self.text) if self.chosen(mutant))
+
+    def swap_all(self, tests: Tests, functions: Functions) -> None:
+        """The first stage, in the process that has collected the tests."""
+        live = functions[str(self.path)]
+        executed = self.survey.lines.get(str(self.path), {})
+        for mutant in self.mutants():
+            try:
+                changed = swapped(mutant, live)
+            except (SyntaxError, ValueError):  # what cannot be compiled is no mutant
+                continue
+            able = {name for line in mutant.place.lines for name in executed.get(line, ())}
+            chosen = self.ordered(able - {""})
+            if changed and chosen:
+                def work(told: int, changed=changed, chosen=chosen) -> None:
+                    tests.told = told
+                    for function, code in changed:
+                        function.__code__ = code
+                    tests.run(chosen)
+
+                if self.take(mutant, forked(work, self.survey.seconds)):
+                    continue
+            if changed and len(chosen) == len(able) and self.name not in IN_PROCESSES:
+                self.survived(mutant)
+            else:
+                self.left.add(mutant.name)
+
+    def write_all(self) -> None:
+        """The second stage, each mutant in the file and in a pytest of its own."""
+        files = [each for each in ROOMS[self.name] if (self.root / each).exists()]
+        known = [name for name in self.survey.seconds if name.startswith(tuple(files))]
+        broken: list[str] = []
+
+        def run(files: list[str] = files) -> Verdict:
+            def work(told: int) -> None:
+                tests = Tests(lambda tests: tests.run(self.ordered(set(known).difference(broken))), told)
+                try:
+                    import_module("vmfa" if self.name == "__init__" else f"vmfa.{self.name}")
+                    import_module("support")
+                except BaseException as error:  # noqa: BLE001  # whatever it is, nobody can use the library
+                    tests.tell("killed", f"import: {type(error).__name__}")
+                    return
+                pytest_run(files, tests)
+
+            return forked(work, self.survey.seconds)
+
+        try:
+            Path(cache_from_source(str(self.path))).unlink(missing_ok=True)
+            self.path.write_text(ast.unparse(ast.parse(self.text)))
+            while (found := run()).what != "survived":  # a test that reads the source
+                if found.by not in known or len(broken) > 5:
+                    sys.exit(f"{self.name}: the tests do not pass on the code as it is: {found}")
+                broken.append(found.by)
+                say(f"{self.name}: left out, it fails on a copy without comments: {found.by}")
+            for mutant in self.mutants():
+                if mutant.name in self.left:
+                    self.path.write_text(ast.unparse(mutant.tree))
+                    likely = sorted({name.partition("::")[0] for name in self.killers[:3]}.intersection(
+                        name.partition("::")[0] for name in known))
+                    if not (likely and self.take(mutant, run(likely)) or self.take(mutant, run())):
+                        self.survived(mutant)
+        finally:
+            self.path.write_text(self.text)
+
+
+def campaign(root: Path, rooms: list[str], patience: float, chosen: Callable[[Mutant], bool]) -> dict[str, set[str]]:
+    """The survivors of each room."""
+    say("which test executes which line ...")
+    survey = surveyed(root)
+    say(f"{len(survey.seconds)} tests, {sum(survey.seconds.values()):.0f} s")
+    sys.dont_write_bytecode = True
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+    made = [Room(name, root, survey, patience, chosen) for name in rooms]
+    file = root / "first"
+
+    def first(told: int) -> None:
+        def work(tests: Tests) -> None:
+            def all_of_them(told: int) -> None:
+                tests.told = told
+                tests.run(sorted(tests.items, key=lambda name: survey.seconds.get(name, 0)))
+
+            functions: Functions = defaultdict(lambda: defaultdict(list))
+            for each in gc.get_objects():
+                if type(each) is FunctionType:  # some objects answer ``isinstance`` by an error
+                    code = each.__code__
+                    functions[code.co_filename][code.co_qualname, code.co_firstlineno].append(each)
+            gc.freeze()  # a fork copies what it touches
+            found = forked(all_of_them, survey.seconds)
+            if found.what == "survived":
+                for room in made:
+                    room.swap_all(tests, functions)
+                    say(f"{room.name}: {sum(room.counts.values())} killed by code that was swapped, {len(room.left)} left,"
+                        f" {len(room.alive)} survived")
+                file.write_bytes(pickle.dumps([(room.killers, room.counts, room.left, room.alive, room.unclear) for room in made]))
+            os.write(told, f"{found.what} {found.by}\n".encode())
+
+        for room in rooms:
+            import_module("vmfa" if room == "__init__" else f"vmfa.{room}")
+        pytest_run(["tests"], Tests(work, told), *(f"--ignore={each}" for each in LEFT_OUT))
+
+    found = forked(first, {}, limit=36000)
+    if found.what != "survived":
+        sys.exit(f"the tests do not pass, the quickest first: {found}")
+    for room, kept in zip(made, pickle.loads(file.read_bytes()), strict=True):
+        room.killers, room.counts, room.left, room.alive, room.unclear = kept
+        room.write_all()
+        same = sum(1 for of, _ in EQUIVALENT if of == room.name)
+        killed, hung, alive = room.counts["killed"], room.counts["hung"], len(room.alive)
+        say(f"{room.name}: {killed + hung + alive} mutants: {killed} killed, {hung} hung, {alive} survived;"
+            f" {same} beside them mean the same")
+    return {room.name: room.alive for room in made}
+
+
+OUT = os.dup(1)
+
+
+def say(text: str) -> None:
+    os.write(OUT, f"{text}\n".encode())
 
 
 def main() -> int:
@@ -380,52 +420,47 @@ def main() -> int:
     parser.add_argument("--list", action="store_true", help="print the mutants and stop")
     parser.add_argument("--only", default="", help="mutants whose text holds this")
     parser.add_argument("--again", type=Path, help="only the survivors that an earlier output names")
-    parser.add_argument("--jobs", type=int, default=2, help="processes at once")
-    parser.add_argument("--share", default="", help=argparse.SUPPRESS)
+    parser.add_argument("--equivalent", action="store_true", help="only what is said to mean the same")
+    parser.add_argument("--patience", type=float, default=15, help="seconds of tests for one mutant")
     given = parser.parse_args()
     rooms = given.rooms or list(ROOMS)
-    again: set[str] | None = None
+    told = given.again.read_text("utf-8") if given.again else ""
+    again = set(re.findall(r"^SURVIVED ([\w.]+):\d+: (.*?)(?:    \(unclear: .*)?$", told, re.MULTILINE))
+
+    def chosen(mutant: Mutant) -> bool:
+        key = mutant.room, mutant.name
+        return given.only in mutant.name and (key in again or not told) and (key in EQUIVALENT) == given.equivalent
+
     if given.again:
-        lines = given.again.read_text("utf-8").splitlines()
-        named = [re.fullmatch(r"SURVIVED ([\w.]+):\d+: (.*)", line) for line in lines]
-        again = {f"{found[1]} {found[2]}" for found in named if found}
-        rooms = [room for room in rooms if any(each.startswith(f"{room} ") for each in again)]
+        rooms = [room for room in rooms if any(of == room for of, _ in again)]
+    everything = {(room, mutant.name): mutant.line for room in rooms for mutant in mutants(room, path_of(room, ROOT).read_text("utf-8"))}
+    stale = [key for key in EQUIVALENT if key[0] in rooms and key not in everything]
+    for key in stale:
+        print(f"STALE {key[0]}: {key[1]}")
     if given.list:
-        for room in rooms:
-            for mutant in mutants(room):
-                print(f"{room}:{mutant.line}: {mutant.name}")
+        for (room, name), line in everything.items():
+            print(f"{room}:{line}: {name}")
         return 0
-    if given.share:
-        part, parts = map(int, given.share.split("/"))
-        return work(rooms, Path.cwd(), (part, parts), given.only, again)
     with tempfile.TemporaryDirectory(prefix="vmfa-mutation-") as scratch:
-        root = Path(scratch) / "tree"
-        shutil.copytree(ROOT, root, ignore=shutil.ignore_patterns(".git", ".venv*", "*.egg-info", ".mypy_cache"))
-        environment = {**os.environ, "PYTHONPATH": "src", "VMFA_DB": "", "VMFA_KEY_FILE": ""}
+        root = Path(scratch).resolve() / "tree"
+        shutil.copytree(ROOT, root, ignore=shutil.ignore_patterns(".git", ".venv*", "*.egg-info", "__pycache__", ".*_cache"))
+        os.chdir(root)
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job has none, nor its children
+        os.environ |= {"PYTHONPATH": str(root / "src"), "MUTATION_TMP": f"{scratch}/tmp"}
         for name in ("VMFA_DB", "VMFA_KEY_FILE"):
-            del environment[name]
-        command = [sys.executable, str(root / "tests" / "campaigns" / "mutation.py"), *rooms, "--only", given.only]
-        command += ["--again", str(given.again.resolve())] if given.again else []
-        parts = [
-            subprocess.Popen([*command, "--share", f"{part}/{given.jobs}"], cwd=root, env=environment)
-            for part in range(given.jobs)
-        ]
-        return max(part.wait() for part in parts)
-
-
-def work(rooms: list[str], root: Path, share: tuple[int, int], only: str, again: set[str] | None) -> int:
-    for module in ("hypothesis.stateful", "pytest"):  # before the forks: none of them loads it again
-        import_module(module)
-    sys.path.insert(0, str(root / "src"))
-    assert find_spec("vmfa").origin.startswith(str(root)), "the copy must be what is imported"
-    sys.modules.pop("vmfa", None)
-    bad = 0
-    for room in rooms:
-        counts, alive = campaign(room, root, share, only, again)
-        bad += len(alive)
-        told = ", ".join(f"{number} {what}" for what, number in sorted(counts.items()))
-        print(f"{room} ({share[0] + 1} of {share[1]}): {sum(counts.values())} mutants: {told}", flush=True)
-    return 1 if bad else 0
+            os.environ.pop(name, None)
+        sys.path[:0] = [str(root / "src"), str(root / "tests")]
+        for module in ("hypothesis.stateful", "psycopg_pool", "segno", "cryptography.hazmat.primitives.ciphers.aead"):
+            import_module(module)  # before the forks: none of them loads it again
+        if "VMFA_TEST_POSTGRES" not in os.environ:
+            os.environ["VMFA_TEST_POSTGRES"] = import_module("postgres_server").own_server().conninfo
+        alive = campaign(root, rooms, given.patience, chosen)
+    if given.equivalent:
+        bad = [f"{room}: {name}" for room, name in EQUIVALENT
+               if room in rooms and name not in alive[room]]
+        print("\n".join(f"NOT THE SAME {each}" for each in bad))
+        return 1 if bad else 0
+    return 1 if stale or any(alive.values()) else 0
 
 
 if __name__ == "__main__":
