@@ -501,6 +501,16 @@ def test_only_what_is_known_not_to_be_committed_may_be_tried_again(
     assert (type(failure), may) == (kind, again)
 
 
+def test_after_an_undone_change_a_connection_that_is_not_had_leaves_nothing_in_doubt() -> None:
+    """The last statement was sent, and the server said that it undid it; then no connection could be had."""
+    call = postgres.Call(PostgresStore(""), postgres.create_script)
+    call._had = call._final = True
+    assert call.failed(psycopg.errors.SerializationFailure()) is None
+    failure = call.failed(psycopg_pool.PoolTimeout())
+    assert isinstance(failure, StoreUnavailable)
+    assert "nothing was changed" in str(failure)
+
+
 def test_a_row_lock_that_is_held_too_long_is_contended(
     registry: DeviceRegistry, open_store: Any, database: str, clock: HandClock, alice: PrincipalId
 ) -> None:
