@@ -8,12 +8,13 @@
 
 What is broken is said in ``breaks.py``. On a copy of the tree, the tests are run once to learn which of them execute
 which line, how long each takes, and that all pass. Then, for each mutant inside of a function, a fork of a process that
-has imported everything gets the mutated code, and runs the tests that execute the line, quickest first, to the first
-failure. What survives that, and what runs at import, is written into the copy and tested by a new pytest with the tests of
-its room. A mutant is killed by a test that fails, by an import that fails, or by a test that takes ten times as long as
-it should and three seconds more. Anything else that ends a run is told apart, and is no kill.
+has imported everything gets the mutated code and runs the tests that execute the line, quickest first, to the first
+failure. What runs at import, and what only a process of a test's own may show, is written into the copy and met by a
+new pytest with the tests of its room.
 
-Survivors are printed, and the exit status is 1 if there are any that ``EQUIVALENT`` does not explain.
+A mutant is killed by a test that fails, by an import that fails, or by a test that takes ten times as long as it should
+and three seconds more. Any other end of a run is told as unclear, and is no kill. Survivors are printed, and the exit
+status is 1 if there are any that ``EQUIVALENT`` does not explain.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ import time
 import traceback
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from importlib import import_module
 from importlib.util import cache_from_source
 from pathlib import Path
@@ -41,11 +43,12 @@ from types import CodeType, FunctionType
 from typing import Any, NamedTuple
 
 import pytest
-
 from breaks import Mutant, mutants, path_of
 from equivalent import EQUIVALENT
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+SOURCE = ROOT / "src" / "vmfa"
+WITHOUT_MUTANTS = {"migrate.__init__", "stores.__init__", "stores.port"}  # nothing there runs
 LEFT_OUT = ("tests/typing", "tests/docs/test_traceability.py", "tests/schedules", "tests/durability", "tests/interop")
 SQLITE = ["tests/stores", "tests/contract"]
 POSTGRES = ["tests/postgres"]
@@ -61,12 +64,15 @@ ROOMS = {  # and the tests that know them, for what runs at import
     "trail_command": ["tests/trail"], "analysis": ["tests/unit/test_analysis.py"], "policy_command": CLI,
     "known_answers": ["tests/cli/test_known_answers.py"], "qr": ["tests/qr"], "sealing": ["tests/sealing"],
     **{f"migrate.{name}": ["tests/migrate"] for name in (
-        "adoption", "command", "django_otp", "google_authenticator", "otpauth", "otpauth_migration", "passlib", "pyotp")},
+        "adoption", "command", "django_otp", "google_authenticator", "otpauth", "otpauth_migration", "passlib", "pyotp"
+    )},
     "stores.memory": ["tests/contract/test_our_stores.py", "tests/rules/test_registry.py"],
     "stores.rows": [*SQLITE, *POSTGRES], "stores.threads": ["tests/aio"], "stores.sqlite": SQLITE,
-    "stores.postgres": POSTGRES, "stores.postgres_async": POSTGRES, "commands": CLI, "demo": CLI, "__main__": CLI,
+    "stores.postgres": POSTGRES, "stores.postgres_async": POSTGRES,
+    "stores.connections": POSTGRES, "commands": CLI, "demo": CLI, "__main__": CLI,
     "testing": ["tests/contract"], "__init__": ["tests/unit/test_public_face.py", "tests/docs/test_reference.py"],
-    "keysource": ["tests/unit/test_keysource.py", "tests/sealing"], "record": ["tests/unit/test_record.py", "tests/rules"],
+    "keysource": ["tests/unit/test_keysource.py", "tests/sealing"],
+    "record": ["tests/unit/test_record.py", "tests/rules"],
     "events": ["tests/unit/test_events.py", "tests/rules"], "model": ["tests/unit", "tests/rules"],
     "operations": ["tests/rules"], "registry": ["tests/rules"], "aio": ["tests/aio"],
     "otp": ["tests/unit", "tests/advisory", "tests/mutants"], "keys": ["tests/unit", "tests/advisory"],
@@ -76,6 +82,7 @@ ANNOTATIONS = import_module("__future__").annotations.compiler_flag
 SLOWER, AND_MORE = 10, 3  # times, seconds: what a test may take before it counts as hung
 
 
+Chosen = Callable[[Mutant], bool]
 Functions = dict[str, dict[tuple[str, int], list[FunctionType]]]  # of each file, by name and line
 
 
@@ -89,6 +96,16 @@ class Survey(NamedTuple):
 class Verdict(NamedTuple):
     what: str  # killed, hung, survived, unclear
     by: str = ""
+
+
+class Found(NamedTuple):
+    """What is known of the mutants of a room."""
+
+    killers: list[str]  # tests, the latest first
+    counts: Counter[str]  # of killed, hung
+    left: set[str]  # for the second stage
+    alive: set[str]
+    unclear: dict[str, str]
 
 
 class Tests:
@@ -185,10 +202,8 @@ def forked(work: Callable[[int], None], seconds: dict[str, float], *, limit: flo
                 verdict = Verdict(what, text)
                 break
     for process in (child, -child):
-        try:
+        with suppress(ProcessLookupError, PermissionError):
             os.kill(process, signal.SIGKILL)  # and whatever the mutant started
-        except (ProcessLookupError, PermissionError):
-            pass
     os.close(reader)
     os.waitpid(child, 0)
     return verdict
@@ -254,20 +269,16 @@ def swapped(mutant: Mutant, live: dict[tuple[str, int], list[FunctionType]]) -> 
 class Room:
     """The mutants of one module, and what is known of the tests that kill them."""
 
-    def __init__(self, name: str, root: Path, survey: Survey, patience: float, chosen: Callable[[Mutant], bool]) -> None:
+    def __init__(self, name: str, root: Path, survey: Survey, patience: float, chosen: Chosen) -> None:
         self.name, self.root, self.survey, self.patience, self.chosen = name, root, survey, patience, chosen
         self.path = path_of(name, root)
         self.text = self.path.read_text("utf-8")
-        self.killers: list[str] = []  # the latest first
-        self.counts: Counter[str] = Counter()
-        self.left: set[str] = set()  # for the second stage
-        self.alive: set[str] = set()  # for good: the second stage would add nothing
-        self.unclear: dict[str, str] = {}
+        self.found = Found([], Counter(), set(), set(), {})
 
     def ordered(self, tests: Iterable[str]) -> list[str]:
         """Who killed lately, then the quickest, as long as the patience lasts."""
         tests, left = set(tests), self.patience
-        order = [name for name in self.killers if name in tests]
+        order = [name for name in self.found.killers if name in tests]
         order += sorted(tests.difference(order), key=lambda name: self.survey.seconds.get(name, 0))
         taken = []
         for name in order:
@@ -280,17 +291,17 @@ class Room:
     def take(self, mutant: Mutant, verdict: Verdict) -> bool:
         """Whether it is dead."""
         if verdict.what == "unclear":
-            self.unclear[mutant.name] = verdict.by
+            self.found.unclear[mutant.name] = verdict.by
         if verdict.what not in ("killed", "hung"):
             return False
-        self.counts[verdict.what] += 1
+        self.found.counts[verdict.what] += 1
         if verdict.by in self.survey.seconds:
-            self.killers = [verdict.by, *(name for name in self.killers if name != verdict.by)][:30]
+            self.found.killers[:] = [verdict.by, *(name for name in self.found.killers if name != verdict.by)][:30]
         return True
 
     def survived(self, mutant: Mutant) -> None:
-        self.alive.add(mutant.name)
-        why = f"    (unclear: {self.unclear[mutant.name]})" if mutant.name in self.unclear else ""
+        self.found.alive.add(mutant.name)
+        why = f"    (unclear: {self.found.unclear[mutant.name]})" if mutant.name in self.found.unclear else ""
         say(f"SURVIVED {self.name}:{mutant.line}: {mutant.name}{why}")
 
     def mutants(self) -> Iterable[Mutant]:
@@ -319,7 +330,7 @@ class Room:
             if changed and len(chosen) == len(able) and self.name not in IN_PROCESSES:
                 self.survived(mutant)
             else:
-                self.left.add(mutant.name)
+                self.found.left.add(mutant.name)
 
     def write_all(self) -> None:
         """The second stage, each mutant in the file and in a pytest of its own."""
@@ -327,7 +338,7 @@ class Room:
         known = [name for name in self.survey.seconds if name.startswith(tuple(files))]
         broken: list[str] = []
 
-        def run(files: list[str] = files) -> Verdict:
+        def run(files: list[str]) -> Verdict:
             def work(told: int) -> None:
                 tests = Tests(lambda tests: tests.run(self.ordered(set(known).difference(broken))), told)
                 try:
@@ -343,23 +354,23 @@ class Room:
         try:
             Path(cache_from_source(str(self.path))).unlink(missing_ok=True)
             self.path.write_text(ast.unparse(ast.parse(self.text)))
-            while (found := run()).what != "survived":  # a test that reads the source
+            while (found := run(files)).what != "survived":  # a test that reads the source
                 if found.by not in known or len(broken) > 5:
                     sys.exit(f"{self.name}: the tests do not pass on the code as it is: {found}")
                 broken.append(found.by)
                 say(f"{self.name}: left out, it fails on a copy without comments: {found.by}")
             for mutant in self.mutants():
-                if mutant.name in self.left:
+                if mutant.name in self.found.left:
                     self.path.write_text(ast.unparse(mutant.tree))
-                    likely = sorted({name.partition("::")[0] for name in self.killers[:3]}.intersection(
+                    likely = sorted({name.partition("::")[0] for name in self.found.killers[:3]}.intersection(
                         name.partition("::")[0] for name in known))
-                    if not (likely and self.take(mutant, run(likely)) or self.take(mutant, run())):
+                    if not any(self.take(mutant, run(each)) for each in (likely, files) if each):
                         self.survived(mutant)
         finally:
             self.path.write_text(self.text)
 
 
-def campaign(root: Path, rooms: list[str], patience: float, chosen: Callable[[Mutant], bool]) -> dict[str, set[str]]:
+def campaign(root: Path, rooms: list[str], patience: float, chosen: Chosen) -> dict[str, set[str]]:
     """The survivors of each room."""
     say("which test executes which line ...")
     survey = surveyed(root)
@@ -385,9 +396,9 @@ def campaign(root: Path, rooms: list[str], patience: float, chosen: Callable[[Mu
             if found.what == "survived":
                 for room in made:
                     room.swap_all(tests, functions)
-                    say(f"{room.name}: {sum(room.counts.values())} killed by code that was swapped, {len(room.left)} left,"
-                        f" {len(room.alive)} survived")
-                file.write_bytes(pickle.dumps([(room.killers, room.counts, room.left, room.alive, room.unclear) for room in made]))
+                    say(f"{room.name}: {sum(room.found.counts.values())} killed by code that was swapped,"
+                        f" {len(room.found.alive)} survived, {len(room.found.left)} left")
+                file.write_bytes(pickle.dumps([room.found for room in made]))
             os.write(told, f"{found.what} {found.by}\n".encode())
 
         for room in rooms:
@@ -398,13 +409,13 @@ def campaign(root: Path, rooms: list[str], patience: float, chosen: Callable[[Mu
     if found.what != "survived":
         sys.exit(f"the tests do not pass, the quickest first: {found}")
     for room, kept in zip(made, pickle.loads(file.read_bytes()), strict=True):
-        room.killers, room.counts, room.left, room.alive, room.unclear = kept
+        room.found = kept
         room.write_all()
         same = sum(1 for of, _ in EQUIVALENT if of == room.name)
-        killed, hung, alive = room.counts["killed"], room.counts["hung"], len(room.alive)
+        killed, hung, alive = room.found.counts["killed"], room.found.counts["hung"], len(room.found.alive)
         say(f"{room.name}: {killed + hung + alive} mutants: {killed} killed, {hung} hung, {alive} survived;"
             f" {same} beside them mean the same")
-    return {room.name: room.alive for room in made}
+    return {room.name: room.found.alive for room in made}
 
 
 OUT = os.dup(1)
@@ -424,6 +435,9 @@ def main() -> int:
     parser.add_argument("--patience", type=float, default=15, help="seconds of tests for one mutant")
     given = parser.parse_args()
     rooms = given.rooms or list(ROOMS)
+    modules = {".".join(path.relative_to(SOURCE).with_suffix("").parts) for path in SOURCE.rglob("*.py")}
+    if unnamed := modules.difference(ROOMS, WITHOUT_MUTANTS):
+        sys.exit(f"ROOMS names no tests of {', '.join(sorted(unnamed))}")
     told = given.again.read_text("utf-8") if given.again else ""
     again = set(re.findall(r"^SURVIVED ([\w.]+):\d+: (.*?)(?:    \(unclear: .*)?$", told, re.MULTILINE))
 
@@ -433,7 +447,8 @@ def main() -> int:
 
     if given.again:
         rooms = [room for room in rooms if any(of == room for of, _ in again)]
-    everything = {(room, mutant.name): mutant.line for room in rooms for mutant in mutants(room, path_of(room, ROOT).read_text("utf-8"))}
+    everything = {(room, mutant.name): mutant.line for room in rooms
+                  for mutant in mutants(room, path_of(room, ROOT).read_text("utf-8"))}
     stale = [key for key in EQUIVALENT if key[0] in rooms and key not in everything]
     for key in stale:
         print(f"STALE {key[0]}: {key[1]}")
@@ -443,7 +458,8 @@ def main() -> int:
         return 0
     with tempfile.TemporaryDirectory(prefix="vmfa-mutation-") as scratch:
         root = Path(scratch).resolve() / "tree"
-        shutil.copytree(ROOT, root, ignore=shutil.ignore_patterns(".git", ".venv*", "*.egg-info", "__pycache__", ".*_cache"))
+        left_out = shutil.ignore_patterns(".git", ".venv*", "*.egg-info", "__pycache__", ".*_cache")
+        shutil.copytree(ROOT, root, ignore=left_out)
         os.chdir(root)
         signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job has none, nor its children
         os.environ |= {"PYTHONPATH": str(root / "src"), "MUTATION_TMP": f"{scratch}/tmp"}
