@@ -46,6 +46,9 @@ class TestTheFormat:
         said = parse(f"otpauth://hotp/alice?secret={SECRET}&counter={counter}")
         assert (said.type, said.counter) == ("hotp", counter)
 
+    def test_a_number_has_twenty_digits_at_most(self):
+        assert parse(f"otpauth://hotp/alice?secret={SECRET}&counter={'7'.zfill(20)}").counter == 7
+
     def test_hotp_without_a_counter(self):
         assert refusal(f"otpauth://hotp/alice?secret={SECRET}").part == "counter"
 
@@ -147,7 +150,7 @@ class TestRefused:
     @pytest.mark.parametrize("name", ["digits", "period", "counter"])
     @pytest.mark.parametrize("number", [
         "", "-1", "+6", "6.0", "6_0", "%206", "6%20", "0x6", "\u0666", "%D9%A6", "\uff16", "\u00b2", "six", "9" * 21,
-        "9" * 5000, "18446744073709551616",
+        "9" * 5000, "18446744073709551616", "0" * 20 + "7", "%4",
     ])
     def test_numbers(self, name, number):
         assert refusal(f"{PLAIN}&{name}={number}").part == name
@@ -192,9 +195,31 @@ class TestRefused:
 
     @pytest.mark.parametrize("uri", [None, PLAIN.encode(), 5])
     def test_a_uri_is_text(self, uri):
-        with pytest.raises(InvalidType, match="a key URI is text") as caught:
+        with pytest.raises(InvalidType, match=r"^a key URI is text$") as caught:
             parse(uri)
         assert_silent(caught.value, SECRET)
+
+    @pytest.mark.parametrize(("uri", "sentence"), [
+        (f"{PLAIN}&x={'x' * 8192}", "a key URI has at most 8192 characters"),
+        ("https://example.com", "a key URI begins with otpauth://"),
+        (f"{PLAIN}#x", "a key URI has no fragment: '#' is written %23"),
+        (f"otpauth://steam/a?secret={SECRET}", "the type of a key URI is totp or hotp"),
+        (f"{PLAIN}&encoder=steam", "codes in another alphabet (Steam) are not those of RFC 4226"),
+        (f"otpauth://hotp/a?secret={SECRET}", "a hotp key URI has a counter"),
+        (f"{PLAIN}&lock", "a parameter of a key URI is written name=value"),
+        (f"{PLAIN}&issuer=Example", "a key URI names each parameter once"),
+        (f"otpauth://totp/A:a?secret={SECRET}&issuer=B", "the issuer before the label and the parameter differ"),
+        (f"otpauth://totp/a:b:c?secret={SECRET}", "label holds a colon"),
+        (f"otpauth://totp/a?secret={SECRET}&issuer=b:c", "issuer holds a colon"),
+        (with_("secret=GEZDGNBV"), "a key has 16 to 1024 bytes (RFC4226-4-R6)"),
+        (with_("secret=1"), "this is no Base32 (A-Z, 2-7)"),
+        (f"{PLAIN}&digits=9", "digits is 6, 7 or 8 (RFC4226-5.3-DIGITS)"),
+        (f"{PLAIN}&period=0", "period is at least 1 second; period and t0 have at most 64 bits"),
+        (f"{PLAIN}&period=-1", "period is a whole number in ASCII digits, below 2**64"),
+        (f"{PLAIN}&x%4=1", "a percent sign is followed by two hexadecimal digits of UTF-8"),
+    ])
+    def test_what_the_refusals_say(self, uri, sentence):
+        assert str(refusal(uri)) == sentence
 
     def test_the_error_is_an_invalid_value_with_a_reason(self):
         error = refusal("")

@@ -10,6 +10,7 @@ import pprint
 
 import pytest
 
+from leaks import assert_silent
 from vmfa import InvalidType, InvalidValue, Policy, PrincipalId, VmfaError
 from vmfa.values import LAST_SECOND, Value, Word, a, check_int, number, replace, seconds, text
 
@@ -105,6 +106,12 @@ class TestAsItsTwin:
                 delattr(value, next(iter(given)))
         with pytest.raises(AttributeError):
             ours(**given).other = 1
+
+    def test_a_change_is_refused_by_the_name_of_the_kind_and_keeps_nothing(self, ours, twin, given):
+        with pytest.raises(dataclasses.FrozenInstanceError) as caught:
+            setattr(ours(**given), next(iter(given)), "a secret")
+        assert str(caught.value) == f"{ours.__name__} is immutable"
+        assert_silent(caught.value, "a secret")
 
     def test_copied_pickled_and_replaced(self, ours, twin, given):
         value = ours(**given)
