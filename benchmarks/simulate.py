@@ -11,15 +11,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import vmfa
 from devices import ACCOUNT, BEGAN, MASTER, STEP, Clock
-from measure import Facts, Run, Table, main
+from measure import Facts, Run, Table, figure, main
 from vmfa.keysource import NONCE
 
 DAY = 86_400
@@ -335,24 +333,6 @@ def draw(
         for title, life in lives.items():
             axes.plot(rates, [first or None for first, _ in life], "o-", label=f"{title}: first log-in that fails")
         axes.plot(rates, [last or None for _, last in lives["daily"]], "s--", color="C3", label="two codes fail, too")
-
-
-@contextmanager
-def figure(path: Path, across: str, up: str) -> Iterator[Any]:
-    """Axes to draw on. The same drawing is the same file: no date, no random ids."""
-    import matplotlib as mpl
-
-    mpl.use("svg")
-    mpl.rcParams.update({"svg.hashsalt": "vmfa", "svg.fonttype": "none", "font.size": 11})
-    from matplotlib import pyplot as plt
-
-    drawn, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")
-    yield axes
-    axes.set(xlabel=across, ylabel=up)
-    axes.grid(visible=True, alpha=0.3)
-    drawn.legend(loc="outside upper center", ncols=2, frameon=False)
-    drawn.savefig(path, metadata={"Date": None, "Creator": None})
-    plt.close(drawn)
 
 
 if __name__ == "__main__":
