@@ -2,6 +2,7 @@
 
 import re
 from importlib.metadata import version as version_of
+from importlib.util import find_spec
 
 project = "vmfa"
 author = "the vmfa authors"
@@ -17,12 +18,15 @@ html_css_files = ["page.css"]
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
+autodoc_mock_imports = [name for name in ("cryptography", "psycopg", "psycopg_pool", "segno") if not find_spec(name)]
 myst_heading_anchors = 3
 myst_enable_extensions = ["colon_fence", "deflist"]
 
 
 def what_it_gives(app, what, name, obj, options, signature, return_annotation):
-    """A registry's method gives what its operation answers."""
+    """A registry's method gives what its operation answers; a secret answer is filled by its slots."""
+    if what == "class" and "**slots" in (signature or ""):
+        return f"(*, {', '.join(f'{slot}: {kind}' for slot, kind in obj.__annotations__.items())})", None
     answer = re.fullmatch(r"~?(?:\w+\.)*Operation\[(.*)\]", return_annotation or "")
     if answer and "DeviceRegistry." in name:
         return signature, answer[1]
@@ -30,8 +34,8 @@ def what_it_gives(app, what, name, obj, options, signature, return_annotation):
 
 
 def each_error_on_a_line(app, what, name, obj, options, lines):
-    """Docstrings name errors behind a sentence; reStructuredText wants each on a line of its own, after a blank one."""
-    text = re.sub(r"(?<=\S)\s+:raises (\w+): ?", r"\n\n:raises \1: ", "\n".join(lines))
+    """Docstrings name errors and parameters behind a sentence; reStructuredText wants a line for each."""
+    text = re.sub(r"(?<=\S)\s+:(raises|param) (\w+): ?", r"\n\n:\1 \2: ", "\n".join(lines))
     lines[:] = re.sub(r":raises (\w+)\.", r"Raises ``\1``.", text).splitlines()
 
 

@@ -4,7 +4,7 @@ The attacker knows the first factor and the policy, misses until it hits, and ch
 is bounded three ways, and the least counts: by the attacker's own rate, by the growing delays and the failure cap
 between two sign-ins of the owner, and by the guess budget with its refill. Each evaluated guess hits with at most
 the candidates of the window times the chance of the likeliest code: truncation is not quite uniform (RFC4226-5.3-DT).
-The bound errs on the attacker's side, against attackers that were played by less than a tenth: the owner's own
+The bound errs on the attacker's side, by at most an eighth against attackers that were played: the owner's own
 failures, which take from the same budget, are left out, and the owner signs in when it suits the attacker.
 """
 
