@@ -23,7 +23,7 @@ myst_heading_anchors = 3
 myst_enable_extensions = ["colon_fence", "deflist"]
 
 
-def what_it_gives(app, what, name, obj, options, signature, return_annotation):
+def what_it_gives(_app, what, name, obj, _options, signature, return_annotation):
     """A registry's method gives what its operation answers; a secret answer is filled by its slots."""
     if what == "class" and "**slots" in (signature or ""):
         return f"(*, {', '.join(f'{slot}: {kind}' for slot, kind in obj.__annotations__.items())})", None
@@ -33,13 +33,14 @@ def what_it_gives(app, what, name, obj, options, signature, return_annotation):
     return None
 
 
-def each_error_on_a_line(app, what, name, obj, options, lines):
+def each_error_on_a_line(*arguments):
     """Docstrings name errors and parameters behind a sentence; reStructuredText wants a line for each."""
+    lines = arguments[-1]
     text = re.sub(r"(?<=\S)\s+:(raises|param) (\w+): ?", r"\n\n:\1 \2: ", "\n".join(lines))
     lines[:] = re.sub(r":raises (\w+)\.", r"Raises ``\1``.", text).splitlines()
 
 
-def names_that_break(app, pagename, templatename, context, doctree):
+def names_that_break(_app, _page, _template, context, _doctree):
     """In a cell, the name of a test may break behind its words, and nowhere else."""
     def name(found):
         return re.sub(r"(::|[/_.])(?=\w)", r"\1<wbr>", found[0])
