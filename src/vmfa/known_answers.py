@@ -67,6 +67,10 @@ class KnownAnswer:
     passed: bool
     problem: str = ""
 
+    @property
+    def refusal(self) -> str:
+        return f": {self.problem}" if self.problem.startswith("refused") else ""
+
 
 @dataclass(frozen=True, slots=True)
 class SelfTest:
@@ -100,7 +104,7 @@ class SelfTest:
         """The report for people."""
         return [
             self.made_with, *(f"{name}: {by}" for name, by in self.computed_by),
-            *(f"ok  {a.source}" if a.passed else f"WRONG  {a.source}: {a.problem}" for a in self.answers),
+            *(f"ok  {each.source}" if each.passed else f"WRONG  {each.source}{each.refusal}" for each in self.answers),
         ]
 
 
