@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from hmac import digest as hmac_digest
+from importlib.util import find_spec
 from typing import Any, Final
 
 from .keys import HASHES, keyed
@@ -35,6 +36,7 @@ _ABC: Final = {  # FIPS 180-4, the digests of "abc"
     "sha512": ("ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a"
                "2192992a274fc1a836ba3c23a3feebbd454d4423643ce80e2a9ac94fa54ca49f"),
 }
+_GCM: Final = "cea7403d4d606b6e074ec5d3baf39d18d0d1c8a799996bf0265b98b5d48ab919"  # of zeros under zeros
 _SIZES: Final = {"sha1": 20, "sha256": 32, "sha512": 64}
 _HKDF: Final = (  # secret, salt, info, pseudorandom key, output
     (
@@ -111,13 +113,16 @@ class SelfTest:
 def selftest() -> SelfTest:
     """Compute the answers that FIPS 180-4, RFC 4226, RFC 6238 and RFC 5869 print, and HMAC in both ways we use it.
 
-    Takes a millisecond, needs nothing, changes nothing. A computation that raises has failed.
+    And that of AES-256-GCM, where the package that seals imported keys is installed. Takes milliseconds, needs nothing,
+    changes nothing. A computation that raises has failed.
     """
-    primitives: dict[str, Callable[[], Any]] = {name: new for name, (new, _) in HASHES.items()}
-    primitives["hmac with sha256"] = partial(hashlib.new, "sha256")  # where hmac falls back to it, it says so
+    primitives: dict[str, Callable[[], str]] = {name: partial(_hashed_by, new) for name, (new, _) in HASHES.items()}
+    primitives["hmac with sha256"] = partial(_hashed_by, partial(hashlib.new, "sha256"))  # hmac falls back to that
+    if find_spec("cryptography"):
+        primitives["AES-256-GCM"] = _sealed_by
     return SelfTest(
         tuple(_answered(source, answer, compute) for source, answer, compute in _known()), _made_with(),
-        tuple((name, _computed_by(new)) for name, new in primitives.items()),
+        tuple((name, _computed_by(who)) for name, who in primitives.items()),
     )
 
 
@@ -129,12 +134,31 @@ def _answered(source: str, answer: object, compute: Callable[[], object]) -> Kno
     return KnownAnswer(source, found == answer, "" if found == answer else "another answer")
 
 
-def _computed_by(new: Callable[[], Any]) -> str:
+def _computed_by(who: Callable[[], str]) -> str:
     try:
-        module = type(new()).__module__
+        return who()
     except Exception as error:  # noqa: BLE001  # as above
         return f"refused: {type(error).__name__}"
+
+
+def _hashed_by(new: Callable[[], Any]) -> str:
+    module = type(new()).__module__
     return "OpenSSL" if module == "_hashlib" else f"Python ({module})"
+
+
+def _sealed_by() -> str:
+    """The package, and the OpenSSL it brings, which is not Python's."""
+    from cryptography import __version__
+    from cryptography.hazmat.backends.openssl import backend
+
+    _aes_gcm()
+    return f"cryptography {__version__}, {backend.openssl_version_text()}"
+
+
+def _aes_gcm() -> str:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    return AESGCM(bytes(32)).encrypt(bytes(12), bytes(16), b"").hex()
 
 
 def _made_with() -> str:
@@ -166,6 +190,8 @@ def _known() -> Iterator[tuple[str, object, Callable[[], object]]]:
         between, output = bytes.fromhex(prk), bytes.fromhex(okm)
         yield f"RFC 5869 Appendix A.{number}, extract", between, partial(hkdf_extract, salt, secret)
         yield f"RFC 5869 Appendix A.{number}, expand", output, partial(hkdf_expand, between, info, len(output))
+    if find_spec("cryptography"):
+        yield "GCM specification, test case 14, AES-256", _GCM, _aes_gcm
     for algorithm in HASHES:
         yield f"RFC 2104, prepared keys, {algorithm}", True, partial(_prepared_is_hmac, algorithm)
 

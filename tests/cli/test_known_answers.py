@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESCCM
 
 from vmfa import known_answers
 from vmfa.keys import HASHES
@@ -32,7 +33,7 @@ def rows(name: str) -> Any:
 def test_every_answer_is_right_here() -> None:
     report = selftest()
     assert report.passed
-    assert len({answer.source for answer in report.answers}) == 3 + 10 + 18 + 6 + 3
+    assert len({answer.source for answer in report.answers}) == 3 + 10 + 18 + 6 + 1 + 3
     assert {answer.problem for answer in report.answers} == {""}
     assert report.refused == ()
 
@@ -42,7 +43,17 @@ def test_the_report_says_what_it_was_made_with() -> None:
     assert platform.python_version() in report.made_with
     assert version("vmfa") in report.made_with
     assert ssl.OPENSSL_VERSION in report.made_with
-    assert [name for name, _ in report.computed_by] == ["sha1", "sha256", "sha512", "hmac with sha256"]
+    names = [name for name, _ in report.computed_by]
+    assert names == ["sha1", "sha256", "sha512", "hmac with sha256", "AES-256-GCM"]
+    assert dict(report.computed_by)["AES-256-GCM"].startswith(f"cryptography {version('cryptography')}, OpenSSL ")
+
+
+def test_without_the_extra_for_sealing_nothing_is_said_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vmfa.known_answers.find_spec", lambda name: None)
+    report = selftest()
+    assert report.passed
+    assert "AES-256-GCM" not in dict(report.computed_by)
+    assert not any("GCM" in answer.source for answer in report.answers)
 
 
 def test_a_report_is_made_without_ssl_and_without_an_installed_package(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,6 +99,11 @@ def test_a_wrong_hkdf_shows(monkeypatch: pytest.MonkeyPatch) -> None:
     assert failed() == {f"RFC 5869 Appendix A.{number}, expand" for number in (1, 2, 3)}
 
 
+def test_a_wrong_cipher_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cryptography.hazmat.primitives.ciphers.aead.AESGCM", AESCCM)
+    assert failed() == {"GCM specification, test case 14, AES-256"}
+
+
 def test_wrong_prepared_keys_show(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vmfa.keys._OPAD", bytes(256))
     assert {f"RFC 2104, prepared keys, {algorithm}" for algorithm in ("sha1", "sha256", "sha512")} <= failed()
@@ -109,7 +125,7 @@ def test_the_report_in_lines_and_in_plain_values() -> None:
     facts = json.loads(json.dumps(report.facts()))
     assert set(facts) == {"passed", "refused", "made_with", "computed_by", "answers"}
     assert facts["answers"][0] == {"source": "FIPS 180-4, sha1", "passed": True, "problem": ""}
-    assert set(facts["computed_by"]) == {"sha1", "sha256", "sha512", "hmac with sha256"}
+    assert set(facts["computed_by"]) == {"sha1", "sha256", "sha512", "hmac with sha256", "AES-256-GCM"}
 
 
 def test_a_forbidden_hash_is_a_failure_and_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,7 +216,7 @@ def test_an_openssl_that_refuses_everything_is_named_and_so_is_who_computes_inst
     code, out, err = openssl_says_fips.run("-c", REPORT)
     assert (code, err) == (0, "")
     passed, refused, computed_by, *_ = json.loads(out)
-    assert (passed, refused) == (False, ["sha1", "sha256", "sha512"])
+    assert (passed, refused[:3]) == (False, ["sha1", "sha256", "sha512"])  # and perhaps the OpenSSL for sealing
     assert computed_by["sha1"] == "refused: UnsupportedDigestmodError"
     assert computed_by["hmac with sha256"] != "OpenSSL"  # but a module of Python, which nobody validated
 
