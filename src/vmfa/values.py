@@ -10,7 +10,7 @@ from __future__ import annotations
 from enum import StrEnum
 from functools import partial
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Self, TypeVar, dataclass_transform
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Self, dataclass_transform
 from unicodedata import category, is_normalized
 
 from .errors import InvalidType, InvalidValue
@@ -19,7 +19,6 @@ from .otp import check_int
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-V = TypeVar("V", bound="Value")
 LONGEST_NAME: Final = 512  # bytes
 LAST_SECOND: Final = 1 << 62
 _UNPRINTABLE: Final = frozenset({"Cc", "Cf", "Cn", "Cs", "Zl", "Zp"})  # Cn: what it will mean is not settled
@@ -66,7 +65,7 @@ class _Field:
     __slots__ = ("check", "how", "put")
     put: Callable[[object, object], None]  # fills the slot
 
-    def __init__(self, check: partial[None] | None = None, **how: Any) -> None:
+    def __init__(self, check: Callable[[str, Any], None] | None = None, **how: Any) -> None:
         self.check, self.how = check, how
 
 
@@ -77,7 +76,12 @@ def text(longest: int = LONGEST_NAME, *, empty: bool = False, **how: Any) -> Any
 
 def number(low: int, high: int, **how: Any) -> Any:
     """A field for an int from *low* to *high*."""
-    return _Field(partial(check_int, low=low, high=high), metadata={"low": low, "high": high}, **how)
+
+    def check(name: str, value: int) -> None:
+        if type(value) is not int or not low <= value <= high:
+            check_int(name, value, low, high)
+
+    return _Field(check, metadata={"low": low, "high": high}, **how)
 
 
 def seconds(**how: Any) -> Any:
@@ -121,8 +125,6 @@ def _compiled(made: type, fields: dict[str, _Field], kw_only: bool) -> tuple[Any
     for name, field in fields.items():
         space |= {f"put_{name}": field.put, f"default_{name}": field.how.get("default"), f"check_{name}": field.check}
         head.append(f"{name}=default_{name}" if "default" in field.how else name)
-        if "metadata" in field.how:  # a number: the usual case at a third of the time
-            fill += " if type({0}) is not int or not {low} <= {0} <= {high}:\n ".format(name, **field.how["metadata"])
         fill += f" check_{name}('{name}', {name})\n" if field.check else ""
         fill += f" put_{name}(self, {name})\n"
         copy += f" put_{name}(copy, self.{name})\n"
@@ -187,13 +189,13 @@ class Value(metaclass=_Values):
     def __delattr__(self, name: str) -> NoReturn:
         self.__setattr__(name, None)
 
-    def __replace__(self, /, **changes: object) -> Self:
-        made = self._copy()
+    def __replace__(self, /, **changes: Any) -> Self:
+        made, fields = self._copy(), self._fields
         for name, value in changes.items():
-            if name not in self._fields:
+            field = fields.get(name)
+            if field is None:
                 raise InvalidValue(f"{type(self).__name__} has no field {name!r}")
-            field = self._fields[name]
-            if field.check:
+            if field.check is not None:
                 field.check(name, value)
             field.put(made, value)
         made.__post_init__()
@@ -203,9 +205,7 @@ class Value(metaclass=_Values):
         return partial(type(self), **content(self)), ()
 
 
-def replace(value: V, /, **changes: object) -> V:
-    """*value* with *changes*, checked again."""
-    return value.__replace__(**changes)
+replace = Value.__replace__  # a value with changes, which are checked
 
 
 def content(value: Value) -> dict[str, Any]:
