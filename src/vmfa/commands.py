@@ -290,9 +290,7 @@ def run_trail(desk: Desk) -> Answer:
 def run_selftest(desk: Desk) -> Answer:
     del desk
     report = selftest()
-    facts = {"passed": report.passed, "answers": [{"source": a.source, "passed": a.passed} for a in report.answers]}
-    lines = [f"{'ok' if answer.passed else 'WRONG'}  {answer.source}" for answer in report.answers]
-    return Answer(facts, lines, None if report.passed else Unusable("a known answer is not computed here"))
+    return Answer(report.facts(), report.lines(), None if report.passed else Unusable(report.sentence))
 
 
 # Files, streams, and how things are written

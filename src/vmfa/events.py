@@ -89,7 +89,7 @@ class AuditEvent(Value):
             return event
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             pass  # raised below, outside: an error that hangs on ours would carry the document
-        raise RecordTampered("a stored event cannot be read")
+        raise RecordTampered(f"stored event {number!a} cannot be read")
 
 
 def check_version(version: int) -> None:

@@ -39,6 +39,7 @@ from vmfa import (
     Principal,
     PrincipalId,
     Receipt,
+    RecordTampered,
     StoreContended,
     StoreCorrupt,
     StoreError,
@@ -202,6 +203,16 @@ def test_names_are_ordered_by_their_bytes_whatever_the_database_speaks(store: An
         WHERE table_schema = current_schema() AND table_name IN ('vmfa_principal', 'vmfa_event')
         AND column_name IN ('account', 'kind', 'name')""")
     assert rows == [("C",)]
+
+
+def test_a_row_that_names_nobody_is_told_when_principals_are_listed(
+    store: Any, registry: DeviceRegistry, database: str
+) -> None:
+    registry.open_enrollment(WHO, by=SERVICE, label="x")
+    sql(database, f"INSERT INTO vmfa_principal SELECT account, 'admin', 'x', 1, state, tag"
+                  f" FROM vmfa_principal WHERE name = '{WHO.name}'")
+    with pytest.raises(RecordTampered, match=r"^a stored record names no principal$"):
+        store.principals(WHO.account)
 
 
 def test_history_is_in_order_whatever_the_plan(

@@ -83,7 +83,7 @@ class TestDocument:
     ], ids=json.dumps)
     def test_an_impossible_value_is_tampering(self, edit):
         document = json.dumps(json.loads(event().document()) | edit)
-        with pytest.raises(RecordTampered, match=r"^a stored event cannot be read$") as caught:
+        with pytest.raises(RecordTampered, match=r"^stored event .* cannot be read$") as caught:
             AuditEvent.from_document(ALICE, 1, document, "t")
         assert caught.value.__context__ is None  # it would carry the document
 

@@ -28,9 +28,9 @@ from ..errors import (
     VmfaError,
 )
 from ..events import AuditEvent
-from ..model import Kind, Principal, PrincipalId
+from ..model import Principal, PrincipalId
 from ..record import from_columns
-from .rows import bounded, change, key
+from .rows import bounded, change, key, named
 
 try:
     import psycopg
@@ -130,7 +130,7 @@ def commit_script(before: Principal, after: Principal, events: Sequence[AuditEve
 def principals_script(account: str, after: PrincipalId | None, limit: int) -> Script[Sequence[PrincipalId]]:
     start = key(after)[1:] if after is not None else ("", "")
     _, rows = yield Step(PAGE, (account, *start, bounded(limit)))
-    return [PrincipalId(account, Kind(kind), name) for kind, name in rows]
+    return named(account, rows)
 
 
 def history_script(principal: PrincipalId, after: int, limit: int) -> Script[Sequence[AuditEvent]]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
-from ..model import Principal, PrincipalId
+from ..errors import RecordTampered
+from ..model import Kind, Principal, PrincipalId
 from ..record import columns
 from ..values import LAST_SECOND
 
@@ -13,6 +15,15 @@ S = TypeVar("S", bound=str)
 
 def key(principal: PrincipalId) -> tuple[str, str, str]:
     return principal.account, principal.kind.value, principal.name
+
+
+def named(account: str, rows: Iterable[tuple[str, str]]) -> list[PrincipalId]:
+    """The principals that *rows* of kind and name name. :raises RecordTampered: a row that names nobody."""
+    try:
+        return [PrincipalId(account, Kind(kind), name) for kind, name in rows]
+    except (ValueError, TypeError):
+        pass
+    raise RecordTampered("a stored record names no principal")
 
 
 def change(before: Principal, after: Principal, insert: S, update: S, delete: S) -> tuple[S, tuple[Any, ...]]:

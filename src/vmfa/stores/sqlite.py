@@ -26,10 +26,10 @@ from ..errors import (
     StoreUnavailable,
 )
 from ..events import AuditEvent
-from ..model import Kind, Principal, PrincipalId
+from ..model import Principal, PrincipalId
 from ..record import from_columns
 from ..values import LAST_SECOND
-from .rows import bounded, change, key
+from .rows import bounded, change, key, named
 
 T = TypeVar("T")
 
@@ -155,12 +155,7 @@ class SQLiteStore:
         self, account: str, *, after: PrincipalId | None = None, limit: int = 1000
     ) -> Sequence[PrincipalId]:
         start = key(after)[1:] if after is not None else ("", "")
-        rows = self._call(lambda db: db.execute(PAGE, (account, *start, bounded(limit))).fetchall())
-        try:
-            return [PrincipalId(account, Kind(kind), name) for kind, name in rows]
-        except (ValueError, TypeError):
-            pass
-        raise RecordTampered("a stored record names no principal")
+        return named(account, self._call(lambda db: db.execute(PAGE, (account, *start, bounded(limit))).fetchall()))
 
     def history(self, principal: PrincipalId, *, after: int = 0, limit: int = 1000) -> Sequence[AuditEvent]:
         page = (*key(principal), bounded(after), bounded(limit))
