@@ -17,7 +17,7 @@ from typing import Final
 from .errors import InvalidType, InvalidValue
 from .policy import DAY, Parameters, Policy
 
-__all__ = ["Guessing", "PolicyReport", "Weakness", "guess_probability", "guessing", "likeliest", "report"]
+__all__ = ["Guessing", "PolicyReport", "Weakness", "guessing", "likeliest", "report"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,13 +54,6 @@ def likeliest(digits: int) -> float:
     """The chance of the likeliest code of so many digits: 31 bits do not fill them evenly."""
     codes: int = 10**digits
     return ((1 << 31) // codes + 1) / (1 << 31)
-
-
-def guess_probability(
-    policy: Policy, *, days: float = 365, per_day: float = inf, sign_ins_per_day: float = 1, digits: int | None = None
-) -> float:
-    """The chance that an attacker who guesses for *days*, at most *per_day*, hits once. See :func:`guessing`."""
-    return guessing(policy, days=days, per_day=per_day, sign_ins_per_day=sign_ins_per_day, digits=digits).probability
 
 
 def guessing(

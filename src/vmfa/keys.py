@@ -21,12 +21,9 @@ if TYPE_CHECKING:
 __all__ = ["Key", "Opaque", "UnsafeShortKey", "base32", "keyed", "mac", "random_bytes", "reveal"]
 
 SHORTEST, LONGEST = 16, 1024  # bytes
-HASHES: dict[str, tuple[Callable[..., Any], int]] = {
-    "sha1": (hashlib.sha1, 64), "sha256": (hashlib.sha256, 64), "sha512": (hashlib.sha512, 128),
-}
+HASHES = {"sha1": (hashlib.sha1, 64), "sha256": (hashlib.sha256, 64), "sha512": (hashlib.sha512, 128)}
 _set = object.__setattr__  # past the refusal of :class:`Opaque`
-_IPAD = bytes(byte ^ 0x36 for byte in range(256))
-_OPAD = bytes(byte ^ 0x5C for byte in range(256))
+_IPAD, _OPAD = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5C))
 
 
 class Opaque:

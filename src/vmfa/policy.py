@@ -92,3 +92,13 @@ class Policy(Value):
         """Seconds to wait after so many consecutive *failures*: capped, so it never overflows."""
         over = failures - self.delay_from
         return 0 if over < 0 else min(self.delay_seconds << min(over, 32), self.delay_cap)
+
+    def guess_probability(self, *, days: float = 365, per_day: float = float("inf"),
+                          sign_ins_per_day: float = 1) -> float:
+        """The chance that an attacker who guesses for *days*, at most *per_day*, hits once.
+
+        *sign_ins_per_day* are the owner's. :func:`vmfa.analysis.guessing` says what bounds it.
+        """
+        from .analysis import guessing  # the one import that points outward: who asks, loads it
+
+        return guessing(self, days=days, per_day=per_day, sign_ins_per_day=sign_ins_per_day).probability

@@ -20,7 +20,7 @@ from vmfa import (
     Policy,
     PrincipalId,
 )
-from vmfa.analysis import AT_LEAST, AT_MOST, guess_probability, guessing, likeliest, report, weaknesses
+from vmfa.analysis import AT_LEAST, AT_MOST, guessing, likeliest, report, weaknesses
 
 DAY = 86400
 ALICE = PrincipalId.user("123456789012", "u-4711")
@@ -55,8 +55,8 @@ def test_what_bounds_an_attack():
 def test_the_budget_is_what_makes_the_year_safe():
     """A first year spends the budget once and what it refills; without it, a daily user is guessed in decades."""
     assert guessing(Policy()).guesses == 100 + 365 // 2
-    assert guess_probability(Policy()) == pytest.approx(8.46e-4, rel=0.01)
-    assert guess_probability(NO_BUDGET) == pytest.approx(3.65e-2, rel=0.01)
+    assert Policy().guess_probability() == pytest.approx(8.46e-4, rel=0.01)
+    assert NO_BUDGET.guess_probability() == pytest.approx(3.65e-2, rel=0.01)
 
 
 def test_the_cap_bounds_who_signs_in_seldom_only_once_for_each_sign_in():
@@ -107,15 +107,15 @@ def test_no_attack_on_the_real_registry_gets_more(sign_ins, most):
 
 
 def test_nothing_is_guessed_in_no_time():
-    assert guess_probability(Policy(), days=0) == 0
-    assert guess_probability(Policy(), per_day=0) == 0
+    assert Policy().guess_probability(days=0) == 0
+    assert Policy().guess_probability(per_day=0) == 0
     assert guessing(Policy(), days=0, per_day=inf).guesses == 0
 
 
 def test_more_time_digits_and_steps_count():
-    assert guess_probability(Policy(), days=1) < guess_probability(Policy(), days=30)
-    assert guess_probability(Policy(), digits=8) < guess_probability(Policy(), digits=6) / 50
-    assert guess_probability(Policy(window=0)) < guess_probability(Policy())
+    assert Policy().guess_probability(days=1) < Policy().guess_probability(days=30)
+    assert guessing(Policy(), digits=8).probability < guessing(Policy(), digits=6).probability / 50
+    assert Policy(window=0).guess_probability() < Policy().guess_probability()
 
 
 @pytest.mark.parametrize("wrong", [
@@ -124,12 +124,12 @@ def test_more_time_digits_and_steps_count():
 ])
 def test_impossible_attacks(wrong):
     with pytest.raises(InvalidValue):
-        guess_probability(Policy(), **wrong)
+        guessing(Policy(), **wrong)
 
 
 def test_a_policy_is_one():
     with pytest.raises(InvalidType):
-        guess_probability({"window": 1})
+        guessing({"window": 1})
 
 
 def clauses(policy: Policy) -> set[tuple[str, str]]:
