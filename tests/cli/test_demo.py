@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from vmfa import Decision, Key, MemoryStore, NoDevice, PrincipalId, Receipt, SQLiteStore, VmfaError, rules
+from vmfa import Decision, Happened, Key, MemoryStore, NoDevice, PrincipalId, Receipt, SQLiteStore, VmfaError, rules
 from vmfa.demo import START, DemoFailed, HandClock, Phone, all_differ, refusal, story
 
 STORY = [  # seconds from its beginning, the rule, what is told, with every code as ......
@@ -49,12 +50,14 @@ def test_the_story_leaves_its_people_and_their_histories_in_the_store() -> None:
     list(story(store))
     alice, bob = PrincipalId.user("123456789012", "alice"), PrincipalId.user("123456789012", "bob")
     assert list(store.principals("123456789012")) == [alice, bob]
-    assert [(event.what.value, event.actor) for event in store.history(alice)] == [
+    history = [event for event in store.history(alice) if event.what is not Happened.SUPERSEDED]
+    told = [(event.what.value, event.actor) for event in history]  # chance may have opened a wizard more than once
+    assert [each for each, _ in groupby(told)] == [
         ("enrollment opened", "trusted service vmfa demo"), ("device assigned", f"signed in {alice}"),
         ("device deactivated", f"signed in {alice}"), ("enrollment opened", "trusted service vmfa demo"),
         ("device assigned", f"signed in {alice}"),
     ]
-    assert store.history(alice)[2].reason == "new phone"
+    assert [event.reason for event in history if event.what is Happened.DEACTIVATED] == ["new phone"]
 
 
 def accept_all(before: Any, case: Any, code: str) -> Decision[Receipt]:
