@@ -176,7 +176,7 @@ def raw_statements(
 
 
 def many_workers(run: Run, engine: str, place: Place) -> Table:
-    attempts, repeats, counts = (100, 1, [1, 4]) if run.quick else (500, 3, [1, 2, 4, 8])
+    attempts, repeats, counts = (100, 1, [1, 4]) if run.quick else (500, 5, [1, 2, 4, 8])
     facts: list[tuple[str, ...]] = []
     drawn: dict[str, list[float]] = {}
     for kind, how in (("threads", in_threads), ("processes", in_processes)):
@@ -187,11 +187,12 @@ def many_workers(run: Run, engine: str, place: Place) -> Table:
                     where = place(f"{maker.__name__}_{kind}_{count}_{repeat}")
                     prepare(where, maker)
                     speeds[maker].append(how(maker, where, count, attempts))
-            mine, *floors = [median(series) for series in speeds.values()]
-            for name, speed in zip(("vmfa", "floor", "raw statements"), (mine, *floors), strict=True):
-                drawn.setdefault(f"{name}, {kind}", []).append(speed)
-            shares = [mine / base for base in (*floors, drawn[f"vmfa, {kind}"][0])]
-            facts.append((f"{count} {kind}", *[f"{share:.2f}" for share in shares]))
+            for name, series in zip(("vmfa", "floor", "raw statements"), speeds.values(), strict=True):
+                drawn.setdefault(f"{name}, {kind}", []).append(median(series))
+            mine, *bases = speeds.values()  # one after the other in each repeat
+            shares = [median(own / speed for own, speed in zip(mine, base, strict=True)) for base in bases]
+            alone = drawn[f"vmfa, {kind}"]
+            facts.append((f"{count} {kind}", *[f"{share:.2f}" for share in (*shares, alone[-1] / alone[0])]))
     if run.out:
         name = "sqlite" if is_file(where) else "postgres"
         with figure(run.out / f"scale-workers-{name}.svg", "workers", "throughput, floor of one thread = 1") as axes:
@@ -259,7 +260,7 @@ def guessing_storm(run: Run, engines: Mapping[str, Place]) -> Iterator[Table]:
             operations = {name: alice.accept for name, alice in people.items()}
             for count in counts:
                 with storming(places["same store"], count):
-                    seen = alternated(operations, rounds=run.rounds(30), operations_a_round=30)
+                    seen = alternated(operations, rounds=run.rounds(60), operations_a_round=30)
                 _, row = compared(seen, goals={"same store": (1.2, 1.2)})
                 rows.append(replace(row, name=f"{count} processes guess"))
             assert opened["same store"].load(victim.who) == before, "a throttled attempt wrote something"
