@@ -106,6 +106,31 @@ def test_no_attack_on_the_real_registry_gets_more(sign_ins, most):
     assert 0.9 * bound <= evaluated <= bound
 
 
+def test_an_attack_that_ends_while_the_delays_still_grow():
+    """Twice in a day 1000 + 2000 + 4000 + 8000 + 16000 s pass, and what is left is too short for 32000 s."""
+    slow = NO_BUDGET.replace(delay_seconds=1000, delay_cap=DAY)
+    assert guessing(slow, days=1, sign_ins_per_day=1).guesses == 2 * (3 + 5)
+
+
+@pytest.mark.parametrize(("delay", "guesses"), [(12_342, 8), (12_343, 7)])
+def test_a_delay_that_ends_with_the_day_is_waited_for_and_one_second_more_is_not(delay, guesses):
+    policy = NO_BUDGET.replace(delay_from=1, delay_seconds=delay, delay_cap=delay)  # seven: 86,394 or 86,401 s
+    assert guessing(policy, days=1, sign_ins_per_day=0).guesses == guesses
+
+
+def test_a_year_of_an_owner_who_signs_in_daily_is_what_is_meant_where_nothing_is_said():
+    assert guessing(NO_BUDGET) == guessing(NO_BUDGET, days=365, per_day=inf, sign_ins_per_day=1)
+    assert report(NO_BUDGET) == report(NO_BUDGET, sign_ins_per_day=1)
+    assert len({guessing(NO_BUDGET, days=days).guesses for days in (364, 365, 366)}) == 3
+    assert len({guessing(NO_BUDGET, sign_ins_per_day=often).guesses for often in (0, 1, 2)}) == 3
+
+
+def test_the_device_is_one_of_the_first_offer():
+    two = Policy(offers=(Parameters(digits=6), Parameters(digits=8, period=60)))
+    assert guessing(two) == guessing(Policy())
+    assert report(two).likeliest_code == likeliest(6)
+
+
 def test_nothing_is_guessed_in_no_time():
     assert Policy().guess_probability(days=0) == 0
     assert Policy().guess_probability(per_day=0) == 0
@@ -123,12 +148,17 @@ def test_more_time_digits_and_steps_count():
     {"sign_ins_per_day": True}, {"digits": 9},
 ])
 def test_impossible_attacks(wrong):
-    with pytest.raises(InvalidValue):
+    with pytest.raises(InvalidValue) as caught:
         guessing(Policy(), **wrong)
+    (name,) = wrong
+    assert str(caught.value) in {
+        f"{name} is a number, not negative", "days and sign_ins_per_day are finite",
+        "digits is 6, 7 or 8 (RFC4226-5.3-DIGITS)",
+    }
 
 
 def test_a_policy_is_one():
-    with pytest.raises(InvalidType):
+    with pytest.raises(InvalidType, match=r"^policy is a Policy$"):
         guessing({"window": 1})
 
 
@@ -146,6 +176,8 @@ def test_what_the_default_and_the_strict_policy_leave_open():
 
 @pytest.mark.parametrize(("changes", "setting", "clause"), [
     ({"window": 2}, "window", "RFC6238-5.2-ONESTEP"),
+    ({"enroll_back": 2, "enroll_forward": 1}, "enroll_back, enroll_forward", "RFC6238-5.2-DELAY"),
+    ({"enroll_back": 1, "enroll_forward": 2}, "enroll_back, enroll_forward", "RFC6238-5.2-DELAY"),
     ({"delay_from": 11}, "delay_from", "RFC4226-7.3-T"),
     ({"delay_cap": 59}, "delay_cap", "RFC4226-7.3-DELAY"),
     ({"budget": 1001}, "budget, budget_refill", "RFC4226-7.1-RP2"),
@@ -156,7 +188,39 @@ def test_what_the_default_and_the_strict_policy_leave_open():
 ])
 def test_each_weak_setting_is_named(changes, setting, clause):
     assert (setting, clause) in clauses(Policy(**changes))
-    assert (setting, clause) not in clauses(Policy())
+    assert (setting, clause) not in clauses(Policy.strict())
+
+
+@pytest.mark.parametrize(("changes", "clause"), [
+    ({"delay_from": 10}, "RFC4226-7.3-T"), ({"delay_cap": 60}, "RFC4226-7.3-DELAY"),
+    ({"budget": 1000}, "RFC4226-7.1-RP2"), ({"budget_refill": 3600}, "RFC4226-7.1-RP2"),
+    ({"claim_seconds": DAY // 2}, "ASVS5-6.3.1"), ({"window": 0}, "ASVS5-6.5.5"),
+    ({"offers": (Parameters(), Parameters(period=120))}, "SP80063B-3.1.4.1-NONCE"),
+])
+def test_what_a_clause_just_allows_is_not_named(changes, clause):
+    assert clause not in {weak.clause for weak in weaknesses(Policy(**changes))}
+
+
+def test_each_weakness_in_its_words():
+    weakest = Policy(
+        window=2, delay_from=11, delay_cap=59, budget=1001, claim_seconds=DAY,
+        offers=(Parameters(period=40), Parameters(period=121)),
+    )
+    assert [weak.sentence for weak in weaknesses(weakest) if "the rule asks" not in weak.sentence] == [
+        "more than one step of network delay is accepted",
+        "a pair that is not in sync assigns a device (SEED-LATE); Policy.strict() refuses it",
+        "many failures pass without a delay",
+        "the delay stays below a minute",
+        "the lifetime budget hardly bounds who stays below the cap",
+        "a second factor of half a day ago counts",
+        "after a removal by others the first factor alone enrolls a new device; Policy.strict() asks for a code",
+        "the recommended step is 30 seconds",
+        "a code lives longer than two minutes",
+        "the recommended step is 30 seconds",
+        "a code is accepted for up to 200 s, against 30 s of the standard",
+    ]
+    narrow = Policy(window=0, offers=(Parameters(period=31),))
+    assert "a code is accepted for up to 31 s, against 30 s of the standard" in [w.sentence for w in weaknesses(narrow)]
 
 
 @pytest.mark.parametrize(("name", "clause"), AT_MOST.items())
