@@ -24,29 +24,22 @@ stores records in its own transaction. Every error is a ``VmfaError``; ``vmfa.er
 from __future__ import annotations
 
 _HOMES = {
-    "access": "Actor Role",
+    "access": "Actor Role", "decision": "Decision", "events": "AuditEvent Happened",
     "errors": (
         "AccessDenied AlreadyUsed ClockWentBack CodeRejected DeviceAlreadyAssigned DeviceDisabled InvalidType "
         "InvalidValue MalformedCode MissingExtra NoDevice NoSession OutOfSync PairRejected RecordTampered "
         "StoreContended StoreCorrupt StoreError StoreTooNew StoreUnavailable Throttled TooManySessions "
         "UnknownMasterKey VmfaError"
     ),
-    "events": "AuditEvent Happened",
-    "keys": "Key UnsafeShortKey",
-    "keysource": "DerivedKeys KeySource UnsafePlainKeys",
+    "keys": "Key UnsafeShortKey", "keysource": "DerivedKeys KeySource UnsafePlainKeys",
     "known_answers": "KnownAnswer SelfTest selftest",
     "model": (
         "Deactivation EnrollmentSession KeyRef Kind MfaClaim OpenedEnrollment Principal PrincipalId Receipt Sync "
         "SyncReport VirtualDevice"
     ),
-    "operations": "Operation Operations",
-    "otp": "hotp next_step_at seconds_left step_at totp verify_hotp verify_totp",
-    "policy": "Parameters Policy",
-    "registry": "DeviceRegistry",
-    "decision": "Decision",
-    "stores.memory": "MemoryStore",
-    "stores.port": "Store",
-    "stores.sqlite": "SQLiteStore",
+    "operations": "Operation Operations", "otp": "hotp next_step_at seconds_left step_at totp verify_hotp verify_totp",
+    "policy": "Parameters Policy", "registry": "DeviceRegistry",
+    "stores.memory": "MemoryStore", "stores.port": "Store", "stores.sqlite": "SQLiteStore",
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
 __all__ = sorted(_HOME)  # noqa: PLE0605  # one table says where each public name lives

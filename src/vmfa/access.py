@@ -5,6 +5,7 @@ Absent means no. A principal acting on itself is *self*, whatever else it is (RU
 
 from __future__ import annotations
 
+from enum import StrEnum
 from types import NoneType
 from typing import Final
 
@@ -12,10 +13,10 @@ from .errors import AccessDenied, InvalidValue
 from .machine import Action
 from .model import MfaClaim, Principal, PrincipalId
 from .policy import Policy
-from .values import Value, Word, a, check_is, check_text, check_time
+from .values import Value, a, check_is, check_text, check_time
 
 
-class Role(Word):
+class Role(StrEnum):
     """Who somebody acts as."""
 
     SIGNED_IN = "signed in"
@@ -76,7 +77,7 @@ class Actor(Value):
         return f"{self.role} {self.principal or self.reference}"
 
 
-class Standing(Word):
+class Standing(StrEnum):
     """The columns of the matrix: what an actor is to the principal it acts on."""
 
     SELF_MFA = "self, MFA"

@@ -11,7 +11,7 @@ from .events import AuditEvent, Happened
 from .keysource import KeySource
 from .model import Principal, PrincipalId
 from .policy import Policy
-from .values import Value
+from .values import Value, seconds
 
 T = TypeVar("T")
 
@@ -47,7 +47,7 @@ class Case(Value):
 
     principal: PrincipalId
     actor: str
-    now: int
+    now: int = seconds()
     policy: Policy
     keys: KeySource
     random: Callable[[int], bytes]

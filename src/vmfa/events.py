@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from enum import StrEnum
 from typing import Final
 
 from .errors import InvalidValue, RecordTampered, StoreTooNew
 from .keysource import Authenticator, encode_fields
 from .model import Principal, PrincipalId
 from .otp import check_int
-from .values import LAST_SECOND, Value, Word, a, check_text, number, replace, seconds
+from .values import LAST_SECOND, Value, a, check_text, number, replace, seconds
 
 
-class Happened(Word):
+class Happened(StrEnum):
     """What an event tells: the life cycle, which is stored, then what is only told."""
 
     OPENED = "enrollment opened"
@@ -63,13 +64,9 @@ class AuditEvent(Value):
 
     def document(self) -> str:
         """The event as it is stored: JSON, without principal, number and tag, which are columns."""
-        return json.dumps(
-            {
-                "v": VERSION, "what": self.what, "at": self.at, "actor": self.actor,
-                "serial": self.serial, "reason": self.reason, "details": dict(self.details),
-            },
-            separators=(",", ":"),
-        )
+        told = {"v": VERSION, "what": self.what, "at": self.at, "actor": self.actor, "serial": self.serial,
+                "reason": self.reason, "details": dict(self.details)}
+        return json.dumps(told, separators=(",", ":"))
 
     @classmethod
     def from_document(cls, principal: PrincipalId, number: int, document: str, tag: str) -> AuditEvent:
@@ -156,6 +153,5 @@ def check_page(events: Sequence[AuditEvent], after: int, limit: int, record: Pri
 
 def _message(event: AuditEvent, head: str) -> bytes:
     principal = event.principal
-    return encode_fields(
-        "vmfa event v1", principal.account, principal.kind, principal.name, event.number, head, event.document()
-    )
+    return encode_fields("vmfa event v1", principal.account, principal.kind.value, principal.name, event.number, head,
+                         event.document())

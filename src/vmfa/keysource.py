@@ -43,7 +43,7 @@ class KeySource(Authenticator, Protocol):
 
 def encode_fields(*fields: str | int | bytes) -> bytes:
     """Each field behind its length, four bytes: no two lists of fields have one encoding."""
-    packed = [field if type(field) is bytes else str(field).encode() for field in fields]
+    packed = [field if isinstance(field, bytes) else str(field).encode() for field in fields]
     return b"".join([_length(len(each)) + each for each in packed])
 
 
@@ -172,8 +172,10 @@ class KeySources:
     def __init__(self, keys: KeySource, imported: KeySource | None, *, sealing: bool) -> None:
         self._schemes = {source.scheme: source for source in (imported or keys, keys)}
         self.scheme: str = keys.scheme
-        self.issue, self.adopt = keys.issue, (imported or keys).adopt
-        self.tag, self.check = keys.tag, keys.check
+        self.issue: Final = keys.issue
+        self.adopt: Final = (imported or keys).adopt
+        self.tag: Final = keys.tag
+        self.check: Final = keys.check
         self.sealing: bool = sealing
 
     def reveal(self, ref: KeyRef, principal: PrincipalId, serial: str, parameters: Parameters) -> Key:

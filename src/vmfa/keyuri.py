@@ -156,7 +156,7 @@ def _shape(given: dict[str, str]) -> Parameters:
     digits, period = _number("digits", given, shape.digits), _number("period", given, shape.period)
     for name, value in (("algorithm", algorithm), ("digits", digits), ("period", period)):
         try:
-            shape = replace(shape, **{name: value})
+            shape = replace(shape, **{name: value})  # type: ignore[arg-type]  # checked when it is made
         except InvalidValue as error:
             raise KeyUriError(str(error), name) from None
     return shape

@@ -6,13 +6,13 @@ breaks an invariant, is a bug of this library: it is stopped before it can be co
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Final, NoReturn
 
 from .model import Principal, Sync
-from .values import Word
 
 
-class Action(Word):
+class Action(StrEnum):
     OPEN = "open"
     CONFIRM = "confirm"
     CANCEL = "cancel"
@@ -28,7 +28,7 @@ class Action(Word):
     READ_HISTORY = "read history"
 
 
-class Phase(Word):
+class Phase(StrEnum):
     NO_DEVICE = "no device"
     ENROLLING = "enrolling"
     IN_SYNC = "assigned, in sync"

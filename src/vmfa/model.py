@@ -6,16 +6,17 @@ Frozen, validated on construction, without transitions. No value here holds a ke
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import NoReturn
 
 from .errors import InvalidType, InvalidValue
 from .keys import Opaque
 from .otp import COUNTERS, check_int
 from .policy import Parameters
-from .values import LAST_SECOND, Value, Word, a, check_time, number, seconds, text
+from .values import LAST_SECOND, Value, a, check_time, number, seconds, text
 
 
-class Kind(Word):
+class Kind(StrEnum):
     """Of a principal: the account's root, or one of its users."""
 
     ROOT = "root"
@@ -62,7 +63,7 @@ class KeyRef(Value, kw_only=False):
             raise InvalidValue("material is longer than 4096 bytes")
 
 
-class Sync(Word):
+class Sync(StrEnum):
     """Whether the codes of an assigned device count."""
 
     IN_SYNC = "in sync"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from .errors import InvalidType, InvalidValue
 from .keys import HASHES
@@ -84,7 +84,7 @@ class Policy(Value):
         window = cls().window
         return cls(enroll_back=window, enroll_forward=window, binding_code_required=True)
 
-    def replace(self, **changes: object) -> Policy:
+    def replace(self, **changes: Any) -> Policy:
         """This policy with *changes*, validated again; a name that is no field is refused."""
         return replace(self, **changes)
 

@@ -60,17 +60,22 @@ def tell(observer: Observer | None, made: Decision[T]) -> None:
 def check_parts(store: object, clock: object, observer: object, *, waits: bool) -> None:
     """What a registry is built from, looked at before the first log-in does."""
     load = getattr(store, "load", None)
-    code = getattr(load, "__code__", None)
-    waiting = waits if code is None or hasattr(load, "__wrapped__") else bool(code.co_flags & 0x80)  # CO_COROUTINE
-    other = "blocks: use it as vmfa.aio.InThreads(store)" if waits else "waits: use it with vmfa.aio.DeviceRegistry"
+    other = "blocks: async def load, or aio.InThreads(store)" if waits else "waits: use it with vmfa.aio.DeviceRegistry"
     for wrong, sentence in (
         (isinstance(store, type) or not callable(load), "store is a Store such as SQLiteStore(path)"),
-        (waiting is not waits, f"this store {other}"),
+        (_waits(load) is (not waits), f"this store {other}"),
         (not callable(clock), "clock is a function that gives Unix time, such as time.time without brackets"),
-        (observer is not None and not callable(observer), "observer is a function that is given each event"),
+        ((observer is not None and not callable(observer)) or _waits(observer),
+         "observer is a function that is given each event"),
     ):
         if wrong:
             raise InvalidType(sentence)
+
+
+def _waits(function: object) -> bool | None:
+    """Whether it is a coroutine function; None: it does not tell, as a decorated one or a mock."""
+    flags = getattr(getattr(function, "__code__", None), "co_flags", None)
+    return None if type(flags) is not int or hasattr(function, "__wrapped__") else bool(flags & 0x80)  # CO_COROUTINE
 
 
 def check_page(account: str, after: object, limit: int) -> None:

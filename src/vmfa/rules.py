@@ -154,15 +154,12 @@ def confirm_enrollment(before: Principal, case: Case, session_id: str, code1: st
         return _attempt_failed(before, case, session)
     step, spent = found
     off = step - here
-    device = VirtualDevice(
-        serial=session.serial, parameters=session.parameters, enrolled_at=case.now,
-        sync=Sync.IN_SYNC if abs(off) <= policy.window else Sync.OUT_OF_SYNC,
-        last_step=spent,
-        budget=policy.budget, budget_at=case.now,
-    )
+    sync = Sync.IN_SYNC if abs(off) <= policy.window else Sync.OUT_OF_SYNC
+    device = VirtualDevice(serial=session.serial, parameters=session.parameters, enrolled_at=case.now, sync=sync,
+                           last_step=spent, budget=policy.budget, budget_at=case.now)
     after = replace(before, enrollment=None, device=device, binding=None)
-    event = case.note(Happened.ASSIGNED, device.serial, sync=device.sync.value, steps_off=off)
-    return Decision(after, model.SyncReport(device=device, sync=device.sync, steps_off=off), (event,))
+    event = case.note(Happened.ASSIGNED, device.serial, sync=sync.value, steps_off=off)
+    return Decision(after, model.SyncReport(device=device, sync=sync, steps_off=off), (event,))
 
 
 def _attempt_failed(before: Principal, case: Case, session: EnrollmentSession) -> Decision[model.SyncReport]:
@@ -252,12 +249,10 @@ def adopt(before: Principal, case: Case, key: Key, parameters: Parameters, last_
     end = parameters.step_at(now) + drift + policy.window
     spent = end if last_step is None else last_step
     check_int("last_step", spent, -1, end + policy.resync_forward)
-    device = VirtualDevice(
-        serial=case.random(16).hex(), parameters=parameters, enrolled_at=now, sync=Sync.IN_SYNC,
-        disabled=failures >= policy.failure_cap, drift=drift, pair_drift=drift, last_step=spent,
-        failures=failures, failed_at=now if failed_at is None else min(failed_at, now),
-        budget=policy.budget, budget_at=now,
-    )
+    device = VirtualDevice(serial=case.random(16).hex(), parameters=parameters, enrolled_at=now, sync=Sync.IN_SYNC,
+                           disabled=failures >= policy.failure_cap, drift=drift, pair_drift=drift, last_step=spent,
+                           failures=failures, failed_at=now if failed_at is None else min(failed_at, now),
+                           budget=policy.budget, budget_at=now)
     key_ref = case.keys.adopt(before.id, device.serial, parameters, key)
     after = replace(before, enrollment=None, device=device, key_ref=key_ref, binding=None)
     event = case.note(Happened.ADOPTED, device.serial, source=source, last_step=spent)

@@ -7,9 +7,7 @@ import of the registry, and what it makes takes twice as long to fill and three 
 
 from __future__ import annotations
 
-from enum import StrEnum
 from functools import partial
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Self, dataclass_transform
 from unicodedata import category, is_normalized
 
@@ -53,17 +51,10 @@ def check_is(name: str, value: object, kind: type) -> None:
         raise InvalidType(f"{name} is a {kind.__name__}")
 
 
-class Word(StrEnum):
-    """One of a few words, hashed as the text it is."""
-
-    __hash__ = str.__hash__
-
-
 class _Field:
     """*check* refuses a wrong content; *how* is what ``dataclasses.field`` would be told."""
 
-    __slots__ = ("check", "how", "put")
-    put: Callable[[object, object], None]  # fills the slot
+    __slots__ = ("check", "how")
 
     def __init__(self, check: Callable[[str, Any], None] | None = None, **how: Any) -> None:
         self.check, self.how = check, how
@@ -107,10 +98,10 @@ class _Values(type):
         if not fields:
             return super().__new__(cls, name, bases, space)
         space["__match_args__"] = () if kw_only else tuple(fields)
-        space |= {"_fields": fields, "_content": attrgetter(*fields)}
+        if any(hasattr(base, "_fields") for base in bases):
+            raise TypeError(f"{name}: a value with fields gets no further ones")
+        space |= {"_fields": fields, "__dataclass_fields__": _AsDataclass(), "__dataclass_params__": _AsDataclass()}
         made = super().__new__(cls, name, bases, space)
-        for each, field in fields.items():
-            field.put = getattr(made, each).__set__
         for method in _compiled(made, fields, kw_only):
             method.__qualname__, method.__module__ = f"{made.__qualname__}.{method.__name__}", made.__module__
             setattr(made, method.__name__, method)
@@ -118,34 +109,40 @@ class _Values(type):
         return made
 
 
-def _compiled(made: type, fields: dict[str, _Field], kw_only: bool) -> tuple[Any, Any]:
-    """``_copy``, and ``__init__``: checked field by field, then as a whole."""
-    space: dict[str, Any] = {"blank": partial(object.__new__, made)}
+def _compiled(made: type, fields: dict[str, _Field], kw_only: bool) -> tuple[Any, Any, Any]:
+    """``_copy``, ``_content``, and ``__init__``: checked field by field, then as a whole."""
+    space: dict[str, Any] = {"blank": object.__new__}
     head, fill, copy = ["self", *["*"] * kw_only], "", ""
     for name, field in fields.items():
-        space |= {f"put_{name}": field.put, f"default_{name}": field.how.get("default"), f"check_{name}": field.check}
+        space |= {f"put_{name}": getattr(made, name).__set__, f"check_{name}": field.check}
+        space[f"default_{name}"] = field.how.get("default")
         head.append(f"{name}=default_{name}" if "default" in field.how else name)
         fill += f" check_{name}('{name}', {name})\n" if field.check else ""
         fill += f" put_{name}(self, {name})\n"
         copy += f" put_{name}(copy, self.{name})\n"
     fill += " self.__post_init__()\n" * ("__post_init__" in vars(made))
     source = f"def __init__({', '.join(head)}):\n{fill}"
-    source += f"def _copy(self):\n copy = blank()\n{copy} return copy\n"
+    source += f"def _copy(self):\n copy = blank(self.__class__)\n{copy} return copy\n"
+    source += f"def _content(self):\n return {''.join(f'self.{name}, ' for name in fields)}\n"
     exec(source, space)  # noqa: S102  # of the names and bounds in this package's own classes
-    return space["_copy"], space["__init__"]
+    return space["_copy"], space["_content"], space["__init__"]
 
 
 class _AsDataclass:
     """An attribute by which ``dataclasses`` knows its own, made when somebody asks."""
 
     def __set_name__(self, owner: type, name: str) -> None:
+        self._owner: Any = owner
         self._name = name
 
-    def __get__(self, value: object, cls: Any) -> object:
+    def __get__(self, value: object, cls: type) -> object:
         from dataclasses import field, make_dataclass
 
-        shape = [(name, cls.__annotations__[name], field(**own.how)) for name, own in cls._fields.items()]
-        return getattr(make_dataclass(cls.__name__, shape, kw_only=True, frozen=True), self._name)
+        own = self._owner
+        shape = [(name, own.__annotations__[name], field(**each.how)) for name, each in own._fields.items()]
+        made = make_dataclass(own.__name__, shape, kw_only=not own.__match_args__, frozen=True)
+        setattr(own, self._name, getattr(made, self._name))
+        return getattr(made, self._name)
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(text, number, seconds, a))
@@ -159,11 +156,7 @@ class Value(metaclass=_Values):
         _fields: ClassVar[dict[str, _Field]]
 
         def _copy(self) -> Self: ...
-        def _content(self, value: object) -> tuple[Any, ...]: ...
-
-    else:
-        __dataclass_fields__ = _AsDataclass()
-        __dataclass_params__ = _AsDataclass()
+        def _content(self) -> tuple[Any, ...]: ...
 
     def __post_init__(self) -> None:
         """Check what one field alone cannot tell."""
@@ -175,10 +168,10 @@ class Value(metaclass=_Values):
     def __eq__(self, other: object) -> bool:
         if self is other:
             return True
-        return self._content(self) == self._content(other) if type(other) is type(self) else NotImplemented
+        return self._content() == other._content() if type(other) is type(self) else NotImplemented
 
     def __hash__(self) -> int:
-        return hash(self._content(self))
+        return hash(self._content())
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         from dataclasses import FrozenInstanceError
@@ -197,17 +190,24 @@ class Value(metaclass=_Values):
                 raise InvalidValue(f"{type(self).__name__} has no field {name!r}")
             if field.check is not None:
                 field.check(name, value)
-            field.put(made, value)
+            object.__setattr__(made, name, value)
         made.__post_init__()
         return made
 
     def __reduce__(self) -> tuple[object, ...]:
-        return partial(type(self), **content(self)), ()
+        return _remade, (type(self), content(self))
 
 
-replace = Value.__replace__  # a value with changes, which are checked
+if TYPE_CHECKING:
+    from dataclasses import replace as replace  # noqa: PLC0414  # exported; type checkers check what is changed
+else:
+    replace = Value.__replace__  # a value with changes, which are checked
+
+
+def _remade(kind: type[Value], fields: dict[str, Any]) -> Value:
+    return kind(**fields)
 
 
 def content(value: Value) -> dict[str, Any]:
     """The fields of *value*, itself not searched for further values."""
-    return dict(zip(value._fields, value._content(value), strict=True))  # noqa: SLF001  # this is the door
+    return dict(zip(value._fields, value._content(), strict=True))  # noqa: SLF001  # this is the door

@@ -7,15 +7,16 @@ import dataclasses
 import inspect
 import pickle
 import pprint
+from enum import StrEnum
 
 import pytest
 
 from leaks import assert_silent
 from vmfa import InvalidType, InvalidValue, Policy, PrincipalId, VmfaError
-from vmfa.values import LAST_SECOND, Value, Word, a, check_int, number, replace, seconds, text
+from vmfa.values import LAST_SECOND, Value, a, check_int, content, number, replace, seconds, text
 
 
-class Colour(Word):
+class Colour(StrEnum):
     RED = "red"
     BLUE = "blue"
 
@@ -175,11 +176,6 @@ class TestChecks:
         assert told["offers"] == {}
 
 
-def test_a_word_is_hashed_as_its_text():
-    assert {"red": 1}[Colour.RED] == 1
-    assert Colour("blue") is Colour.BLUE
-
-
 def test_a_class_may_add_methods_and_no_fields():
     class Named(PrincipalId):
         def shout(self) -> str:
@@ -187,3 +183,43 @@ def test_a_class_may_add_methods_and_no_fields():
 
     assert Named.user("a", "b").shout() == "B"
     assert Named.user("a", "b") != PrincipalId.user("a", "b")
+
+
+class Named(PrincipalId):
+    def shout(self) -> str:
+        return self.name.upper()
+
+
+class TestOnTheEdges:
+    def test_a_subclass_is_replaced_by_its_kind_and_known_to_dataclasses(self):
+        one = Named.user("a", "b")
+        assert type(replace(one, name="c")) is Named
+        assert dataclasses.asdict(one) == dataclasses.asdict(PrincipalId.user("a", "b"))
+        assert dataclasses.replace(one, name="c") == Named.user("a", "c")
+
+    def test_fields_beyond_those_of_a_value_are_refused(self):
+        with pytest.raises(TypeError, match=r"^Staff: a value with fields gets no further ones$"):
+            type("Staff", (PrincipalId,), {"__annotations__": {"badge": "str"}})
+
+    def test_each_value_is_a_dataclass_by_its_own_attribute(self):
+        """Serializers look in the class itself."""
+        assert all("__dataclass_fields__" in vars(kind) for kind in (PrincipalId, Policy, Sample, Point))
+
+    def test_its_shape_is_made_once(self):
+        assert dataclasses.fields(Sample)[0] is dataclasses.fields(Sample)[0]
+
+    def test_positional_fields_are_told_as_such(self):
+        assert [each.kw_only for each in dataclasses.fields(Point)] == [False, False]
+        assert {each.kw_only for each in dataclasses.fields(Sample)} == {True}
+
+    def test_a_value_of_one_field(self):
+        class One(Value):
+            x: int
+
+        assert copy.copy(One(x=1)) == One(x=1)
+        assert content(One(x=1)) == {"x": 1}
+        assert hash(One(x=1)) == hash(One(x=1))
+
+    def test_a_deep_copy_shares_nothing_that_changes(self):
+        one = Sample(name="n", free=[1])
+        assert copy.deepcopy(one).free is not one.free
