@@ -15,10 +15,9 @@ from .events import VERSION, check_version
 from .keysource import Authenticator, encode_fields
 from .model import Binding, EnrollmentSession, KeyRef, Principal, PrincipalId, Seal, Sync, VirtualDevice
 from .policy import Parameters
-from .values import content
 
 _loads = json.JSONDecoder().decode
-_dumps = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+_text = json.encoder.encode_basestring_ascii
 
 
 def sealed(principal: Principal, keys: Authenticator, **completing: int | str) -> Principal:
@@ -91,26 +90,31 @@ def _read(who: PrincipalId, revision: int, state: str, tag: str) -> Principal:
 
 
 def _document(principal: Principal) -> str:
-    enrollment, device = principal.enrollment, principal.device
-    key_ref, binding = principal.key_ref, principal.binding
-    return _dumps(
-        {
-            "v": VERSION, "seen_at": principal.seen_at,
-            "enrollment": enrollment and _plain(enrollment), "device": device and _plain(device),
-            "key_ref": key_ref and [key_ref.scheme, key_ref.key_id, b2a_base64(key_ref.material)[:-1].decode()],
-            "openings": principal.openings, "recovered_at": principal.recovered_at,
-            "binding": binding and [binding.digest, binding.expires_at],
-            "events": principal.events, "head": principal.head,
-            "pruned": principal.pruned, "redacted": principal.redacted,
-        }
+    """The record as JSON, written out: ``json.dumps`` takes three times as long. A test holds the two equal."""
+    who, ref, binding = principal, principal.key_ref, principal.binding
+    key_ref = f'[{_text(ref.scheme)},{_text(ref.key_id)},"{b2a_base64(ref.material)[:-1].decode()}"]' if ref else "null"
+    return (
+        f'{{"v":{VERSION},"seen_at":{who.seen_at},"enrollment":{_plain(who.enrollment)},"device":{_plain(who.device)},'
+        f'"key_ref":{key_ref},"openings":[{",".join(map(str, who.openings))}],"recovered_at":{who.recovered_at},'
+        f'"binding":{f"[{_text(binding.digest)},{binding.expires_at}]" if binding else "null"},"events":{who.events},'
+        f'"head":{_text(who.head)},"pruned":{who.pruned},"redacted":{who.redacted}}}'
     )
 
 
-def _plain(value: EnrollmentSession | VirtualDevice) -> dict[str, Any]:
-    plain = content(value)
-    parameters = plain["parameters"]
-    plain["parameters"] = [parameters.algorithm, parameters.digits, parameters.period, parameters.t0]
-    return plain
+def _plain(held: EnrollmentSession | VirtualDevice | None) -> str:
+    if held is None:
+        return "null"
+    shape = held.parameters
+    parameters = f'["{shape.algorithm}",{shape.digits},{shape.period},{shape.t0}]'
+    if isinstance(held, EnrollmentSession):
+        return (f'{{"session_id":{_text(held.session_id)},"serial":{_text(held.serial)},"parameters":{parameters},'
+                f'"opened_at":{held.opened_at},"expires_at":{held.expires_at},"attempts":{held.attempts}}}')
+    return (
+        f'{{"serial":{_text(held.serial)},"parameters":{parameters},"enrolled_at":{held.enrolled_at},'
+        f'"sync":"{held.sync.value}","disabled":{"true" if held.disabled else "false"},"drift":{held.drift},'
+        f'"pair_drift":{held.pair_drift},"lean":{held.lean},"last_step":{held.last_step},"failures":{held.failures},'
+        f'"failed_at":{held.failed_at},"budget":{held.budget},"budget_at":{held.budget_at}}}'
+    )
 
 
 def _with_parameters(plain: dict[str, Any]) -> dict[str, Any]:

@@ -117,6 +117,8 @@ def _compiled(made: type, fields: dict[str, _Field], kw_only: bool) -> tuple[Any
         space |= {f"put_{name}": getattr(made, name).__set__, f"check_{name}": field.check}
         space[f"default_{name}"] = field.how.get("default")
         head.append(f"{name}=default_{name}" if "default" in field.how else name)
+        if "metadata" in field.how:  # an int: looked at in place, as there are many
+            fill += " if type({0}) is not int or not {low} <= {0} <= {high}:\n ".format(name, **field.how["metadata"])
         fill += f" check_{name}('{name}', {name})\n" if field.check else ""
         fill += f" put_{name}(self, {name})\n"
         copy += f" put_{name}(copy, self.{name})\n"

@@ -34,7 +34,7 @@ from vmfa.keys import base32, reveal
 from vmfa.keysource import encode_fields, key_binding
 from vmfa.model import Binding
 from vmfa.record import check_intact, columns, from_columns
-from vmfa.values import LAST_SECOND, check_text
+from vmfa.values import LAST_SECOND, check_text, content
 
 KEYS = DerivedKeys(MASTER)
 
@@ -164,6 +164,11 @@ class TestRecords:
         """SEED-BOUND: what was sealed is what is read."""
         kept = sealed(principal, KEYS)
         assert replace(kept, seal=None) == principal
+        document = json.loads(kept.seal.document)
+        assert kept.seal.document == json.dumps(document, separators=(",", ":"))
+        for held in (principal.device, principal.enrollment):
+            if held:
+                assert list(document["device"] or document["enrollment"]) == list(content(held))
         read = from_columns(kept.id, *columns(kept)[3:])
         assert read == kept
         check_intact(read, KEYS)
