@@ -67,6 +67,16 @@ def test_a_full_budget_grows_nothing_in_advance() -> None:
     assert world.device().budget == 98
 
 
+def test_the_token_that_fills_the_budget_ends_what_was_growing() -> None:
+    """RULE-BUDGET: at 100 nothing grows, also where 100 was only just reached: half a token is not kept for later."""
+    world = World()
+    phone = world.enroll()
+    spent(world, budget=99, budget_at=int(world.clock()))
+    world.clock.advance(TOKEN + TOKEN // 2)
+    world.fail(phone)
+    assert (world.device().budget, world.device().budget_at) == (99, world.clock())
+
+
 def test_a_success_refills_nothing() -> None:
     """RULE-BUDGET: neither a sign-in nor a resynchronisation gives a token."""
     world = World()

@@ -8,6 +8,7 @@ import pickle
 import pytest
 
 import vmfa
+from leaks import assert_silent
 from reference import reference_hotp
 from vmfa import InvalidType, InvalidValue, Key, UnsafeShortKey
 from vmfa.keys import LONGEST, Opaque, base32, keyed, reveal
@@ -53,8 +54,9 @@ class TestMaking:
     def test_what_is_no_key_is_not_prepared(self):
         with pytest.raises(InvalidType, match=r"Key\.from_base32"):
             keyed(TEXT, "sha1")
-        with pytest.raises(InvalidValue, match="16 to 1024 bytes"):
+        with pytest.raises(InvalidValue, match="16 to 1024 bytes") as caught:
             keyed(RAW[:15], "sha1")
+        assert_silent(caught.value, RAW[:15])
 
 
 class TestBase32:
