@@ -8,9 +8,13 @@ from __future__ import annotations
 VALID = "a valid value stands in for a parameter that is not asked about: any other valid one does as well"
 TYPING = "the other half of the condition always decides first; this half is what a type checker asks for"
 NO_CODE = "what stands in for something that is no text must be no code, and two letters are none"
-NEVER_READ = "the first key prepared replaces it before it is read"
 DEFAULTS = "def check_parameters(algorithm: str, digits: int, period: int = 30, t0: int = 0) -> None:"
-UNPREPARED = '_UNPREPARED: tuple[str, Blocks] = ("", (hashlib.sha1, b"", b""))'
+UNPREPARED = '_set(self, "_prepared", ("", (None, None)))  # for which algorithm, and its two hashes'
+VALUES = '_VALUES = dict(zip("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567=", "0123456789ABCDEFGHIJKLMNOPQRSTUV=", strict=True))'
+DIGITS = ('_DIGITS = "".join(_VALUES.get(chr(byte).upper(), "?") for byte in range(128)).ljust(256, "?").encode()')
+FILLED = "the table is filled with question marks, and the byte at its end is one as well"
+SHORTCUT = "a shortcut for the usual case: what stands behind it gives the same"
+IN_RANGE = "if steps.start >= 0 and steps.stop <= COUNTERS:"
 BEFORE_T0 = 'raise InvalidValue("the time is before T0" if step < 0 else "the time is past the last step")'
 
 SEGNO = "segno does the same where it is not told"
@@ -30,11 +34,24 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("otp", 'text = code.strip(" \\t\\n\\r\\f\\v") if isinstance(code, str) else "" | \'\' | other text'): NO_CODE,
     ("otp", f"{BEFORE_T0} | step < 0 | Lt 0 -> LtE"): "it is reached by a step below 0 or far above, never by 0",
     ("otp", f"{BEFORE_T0} | 0 | + 1"): "it is reached by a step below 0 or far above, never by 0",
-    ("keys", f"{UNPREPARED} | b'' | other bytes"): NEVER_READ,
-    ("keys", f"{UNPREPARED} | b'' | other bytes #2"): NEVER_READ,
+    ("otp", f"{IN_RANGE} | {IN_RANGE} | deleted"): SHORTCUT,
+    ("otp", f"{IN_RANGE} | {IN_RANGE} | condition: never"): SHORTCUT,
+    ("otp", f"{IN_RANGE} | steps.start >= 0 | GtE 0 -> Gt"): SHORTCUT,
+    ("otp", f"{IN_RANGE} | 0 | + 1"): SHORTCUT,
+    ("otp", f"{IN_RANGE} | steps.stop <= COUNTERS | LtE 0 -> Lt"): SHORTCUT,
+    ("otp", "return steps | return steps | deleted"): SHORTCUT,
+    ("otp", "if type(at) is int: | if type(at) is int: | deleted"): SHORTCUT,
+    ("otp", "if type(at) is int: | if type(at) is int: | condition: never"): SHORTCUT,
+    ("otp", "if type(at) is int: | at | argument None"): SHORTCUT,
+    ("otp", "return at | return at | deleted"): SHORTCUT,
     ("keys", f"{UNPREPARED} | '' | other text"): "it must be the name of no hash, and is none",
-    ("keys", ("if over >= 5 or packed.strip(_ALPHABET) or not 0 < size <= LONGEST or not text.isascii(): |"
-             " packed.strip(_ALPHABET) | exchanged")): "whatever is left at either side is outside the alphabet",
+    ("keys", "return None | return None | deleted"): "Python gives None by itself",
+    ("keys", f"{VALUES} | strict=True | argument dropped"): SAME_LENGTH,
+    ("keys", f"{VALUES} | True | turned"): SAME_LENGTH,
+    ("keys", f"{DIGITS} | 128 | + 1"): FILLED,
+    ("keys", f"{DIGITS} | 128 | - 1"): FILLED,
+    ("keys", ('digits = text.encode("ascii", "replace").translate(_DIGITS, b" -\\t\\r\\n").rstrip(b"=") | b\'=\' |'
+              " other bytes")): "what is stripped as well, X, is no digit that the table gives",
     ("access", ("if recovered and self.principal is not None and not self.principal.is_root: |"
                " recovered and self.principal is not None and (not self.princ | without operand 1")): TYPING,
     ("access", ("if own is None or own.account != target.account: | own is None or own.account != target.account"
