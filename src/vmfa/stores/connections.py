@@ -28,7 +28,7 @@ class OwnConnections:
         self._changed = Condition(self._lock)
         self._idle: list[tuple[psycopg.Connection[Any], float]] = []  # and since when
         self._opened = 0
-        self.closed = False
+        self.closed: bool = False
 
     def getconn(self, timeout: float) -> psycopg.Connection[Any]:
         """:raises PoolTimeout: all were in use for *timeout* seconds. :raises psycopg.Error: it cannot be opened."""
