@@ -11,9 +11,14 @@ from collections.abc import Mapping
 from threading import Condition, Lock
 from typing import Any, Final
 
-import psycopg
-from psycopg.pq import TransactionStatus
-from psycopg_pool import PoolTimeout
+from ..errors import MissingExtra
+
+try:
+    import psycopg
+    from psycopg.pq import TransactionStatus
+    from psycopg_pool import PoolTimeout
+except ImportError:  # pragma: no cover  # the wheel alone shows it, in an environment without psycopg
+    raise MissingExtra("this store needs the extra postgres: pip install 'vmfa[postgres]'") from None
 
 MOST: Final = 8
 IDLE: Final = 600  # seconds, after which the network may have forgotten a connection
