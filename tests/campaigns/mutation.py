@@ -253,14 +253,16 @@ def surveyed(root: Path) -> Survey:
     return survey
 
 
-def swapped(mutant: Mutant, live: dict[tuple[str, int], list[FunctionType]]) -> list[tuple[FunctionType, CodeType]]:
+def swapped(
+    mutant: Mutant, path: Path, live: dict[tuple[str, int], list[FunctionType]]
+) -> list[tuple[FunctionType, CodeType]]:
     """The functions that the mutant changes, each with its new code. None: it runs at import, or is not to be found."""
     if not mutant.place.inside:
         return []
     body: list[ast.stmt] = [mutant.place.path[-1]]
     for outer in reversed(mutant.place.path[:-1]):
         body = [ast.ClassDef(outer.name, [], [], body, [], lineno=outer.lineno, col_offset=0)]
-    code = compile(ast.Module(body, []), mutant.room, "exec", ANNOTATIONS, dont_inherit=True)
+    code = compile(ast.Module(body, []), str(path), "exec", ANNOTATIONS, dont_inherit=True)
     for _ in mutant.place.path:
         code = next(each for each in code.co_consts if isinstance(each, CodeType))
     return [(function, code) for function in live[code.co_qualname, code.co_firstlineno]
@@ -316,7 +318,7 @@ class Room:
         executed = self.survey.lines.get(str(self.path), {})
         for mutant in self.mutants():
             try:
-                changed = swapped(mutant, live)
+                changed = swapped(mutant, self.path, live)
             except (SyntaxError, ValueError):  # what cannot be compiled is no mutant
                 continue
             able = {name for line in mutant.place.lines for name in executed.get(line, ())}
