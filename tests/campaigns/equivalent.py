@@ -52,6 +52,7 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("keys", f"{DIGITS} | 128 | - 1"): FILLED,
     ("keys", ('digits = text.encode("ascii", "replace").translate(_DIGITS, b" -\\t\\r\\n").rstrip(b"=") | b\'=\' |'
               " other bytes")): "what is stripped as well, X, is no digit that the table gives",
+    ("keysource", "del key | del key | deleted"): "a key is opaque: whatever records the frame writes <Key>",
     ("access", ("if recovered and self.principal is not None and not self.principal.is_root: |"
                " recovered and self.principal is not None and (not self.princ | without operand 1")): TYPING,
     ("access", ("if own is None or own.account != target.account: | own is None or own.account != target.account"

@@ -75,7 +75,8 @@ ROOMS = {  # and the tests that know them, for what runs at import
     "keysource": ["tests/unit/test_keysource.py", "tests/sealing"],
     "record": ["tests/unit/test_record.py", "tests/rules"],
     "events": ["tests/unit/test_events.py", "tests/rules"], "model": ["tests/unit", "tests/rules"],
-    "operations": ["tests/rules"], "registry": ["tests/rules", "tests/aio"], "aio": ["tests/aio"],
+    "operations": ["tests/rules"], "registry": ["tests/rules", "tests/aio", "tests/misuse"],
+    "aio": ["tests/aio", "tests/misuse"],
     "otp": ["tests/unit", "tests/advisory", "tests/mutants"], "keys": ["tests/unit", "tests/advisory"],
     "rules": ["tests/rules", "tests/mutants", "tests/advisory"],
 }
