@@ -7,7 +7,6 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 
 from .access import Actor
-from .errors import InvalidValue
 from .migrate.command import read_text
 from .operations import Operations
 from .stores.port import Store
@@ -30,7 +29,7 @@ def add_passes(parser: argparse.ArgumentParser, *common: Callable[[argparse.Argu
             each.set_defaults(accounts=())
             each.add_argument("heads", metavar="HEADS", help="what vmfa trail heads printed; - is standard input")
         else:
-            each.add_argument("accounts", nargs="*", metavar="ACCOUNT", help="the accounts (default: all, if listed)")
+            each.add_argument("accounts", nargs="+", metavar="ACCOUNT", help="the accounts")
         if name == "export":
             each.add_argument("--since", metavar="HEADS", help="only the events behind these heads")
         each.add_argument("--case", default="vmfa trail", metavar="TEXT", help="The case this is read for, as support.")
@@ -48,7 +47,7 @@ def run(
         heads = read_heads(read_text(args.heads))
         return _reported(compare(store, heads, operations=operations, by=by, clock=clock))
     found, hidden = list[Examined](), list[str]()
-    for account in accounts or _listed(store):
+    for account in accounts:
         try:
             found.extend(examine(store, account, operations=operations, by=by, clock=clock))
         except TrailBroken as error:
@@ -58,13 +57,6 @@ def run(
     if args.trail == "heads":
         return _heads(found, hidden, clock())
     return _exported(found, hidden, [] if args.since is None else read_heads(read_text(args.since)))
-
-
-def _listed(store: Store) -> Iterable[str]:
-    list_them = getattr(store, "accounts", None)
-    if list_them is None:
-        raise InvalidValue("name the accounts: this store cannot list them")
-    return tuple(list_them())
 
 
 def _exported(found: Iterable[Examined], hidden: Sequence[str], since: Iterable[Head]) -> Answered:

@@ -182,24 +182,6 @@ def test_where_a_store_fails_at_such_a_row_its_place_is_told(
             next(found)
 
 
-class Strays(MemoryStore):
-    """A store that passes over the rows that name nobody, and can name them."""
-
-    def strays(self, account: str) -> list[tuple[str, str]]:
-        return [("admin", "x"), ("user", " é")] if account == ACCOUNT else []
-
-
-def test_rows_that_a_store_passed_over_are_named_behind_everybody_else(keys: DerivedKeys, clock: HandClock) -> None:
-    store = Strays()
-    registry = DeviceRegistry(store, keys=keys, issuer="Example", clock=clock)
-    enroll(registry, clock, ALICE)
-    found = examine(store, ACCOUNT, operations=registry.operations, by=AUDITOR, clock=clock)
-    assert next(found).principal == ALICE
-    with pytest.raises(TrailBroken, match=r"kind 'admin' with name 'x', kind 'user' with name ' \\xe9'"):
-        next(found)
-    assert not list(examine(store, "2", operations=registry.operations, by=AUDITOR, clock=clock))
-
-
 def test_root_is_no_business_of_a_trusted_service_and_that_hides_nobody_else(house: House) -> None:
     assert reasons(house.examine(SERVICE)) == {**INTACT, ROOT: "access denied"}
 
