@@ -53,6 +53,16 @@ def test_one_at_a_time_is_always_the_same(own: OwnConnections) -> None:
     own.putconn(first)
 
 
+def test_who_still_holds_the_closed_ones_waits_for_none_of_them(own: OwnConnections) -> None:
+    """A thread that found them just before another closed them."""
+    for connection in taken(own, MOST):
+        own.putconn(connection)
+    own.close()
+    for connection in taken(own, MOST):
+        own.putconn(connection)
+        assert connection.closed
+
+
 def test_the_last_used_is_used_first(own: OwnConnections) -> None:
     first, second = taken(own, 2)
     own.putconn(first)

@@ -70,6 +70,7 @@ class OwnConnections:
             idle, self._idle = self._idle, []
         for connection, _ in idle:
             connection.close()
+            self._gone()
 
     def _gone(self) -> None:
         with self._lock:
