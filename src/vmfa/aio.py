@@ -17,10 +17,10 @@ from .errors import StoreContended
 from .events import AuditEvent
 from .keysource import KeySource
 from .model import Principal, PrincipalId
-from .operations import Operation, Operations, P
+from .operations import Operation, Operations
 from .otp import check_int
 from .policy import Policy
-from .registry import ATTEMPTS, LONGEST_PAGE, Observer, answers_itself, check_page, check_parts, tell
+from .registry import ATTEMPTS, LONGEST_PAGE, Observer, P, answers_itself, check_page, check_parts, tell
 from .stores.threads import AsyncStore, InThreads
 from .values import LAST_SECOND, check_is
 

@@ -7,7 +7,7 @@ principal and stored events, commit, then ``settle``. ``DeviceRegistry`` does ju
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Concatenate, Generic, NoReturn, ParamSpec
+from typing import Generic, NoReturn, TypeVarTuple
 
 from . import rules
 from .access import Actor, check_permitted, standing
@@ -24,7 +24,7 @@ from .policy import Parameters, Policy
 from .record import check_intact, sealed
 from .values import check_is, replace
 
-P = ParamSpec("P")
+Typed = TypeVarTuple("Typed")
 
 
 class Operation(Opaque, Generic[T]):
@@ -39,7 +39,7 @@ class Operation(Opaque, Generic[T]):
     _typed: tuple[object, ...]  # codes may be among them: no frame names them
 
     def __init__(self, setting: Operations, action: Action, principal: PrincipalId, actor: Actor | None,
-                 rule: Callable[Concatenate[Principal, Case, P], Decision[T]], *typed: P.args, **_: P.kwargs) -> None:
+                 rule: Callable[[Principal, Case, *Typed], Decision[T]], *typed: *Typed) -> None:
         super().__init__(action=action, principal=principal, _actor=actor, _setting=setting, _rule=rule, _typed=typed)
 
     def __bool__(self) -> NoReturn:
@@ -102,7 +102,7 @@ class Operation(Opaque, Generic[T]):
             return made
         events = chained(happened, before.events, before.head, case.keys)
         stored = [event for event in events if event.number]
-        seen_at = after.seen_at if self.action is Action.REANCHOR else max(after.seen_at, case.now)
+        seen_at = max(after.seen_at, case.now)
         head = stored[-1].tag if stored else before.head
         revision, length = before.revision + 1, before.events + len(stored)
         after = sealed(after, case.keys, revision=revision, seen_at=seen_at, events=length, head=head)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import wraps
 from types import FunctionType, NoneType
-from typing import Any, Concatenate, Final
+from typing import Any, Concatenate, Final, ParamSpec
 
 from .access import Actor
 from .decision import Decision, T
@@ -14,12 +14,13 @@ from .errors import InvalidType, StoreContended
 from .events import AuditEvent
 from .keysource import KeySource
 from .model import PrincipalId
-from .operations import Operation, Operations, P
+from .operations import Operation, Operations
 from .otp import check_int
 from .policy import Policy
 from .stores.port import Store
 from .values import LAST_SECOND, check_is, check_text
 
+P = ParamSpec("P")
 ATTEMPTS: Final = 64  # compare-and-set rounds: each lost one means that somebody else got through
 Observer = Callable[[AuditEvent], None]
 
