@@ -86,7 +86,7 @@ class AuditEvent(Value):
             return event
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             pass  # raised below, outside: an error that hangs on ours would carry the document
-        raise RecordTampered(f"stored event {number!a} cannot be read")
+        raise RecordTampered(f"stored event {number if type(number) is int else 'without a number'} cannot be read")
 
 
 def check_version(version: int) -> None:
