@@ -79,8 +79,8 @@ def guessing(
     }
     bounded_by = min(bounds, key=lambda name: bounds[name])
     guesses = ceil(bounds[bounded_by])
-    hit = min(1.0, (2 * policy.window + 1) * likeliest(shape.digits))
-    probability = 1.0 if hit == 1 and guesses else -expm1(guesses * log1p(-hit)) if guesses else 0.0
+    hit = (2 * policy.window + 1) * likeliest(shape.digits)
+    probability = -expm1(guesses * log1p(-hit))
     return Guessing(days=days, per_day=per_day, guesses=guesses, bounded_by=bounded_by, probability=probability)
 
 
@@ -159,8 +159,9 @@ def weaknesses(policy: Policy) -> tuple[Weakness, ...]:
     found.append(
         (window > 30, "window", "ASVS5-6.5.5", f"a code is accepted for up to {window} s, against 30 s of the standard")
     )
+    usual = Policy()
     for names, weaker, bound in ((AT_MOST, 1, "at most"), (AT_LEAST, -1, "at least")):
         for name, clause in names.items():
-            value, usual = getattr(policy, name), getattr(Policy(), name)
-            found.append(((value - usual) * weaker > 0, name, clause, f"{value}; the rule asks for {bound} {usual}"))
+            value, rule = getattr(policy, name), getattr(usual, name)
+            found.append(((value - rule) * weaker > 0, name, clause, f"{value}; the rule asks for {bound} {rule}"))
     return tuple(Weakness(setting=s, clause=c, sentence=why) for weak, s, c, why in found if weak)

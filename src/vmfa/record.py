@@ -129,4 +129,4 @@ def _key_ref(scheme: str, key_id: str, material: str) -> KeyRef:
 
 def _message(principal: Principal, document: str) -> bytes:
     who = principal.id
-    return encode_fields("vmfa record v1", who.account, who.kind, who.name, principal.revision, document)
+    return encode_fields("vmfa record v1", who.account, who.kind.value, who.name, principal.revision, document)
