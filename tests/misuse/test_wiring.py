@@ -90,4 +90,4 @@ def test_a_clock_beyond_all_times_gives_no_code_away(now, asked):
 
 def test_doubles_of_a_store_are_stores():
     for double in (create_autospec(MemoryStore, instance=True), Mock(spec=MemoryStore), MagicMock()):
-        DeviceRegistry(double, keys=KEYS, issuer="E")
+        assert DeviceRegistry(double, keys=KEYS, issuer="E").operations.issuer == "E"

@@ -14,6 +14,7 @@ from vmfa import (
     Happened,
     InvalidType,
     InvalidValue,
+    Kind,
     MfaClaim,
     PrincipalId,
     Role,
@@ -353,7 +354,7 @@ def test_the_actor_is_recorded() -> None:
     world.registry.deactivate(ALICE, by=admin)
     assert world.store.history(ALICE)[-1].actor == f"admin {BOSS}" == f"admin {ACCOUNT}/user/u-0001"
     assert [str(actor) for actor in (Actor.support("case 1"), Actor.trusted_service("x"), Actor.signed_in(ROOT))] == [
-        "support case 1", "trusted service x", f"signed in {ACCOUNT}/root/",
+        "support case 1", "trusted service x", f"signed in {ACCOUNT}/{Kind.ROOT}/",
     ]
 
 
