@@ -43,7 +43,8 @@ class EncodingStore(vmfa.MemoryStore):
             if row is not None and (row[3], row[5]) != (before.revision, before.seal and before.seal.tag):
                 return False
             self._rows[after.id] = columns(after)
-            self._events.setdefault(after.id, []).extend(events)
+            if events:
+                self._events.setdefault(after.id, []).extend(events)
             return True
 
 

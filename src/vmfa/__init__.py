@@ -25,18 +25,14 @@ from __future__ import annotations
 
 _HOMES = {
     "access": "Actor Role", "decision": "Decision", "events": "AuditEvent Happened",
-    "errors": (
-        "AccessDenied AlreadyUsed ClockWentBack CodeRejected DeviceAlreadyAssigned DeviceDisabled InvalidType "
-        "InvalidValue MalformedCode MissingExtra NoDevice NoSession OutOfSync PairRejected RecordTampered "
-        "StoreContended StoreCorrupt StoreError StoreTooNew StoreUnavailable Throttled TooManySessions "
-        "UnknownMasterKey VmfaError"
-    ),
+    "errors": "AccessDenied AlreadyUsed ClockWentBack CodeRejected DeviceAlreadyAssigned DeviceDisabled InvalidType "
+              "InvalidValue MalformedCode MissingExtra NoDevice NoSession OutOfSync PairRejected RecordTampered "
+              "StoreContended StoreCorrupt StoreError StoreTooNew StoreUnavailable Throttled TooManySessions "
+              "UnknownMasterKey VmfaError",
     "keys": "Key UnsafeShortKey", "keysource": "DerivedKeys KeySource UnsafePlainKeys",
     "known_answers": "KnownAnswer SelfTest selftest",
-    "model": (
-        "Deactivation EnrollmentSession KeyRef Kind MfaClaim OpenedEnrollment Principal PrincipalId Receipt Sync "
-        "SyncReport VirtualDevice"
-    ),
+    "model": "Deactivation EnrollmentSession KeyRef Kind MfaClaim OpenedEnrollment Principal PrincipalId Receipt Sync "
+             "SyncReport VirtualDevice",
     "operations": "Operation Operations", "otp": "hotp next_step_at seconds_left step_at totp verify_hotp verify_totp",
     "policy": "Parameters Policy", "registry": "DeviceRegistry",
     "stores.memory": "MemoryStore", "stores.port": "Store", "stores.sqlite": "SQLiteStore",

@@ -40,7 +40,7 @@ class Happened(StrEnum):
 
 
 BINDINGS: Final = frozenset({Happened.ASSIGNED, Happened.ADOPTED, Happened.DEACTIVATED, Happened.PRUNED})
-VERSION: Final = 1  # of stored documents
+VERSION: Final = 1  # of the stored document
 TOLD_ONLY: Final = {Happened.ACCEPTED, Happened.REJECTED, Happened.REFUSED, Happened.READ, Happened.FORGOTTEN}
 
 
@@ -73,7 +73,7 @@ class AuditEvent(Value):
         """:raises RecordTampered: this is no event that the library wrote."""
         try:
             read = json.loads(document)
-            check_version(read.pop("v"))
+            check_version(read.pop("v"), VERSION)
             what, details = Happened(read.pop("what")), tuple(read.pop("details").items())
             event = cls(principal=principal, number=number, tag=tag, what=what, details=details, **read)
             check_int("number", number, 1, LAST_SECOND)
@@ -89,12 +89,12 @@ class AuditEvent(Value):
         raise RecordTampered(f"stored event {number if type(number) is int else 'without a number'} cannot be read")
 
 
-def check_version(version: int) -> None:
+def check_version(version: int, newest: int) -> None:
     """Of a stored document. :raises StoreTooNew: a newer release wrote it."""
     if type(version) is not int or version < 1:
         raise InvalidValue("v is a version")
-    if version > VERSION:
-        raise StoreTooNew(f"a stored document has version {version}; this release reads up to {VERSION}")
+    if version > newest:
+        raise StoreTooNew(f"a stored document has version {version}; this release reads up to {newest}")
 
 
 def chained(events: Iterable[AuditEvent], number: int, head: str, keys: Authenticator) -> tuple[AuditEvent, ...]:
@@ -152,6 +152,5 @@ def check_page(events: Sequence[AuditEvent], after: int, limit: int, record: Pri
 
 
 def _message(event: AuditEvent, head: str) -> bytes:
-    principal = event.principal
-    return encode_fields("vmfa event v1", principal.account, principal.kind.value, principal.name, event.number, head,
-                         event.document())
+    who = event.principal
+    return encode_fields("vmfa event v1", who.account, who.kind, who.name, event.number, head, event.document())

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["Key", "Opaque", "UnsafeShortKey", "base32", "keyed", "mac", "random_bytes", "reveal"]
 
 SHORTEST, LONGEST = 16, 1024  # bytes
-HASHES = {"sha1": (hashlib.sha1, 64), "sha256": (hashlib.sha256, 64), "sha512": (hashlib.sha512, 128)}
+# With the bytes of a block and of a digest
+HASHES = {"sha1": (hashlib.sha1, 64, 20), "sha256": (hashlib.sha256, 64, 32), "sha512": (hashlib.sha512, 128, 64)}
 _set = object.__setattr__  # past the refusal of :class:`Opaque`
 _IPAD, _OPAD = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5C))
 
@@ -114,14 +115,14 @@ def keyed(key: Key | bytes, algorithm: str) -> Keyed:
     if isinstance(key, Key):
         name, hashes = key._prepared  # noqa: SLF001  # the key's own
         if name != algorithm:
-            hashes = _keyed(reveal(key), *HASHES[algorithm])
+            hashes = _keyed(reveal(key), *HASHES[algorithm][:2])
             _set(key, "_prepared", (algorithm, hashes))
         return hashes
     problem = _problem(key, SHORTEST)
     if problem is not None:
         del key
         raise problem
-    return _keyed(key, *HASHES[algorithm])
+    return _keyed(key, *HASHES[algorithm][:2])
 
 
 def mac(key: Key | bytes, algorithm: str, message: bytes) -> bytes:

@@ -43,8 +43,12 @@ class KeySource(Authenticator, Protocol):
 
 def encode_fields(*fields: str | int | bytes) -> bytes:
     """Each field behind its length, four bytes: no two lists of fields have one encoding."""
-    packed = [field if isinstance(field, bytes) else str(field).encode() for field in fields]
-    return b"".join([_length(len(each)) + each for each in packed])
+    packed = []
+    for field in fields:
+        encoded = field if isinstance(field, bytes) else str(field).encode()
+        packed.append(_length(len(encoded)))
+        packed.append(encoded)
+    return b"".join(packed)
 
 
 def hkdf_extract(salt: bytes, secret: bytes) -> bytes:
@@ -187,7 +191,6 @@ class KeySources:
 
 def key_binding(ref: KeyRef, principal: PrincipalId, serial: str, parameters: Parameters) -> bytes:
     """All that a device's key is bound to (SEED-BOUND, RULE-KEY-BOUND), frozen by the vectors in ``tests``."""
-    return encode_fields(
-        "vmfa device key v1", ref.key_id, ref.material, principal.account, principal.kind.value, principal.name,
-        serial, parameters.algorithm, parameters.digits, parameters.period, parameters.t0,
-    )
+    return encode_fields("vmfa device key v1", ref.key_id, ref.material, principal.account, principal.kind,
+                         principal.name, serial, parameters.algorithm, parameters.digits, parameters.period,
+                         parameters.t0)

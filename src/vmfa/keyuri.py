@@ -99,10 +99,8 @@ def _read(uri: str, kind_of_key: type[Key]) -> KeyUri:
     counter = _number("counter", given, -1)
     if kind == "hotp" and counter < 0:
         raise KeyUriError("a hotp key URI has a counter", "counter")
-    return KeyUri(
-        type="hotp" if kind == "hotp" else "totp", issuer=issuer, label=label, key=_key(given, kind_of_key),
-        parameters=_shape(given), counter=counter if kind == "hotp" else None,
-    )
+    return KeyUri(type="hotp" if kind == "hotp" else "totp", issuer=issuer, label=label, key=_key(given, kind_of_key),
+                  parameters=_shape(given), counter=counter if kind == "hotp" else None)
 
 
 def _parameters(query: str) -> dict[str, str]:

@@ -116,7 +116,7 @@ def selftest() -> SelfTest:
     And that of AES-256-GCM, where the package that seals imported keys is installed. Takes milliseconds, needs nothing,
     changes nothing. A computation that raises has failed.
     """
-    primitives: dict[str, Callable[[], str]] = {name: partial(_hashed_by, new) for name, (new, _) in HASHES.items()}
+    primitives: dict[str, Callable[[], str]] = {name: partial(_hashed_by, new) for name, (new, *_) in HASHES.items()}
     primitives["hmac with sha256"] = partial(_hashed_by, partial(hashlib.new, "sha256"))  # hmac falls back to that
     if find_spec("cryptography"):
         primitives["AES-256-GCM"] = _sealed_by

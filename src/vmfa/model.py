@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from .errors import InvalidType, InvalidValue
 from .keys import Opaque
-from .otp import COUNTERS, check_int
+from .otp import COUNTERS
 from .policy import Parameters
 from .values import LAST_SECOND, Value, a, check_time, number, seconds, text
 
@@ -110,7 +110,7 @@ class Seal(Value, kw_only=False):
     """The record as it is stored, and its authentication. ``document`` holds the key reference."""
 
     document: str = a(str, repr=False)
-    tag: str
+    tag: str = a(str)
 
 
 class Principal(Value):
@@ -127,13 +127,13 @@ class Principal(Value):
     binding: Binding | None = None
     events: int = number(0, LAST_SECOND, default=0)  # length of the history
     head: str = text(128, empty=True, default="")  # and the tag of its last event
-    pruned: int = 0  # events up to this number may be redacted
-    redacted: int = 0  # so many of them are
+    pruned: int = number(0, LAST_SECOND, default=0)  # events up to this number may be redacted
+    redacted: int = number(0, LAST_SECOND, default=0)  # so many of them are
     seal: Seal | None = a(object, default=None, repr=False)
 
     def __post_init__(self) -> None:
-        check_int("pruned", self.pruned, 0, self.events)
-        check_int("redacted", self.redacted, 0, self.pruned)
+        if not self.redacted <= self.pruned <= self.events:
+            raise InvalidValue("redacted <= pruned <= events")
         for opening in self.openings:
             check_time("openings", opening)
         if self.enrollment is not None and self.device is not None:

@@ -30,8 +30,7 @@ class Parameters(Value):
     @property
     def key_size(self) -> int:
         """Bytes: the key is as long as the hash (RFC6238-5.1-KEYLEN)."""
-        size: int = HASHES[self.algorithm][0]().digest_size
-        return size
+        return HASHES[self.algorithm][2]
 
 
 class Policy(Value):

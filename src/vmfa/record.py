@@ -8,26 +8,32 @@ from __future__ import annotations
 
 import json
 from binascii import a2b_base64, b2a_base64
-from typing import Any
+from functools import lru_cache, partial
+from typing import Final
 
-from .errors import InvalidType, RecordTampered, StoreError, StoreTooNew
-from .events import VERSION, check_version
+from .errors import InvalidType, InvalidValue, RecordTampered, StoreError, StoreTooNew
+from .events import check_version
 from .keysource import Authenticator, encode_fields
 from .model import Binding, EnrollmentSession, KeyRef, Principal, PrincipalId, Seal, Sync, VirtualDevice
 from .policy import Parameters
+from .values import of
 
-_loads = json.JSONDecoder().decode
+VERSION: Final = 2  # of the document: lists of fields in their order. Version 1 named them
+_decode = json.JSONDecoder().raw_decode
 _text = json.encoder.encode_basestring_ascii
+_set = object.__setattr__  # past the refusal of :class:`Value`
+_parameters = lru_cache(64, typed=True)(partial(of, Parameters))  # few: those that the policies offer
+_SYNC = {sync.value: sync for sync in Sync}
 
 
 def sealed(principal: Principal, keys: Authenticator, **completing: int | str) -> Principal:
     """*principal*, new and seen by nobody yet, completed in place and authenticated as a whole."""
     for name, value in completing.items():
-        object.__setattr__(principal, name, value)
+        _set(principal, name, value)
     if keys.sealing:
         document = _document(principal)
         tag = keys.tag("record", _message(principal, document))
-        object.__setattr__(principal, "seal", Seal(document, tag))
+        _set(principal, "seal", Seal(document, tag))
     return principal
 
 
@@ -74,59 +80,51 @@ def from_columns(who: PrincipalId, revision: int, state: str, tag: str) -> Princ
 
 
 def _read(who: PrincipalId, revision: int, state: str, tag: str) -> Principal:
-    if type(state) is not str or type(tag) is not str:
-        raise InvalidType("a column has the wrong type")
-    read = _loads(state)
-    check_version(read.pop("v"))
-    enrollment, device, key_ref, binding = (read.pop(n) for n in ("enrollment", "device", "key_ref", "binding"))
-    return Principal(
-        id=who, revision=revision,
-        enrollment=None if enrollment is None else EnrollmentSession(**_with_parameters(enrollment)),
-        device=None if device is None else VirtualDevice(sync=Sync(device.pop("sync")), **_with_parameters(device)),
-        key_ref=None if key_ref is None else _key_ref(*key_ref),
-        binding=None if binding is None else Binding(*binding),
-        openings=tuple(read.pop("openings")), seal=Seal(state, tag), **read,
-    )
+    read, end = _decode(state)
+    if end != len(state):
+        raise InvalidValue("something stands behind the document")
+    if isinstance(read, dict):  # of version 1
+        read = [list(part.values()) if isinstance(part, dict) else part for part in read.values()]
+    check_version(read[0], VERSION)
+    _, seen_at, enrollment, device, key_ref, openings, recovered_at, binding, *rest = read
+    if enrollment is not None:
+        session_id, serial, parameters, *more = enrollment
+        enrollment = of(EnrollmentSession, session_id, serial, _parameters(*parameters), *more)
+    if device is not None:
+        serial, parameters, enrolled_at, sync, *more = device
+        device = of(VirtualDevice, serial, _parameters(*parameters), enrolled_at, _SYNC[sync], *more)
+    if key_ref is not None:
+        scheme, key_id, material = key_ref
+        key_ref = KeyRef(scheme, key_id, a2b_base64(material, strict_mode=True))
+    if binding is not None:
+        binding = Binding(*binding)
+    return of(Principal, who, revision, seen_at, enrollment, device, key_ref, tuple(openings), recovered_at, binding,
+              *rest, Seal(state, tag))
 
 
 def _document(principal: Principal) -> str:
     """The record as JSON, written out: ``json.dumps`` takes three times as long. A test holds the two equal."""
     who, ref, binding = principal, principal.key_ref, principal.binding
     key_ref = f'[{_text(ref.scheme)},{_text(ref.key_id)},"{b2a_base64(ref.material)[:-1].decode()}"]' if ref else "null"
-    return (
-        f'{{"v":{VERSION},"seen_at":{who.seen_at},"enrollment":{_plain(who.enrollment)},"device":{_plain(who.device)},'
-        f'"key_ref":{key_ref},"openings":[{",".join(map(str, who.openings))}],"recovered_at":{who.recovered_at},'
-        f'"binding":{f"[{_text(binding.digest)},{binding.expires_at}]" if binding else "null"},"events":{who.events},'
-        f'"head":{_text(who.head)},"pruned":{who.pruned},"redacted":{who.redacted}}}'
-    )
+    bound = f"[{_text(binding.digest)},{binding.expires_at}]" if binding else "null"
+    openings = ",".join(map(str, who.openings))
+    return (f"[{VERSION},{who.seen_at},{_plain(who.enrollment)},{_plain(who.device)},{key_ref},[{openings}],"
+            f"{who.recovered_at},{bound},{who.events},{_text(who.head)},{who.pruned},{who.redacted}]")
 
 
 def _plain(held: EnrollmentSession | VirtualDevice | None) -> str:
     if held is None:
         return "null"
-    shape = held.parameters
+    shape, serial = held.parameters, _text(held.serial)
     parameters = f'["{shape.algorithm}",{shape.digits},{shape.period},{shape.t0}]'
     if isinstance(held, EnrollmentSession):
-        return (f'{{"session_id":{_text(held.session_id)},"serial":{_text(held.serial)},"parameters":{parameters},'
-                f'"opened_at":{held.opened_at},"expires_at":{held.expires_at},"attempts":{held.attempts}}}')
-    return (
-        f'{{"serial":{_text(held.serial)},"parameters":{parameters},"enrolled_at":{held.enrolled_at},'
-        f'"sync":"{held.sync.value}","disabled":{"true" if held.disabled else "false"},"drift":{held.drift},'
-        f'"pair_drift":{held.pair_drift},"lean":{held.lean},"last_step":{held.last_step},"failures":{held.failures},'
-        f'"failed_at":{held.failed_at},"budget":{held.budget},"budget_at":{held.budget_at}}}'
-    )
-
-
-def _with_parameters(plain: dict[str, Any]) -> dict[str, Any]:
-    algorithm, digits, period, t0 = plain["parameters"]
-    plain["parameters"] = Parameters(algorithm=algorithm, digits=digits, period=period, t0=t0)
-    return plain
-
-
-def _key_ref(scheme: str, key_id: str, material: str) -> KeyRef:
-    return KeyRef(scheme, key_id, a2b_base64(material, strict_mode=True))
+        session_id = _text(held.session_id)
+        return f"[{session_id},{serial},{parameters},{held.opened_at},{held.expires_at},{held.attempts}]"
+    disabled = "true" if held.disabled else "false"
+    return (f'[{serial},{parameters},{held.enrolled_at},"{held.sync}",{disabled},{held.drift},{held.pair_drift},'
+            f"{held.lean},{held.last_step},{held.failures},{held.failed_at},{held.budget},{held.budget_at}]")
 
 
 def _message(principal: Principal, document: str) -> bytes:
     who = principal.id
-    return encode_fields("vmfa record v1", who.account, who.kind.value, who.name, principal.revision, document)
+    return encode_fields("vmfa record v1", who.account, who.kind, who.name, principal.revision, document)

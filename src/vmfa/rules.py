@@ -129,10 +129,9 @@ def open_enrollment(before: Principal, case: Case, issuer: str, label: str,
         if len(openings) >= policy.openings_per_day:
             raise errors.TooManySessions(retry_after=min(DAY, openings[0] + DAY - now))
         openings += (now,)
-    session = EnrollmentSession(
-        session_id=case.random(16).hex(), serial=case.random(16).hex(), parameters=policy.offers[0], opened_at=now,
-        expires_at=now + policy.session_seconds,  # RULE-SERIAL: 128 random bits, twice
-    )
+    session_id, serial = case.random(16).hex(), case.random(16).hex()  # RULE-SERIAL: 128 random bits, twice
+    session = EnrollmentSession(session_id=session_id, serial=serial, parameters=policy.offers[0], opened_at=now,
+                                expires_at=now + policy.session_seconds)
     key_ref, key = case.keys.issue(before.id, session.serial, session.parameters)
     after = replace(before, enrollment=session, key_ref=key_ref, openings=openings, binding=binding)
     uri = keyuri.build(issuer=issuer, label=label, key=key, parameters=session.parameters)

@@ -8,7 +8,7 @@ import of the registry, and what it makes takes twice as long to fill and three 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Self, dataclass_transform
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Self, TypeVar, dataclass_transform
 from unicodedata import category, is_normalized
 
 from .errors import InvalidType, InvalidValue
@@ -17,6 +17,8 @@ from .otp import check_int
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+V = TypeVar("V", bound="Value")
+_set = object.__setattr__  # past the refusal of :class:`Value`
 LONGEST_NAME: Final = 512  # bytes
 LAST_SECOND: Final = 1 << 62
 _UNPRINTABLE: Final = frozenset({"Cc", "Cf", "Cn", "Cs", "Zl", "Zp"})  # Cn: what it will mean is not settled
@@ -52,17 +54,21 @@ def check_is(name: str, value: object, kind: type) -> None:
 
 
 class _Field:
-    """*check* refuses a wrong content; *how* is what ``dataclasses.field`` would be told."""
+    """*check* refuses a wrong content, and *well* sees at a glance that this one is not.
 
-    __slots__ = ("check", "how")
+    *how* is what ``dataclasses.field`` would be told.
+    """
 
-    def __init__(self, check: Callable[[str, Any], None] | None = None, **how: Any) -> None:
-        self.check, self.how = check, how
+    __slots__ = ("check", "how", "kind", "well")
+
+    def __init__(self, check: Any = None, well: str = "False", kind: Any = None, **how: Any) -> None:
+        self.check, self.well, self.kind, self.how = check, well, kind, how
 
 
 def text(longest: int = LONGEST_NAME, *, empty: bool = False, **how: Any) -> Any:
     """A field for text of at most *longest* bytes, as :func:`check_text` wants it."""
-    return _Field(partial(check_text, longest=longest, empty=empty), **how)
+    well = f"type({{0}}) is str and {{0}}.isalnum() and {{0}}.isascii() and len({{0}}) <= {longest}"
+    return _Field(partial(check_text, longest=longest, empty=empty), well, **how)
 
 
 def number(low: int, high: int, **how: Any) -> Any:
@@ -72,7 +78,7 @@ def number(low: int, high: int, **how: Any) -> Any:
         if type(value) is not int or not low <= value <= high:
             check_int(name, value, low, high)
 
-    return _Field(check, metadata={"low": low, "high": high}, **how)
+    return _Field(check, f"type({{0}}) is int and {low} <= {{0}} <= {high}", metadata={"low": low, "high": high}, **how)
 
 
 def seconds(**how: Any) -> Any:
@@ -82,7 +88,7 @@ def seconds(**how: Any) -> Any:
 
 def a(kind: type, **how: Any) -> Any:
     """A field for an instance of *kind*."""
-    return _Field(partial(check_is, kind=kind), **how)
+    return _Field(partial(check_is, kind=kind), "isinstance({0}, kind_{0})", kind, **how)
 
 
 class _Values(type):
@@ -100,51 +106,61 @@ class _Values(type):
         space["__match_args__"] = () if kw_only else tuple(fields)
         if any(hasattr(base, "_fields") for base in bases):
             raise TypeError(f"{name}: a value with fields gets no further ones")
-        space |= {"_fields": fields, "__dataclass_fields__": _AsDataclass(), "__dataclass_params__": _AsDataclass()}
-        made = super().__new__(cls, name, bases, space)
-        for method in _compiled(made, fields, kw_only):
-            method.__qualname__, method.__module__ = f"{made.__qualname__}.{method.__name__}", made.__module__
-            setattr(made, method.__name__, method)
-        method.__annotations__ = {**annotations, "return": None}
-        return made
+        space |= {each: _Later(_compiled) for each in ("__init__", "_copy", "_content", "_of")}
+        space |= {each: _Later(_as_dataclass) for each in ("__dataclass_fields__", "__dataclass_params__")}
+        return super().__new__(cls, name, bases, space | {"_fields": fields})
 
 
-def _compiled(made: type, fields: dict[str, _Field], kw_only: bool) -> tuple[Any, Any, Any]:
-    """``_copy``, ``_content``, and ``__init__``: checked field by field, then as a whole."""
-    space: dict[str, Any] = {"blank": object.__new__}
-    head, fill, copy = ["self", *["*"] * kw_only], "", ""
+class _Later:
+    """An attribute of a class that is made when somebody asks for it: an import pays for none."""
+
+    def __init__(self, make: Callable[[Any], dict[str, Any]]) -> None:
+        self._make = make
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._owner, self._name = owner, name
+
+    def __get__(self, value: object, cls: type) -> object:
+        for name, made in self._make(self._owner).items():
+            setattr(self._owner, name, made)
+        return getattr(cls if value is None else value, self._name)
+
+
+def _compiled(own: Any) -> dict[str, Any]:
+    """``_copy``, ``_content``, and what fills an *own*, checked field by field, then as a whole.
+
+    That is ``__init__``, and ``_of`` for fields in their order.
+    """
+    fields: dict[str, _Field] = own._fields  # of this module's own metaclass
+    defaults = {name: field.how["default"] for name, field in fields.items() if "default" in field.how}
+    space: dict[str, Any] = {"blank": object.__new__, "defaults": defaults}
+    fill = copy = ""
     for name, field in fields.items():
-        space |= {f"put_{name}": getattr(made, name).__set__, f"check_{name}": field.check}
-        space[f"default_{name}"] = field.how.get("default")
-        head.append(f"{name}=default_{name}" if "default" in field.how else name)
-        if "metadata" in field.how:  # an int: looked at in place, as there are many
-            fill += " if type({0}) is not int or not {low} <= {0} <= {high}:\n ".format(name, **field.how["metadata"])
-        fill += f" check_{name}('{name}', {name})\n" if field.check else ""
+        space |= {f"put_{name}": getattr(own, name).__set__, f"check_{name}": field.check, f"kind_{name}": field.kind}
+        if field.check is not None:
+            fill += f" if not ({field.well.format(name)}):\n  check_{name}('{name}', {name})\n"
         fill += f" put_{name}(self, {name})\n"
         copy += f" put_{name}(copy, self.{name})\n"
-    fill += " self.__post_init__()\n" * ("__post_init__" in vars(made))
-    source = f"def __init__({', '.join(head)}):\n{fill}"
+    fill += " self.__post_init__()\n" * ("__post_init__" in vars(own))
+    given = [f"{name}=defaults['{name}']" if name in defaults else name for name in fields]
+    source = f"def __init__({', '.join(['self', *['*'] * (not own.__match_args__), *given])}):\n{fill}"
+    source += f"def _of({', '.join(['cls', *fields])}):\n self = blank(cls)\n{fill} return self\n"
     source += f"def _copy(self):\n copy = blank(self.__class__)\n{copy} return copy\n"
     source += f"def _content(self):\n return {''.join(f'self.{name}, ' for name in fields)}\n"
     exec(source, space)  # noqa: S102  # of the names and bounds in this package's own classes
-    return space["_copy"], space["_content"], space["__init__"]
+    made = {name: space[name] for name in ("__init__", "_of", "_copy", "_content")}
+    for name, method in made.items():
+        method.__qualname__, method.__module__ = f"{own.__qualname__}.{name}", own.__module__
+    made["__init__"].__annotations__ = {**own.__annotations__, "return": None}
+    return made
 
 
-class _AsDataclass:
-    """An attribute by which ``dataclasses`` knows its own, made when somebody asks."""
+def _as_dataclass(own: Any) -> dict[str, Any]:
+    from dataclasses import field, make_dataclass
 
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._owner: Any = owner
-        self._name = name
-
-    def __get__(self, value: object, cls: type) -> object:
-        from dataclasses import field, make_dataclass
-
-        own = self._owner
-        shape = [(name, own.__annotations__[name], field(**each.how)) for name, each in own._fields.items()]
-        made = make_dataclass(own.__name__, shape, kw_only=not own.__match_args__, frozen=True)
-        setattr(own, self._name, getattr(made, self._name))
-        return getattr(made, self._name)
+    shape = [(name, own.__annotations__[name], field(**each.how)) for name, each in own._fields.items()]
+    made = make_dataclass(own.__name__, shape, kw_only=not own.__match_args__, frozen=True)
+    return {name: getattr(made, name) for name in ("__dataclass_fields__", "__dataclass_params__")}
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(text, number, seconds, a))
@@ -159,6 +175,9 @@ class Value(metaclass=_Values):
 
         def _copy(self) -> Self: ...
         def _content(self) -> tuple[Any, ...]: ...
+
+        @staticmethod
+        def _of(kind: type[V], *fields: Any) -> V: ...
 
     def __post_init__(self) -> None:
         """Check what one field alone cannot tell."""
@@ -192,12 +211,12 @@ class Value(metaclass=_Values):
                 raise InvalidValue(f"{type(self).__name__} has no field {name!r}")
             if field.check is not None:
                 field.check(name, value)
-            object.__setattr__(made, name, value)
+            _set(made, name, value)
         made.__post_init__()
         return made
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _remade, (type(self), content(self))
+        return of, (type(self), *self._content())
 
 
 if TYPE_CHECKING:
@@ -206,10 +225,11 @@ else:
     replace = Value.__replace__  # a value with changes, which are checked
 
 
-def _remade(kind: type[Value], fields: dict[str, Any]) -> Value:
-    return kind(**fields)
-
-
 def content(value: Value) -> dict[str, Any]:
     """The fields of *value*, itself not searched for further values."""
     return dict(zip(value._fields, value._content(), strict=True))  # noqa: SLF001  # this is the door
+
+
+def of(kind: type[V], *fields: Any) -> V:
+    """A *kind* of its fields in their order: for what is read from a document. Everybody else says their names."""
+    return kind._of(kind, *fields)  # noqa: SLF001  # and this is another

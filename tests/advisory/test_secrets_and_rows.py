@@ -129,14 +129,14 @@ def test_a_row_written_back_as_it_was_is_another_principals_nowhere(
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("$.device.parameters[2]", 2**31),  # the period: one code for 68 years
-        ("$.device.parameters[3]", -(6 * 365 * 86400)),  # T0: a code of six years ago
-        ("$.device.parameters[1]", 7),
-        ("$.device.last_step", -1),
-        ("$.device.failures", 0),
-        ("$.device.budget", 100),
-        ("$.device.drift", 500),
-        ("$.seen_at", 0),
+        ("$[3][1][2]", 2**31),  # the period: one code for 68 years
+        ("$[3][1][3]", -(6 * 365 * 86400)),  # T0: a code of six years ago
+        ("$[3][1][1]", 7),  # the digits
+        ("$[3][8]", -1),  # last_step
+        ("$[3][9]", 0),  # failures
+        ("$[3][11]", 100),  # budget
+        ("$[3][5]", 500),  # drift
+        ("$[1]", 0),  # seen_at
     ],
 )
 def test_parameters_and_counters_edited_in_the_database_are_noticed(

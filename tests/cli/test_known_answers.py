@@ -139,7 +139,7 @@ def test_a_forbidden_hash_is_a_failure_and_no_error(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_hash_that_is_refused_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(HASHES, "sha1", (missing, 64))
+    monkeypatch.setitem(HASHES, "sha1", (missing, 64, 20))
     report = selftest()
     assert report.refused == ("sha1",)
     assert report.sentence == "this build refuses sha1"

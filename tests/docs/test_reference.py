@@ -19,8 +19,9 @@ from vmfa.access import ON_ROOT, ON_USERS, Standing
 from vmfa.events import AuditEvent, Happened
 from vmfa.machine import Action, Phase
 from vmfa.model import EnrollmentSession, KeyRef, Principal, Sync, VirtualDevice
-from vmfa.record import columns, sealed
+from vmfa.record import sealed
 from vmfa.stores.postgres import TABLES
+from vmfa.values import content
 
 ROOT = Path(__file__).parents[2]
 
@@ -118,7 +119,7 @@ class TestSchema:
                 view = [row[1] for row in db.execute("PRAGMA table_info(device)")]
                 pragmas = [db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
         assert self.tables(0) == real
-        assert pragmas == [0x766D6661, 1]
+        assert pragmas == [0x766D6661, 2]
         sentence = re.search(r"`vmfa_device`, shows (.*?) of whoever", self.PAGE.read_text(), re.DOTALL)
         assert sentence
         assert re.findall(r"`(\w+)`", sentence[1]) == view
@@ -131,22 +132,25 @@ class TestSchema:
                 real[made[1]] = re.findall(r"(\w+) (?:TEXT|BIGINT|INTEGER)", columns)
         assert self.tables(1) == real
 
-    def stored(self, **parts: object) -> dict[str, object]:
-        principal = sealed(Principal(id=self.WHO, key_ref=KeyRef("derived", "", b""), **parts), self.KEYS, revision=1)
-        read: dict[str, object] = json.loads(columns(principal)[4])
-        return read
-
     def test_the_documents_have_these_fields(self) -> None:
         device = VirtualDevice(
             serial="s", parameters=Parameters(), enrolled_at=0, sync=Sync.IN_SYNC, last_step=0, budget=1, budget_at=0
         )
         session = EnrollmentSession(session_id="i", serial="s", parameters=Parameters(), opened_at=0, expires_at=1)
-        assigned, enrolling = self.stored(device=device), self.stored(enrollment=session)
+        ref = KeyRef("derived", "", b"")
+        assigned = Principal(id=self.WHO, key_ref=ref, device=device)
+        state, of_device, of_session = (
+            list(content(value)) for value in (assigned, device, session)
+        )
+        for apart in ("id", "revision", "seal"):
+            state.remove(apart)
+        parts = json.loads(sealed(assigned, self.KEYS, revision=1).seal.document)  # type: ignore[union-attr]  # sealed
+        assert (len(parts), len(parts[3])) == (1 + len(state), len(of_device))
         event = AuditEvent(what=Happened.OPENED, at=0, principal=self.WHO, actor="a")
         page = self.PAGE.read_text().split("## An event")
-        state, told = page[0].split("## The state of a principal")[1], page[1]
-        names = re.findall(r"^\| `(\w+)`", state, re.MULTILINE)
-        assert names == [*assigned, *enrolling["enrollment"], *assigned["device"]]  # type: ignore[misc]  # objects
+        described, told = page[0].split("## The state of a principal")[1], page[1]
+        names = re.findall(r"^\| `(\w+)`", described, re.MULTILINE)
+        assert names == ["v", *state, *of_session, *of_device]
         assert re.findall(r"^\| `(\w+)`", told, re.MULTILINE) == list(json.loads(event.document()))
 
     def test_the_kinds_are_these(self) -> None:

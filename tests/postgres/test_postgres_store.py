@@ -24,6 +24,7 @@ import vmfa
 from awaited import Awaited
 from lossy_proxy import LossyProxy
 from postgres_server import Server, with_options
+from reference import vectors
 from support import MASTER, HandClock, enroll
 from vmfa import (
     Actor,
@@ -143,7 +144,7 @@ def test_the_printed_schema_is_the_created_one(open_store: Any, database: str) -
     sql(database, schema_sql())
     open_store(database).create_schema()
     assert open_store(database).load(WHO) == Principal(id=WHO)
-    assert sql(database, "SELECT version FROM vmfa_schema") == [(1,)]
+    assert sql(database, "SELECT version FROM vmfa_schema") == [(2,)]
     assert "COMMIT;" in schema_sql()
 
 
@@ -188,6 +189,15 @@ def test_a_newer_schema_is_refused_and_left_alone(store: Any, open_store: Any, d
         store.create_schema()
     assert [type(problem) for problem in store.health()] == [StoreTooNew]
     assert sql(database, "SELECT count(*) FROM vmfa_schema") == [(2,)]
+
+
+def test_the_view_shows_records_of_the_version_before(store: Any, database: str) -> None:
+    for row in vectors("frozen_v1")["records"]:
+        name = "u-0815" if row["what"] == "enrolling" else row["name"]
+        values = row["account"], row["kind"], name, row["revision"], row["document"], row["tag"]
+        sql(database, f"INSERT INTO vmfa_principal VALUES {values!r}")
+    shown = sql(database, "SELECT name, serial, sync, disabled, failures, budget, enrolled_at FROM vmfa_device")
+    assert shown == [("u-4711", "00112233445566778899aabbccddeeff", "in sync", False, 2, 98, 1_700_000_040)]
 
 
 def test_an_older_schema_asks_for_its_migration(store: Any, open_store: Any, database: str) -> None:
@@ -252,9 +262,9 @@ def test_commits_that_a_crash_takes_back_are_refused(store: Any, open_store: Any
 @pytest.mark.parametrize(
     ("look", "words"),
     [
-        ((1, "on", "off", "off", "UTF8", 0.0), "fsync"),
-        ((1, "on", "on", "off", "LATIN1", 0.0), "LATIN1"),
-        ((1, "on", "on", "on", "UTF8", 0.0), "read-only"),
+        ((2, "on", "off", "off", "UTF8", 0.0), "fsync"),
+        ((2, "on", "on", "off", "LATIN1", 0.0), "LATIN1"),
+        ((2, "on", "on", "on", "UTF8", 0.0), "read-only"),
     ],
 )
 def test_what_else_makes_a_database_unfit(look: tuple[Any, ...], words: str) -> None:
@@ -264,7 +274,7 @@ def test_what_else_makes_a_database_unfit(look: tuple[Any, ...], words: str) -> 
 
 
 def test_an_engine_that_lacks_a_setting_is_taken_at_its_word() -> None:
-    assert not list(postgres._faults((1, None, None, None, None, 0.0), unsafe_not_durable=False))
+    assert not list(postgres._faults((2, None, None, None, None, 0.0), unsafe_not_durable=False))
 
 
 def test_a_read_replica_is_refused(store: Any, open_store: Any, database: str) -> None:

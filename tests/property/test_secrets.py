@@ -504,7 +504,7 @@ ERRORS: dict[str, Callable[[World], object]] = {
     "revision edited": edited("revision = revision + 1"),
     "record edited": edited("state = replace(state, 'failures', 'faults')"),
     "record destroyed": edited("state = substr(state, 2)"),
-    "record of a newer release": edited("state = replace(state, '\"v\":1', '\"v\":2')"),
+    "record of a newer release": edited("state = replace(state, '[2,', '[3,')"),
     "record turned to bytes": edited("state = CAST(state || x'ff' AS BLOB)"),
     "tag edited": edited("tag = ''"),
     "another master key": with_device(

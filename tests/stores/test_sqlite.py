@@ -76,7 +76,7 @@ def test_the_file_is_created_on_first_use(path: Path) -> None:
 def test_the_file_names_its_program_and_its_schema(store: SQLiteStore, path: Path) -> None:
     store.load(ALICE)
     assert raw.run(path, "PRAGMA application_id") == [(int.from_bytes(b"vmfa", "big"),)]
-    assert raw.run(path, "PRAGMA user_version") == [(1,)]
+    assert raw.run(path, "PRAGMA user_version") == [(2,)]
 
 
 def test_every_commit_of_the_live_connection_is_durable(store: SQLiteStore) -> None:
@@ -257,9 +257,9 @@ def test_what_is_no_database_is_refused_and_left_as_it_is(path: Path, content: b
 
 def test_a_newer_schema_is_refused_and_left_as_it_is(store: SQLiteStore, enrolled: Enrolled, path: Path) -> None:
     store.close()
-    raw.run(path, "PRAGMA user_version = 2")
+    raw.run(path, "PRAGMA user_version = 3")
     before = files(path.parent)
-    with pytest.raises(StoreTooNew, match="schema 2"):
+    with pytest.raises(StoreTooNew, match="schema 3"):
         enrolled.sign_in()
     assert files(path.parent) == before
 

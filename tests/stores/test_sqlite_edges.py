@@ -145,7 +145,7 @@ def test_health_names_what_is_wrong(registry, tmp_path):
 
 
 @pytest.mark.parametrize(("edit", "error"), [
-    ("state || ' x'", RecordTampered), ("""replace(state, '"v":1', '"v":2')""", StoreTooNew),
+    ("state || ' x'", RecordTampered), ("""replace(state, '[2,', '[3,')""", StoreTooNew),
 ])
 @pytest.mark.parametrize("keys", [UnsafePlainKeys(), DerivedKeys(MASTER)], ids=["plain", "derived"])
 def test_a_row_that_cannot_be_read_is_in_no_frame_of_its_refusal(tmp_path, keys, edit, error):

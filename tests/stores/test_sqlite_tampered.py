@@ -106,7 +106,7 @@ def bob(registry: DeviceRegistry, fresh: Enrolled) -> Enrolled:
 
 def check_refused(alice: Enrolled, path: Path, error: type[VmfaError] = RecordTampered, where: str = "") -> None:
     before = raw.rows(path)
-    digits = 7 if where.endswith("parameters[1] = 7") else 6  # what is no code for this record is told first
+    digits = 7 if where == "[3][1][1] = 7" else 6  # what is no code for this record is told first
     for code in (alice.phone.code(), alice.phone.wrong_code()):
         assert told(alice.registry, alice.principal, code.zfill(digits)) == {error}, where
     assert raw.rows(path) == before, where  # nothing was counted, nothing was written
@@ -117,7 +117,7 @@ def test_every_field_of_a_device_is_guarded(fresh: Enrolled, path: Path) -> None
     places = 0
     for where, edited in edits(json.loads(whole)):
         raw.run(path, WRITE, json.dumps(edited), "u-4711")
-        newer = where.startswith(".v = ") and type(edited["v"]) is int and edited["v"] > 1
+        newer = where.startswith("[0] = ") and type(edited[0]) is int and edited[0] > 2
         check_refused(fresh, path, StoreTooNew if newer else RecordTampered, where)
         places += 1
     assert places > 300
@@ -129,10 +129,11 @@ def test_every_field_of_an_enrollment_is_guarded(registry: DeviceRegistry, path:
     me = Actor.signed_in(BOB)
     opened = registry.open_enrollment(BOB, by=me, label="bob")
     ((whole,),) = raw.run(path, "SELECT state FROM principal")
-    for where, edited in edits(json.loads(whole)["enrollment"], "enrollment"):
-        raw.run(path, WRITE, json.dumps({**json.loads(whole), "enrollment": edited}), "u-0815")
+    version, seen_at, enrollment, *rest = json.loads(whole)
+    for where, edited in edits(enrollment, "enrollment"):
+        raw.run(path, WRITE, json.dumps([version, seen_at, edited, *rest]), "u-0815")
         before = raw.rows(path)
-        code = "0" * (7 if where.endswith("parameters[1] = 7") else 6)
+        code = "0" * (7 if where == "enrollment[2][1] = 7" else 6)
         with pytest.raises(RecordTampered):
             registry.confirm_enrollment(BOB, session=opened.session_id, code1=code, code2=code, by=me)
         assert raw.rows(path) == before, where
@@ -239,7 +240,7 @@ def test_a_record_copied_to_another_account_or_kind_is_refused(
 def test_the_key_reference_of_another_is_of_no_use(bob: Enrolled, fresh: Enrolled, path: Path) -> None:
     raw.run(
         path,
-        "UPDATE principal SET state = json_set(state, '$.key_ref', json((SELECT json_extract(state, '$.key_ref')"
+        "UPDATE principal SET state = json_set(state, '$[4]', json((SELECT json_extract(state, '$[4]')"
         " FROM principal WHERE name = 'u-0815'))) WHERE name = 'u-4711'",
     )
     check_refused(fresh, path)

@@ -1,4 +1,4 @@
-"""The stored record: what version 1 looks like for ever, and that no edited row is read as a record."""
+"""The stored record: what its versions look like for ever, and that no edited row is read as a record."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from vmfa import (
 )
 from vmfa.model import Binding, Seal
 from vmfa.record import check_intact, columns, from_columns
+from vmfa.values import content
 
 KEYS = DerivedKeys(MASTER)
 ALICE = PrincipalId.user("123456789012", "u-4711")
@@ -35,7 +36,11 @@ SERIAL = "00112233445566778899aabbccddeeff"
 REF = KeyRef("derived", KEYS.current_id, bytes(range(16)))
 NOBODY = Principal(id=ALICE)
 NOT_OURS = "^the stored record of this principal was not written by this library$"
-FROZEN = {row["what"]: row for row in vectors("frozen_v1")["records"]}
+FROZEN = [{row["what"]: row for row in vectors(f"frozen_v{version}")["records"]} for version in (1, 2)]
+FIELDS = (
+    "v", "seen_at", "enrollment", "device", "key_ref", "openings", "recovered_at", "binding", "events", "head",
+    "pruned", "redacted",
+)
 
 ENROLLING = Principal(
     id=ALICE, revision=1, seen_at=1_700_000_010, key_ref=REF, openings=(1_700_000_010,), events=1, head="h1",
@@ -69,22 +74,31 @@ def row_of(principal: Principal) -> tuple[str, str, str, int, str, str]:
 
 
 def with_state(**edit: object) -> tuple[object, ...]:
-    """The row of the assigned principal, its document edited."""
+    """The row of the assigned principal, its document edited: parts as lists, or as objects with the fields' names."""
     account, kind, name, revision, state, tag = row_of(ASSIGNED)
-    return account, kind, name, revision, json.dumps(json.loads(state) | edit), tag
+    named = dict(zip(FIELDS, json.loads(state), strict=True)) | edit
+    for part in ("device", "enrollment"):
+        if isinstance(named[part], dict):
+            named[part] = list(named[part].values())  # type: ignore[union-attr]  # a dict
+    return account, kind, name, revision, json.dumps(list(named.values()), separators=(",", ":")), tag
+
+
+DEVICE = dict(zip(content(ASSIGNED.device), json.loads(row_of(ASSIGNED)[4])[3], strict=True))
+SESSION = dict(zip(content(ENROLLING.enrollment), json.loads(row_of(ENROLLING)[4])[2], strict=True))
 
 
 class TestFrozen:
     @pytest.mark.parametrize("what", STATES)
     def test_is_written_as_ever(self, what):
-        row = FROZEN[what]
+        row = FROZEN[-1][what]
         assert row_of(STATES[what]) == (
             row["account"], row["kind"], row["name"], row["revision"], row["document"], row["tag"]
         )
 
     @pytest.mark.parametrize("what", STATES)
-    def test_is_read_as_ever(self, what):
-        row = FROZEN[what]
+    @pytest.mark.parametrize("frozen", FROZEN, ids=["version 1", "version 2"])
+    def test_is_read_as_ever(self, frozen, what):
+        row = frozen[what]
         who = PrincipalId(row["account"], Kind(row["kind"]), row["name"])
         read = from_columns(who, row["revision"], row["document"], row["tag"])
         check_intact(read, KEYS)
@@ -118,9 +132,10 @@ class TestSeal:
         lambda row: (row[0], row[1], "u-4712", *row[3:]),
         lambda row: (*row[:3], row[3] + 1, *row[4:]),
         lambda row: (*row[:3], row[3] - 1, *row[4:]),
-        lambda row: (*row[:4], row[4].replace('"failures":2', '"failures":0'), row[5]),
-        lambda row: (*row[:4], row[4].replace('"last_step":56666669', '"last_step":5'), row[5]),
-        lambda row: (*row[:4], row[4] + " ", row[5]),
+        lambda _: with_state(device=DEVICE | {"failures": 0}),
+        lambda _: with_state(device=DEVICE | {"last_step": 5}),
+        lambda row: (*row[:4], FROZEN[0]["assigned"]["document"], row[5]),
+        lambda row: (*row[:4], row[4].replace(",", ", ", 1), row[5]),
         lambda row: (*row[:5], row[5][:-1] + ("0" if row[5][-1] != "0" else "1")),
         lambda row: (*row[:5], ""),
         lambda row: (*row[:5], row_of(ENROLLING)[5]),
@@ -143,10 +158,6 @@ class TestSeal:
 
 def read_row(account, kind, name, revision, state, tag):
     return from_columns(PrincipalId(account, Kind(kind), name), revision, state, tag)
-
-
-DEVICE = json.loads(row_of(ASSIGNED)[4])["device"]
-SESSION = json.loads(row_of(ENROLLING)[4])["enrollment"]
 
 
 class TestReading:
@@ -194,16 +205,16 @@ class TestReading:
         with pytest.raises(RecordTampered):
             read_row(*with_state(head=head))
 
-    @pytest.mark.parametrize("name", ["v", "enrollment", "device", "key_ref", "openings", "binding"])
+    @pytest.mark.parametrize("name", ["seen_at", "enrollment", "device", "key_ref", "openings", "binding", "head"])
     def test_a_missing_value_is_tampering(self, name):
         account, kind, who, revision, state, tag = row_of(ASSIGNED)
         read = json.loads(state)
-        del read[name]
+        del read[FIELDS.index(name)]
         with pytest.raises(RecordTampered):
             read_row(account, kind, who, revision, json.dumps(read), tag)
 
     @pytest.mark.parametrize("state", [
-        "", "{", "null", "[]", "7", '"v"', None, 7, b"\xff", "[" * 100_000, '{"v":' * 100_000,
+        "", "{", "null", "[]", "{}", "[2]", "[2] ", "7", '"v"', None, 7, b"\xff", "[" * 100_000, '{"v":' * 100_000,
         '{"v":1' + "0" * 5000 + "}", "\ud800", '{"v":NaN}',
     ], ids=lambda state: repr(state)[:20])
     def test_no_document_is_tampering(self, state):
@@ -218,14 +229,26 @@ class TestReading:
         with pytest.raises(RecordTampered):
             read_row(*row.values())
 
-    @pytest.mark.parametrize("version", [2, 99])
+    @pytest.mark.parametrize("version", [3, 99])
     def test_a_newer_version_is_not_guessed_at(self, version):
-        with pytest.raises(StoreTooNew, match=f"has version {version}; this release reads up to 1"):
+        with pytest.raises(StoreTooNew, match=f"has version {version}; this release reads up to 2"):
             read_row(*with_state(v=version))
 
-    def test_a_newer_version_need_not_look_like_this_one(self):
+    @pytest.mark.parametrize("document", ["[3]", '{"v":3}'])
+    def test_a_newer_version_need_not_look_like_this_one(self, document):
         with pytest.raises(StoreTooNew):
-            read_row("a", "user", "b", 1, '{"v":2}', "t")
+            read_row("a", "user", "b", 1, document, "t")
+
+    @pytest.mark.parametrize("edit", [
+        lambda read: read.pop("head"), lambda read: read.update(extra=1), lambda read: read["device"].pop("drift"),
+        lambda read: read["device"].update(extra=1), lambda read: read["device"].update(last_step=-2),
+    ])
+    def test_an_impossible_value_of_version_1_is_tampering(self, edit):
+        row = FROZEN[0]["assigned"]
+        read = json.loads(row["document"])
+        edit(read)
+        with pytest.raises(RecordTampered):
+            read_row(row["account"], row["kind"], row["name"], row["revision"], json.dumps(read), row["tag"])
 
     def test_the_seal_is_what_was_read(self):
         row = row_of(ASSIGNED)

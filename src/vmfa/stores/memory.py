@@ -30,8 +30,8 @@ class MemoryStore:
                 return False
             if after.revision:
                 self._records[after.id] = after
-                start = kept[0].number - 1 if kept else before.events
-                self._events.setdefault(after.id, [])[start:] = kept
+                if kept:
+                    self._events.setdefault(after.id, [])[kept[0].number - 1 :] = kept
             else:
                 self._records.pop(after.id, None)
                 self._events.pop(after.id, None)

@@ -44,7 +44,7 @@ from .connections import OwnConnections
 
 T = TypeVar("T")
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 TABLES: Final[tuple[LiteralString, ...]] = (
     """CREATE TABLE IF NOT EXISTS vmfa_schema (version INTEGER PRIMARY KEY)""",
     """CREATE TABLE IF NOT EXISTS vmfa_principal (
@@ -55,14 +55,16 @@ TABLES: Final[tuple[LiteralString, ...]] = (
     account TEXT COLLATE "C" NOT NULL, kind TEXT COLLATE "C" NOT NULL, name TEXT COLLATE "C" NOT NULL,
     number BIGINT NOT NULL, document TEXT NOT NULL, tag TEXT NOT NULL,
     PRIMARY KEY (account, kind, name, number))""",
+    # of documents of version 2, then 1
     """CREATE OR REPLACE VIEW vmfa_device AS SELECT account, kind, name,
-    state::jsonb #>> '{device,serial}' AS serial, state::jsonb #>> '{device,sync}' AS sync,
-    (state::jsonb #>> '{device,disabled}')::boolean AS disabled,
-    (state::jsonb #>> '{device,failures}')::integer AS failures,
-    (state::jsonb #>> '{device,budget}')::integer AS budget,
-    (state::jsonb #>> '{device,enrolled_at}')::bigint AS enrolled_at
-    FROM vmfa_principal WHERE state::jsonb #>> '{device,serial}' IS NOT NULL""",
-    """INSERT INTO vmfa_schema (version) VALUES (1) ON CONFLICT DO NOTHING""",
+    coalesce(state::jsonb #>> '{3,0}', state::jsonb #>> '{device,serial}') AS serial,
+    coalesce(state::jsonb #>> '{3,3}', state::jsonb #>> '{device,sync}') AS sync,
+    coalesce(state::jsonb #>> '{3,4}', state::jsonb #>> '{device,disabled}')::boolean AS disabled,
+    coalesce(state::jsonb #>> '{3,9}', state::jsonb #>> '{device,failures}')::integer AS failures,
+    coalesce(state::jsonb #>> '{3,11}', state::jsonb #>> '{device,budget}')::integer AS budget,
+    coalesce(state::jsonb #>> '{3,2}', state::jsonb #>> '{device,enrolled_at}')::bigint AS enrolled_at
+    FROM vmfa_principal WHERE coalesce(state::jsonb #>> '{3}', state::jsonb #>> '{device}') IS NOT NULL""",
+    """INSERT INTO vmfa_schema (version) VALUES (2) ON CONFLICT DO NOTHING""",
 )
 LOOK: Final = """SELECT max(version), current_setting('synchronous_commit', true), current_setting('fsync', true),
     current_setting('transaction_read_only', true), current_setting('server_encoding', true),

@@ -34,7 +34,7 @@ from .rows import bounded, change, key, named
 T = TypeVar("T")
 
 APPLICATION: Final = 0x766D6661  # "vmfa", in the header of the file
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 FOREIGN: Final = "this is the database of another program"
 TABLES: Final = (
     """CREATE TABLE principal (
@@ -45,14 +45,19 @@ TABLES: Final = (
         account TEXT NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL,
         number INTEGER NOT NULL, document TEXT NOT NULL, tag TEXT NOT NULL,
         PRIMARY KEY (account, kind, name, number)) WITHOUT ROWID""",
+    f"PRAGMA application_id = {APPLICATION}",
+)
+VIEW: Final = (  # of documents of version 2, then 1
+    "DROP VIEW IF EXISTS device",
     """CREATE VIEW device AS SELECT account, kind, name,
-        json_extract(state, '$.device.serial') AS serial,
-        json_extract(state, '$.device.sync') AS sync,
-        json_extract(state, '$.device.disabled') AS disabled,
-        json_extract(state, '$.device.failures') AS failures,
-        json_extract(state, '$.device.budget') AS budget,
-        json_extract(state, '$.device.enrolled_at') AS enrolled_at
-        FROM principal WHERE json_extract(state, '$.device') IS NOT NULL""",
+        coalesce(json_extract(state, '$[3][0]'), json_extract(state, '$.device.serial')) AS serial,
+        coalesce(json_extract(state, '$[3][3]'), json_extract(state, '$.device.sync')) AS sync,
+        coalesce(json_extract(state, '$[3][4]'), json_extract(state, '$.device.disabled')) AS disabled,
+        coalesce(json_extract(state, '$[3][9]'), json_extract(state, '$.device.failures')) AS failures,
+        coalesce(json_extract(state, '$[3][11]'), json_extract(state, '$.device.budget')) AS budget,
+        coalesce(json_extract(state, '$[3][2]'), json_extract(state, '$.device.enrolled_at')) AS enrolled_at
+        FROM principal WHERE coalesce(json_extract(state, '$[3]'), json_extract(state, '$.device')) IS NOT NULL""",
+    f"PRAGMA user_version = {SCHEMA}",
 )
 LOAD: Final = "SELECT revision, state, tag FROM principal WHERE account = ? AND kind = ? AND name = ?"
 INSERT: Final = (
@@ -245,16 +250,16 @@ class SQLiteStore:
             raise StoreCorrupt(FOREIGN)
 
     def _check_schema(self, db: sqlite3.Connection) -> None:
-        """Create the tables in an empty file; refuse a foreign one, unchanged, and a newer one."""
-        if _pragma(db, "application_id") != APPLICATION:
+        """Create the tables in an empty file; refuse a foreign one, unchanged, and a newer one; renew an older view."""
+        if _pragma(db, "application_id") != APPLICATION or _pragma(db, "user_version") == 1:
             db.execute("BEGIN IMMEDIATE")  # somebody else may be creating them now
             if _is_foreign(db):
                 raise StoreCorrupt(FOREIGN)
-            if _pragma(db, "application_id") != APPLICATION:
-                for table in TABLES:
-                    db.execute(table)
-                db.execute(f"PRAGMA application_id = {APPLICATION}")
-                db.execute(f"PRAGMA user_version = {SCHEMA}")
+            new = _pragma(db, "application_id") != APPLICATION
+            for statement in TABLES if new else ():
+                db.execute(statement)
+            for statement in VIEW if new or _pragma(db, "user_version") == 1 else ():
+                db.execute(statement)
             db.execute("COMMIT")
         version = _pragma(db, "user_version")
         if version > SCHEMA:
