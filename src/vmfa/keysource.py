@@ -58,9 +58,9 @@ def hkdf_extract(salt: bytes, secret: bytes) -> bytes:
 
 def hkdf_expand(prk: Key | bytes, info: bytes, length: int) -> bytes:
     """RFC 5869 section 2.3."""
-    block = okm = b""
-    for counter in range(1, -(-length // 32) + 1):
-        block = mac(prk, "sha256", block + info + bytes([counter]))
+    block = okm = mac(prk, "sha256", info + b"\x01")
+    while len(okm) < length:
+        block = mac(prk, "sha256", block + info + bytes([len(okm) // 32 + 1]))
         okm += block
     return okm[:length]
 

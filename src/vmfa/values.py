@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 V = TypeVar("V", bound="Value")
-_set = object.__setattr__  # past the refusal of :class:`Value`
 LONGEST_NAME: Final = 512  # bytes
 LAST_SECOND: Final = 1 << 62
 _UNPRINTABLE: Final = frozenset({"Cc", "Cf", "Cn", "Cs", "Zl", "Zp"})  # Cn: what it will mean is not settled
@@ -73,11 +72,7 @@ def text(longest: int = LONGEST_NAME, *, empty: bool = False, **how: Any) -> Any
 
 def number(low: int, high: int, **how: Any) -> Any:
     """A field for an int from *low* to *high*."""
-
-    def check(name: str, value: int) -> None:
-        if type(value) is not int or not low <= value <= high:
-            check_int(name, value, low, high)
-
+    check = partial(check_int, low=low, high=high)
     return _Field(check, f"type({{0}}) is int and {low} <= {{0}} <= {high}", metadata={"low": low, "high": high}, **how)
 
 
@@ -106,7 +101,7 @@ class _Values(type):
         space["__match_args__"] = () if kw_only else tuple(fields)
         if any(hasattr(base, "_fields") for base in bases):
             raise TypeError(f"{name}: a value with fields gets no further ones")
-        space |= {each: _Later(_compiled) for each in ("__init__", "_copy", "_content", "_of")}
+        space |= {each: _Later(_compiled) for each in ("__init__", "_of", "_copy", "_content", "_changes")}
         space |= {each: _Later(_as_dataclass) for each in ("__dataclass_fields__", "__dataclass_params__")}
         return super().__new__(cls, name, bases, space | {"_fields": fields})
 
@@ -127,19 +122,19 @@ class _Later:
 
 
 def _compiled(own: Any) -> dict[str, Any]:
-    """``_copy``, ``_content``, and what fills an *own*, checked field by field, then as a whole.
+    """What fills an *own*, checked by field, then as a whole: ``__init__``, and ``_of`` for fields in their order.
 
-    That is ``__init__``, and ``_of`` for fields in their order.
+    And what copies one, gives its content, and changes each field of a new copy.
     """
     fields: dict[str, _Field] = own._fields  # of this module's own metaclass
     defaults = {name: field.how["default"] for name, field in fields.items() if "default" in field.how}
     space: dict[str, Any] = {"blank": object.__new__, "defaults": defaults}
-    fill = copy = ""
+    fill = change = copy = ""
     for name, field in fields.items():
         space |= {f"put_{name}": getattr(own, name).__set__, f"check_{name}": field.check, f"kind_{name}": field.kind}
-        if field.check is not None:
-            fill += f" if not ({field.well.format(name)}):\n  check_{name}('{name}', {name})\n"
-        fill += f" put_{name}(self, {name})\n"
+        check = f" if not ({field.well.format(name)}):\n  check_{name}('{name}', {name})\n" if field.check else ""
+        fill += f"{check} put_{name}(self, {name})\n"
+        change += f"def change_{name}(self, {name}):\n{check} put_{name}(self, {name})\n"
         copy += f" put_{name}(copy, self.{name})\n"
     fill += " self.__post_init__()\n" * ("__post_init__" in vars(own))
     given = [f"{name}=defaults['{name}']" if name in defaults else name for name in fields]
@@ -147,10 +142,11 @@ def _compiled(own: Any) -> dict[str, Any]:
     source += f"def _of({', '.join(['cls', *fields])}):\n self = blank(cls)\n{fill} return self\n"
     source += f"def _copy(self):\n copy = blank(self.__class__)\n{copy} return copy\n"
     source += f"def _content(self):\n return {''.join(f'self.{name}, ' for name in fields)}\n"
-    exec(source, space)  # noqa: S102  # of the names and bounds in this package's own classes
+    exec(source + change, space)  # noqa: S102  # of the names and bounds in this package's own classes
     made = {name: space[name] for name in ("__init__", "_of", "_copy", "_content")}
     for name, method in made.items():
         method.__qualname__, method.__module__ = f"{own.__qualname__}.{name}", own.__module__
+    made["_changes"] = {name: space[f"change_{name}"] for name in fields}
     made["__init__"].__annotations__ = {**own.__annotations__, "return": None}
     return made
 
@@ -172,6 +168,8 @@ class Value(metaclass=_Values):
     if TYPE_CHECKING:
         __dataclass_fields__: ClassVar[dict[str, Any]]
         _fields: ClassVar[dict[str, _Field]]
+
+        _changes: ClassVar[dict[str, Callable[[Any, Any], None]]]
 
         def _copy(self) -> Self: ...
         def _content(self) -> tuple[Any, ...]: ...
@@ -204,14 +202,12 @@ class Value(metaclass=_Values):
         self.__setattr__(name, None)
 
     def __replace__(self, /, **changes: Any) -> Self:
-        made, fields = self._copy(), self._fields
+        made = self._copy()
         for name, value in changes.items():
-            field = fields.get(name)
-            if field is None:
+            change = self._changes.get(name)
+            if change is None:
                 raise InvalidValue(f"{type(self).__name__} has no field {name!r}")
-            if field.check is not None:
-                field.check(name, value)
-            _set(made, name, value)
+            change(made, value)
         made.__post_init__()
         return made
 
