@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 from hypothesis import HealthCheck, settings
 
 from support import MASTER, Enrolled, HandClock, enroll
 from vmfa import Actor, DerivedKeys, DeviceRegistry, MemoryStore, PrincipalId
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a job in the background, and its children, ignore
 settings.register_profile("ci", derandomize=True, deadline=None, max_examples=100)
 settings.register_profile(
     "deep", deadline=None, max_examples=5000, suppress_health_check=[HealthCheck.too_slow]
