@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -47,6 +49,19 @@ def test_vault_cve_2025_6014_a_padded_code_is_the_same_code(enrolled: Enrolled) 
         with pytest.raises(CodeRejected):
             enrolled.registry.verify(enrolled.principal, spelling)
         assert enrolled.device.failures == failures  # padding passes no limit either
+
+
+def meeting(clock: HandClock, count: int) -> Iterator[Callable[[], float]]:
+    """A clock for each of *count* registries, which tells the first time when all of them have loaded the record."""
+    met = threading.Barrier(count)
+    for _ in range(count):
+        yield partial(_meet, clock, iter([met]))
+
+
+def _meet(clock: HandClock, ahead: Iterator[threading.Barrier]) -> float:
+    for barrier in ahead:
+        barrier.wait(60)
+    return clock()
 
 
 def present_together(registries: list[DeviceRegistry], who: PrincipalId, code: str) -> list[type[object]]:
@@ -194,9 +209,10 @@ def test_privacyidea_ghsa_qq2p_without_row_locks_one_of_many_is_accepted(
     Invariant: the statement itself compares; several connections to a real file, no lock of ours between them.
     """
     stores = [SQLiteStore(tmp_path / "mfa.db") for _ in range(6)]
-    registries = [DeviceRegistry(store, keys=keys, issuer="Example", clock=clock) for store in stores]
-    phone = enroll(registries[0], clock, alice).phone
+    phone = enroll(DeviceRegistry(stores[0], keys=keys, issuer="Example", clock=clock), clock, alice).phone
     clock.advance(30)
+    clocks = meeting(clock, len(stores))
+    registries = [DeviceRegistry(store, keys=keys, issuer="Example", clock=next(clocks)) for store in stores]
     outcomes = present_together(registries, alice, phone.code())
     for store in stores:
         store.close()
