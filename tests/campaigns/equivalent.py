@@ -14,6 +14,7 @@ VALUES = '_VALUES = dict(zip("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567=", "0123456789ABC
 DIGITS = ('_DIGITS = "".join(_VALUES.get(chr(byte).upper(), "?") for byte in range(128)).ljust(256, "?").encode()')
 FILLED = "the table is filled with question marks, and the byte at its end is one as well"
 SHORTCUT = "a shortcut for the usual case: what stands behind it gives the same"
+RAISED_ANEW = "the refusal is raised anew, with a text that tells nothing of what is stored"
 BEFORE_T0 = 'raise InvalidValue("the time is before T0" if step < 0 else "the time is past the last step")'
 
 SEGNO = "segno does the same where it is not told"
@@ -45,6 +46,8 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("keys", f"{DIGITS} | 128 | - 1"): FILLED,
     ("keys", ('digits = text.encode("ascii", "replace").translate(_DIGITS, b" -\\t\\r\\n").rstrip(b"=") | b\'=\' |'
               " other bytes")): "what is stripped as well, X, is no digit that the table gives",
+    ("values", "self.__setattr__(name, None) | name | argument None"): "the refusal names the kind, and no field",
+    ("events", 'check_text("details", text, longest=64) | \'details\' | other text'): RAISED_ANEW,
     ("keysource", "del key | del key | deleted"): "a key is opaque: whatever records the frame writes <Key>",
     ("access", ("if recovered and self.principal is not None and not self.principal.is_root: |"
                " recovered and self.principal is not None and (not self.princ | without operand 1")): TYPING,

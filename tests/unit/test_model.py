@@ -277,7 +277,11 @@ class TestAnswers:
 
     def test_a_report(self):
         device = VirtualDevice(**DEVICE)
-        assert SyncReport(device=device, sync=device.sync, steps_off=-1).steps_off == -1
+        report = SyncReport(device=device, sync=device.sync, steps_off=-1)
+        assert report.steps_off == -1
+        with pytest.raises(InvalidType) as caught:
+            bool(report)
+        assert str(caught.value) == "a report has no truth: look at its sync, which may be out of sync"
 
     def test_what_is_shown_once_can_be_read(self):
         opened = OpenedEnrollment(session_id="s", serial="n", expires_at=9, base32="GEZD", uri="otpauth://")

@@ -221,6 +221,12 @@ class TestReading:
         with pytest.raises(RecordTampered):
             read_row("a", "user", "b", 1, state, "t")
 
+    @pytest.mark.parametrize("rest", [" ", "\n", "]", "x", ",0]"])
+    def test_nothing_stands_behind_a_document(self, rest):
+        account, kind, who, revision, state, tag = row_of(ASSIGNED)
+        with pytest.raises(RecordTampered, match=r"^a stored record cannot be read$"):
+            read_row(account, kind, who, revision, state + rest, tag)
+
     @pytest.mark.parametrize("column", [
         {3: -1}, {3: None}, {3: "1"}, {3: 1.0}, {3: True}, {5: None}, {5: 7}, {5: b"t"},
     ], ids=str)
