@@ -92,7 +92,7 @@ class AuditEvent(Value):
 def check_version(version: int, newest: int) -> None:
     """Of a stored document. :raises StoreTooNew: a newer release wrote it."""
     if type(version) is not int or version < 1:
-        raise InvalidValue("v is a version")
+        raise InvalidValue  # it is told by the caller
     if version > newest:
         raise StoreTooNew(f"a stored document has version {version}; this release reads up to {newest}")
 

@@ -48,6 +48,7 @@ EQUIVALENT: dict[tuple[str, str], str] = {
               " other bytes")): "what is stripped as well, X, is no digit that the table gives",
     ("values", "self.__setattr__(name, None) | name | argument None"): "the refusal names the kind, and no field",
     ("events", 'check_text("details", text, longest=64) | \'details\' | other text'): RAISED_ANEW,
+    ("events", 'check_text("details", value, empty=True) | \'details\' | other text'): RAISED_ANEW,
     ("keysource", "del key | del key | deleted"): "a key is opaque: whatever records the frame writes <Key>",
     ("access", ("if recovered and self.principal is not None and not self.principal.is_root: |"
                " recovered and self.principal is not None and (not self.princ | without operand 1")): TYPING,

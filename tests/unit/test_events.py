@@ -87,6 +87,14 @@ class TestDocument:
             AuditEvent.from_document(ALICE, 1, document, "t")
         assert caught.value.__context__ is None  # it would carry the document
 
+    @pytest.mark.parametrize(("number", "named"), [
+        (1, "1"), (77, "77"), (True, "without a number"), ("1; secret", "without a number"), (None, "without a number"),
+    ])
+    def test_what_cannot_be_read_is_named_by_its_number(self, number, named):
+        with pytest.raises(RecordTampered) as caught:
+            AuditEvent.from_document(ALICE, number, "{}", "t")
+        assert str(caught.value) == f"stored event {named} cannot be read"
+
     @pytest.mark.parametrize("name", ["v", "what", "at", "actor", "details"])
     def test_a_missing_value_is_tampering(self, name):
         read = json.loads(event().document())
