@@ -13,7 +13,6 @@ from .errors import InvalidType, InvalidValue
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any, ClassVar, NoReturn, SupportsIndex
 
     Keyed = tuple[Any, Any]  # two hash objects
@@ -115,14 +114,14 @@ def keyed(key: Key | bytes, algorithm: str) -> Keyed:
     if isinstance(key, Key):
         name, hashes = key._prepared  # noqa: SLF001  # the key's own
         if name != algorithm:
-            hashes = _keyed(reveal(key), *HASHES[algorithm][:2])
+            hashes = _keyed(reveal(key), algorithm)
             _set(key, "_prepared", (algorithm, hashes))
         return hashes
     problem = _problem(key, SHORTEST)
     if problem is not None:
         del key
         raise problem
-    return _keyed(key, *HASHES[algorithm][:2])
+    return _keyed(key, algorithm)
 
 
 def mac(key: Key | bytes, algorithm: str, message: bytes) -> bytes:
@@ -135,9 +134,15 @@ def mac(key: Key | bytes, algorithm: str, message: bytes) -> bytes:
     return digest
 
 
-def _keyed(raw: bytes, new: Callable[[bytes], Any], size: int) -> Keyed:
-    block = (raw if len(raw) <= size else new(raw).digest()).ljust(size, b"\0")
-    return new(block.translate(_IPAD)), new(block.translate(_OPAD))
+def _keyed(raw: bytes, algorithm: str) -> Keyed:
+    try:
+        new, size, _ = HASHES[algorithm]
+        raw = (raw if len(raw) <= size else new(raw).digest()).ljust(size, b"\0")
+        return new(raw.translate(_IPAD)), new(raw.translate(_OPAD))
+    except (KeyError, ValueError):  # of a build that refuses this hash
+        pass
+    del raw
+    raise InvalidValue(f"there is no {algorithm} in this build: vmfa.selftest() tells what there is")
 
 
 def _problem(raw: bytes, shortest: int) -> InvalidType | InvalidValue | None:

@@ -43,13 +43,11 @@ def check_intact(principal: Principal, keys: Authenticator) -> None:
     :raises RecordTampered: it was edited, moved, or stored without its seal.
     :raises UnknownMasterKey: it was sealed under a master key that is not here.
     """
-    seal = principal.seal
     if not keys.sealing:
         return
-    if seal is None:
-        intact = principal == Principal(id=principal.id)
-    else:
-        intact = keys.check("record", _message(principal, seal.document), seal.tag)
+    seal = principal.seal
+    intact = (keys.check("record", _message(principal, seal.document), seal.tag) if seal
+              else principal == Principal(id=principal.id))
     if not intact:
         raise RecordTampered("the stored record of this principal was not written by this library")
 

@@ -43,8 +43,7 @@ def check_text(name: str, value: str, *, longest: int = LONGEST_NAME, empty: boo
         raise InvalidValue(f"{name} is longer than {longest} bytes")
 
 
-def check_time(name: str, value: int) -> None:
-    check_int(name, value, -LAST_SECOND, LAST_SECOND)
+check_time: Final = partial(check_int, low=-LAST_SECOND, high=LAST_SECOND)
 
 
 def check_is(name: str, value: object, kind: type) -> None:

@@ -206,7 +206,7 @@ def test_a_build_without_sha1_names_it_and_computes_the_rest(without_sha1: Build
     passed, refused, computed_by, wrong, sentence = json.loads(out)
     assert (passed, refused, sentence) == (False, ["sha1"], "this build refuses sha1")
     assert computed_by["sha1"] == "refused: ValueError"
-    assert {problem for _, problem in wrong} == {"refused: ValueError"}
+    assert {problem for _, problem in wrong} == {"refused: ValueError", "refused: InvalidValue"}
     sources = {source for source, _ in wrong}
     assert {"FIPS 180-4, sha1", "RFC 4226 Appendix D, counter 0", "RFC 2104, prepared keys, sha1"} <= sources
     assert len(sources) == 1 + 10 + 6 + 1  # and neither SHA-256, SHA-512 nor HKDF
@@ -219,6 +219,36 @@ def test_an_openssl_that_refuses_everything_is_named_and_so_is_who_computes_inst
     assert (passed, refused[:3]) == (False, ["sha1", "sha256", "sha512"])  # and perhaps the OpenSSL for sealing
     assert computed_by["sha1"] == "refused: UnsupportedDigestmodError"
     assert computed_by["hmac with sha256"] != "OpenSSL"  # but a module of Python, which nobody validated
+
+
+CODES = """
+import traceback, vmfa
+raw, clock, told = b"twenty bytes of key!", lambda: 1_700_000_000, []
+key, who, me = vmfa.Key(raw), vmfa.PrincipalId.user("a", "b"), vmfa.Actor.trusted_service("s")
+registry = vmfa.DeviceRegistry(
+    vmfa.MemoryStore(), keys=vmfa.DerivedKeys(bytes(32)), imported_keys=vmfa.UnsafePlainKeys(), issuer="E", clock=clock
+)
+registry.adopt(who, by=me, key=key, source="old")
+for act in (
+    lambda: vmfa.totp(raw, 0), lambda: vmfa.totp(key, 0), lambda: vmfa.verify_totp(key, "123456", 0, after=-1),
+    lambda: vmfa.keys.mac(key, "sha1", b""), lambda: vmfa.keys.mac(key, "md5", b""),
+    lambda: registry.verify(who, "123456"),
+):
+    try:
+        act()
+    except vmfa.InvalidValue as error:
+        frames = [dict(frame.f_locals) for frame, _ in traceback.walk_tb(error.__traceback__)][2:]
+        assert error.__context__ is None and raw not in [value for frame in frames for value in frame.values()]
+        told.append(str(error))
+print(told)
+"""
+
+
+def test_a_code_of_a_hash_that_is_refused_is_one_of_our_errors_and_shows_no_key(without_sha1: Build) -> None:
+    code, out, err = without_sha1.run("-c", CODES)
+    assert (code, err) == (0, "")
+    sentence = "there is no {} in this build: vmfa.selftest() tells what there is"
+    assert out.strip() == str([sentence.format(name) for name in ("sha1", "sha1", "sha1", "sha1", "md5", "sha1")])
 
 
 @pytest.mark.parametrize("build", ["without_sha1", "openssl_says_fips"])
