@@ -333,7 +333,9 @@ def test_a_commit_that_fails_after_its_caller_left_is_silent(
     assert not caplog.records
 
 
-def test_a_loop_that_stops_cancels_the_commit_too(alice: PrincipalId, clock: HandClock) -> None:
+def test_a_loop_that_stops_cancels_the_commit_too(
+    alice: PrincipalId, clock: HandClock, caplog: pytest.LogCaptureFixture
+) -> None:
     class Hanging(InThreads):
         async def commit(self, *_: object) -> bool:
             await asyncio.Event().wait()
@@ -348,6 +350,7 @@ def test_a_loop_that_stops_cancels_the_commit_too(alice: PrincipalId, clock: Han
 
     asyncio.run(leave())
     assert not registry._committing
+    assert not caplog.records  # nor does its end trouble the loop
 
 
 def test_who_has_no_device_is_told_so(registry: vmfa.aio.DeviceRegistry, alice: PrincipalId, run: Any) -> None:

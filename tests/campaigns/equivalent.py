@@ -15,6 +15,7 @@ DIGITS = ('_DIGITS = "".join(_VALUES.get(chr(byte).upper(), "?") for byte in ran
 FILLED = "the table is filled with question marks, and the byte at its end is one as well"
 SHORTCUT = "a shortcut for the usual case: what stands behind it gives the same"
 RAISED_ANEW = "the refusal is raised anew, with a text that tells nothing of what is stored"
+PLAIN = "return self.adopt(principal, serial, parameters, key), key"
 BEFORE_T0 = 'raise InvalidValue("the time is before T0" if step < 0 else "the time is past the last step")'
 
 SEGNO = "segno does the same where it is not told"
@@ -49,6 +50,8 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("values", "self.__setattr__(name, None) | name | argument None"): "the refusal names the kind, and no field",
     ("events", 'check_text("details", text, longest=64) | \'details\' | other text'): RAISED_ANEW,
     ("events", 'check_text("details", value, empty=True) | \'details\' | other text'): RAISED_ANEW,
+    **{("keysource", f"{PLAIN} | {name} | argument None"): "a plain key is bound to nothing: its source drops these"
+       for name in ("principal", "serial", "parameters")},
     ("keysource", "del key | del key | deleted"): "a key is opaque: whatever records the frame writes <Key>",
     ("access", ("if recovered and self.principal is not None and not self.principal.is_root: |"
                " recovered and self.principal is not None and (not self.princ | without operand 1")): TYPING,
