@@ -67,7 +67,8 @@ ROOMS = {  # and the tests that know them, for what runs at import
     **{f"migrate.{name}": ["tests/migrate"] for name in (
         "adoption", "command", "django_otp", "google_authenticator", "otpauth", "otpauth_migration", "passlib", "pyotp"
     )},
-    "stores.memory": ["tests/contract/test_our_stores.py", "tests/rules/test_registry.py"],
+    "stores.memory": [
+        "tests/contract/test_our_stores.py", "tests/rules/test_registry.py", "tests/aio/test_both_registries.py"],
     "stores.rows": [*SQLITE, *POSTGRES], "stores.threads": ["tests/aio"], "stores.sqlite": SQLITE,
     "stores.postgres": POSTGRES, "stores.postgres_async": POSTGRES,
     "stores.connections": POSTGRES, "commands": CLI, "demo": CLI, "__main__": CLI,
@@ -160,12 +161,13 @@ class Tests:
 
 def pytest_run(tests: Iterable[str], plugin: Tests, *more: str) -> None:
     ending = pytest.main(
-        ["-q", "--no-header", "--tb=short", "-p", "no:cacheprovider", "-p", "no:faulthandler", *more,
+        ["-q", "--no-header", "--tb=native", "-p", "no:cacheprovider", "-p", "no:faulthandler", *more,
          f"--basetemp={os.environ['MUTATION_TMP']}", "-W", "ignore::pytest.PytestAssertRewriteWarning", *tests],
         [plugin],
     )
-    if plugin.session is None:
-        plugin.tell("unclear", f"pytest ended before it ran a test: {ending!r}")
+    if plugin.session is None:  # a conftest that cannot be imported is what pytest calls a wrong use
+        plugin.tell("killed" if ending == pytest.ExitCode.USAGE_ERROR else "unclear",
+                    f"pytest ended before it ran a test: {ending!r}")
 
 
 def forked(work: Callable[[int], None], seconds: dict[str, float], *, limit: float = 120) -> Verdict:
