@@ -17,7 +17,7 @@ try:
     import psycopg
     from psycopg.pq import TransactionStatus
     from psycopg_pool import PoolTimeout
-except ImportError:  # pragma: no cover  # the wheel alone shows it, in an environment without psycopg
+except ImportError:
     raise MissingExtra("this store needs the extra postgres: pip install 'vmfa[postgres]'") from None
 
 MOST: Final = 8

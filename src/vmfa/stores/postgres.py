@@ -368,7 +368,6 @@ class PostgresStore(Postgres):
 
     def _call(self, call: Call[T]) -> T:
         while True:
-            failure = None
             try:
                 pool = self._pool()
                 connection = pool.getconn(call.left)

@@ -75,7 +75,6 @@ class AsyncPostgresStore(Postgres):
 
     async def _call(self, call: Call[T]) -> T:
         while True:
-            failure = None
             try:
                 pool = await self._pool()
                 connection = await pool.getconn(call.left)
@@ -106,7 +105,7 @@ class AsyncPostgresStore(Postgres):
         pool = self._pools.get(loop)
         if pool is None:
             pool = self._pools[loop] = psycopg_pool.AsyncConnectionPool(
-                kwargs=self.settings(), min_size=1, max_size=MOST, timeout=self.timeout, open=False
+                kwargs=self.settings(), min_size=1, max_size=MOST, open=False
             )
         if pool.closed:
             await pool.open()
