@@ -26,6 +26,12 @@ DRAWN = 'return segno.make_qr(uri, error="l", boost_error=True)'
 HALVES = '"".join(_HALVES[pair] for pair in zip(upper, lower, strict=True))'
 PAIRED = "for upper, lower in zip(rows[::2], rows[1::2], strict=True)"
 
+FIRST_PAGE = 'start = _order(after) if after is not None else ("", b"")'
+BEFORE_ALL = "a kind is root or user: whatever is less than r stands before both"
+CHANGED = "if current is not before and (current or Principal(id=before.id)) != before:"
+FULL = "if not self._idle and self._opened >= MOST:"
+NO_WAIT = "wait_for asks the same question before it waits"
+
 EQUIVALENT: dict[tuple[str, str], str] = {
     ("otp", 'check_parameters("sha1", 6, period, t0) | 6 | + 1'): VALID,
     ("otp", f"{DEFAULTS} | 30 | + 1"): VALID,
@@ -69,6 +75,16 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("rules", 'session = _open_session(before, case, open_id or "") | \'\' | other text'): NO_CODE,
     ("rules", ("assert before.key_ref is not None  # noqa: S101  # the shape of Principal |"
                " assert before.key_ref is not None | deleted")): TYPING,
+    ("stores.memory", f"{FIRST_PAGE} | '' | other text"): BEFORE_ALL,
+    ("stores.memory", f"{FIRST_PAGE} | b'' | other bytes"): BEFORE_ALL,
+    ("stores.memory", f"{CHANGED} | current is not before and (current or Principal(id=before.id | without operand 0"):
+        SHORTCUT,
+    ("stores.connections", f"{FULL} | {FULL} | condition: always"): NO_WAIT,
+    ("stores.connections", f"{FULL} | not self._idle and self._opened >= MOST | and <-> or"): NO_WAIT,
+    ("stores.connections", f"{FULL} | not self._idle and self._opened >= MOST | without operand 0"): NO_WAIT,
+    ("stores.connections", f"{FULL} | not self._idle and self._opened >= MOST | without operand 1"): NO_WAIT,
+    ("stores.postgres_async", "if pool.closed: | if pool.closed: | condition: always"):
+        "to open a pool that is open does nothing",
     ("qr", ("rows = [[bool(module) for module in row] for row in _sound(symbol).matrix_iter(border=QUIET)] |"
             " border=QUIET | argument dropped")): SEGNO,
     ("qr", f"{LAST_ROW} | 0 | + 1"): "all rows are equally long",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,8 +10,28 @@ from typing import Any
 
 import pytest
 
-from vmfa import MemoryStore, SQLiteStore, Store
+from support import MASTER, HandClock, enroll
+from vmfa import DerivedKeys, DeviceRegistry, MemoryStore, PrincipalId, SQLiteStore, Store
 from vmfa.testing import StoreContract
+
+METHODS = ("load", "commit", "principals", "history")
+
+
+@pytest.mark.parametrize("kind", [MemoryStore, SQLiteStore])
+@pytest.mark.parametrize("name", METHODS)
+def test_a_store_is_called_as_the_port_says(kind: type, name: str) -> None:
+    assert inspect.signature(getattr(kind, name)) == inspect.signature(getattr(Store, name))
+
+
+def test_a_page_of_less_than_nothing_is_empty(tmp_path: Path, clock: HandClock) -> None:
+    """SQLite takes a negative limit for none at all."""
+    with SQLiteStore(tmp_path / "mfa.db") as file:
+        for store in (MemoryStore(), file):
+            registry = DeviceRegistry(store, keys=DerivedKeys(MASTER), issuer="Example", clock=clock)
+            people = [enroll(registry, clock, PrincipalId.user("123456789012", name)).principal for name in "ab"]
+            assert not store.principals("123456789012", limit=-1)
+            assert not store.history(people[0], limit=-1)
+            assert [event.number for event in store.history(people[0], after=-1)] == [1, 2]
 
 
 class TestMemoryStore(StoreContract):

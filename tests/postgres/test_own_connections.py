@@ -89,13 +89,15 @@ def test_a_place_that_falls_free_is_as_good(own: OwnConnections) -> None:
         own.putconn(held[3])
         new = waiting.result(SOON)
     assert new not in held
+    with pytest.raises(PoolTimeout):
+        own.getconn(0.01)  # and no place more
     for connection in (*held[:3], new, *held[4:]):
         own.putconn(connection)
 
 
 def test_nobody_waits_longer_than_told(own: OwnConnections) -> None:
     held = taken(own, MOST)
-    with pytest.raises(PoolTimeout):
+    with pytest.raises(PoolTimeout, match=r"^8 connections are in use$"):
         own.getconn(0.01)
     for connection in held:
         own.putconn(connection)
@@ -133,12 +135,15 @@ def test_one_that_was_idle_for_long_is_not_used_again(
     own: OwnConnections, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old, young = taken(own, 2)
-    now = connections.time.monotonic()
-    monkeypatch.setattr(connections.time, "monotonic", lambda: now)
+    now = float(round(connections.time.monotonic()))
+    monkeypatch.setattr(connections.time, "monotonic", lambda: now - 600)
     own.putconn(old)
-    monkeypatch.setattr(connections.time, "monotonic", lambda: now + connections.IDLE)
+    monkeypatch.setattr(connections.time, "monotonic", lambda: now)
+    assert own.getconn(SOON) is old  # ten minutes are not too long
+    own.putconn(old)
+    monkeypatch.setattr(connections.time, "monotonic", lambda: now + 600)
     own.putconn(young)
-    monkeypatch.setattr(connections.time, "monotonic", lambda: now + connections.IDLE + 1)
+    monkeypatch.setattr(connections.time, "monotonic", lambda: now + 600.5)
     assert own.getconn(SOON) is young
     assert old.closed
     assert own._opened == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import multiprocessing
 import os
@@ -50,6 +51,7 @@ from vmfa import (
 from vmfa.events import check_chain
 from vmfa.stores import postgres
 from vmfa.stores.postgres import PostgresStore, schema_sql
+from vmfa.stores.postgres_async import AsyncPostgresStore
 
 WHO = PrincipalId.user("123456789012", "u-4711")
 LOOK = "SELECT max(version), current_setting('synchronous_commit',"  # the first statement of a connection
@@ -126,6 +128,30 @@ def test_each_connection_is_looked_over_once(store: Any, database: str, said: li
         for _ in range(3):
             ours.load(WHO)
     assert [words == LOOK for words in said[-4:]] == [True, False, False, False]
+
+
+def test_what_is_said_again_is_said_over_the_same_cursor(
+    store: Any, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which does half the work, also for whoever holds another connection in between."""
+    used: list[Any] = []
+    for kind in (psycopg.Cursor, psycopg.AsyncCursor):
+        execute = kind.execute
+
+        def listening(self: Any, query: str, *rest: Any, execute: Any = execute) -> Any:
+            used.append((self, query))
+            return execute(self, query, *rest)
+
+        monkeypatch.setattr(kind, "execute", listening)
+    with pool_of(store, database, kwargs={"autocommit": True}, min_size=1, max_size=1) as pool:
+        ours = over_pool(store, pool)
+        for _ in range(3):
+            ours.load(WHO)
+            ours.history(WHO)
+    for statement in (postgres.LOAD, postgres.HISTORY):
+        cursors = [cursor for cursor, query in used if query == statement]
+        assert len(cursors) == 3
+        assert all(cursor is cursors[0] for cursor in cursors)
 
 
 def test_the_view_shows_what_operators_filter_by(
@@ -473,6 +499,13 @@ def test_what_is_undone_for_ever_is_contended(
         registry_over(open_store(database, timeout=0.2), clock).open_enrollment(alice, by=SERVICE, label="alice")
     assert store.load(alice).revision == 0
     assert not store.history(alice)
+    ((tries,),) = sql(database, "SELECT last_value FROM tries")
+    assert 2 <= tries <= 9  # it waits in between
+
+
+def test_who_tries_again_waits_a_millisecond_then_twice_as_long_and_never_above_a_tenth_of_a_second() -> None:
+    call = postgres.Call(PostgresStore(""), postgres.create_script)
+    assert [call.pause() for _ in range(9)] == [0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.1, 0.1]
 
 
 @pytest.mark.parametrize(
@@ -667,8 +700,39 @@ def test_a_pool_from_before_a_fork_is_refused(store: Any, database: str, monkeyp
     with pool_of(store, database, kwargs={"autocommit": True}, min_size=1) as pool:
         ours = over_pool(store, pool)
         monkeypatch.setattr(postgres.os, "getpid", lambda: -1)
-        with pytest.raises(StoreUnavailable, match="before a fork"):
+        with pytest.raises(StoreUnavailable, match=r"^the pool was opened before a fork: give each process its own$"):
             ours.load(WHO)
+
+
+def test_one_asynchronous_store_serves_two_event_loops(database: str) -> None:
+    """As two threads of a service that each run a loop: a connection belongs to the loop that opened it."""
+    shared = AsyncPostgresStore(database)
+    with Awaited(shared) as one:
+        one.create_schema()
+        with Awaited(shared) as other, ThreadPoolExecutor(8) as threads:
+            loads = [threads.submit(loop.load, WHO) for loop in (one, other) * 20]
+            assert [each.result() for each in loads] == [Principal(id=WHO)] * 40
+        assert one.load(WHO) == Principal(id=WHO)  # what the other loop closed was its own
+        assert len(shared._pools) == 1
+
+
+def test_an_asynchronous_store_goes_on_in_the_next_event_loop(database: str) -> None:
+    """As a command does that calls ``asyncio.run`` for each thing."""
+    async def once() -> Principal:
+        async with shared:
+            await shared.create_schema()
+            return await shared.load(WHO)
+
+    shared = AsyncPostgresStore(database)
+    for _ in range(3):
+        assert asyncio.run(once()) == Principal(id=WHO)
+
+
+def test_the_pool_of_an_event_loop_begins_small_and_stays_bounded(database: str) -> None:
+    with Awaited(AsyncPostgresStore(database)) as store:
+        store.create_schema()
+        stats = store.run(store.inner._pool()).get_stats()
+    assert (stats["pool_min"], stats["pool_max"]) == (1, 8)
 
 
 def test_a_closed_store_opens_again_by_itself(store: Any) -> None:
@@ -701,20 +765,29 @@ def test_a_clock_that_is_off_the_databases_is_named(store: Any, database: str, o
     assert isinstance(problem, ClockWentBack)
     assert words in str(problem)
     assert store.health(now + off, tolerance=40) == ()
+    assert store.health(now + 30) == ()
+
+
+def test_all_that_is_wrong_is_told_at_once(store: Any, open_store: Any, database: str) -> None:
+    ((now,),) = sql(database, "SELECT extract(epoch FROM clock_timestamp())::float8")
+    careless = with_options(database, "-c synchronous_commit=off -c default_transaction_read_only=on")
+    problems = open_store(careless).health(now + 3600)
+    assert [type(problem) for problem in problems] == [StoreUnavailable, StoreUnavailable, ClockWentBack]
 
 
 # The extra
 
 
 @pytest.mark.parametrize("missing", ["psycopg", "psycopg_pool"])
-@pytest.mark.parametrize("module", ["postgres", "postgres_async"])
+@pytest.mark.parametrize("module", ["postgres", "postgres_async", "connections"])
 def test_without_psycopg_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, missing: str, module: str) -> None:
     monkeypatch.setitem(sys.modules, missing, None)
     monkeypatch.delitem(sys.modules, "vmfa.stores.postgres")
     found = importlib.util.find_spec(f"vmfa.stores.{module}")
     assert found is not None
     assert found.loader is not None
-    with pytest.raises(MissingExtra, match=r"pip install 'vmfa\[postgres\]'"):
+    sentence = "(PostgreSQL needs psycopg 3 and its pool|this store needs the extra postgres)"
+    with pytest.raises(MissingExtra, match=rf"^{sentence}: pip install 'vmfa\[postgres\]'$"):
         found.loader.exec_module(importlib.util.module_from_spec(found))
 
 
