@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import ceil, expm1, floor, inf, isfinite, log1p
+from operator import gt, lt
 from typing import Final
 
 from .errors import InvalidType, InvalidValue
@@ -160,8 +161,8 @@ def weaknesses(policy: Policy) -> tuple[Weakness, ...]:
         (window > 30, "window", "ASVS5-6.5.5", f"a code is accepted for up to {window} s, against 30 s of the standard")
     )
     usual = Policy()
-    for names, weaker, bound in ((AT_MOST, 1, "at most"), (AT_LEAST, -1, "at least")):
+    for names, weaker, bound in ((AT_MOST, gt, "at most"), (AT_LEAST, lt, "at least")):
         for name, clause in names.items():
             value, rule = getattr(policy, name), getattr(usual, name)
-            found.append(((value - rule) * weaker > 0, name, clause, f"{value}; the rule asks for {bound} {rule}"))
+            found.append((weaker(value, rule), name, clause, f"{value}; the rule asks for {bound} {rule}"))
     return tuple(Weakness(setting=s, clause=c, sentence=why) for weak, s, c, why in found if weak)

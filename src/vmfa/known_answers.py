@@ -67,7 +67,7 @@ class KnownAnswer:
 
     source: str
     passed: bool
-    problem: str = ""
+    problem: str
 
     @property
     def refusal(self) -> str:
@@ -79,8 +79,8 @@ class SelfTest:
     """What :func:`selftest` found, and what it ran on: a report to be filed."""
 
     answers: tuple[KnownAnswer, ...]
-    made_with: str = ""  # the versions of vmfa, Python, OpenSSL and the system
-    computed_by: tuple[tuple[str, str], ...] = ()  # of each primitive: "OpenSSL", a module of Python, or "refused"
+    made_with: str  # the versions of vmfa, Python, OpenSSL and the system
+    computed_by: tuple[tuple[str, str], ...]  # of each primitive: "OpenSSL", a module of Python, or "refused"
 
     @property
     def passed(self) -> bool:

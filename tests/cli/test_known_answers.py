@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
@@ -22,6 +23,10 @@ from vmfa.known_answers import selftest
 VECTORS = Path(__file__).parents[1] / "vectors"
 
 
+PYTHON = f"{platform.python_implementation()} {platform.python_version()}"
+SYSTEM = f"{platform.system()} {platform.machine()}"
+
+
 def failed() -> set[str]:
     return {answer.source for answer in selftest().answers if not answer.passed}
 
@@ -33,16 +38,22 @@ def rows(name: str) -> Any:
 def test_every_answer_is_right_here() -> None:
     report = selftest()
     assert report.passed
-    assert len({answer.source for answer in report.answers}) == 3 + 10 + 18 + 6 + 1 + 3
+    assert {answer.source for answer in report.answers} == {
+        *(f"FIPS 180-4, {algorithm}" for algorithm in HASHES),
+        *(f"RFC 4226 Appendix D, counter {counter}" for counter in range(10)),
+        *(f"RFC 6238 Appendix B, {algorithm}, time {at}" for algorithm in HASHES for at in known_answers._TOTP),
+        *(f"RFC 5869 Appendix A.{number}, {half}" for number in (1, 2, 3) for half in ("extract", "expand")),
+        "GCM specification, test case 14, AES-256",
+        *(f"RFC 2104, prepared keys, {algorithm}" for algorithm in HASHES),
+    }
+    assert len(report.answers) == 3 + 10 + 18 + 6 + 1 + 3
     assert {answer.problem for answer in report.answers} == {""}
     assert report.refused == ()
 
 
 def test_the_report_says_what_it_was_made_with() -> None:
     report = selftest()
-    assert platform.python_version() in report.made_with
-    assert version("vmfa") in report.made_with
-    assert ssl.OPENSSL_VERSION in report.made_with
+    assert report.made_with == f"vmfa {version('vmfa')}, {PYTHON}, {ssl.OPENSSL_VERSION}, {SYSTEM}"
     names = [name for name, _ in report.computed_by]
     assert names == ["sha1", "sha256", "sha512", "hmac with sha256", "AES-256-GCM"]
     assert dict(report.computed_by)["AES-256-GCM"].startswith(f"cryptography {version('cryptography')}, OpenSSL ")
@@ -59,8 +70,7 @@ def test_without_the_extra_for_sealing_nothing_is_said_of_it(monkeypatch: pytest
 def test_a_report_is_made_without_ssl_and_without_an_installed_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ssl", None)
     monkeypatch.setattr("importlib.metadata.distribution", missing)
-    assert selftest().made_with.startswith("vmfa not installed, ")
-    assert "no OpenSSL" in selftest().made_with
+    assert selftest().made_with == f"vmfa not installed, {PYTHON}, no OpenSSL, {SYSTEM}"
 
 
 def missing(*_: object) -> NoReturn:
@@ -109,6 +119,32 @@ def test_wrong_prepared_keys_show(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {f"RFC 2104, prepared keys, {algorithm}" for algorithm in ("sha1", "sha256", "sha512")} <= failed()
 
 
+@pytest.mark.parametrize("size", [16, 20, 32, 63, 64, 65, 127, 128, 129])
+def test_a_prepared_key_that_is_wrong_for_one_size_shows(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """Keys of the usual sizes, and around the size of a block."""
+    def wrong_once(raw: bytes, algorithm: str) -> Any:
+        return right(raw if len(raw) != size else bytes(size), algorithm)
+
+    right = known_answers.keyed
+    monkeypatch.setattr(known_answers, "keyed", wrong_once)
+    assert failed() == {f"RFC 2104, prepared keys, {algorithm}" for algorithm in HASHES}
+
+
+def test_it_is_told_whether_openssl_computes_a_hash_or_a_module_of_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    openssl = pytest.importorskip("_hashlib")
+    monkeypatch.setitem(HASHES, "sha1", (hashlib.blake2b, 128))
+    monkeypatch.setitem(HASHES, "sha256", (openssl.openssl_sha256, 64))
+    report = selftest()
+    assert dict(report.computed_by)["sha1"] == "Python (_blake2)"
+    assert dict(report.computed_by)["sha256"] == "OpenSSL"
+    assert "sha256: OpenSSL" in report.lines()
+
+
+def test_a_cipher_that_is_refused_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cryptography.hazmat.primitives.ciphers.aead.AESGCM", missing)
+    assert selftest().refused == ("AES-256-GCM",)
+
+
 def test_another_answer_is_told_from_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vmfa.known_answers.hkdf_extract", lambda salt, secret: bytes(32))
     report = selftest()
@@ -145,6 +181,8 @@ def test_a_hash_that_is_refused_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
     assert report.sentence == "this build refuses sha1"
     assert dict(report.computed_by)["sha1"] == "refused: PackageNotFoundError"
     assert "WRONG  FIPS 180-4, sha1: refused: PackageNotFoundError" in report.lines()
+    monkeypatch.setitem(HASHES, "sha512", (missing, 128))
+    assert selftest().sentence == "this build refuses sha1, sha512"
 
 
 # Builds that refuse an algorithm, each in a process of its own

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
+from hashlib import sha256
+from inspect import signature
 
 import pytest
 
@@ -23,9 +25,11 @@ from vmfa import (
     Parameters,
     PrincipalId,
     SQLiteStore,
+    Store,
     StoreContended,
     StoreUnavailable,
 )
+from vmfa.keys import reveal
 from vmfa.migrate.adoption import Entry, Fate, Principals, Rehearsal, Unfit, UnreadableSource, adopt_all, json_records
 
 SERVICE = Actor.trusted_service("import")
@@ -103,6 +107,9 @@ class TestRefused:
         (told,) = importing([Unfit(where="line 7", owner="bob", reason="HOTP")])
         assert (told.where, told.owner, told.fate, told.reason) == ("line 7", "bob", Fate.REFUSED, "HOTP")
 
+    def test_whatever_gives_entries_one_by_one_will_do(self, importing):
+        assert fates(importing(entry(number) for number in range(3))) == ["adopted"] * 3
+
     def test_the_same_key_twice_is_nobodys(self, importing, registry):
         told = importing([entry(), entry(1), entry(2, key=KEYS[0])])
         assert fates(told) == ["refused", "adopted", "refused"]
@@ -125,15 +132,17 @@ class TestRefused:
         clock.advance(60)
         assert registry.verify(user("u-0"), Phone(KEYS[0], clock).code())
 
-    def test_an_edited_record(self, registry_over, tmp_path):
+    @pytest.mark.parametrize("over", [lambda store: store, Rehearsal], ids=["imported", "rehearsed"])
+    def test_an_edited_record(self, registry_over, tmp_path, over):
         with SQLiteStore(tmp_path / "mfa.db") as store:
-            registry = registry_over(store)
-            registry.open_enrollment(user("u-0"), by=SERVICE, label="alice")
+            registry = registry_over(over(store))
+            registry_over(store).open_enrollment(user("u-0"), by=SERVICE, label="alice")
             with closing(sqlite3.connect(tmp_path / "mfa.db")) as db, db:
                 db.execute("UPDATE principal SET revision = 2")
             told = list(adopt_all(registry, [entry(), entry(1)], by=SERVICE, principals=Principals(account=ACCOUNT)))
         assert fates(told) == ["refused", "adopted"]
         assert "was not written by this library" in told[0].reason
+        assert told[0].principal == user("u-0")
 
     def test_an_edited_history_proves_nothing(self, registry_over, tmp_path):
         with SQLiteStore(tmp_path / "mfa.db") as store:
@@ -176,9 +185,17 @@ class TestRepeated:
         for _ in range(6):
             registry.open_enrollment(user("u-0"), by=SERVICE, label="alice")
         importing([entry()])
+        asked = []
+
+        def in_pages_of_two(*arguments, after, **others):
+            asked.append(after)
+            return whole(*arguments, after=after, **others, limit=2)
+
         whole = type(registry).history
-        monkeypatch.setattr(type(registry), "history", lambda *a, **k: whole(*a, **k, limit=2))
+        monkeypatch.setattr(type(registry), "history", in_pages_of_two)
         assert fates(importing([entry()])) == ["already adopted"]
+        assert asked == list(range(0, 2 * len(asked), 2))  # each page once
+        assert len(asked) > 3
 
     def test_a_removed_device_is_adopted_again(self, importing, registry):
         """Whoever repeats an old import asks for it: the record of the removal stays in the history."""
@@ -197,9 +214,10 @@ class TestPrincipals:
         assert (first.fate, first.principal) == (Fate.ADOPTED, user("4711"))
         assert (second.fate, second.reason) == (Fate.REFUSED, "the owner is not in the map of names")
 
-    @pytest.mark.parametrize("owner", ["root", "", "admin", "u-1"])
-    def test_root_is_nobody_who_was_not_named(self, importing, owner):
-        told = importing([entry(owner=owner)], Principals(account=ACCOUNT, root="u-0"))
+    @pytest.mark.parametrize("owner", ["root", "", "admin", "u-1", None])
+    @pytest.mark.parametrize("root", ["u-0", None])
+    def test_root_is_nobody_who_was_not_named(self, importing, owner, root):
+        told = importing([entry(owner=owner)], Principals(account=ACCOUNT, root=root))
         assert told[0].principal != PrincipalId.root(ACCOUNT)
 
     def test_root_by_name(self, importing, registry, clock):
@@ -231,7 +249,7 @@ class TestWhatStopsTheBatch:
         steps = adopt_all(registry, [entry()], by=SERVICE, principals=Principals(account=ACCOUNT))
         with pytest.raises(StoreUnavailable) as caught:
             next(steps)
-        assert_silent(caught.value, "the key of number")
+        assert_silent(caught.value, "the key of number", sha256(reveal(KEYS[0])).digest())
 
     def test_one_contended_principal_does_not(self, importing, registry, store, monkeypatch):
         commit = store.commit
@@ -287,6 +305,40 @@ class TestRehearsal:
         assert rehearsal.load(user("nobody")).revision == 0
         assert isinstance(rehearsal.store, MemoryStore)
 
+    def test_it_is_volatile_where_the_store_is(self, store, tmp_path):
+        assert Rehearsal(store).volatile is True
+        with SQLiteStore(tmp_path / "mfa.db") as file:
+            assert Rehearsal(file).volatile is False
+
+    @pytest.mark.parametrize("method", ["history", "principals"])
+    def test_where_no_page_is_named_it_is_that_of_every_store(self, method):
+        assert signature(getattr(Rehearsal, method)) == signature(getattr(Store, method))
+
+    def test_pages_of_principals_are_those_of_the_store(self, registry, store):
+        for number in range(4):
+            registry.open_enrollment(user(f"u-{number}"), by=SERVICE, label="alice")
+        assert Rehearsal(store).principals(ACCOUNT, after=user("u-0"), limit=2) == [user("u-1"), user("u-2")]
+
+    def test_pages_of_a_history_run_on_from_what_is_stored_to_what_is_rehearsed(self, registry_over, clock, alice):
+        class Frugal(MemoryStore):
+            """Who does not say how much gets a page of one event."""
+
+            def history(self, principal, *, after=0, limit=1):
+                return super().history(principal, after=after, limit=limit)
+
+        store = Frugal()
+        for _ in range(2):
+            registry_over(store).open_enrollment(alice, by=SERVICE, label="alice")
+        rehearsal = Rehearsal(store)
+        for _ in range(2):
+            registry_over(rehearsal).open_enrollment(alice, by=SERVICE, label="alice")
+        everything = [event.number for event in rehearsal.history(alice)]
+        assert everything == list(range(1, len(everything) + 1))
+        assert len(everything) > len(store.history(alice, limit=1000)) > 2
+        for after in everything:
+            for limit in everything:
+                page = rehearsal.history(alice, after=after, limit=limit)
+                assert [event.number for event in page] == everything[after : after + limit]
 
     def test_stored_events_that_no_record_speaks_of_give_way(self, registry, registry_over, store, clock, alice):
         registry.open_enrollment(alice, by=SERVICE, label="alice")
@@ -295,10 +347,16 @@ class TestRehearsal:
         rehearsal = Rehearsal(store)
         dry = registry_over(rehearsal)
         dry.cancel_enrollment(alice, by=SERVICE)
+        dry.open_enrollment(alice, by=SERVICE, label="alice")
         assert [(event.number, event.what) for event in dry.history(alice, by=SERVICE)] == [
-            (1, Happened.OPENED), (2, Happened.CANCELLED),
+            (1, Happened.OPENED), (2, Happened.CANCELLED), (3, Happened.OPENED),
         ]
-        assert [event.number for event in rehearsal.history(alice, after=1)] == [2]
+        assert [event.number for event in rehearsal.history(alice, after=1)] == [2, 3]
+
+
+WHY_NOT = (
+    r"^(this is no JSON, or an object in it names a field twice|the source is a JSON list of objects)$"
+)
 
 
 class TestJson:
@@ -307,8 +365,9 @@ class TestJson:
         '[{"a": NaN}', "\ud800",
     ])
     def test_what_is_no_list_of_objects(self, text):
-        with pytest.raises(UnreadableSource) as caught:
+        with pytest.raises(UnreadableSource, match=WHY_NOT) as caught:
             json_records(f"{text}" if text != "{" else '{"secret": "GEZDGNBVGY3TQOJQ')
+        assert caught.value.reason == "unreadable source"
         assert_silent(caught.value, "GEZDGNBVGY3TQOJQ")
 
     def test_records(self):

@@ -24,7 +24,7 @@ from ..errors import (
     RecordTampered,
     StoreContended,
 )
-from ..events import AuditEvent, Happened
+from ..events import AuditEvent
 from ..keys import Key, UnsafeShortKey, random_bytes, reveal
 from ..model import Principal, PrincipalId, VirtualDevice
 from ..policy import Parameters
@@ -157,12 +157,11 @@ def _from_here(registry: DeviceRegistry, principal: PrincipalId, source: str, by
     try:
         serial, number = registry.device(principal, by=by).serial, 0
         while events := registry.history(principal, by=by, after=number):
-            for event in events:
-                if event.what is Happened.ADOPTED and event.serial == serial:
-                    return ("source", source) in event.details
+            if any(event.serial == serial and ("source", source) in event.details for event in events):
+                return True
             number = events[-1].number
     except (AccessDenied, RecordTampered, StoreContended):
-        return False  # root's history is not a service's to read; an edited one proves nothing
+        pass  # root's history is not a service's to read; an edited one proves nothing
     return False
 
 
@@ -263,5 +262,5 @@ def key_type(unsafe_short_keys: bool) -> type[Key]:
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     record = dict(pairs)
     if len(record) != len(pairs):
-        raise InvalidValue("a field is named twice")
+        raise ValueError
     return record
