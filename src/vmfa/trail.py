@@ -16,7 +16,6 @@ from typing import Final
 
 from . import errors
 from .access import Actor
-from .decision import Decision
 from .events import AuditEvent
 from .model import Kind, Principal, PrincipalId
 from .operations import Operations
@@ -81,7 +80,7 @@ def _listed(store: Store, account: str) -> Iterator[PrincipalId]:
         try:
             page = store.principals(account, after=last, limit=size)
         except (errors.RecordTampered, ValueError):
-            if size > 1:
+            if size != 1:
                 size = 1
                 continue
             place = f"behind {last}" if last else "before all others"
@@ -140,7 +139,7 @@ def _read(
         record = store.load(who)
         made = operation.decide(record, clock(), witness)
         read = tuple(event for event in made.events if not event.stored)  # an expiry is not committed here
-        tell(observer, Decision(made.principal, made.answer, read))
+        tell(observer, replace(made, events=read))
         made.settle()  # the actor may read it, and the record is authentic
         events = _stored(store, who, record.events)
         if store.load(who).head == record.head:

@@ -146,7 +146,7 @@ def test_a_row_that_names_nobody_is_told_with_its_place_behind_what_could_be_exa
             house.store, ACCOUNT, operations=house.registry.operations, by=AUDITOR, clock=house.clock
         ))
     house.edit("UPDATE principal SET kind = 'admin' WHERE name = ?", f" {BOB.name}")
-    with pytest.raises(TrailBroken, match="before all others"):
+    with pytest.raises(TrailBroken, match=f"^account {ACCOUNT}, before all others: a stored row names no principal; "):
         house.examine()
 
 
@@ -219,10 +219,19 @@ def test_redacted_events_keep_their_place_in_the_chain(house: House) -> None:
 
 
 def test_pages_of_principals_and_of_events_are_turned(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    house.registry.deactivate(ALICE, by=SERVICE)
     monkeypatch.setattr("vmfa.trail.PAGE", 1)
     found = house.examine()
     assert reasons(found) == INTACT
-    assert all(len(each.events) == 2 for each in found.values())
+    assert {who: len(each.events) for who, each in found.items()} == {ROOT: 2, ALICE: 3, BOB: 2}
+
+
+def test_a_stored_event_that_no_record_speaks_of_is_not_examined(house: House) -> None:
+    house.edit(
+        "INSERT INTO event (account, kind, name, number, document, tag) "
+        "SELECT account, kind, name, 3, '{', tag FROM event WHERE name = ? AND number = 2", ALICE.name,
+    )
+    assert reasons(house.examine()) == INTACT
 
 
 def test_the_pass_tells_the_observer_of_each_read_and_writes_nothing(house: House) -> None:
@@ -268,6 +277,7 @@ def test_a_history_that_changes_while_it_is_read_is_read_again(
     store.changes = changes
     (found,) = examine(store, ACCOUNT, operations=registry.operations, by=AUDITOR, clock=clock)
     assert found.reason == reason
+    assert found.problem in ("", "others kept changing this principal while its history was read")
 
 
 # Heads that were exported earlier
@@ -314,6 +324,42 @@ def test_another_life_of_the_same_name_shows(house: House) -> None:
     assert house.compare(heads) == {**INTACT, ALICE: "another history"}
 
 
+def test_another_life_shows_from_its_first_event_and_wherever_the_exported_history_ended(house: House) -> None:
+    found = house.examine()[ALICE]
+    first, second = found.events
+    told = {}
+    for number, tag in ((1, first.tag), (1, second.tag), (2, first.tag), (2, second.tag)):
+        judged = held_against(Head(principal=ALICE, revision=1, events=number, head=tag), found)
+        told[number, tag] = judged.reason, judged.problem
+    assert told == {
+        (1, first.tag): ("", ""), (2, second.tag): ("", ""),
+        (1, second.tag): ("another history", "event 1 is not the one that was exported"),
+        (2, first.tag): ("another history", "event 2 is not the one that was exported"),
+    }
+
+
+def test_another_life_with_fewer_events_and_more_changes_is_an_older_one(house: House) -> None:
+    house.registry.deactivate(ALICE, by=SERVICE)
+    (head,) = (each for each in house.heads() if each.principal == ALICE)
+    house.registry.forget(ALICE, by=SERVICE)
+    again = enroll(house.registry, house.clock, ALICE)
+    for _ in range(3):
+        again.sign_in()
+    found = house.examine()[ALICE]
+    assert found.head is not None
+    assert (found.head.events, found.head.revision) == (head.events - 1, head.revision + 2)
+    judged = held_against(head, found)
+    assert judged.reason == "older"
+    assert judged.problem == "an older record was put back, or the principal was forgotten and enrolled again"
+
+
+def test_a_comparison_tells_the_observer_of_each_read(house: House) -> None:
+    told: list[AuditEvent] = []
+    list(compare(house.store, house.heads(), operations=house.registry.operations, by=AUDITOR, clock=house.clock,
+                 observer=told.append))
+    assert [event.what.value for event in told] == ["read"] * 3
+
+
 def test_a_history_that_cannot_be_read_has_nothing_to_compare(house: House) -> None:
     heads = house.heads()
     house.edit("UPDATE principal SET revision = revision + 1 WHERE name = ?", ALICE.name)
@@ -329,8 +375,20 @@ def test_a_head_without_events_is_continued_by_any_history(house: House) -> None
 def test_heads_survive_the_file(house: House) -> None:
     heads = house.heads()
     document = json.dumps(heads_document(heads, house.clock()))
-    assert json.loads(document)["at"] == "2023-11-14T22:13:30Z"
+    assert {**json.loads(document), "heads": ()} == {"v": 1, "at": "2023-11-14T22:13:30Z", "heads": ()}
     assert read_heads(document) == heads
+
+
+@pytest.mark.parametrize("count", ["revision", "events"])
+@pytest.mark.parametrize(("number", "taken"), [(-1, False), (0, True), (1 << 62, True), ((1 << 62) + 1, False)])
+def test_the_counts_of_a_head_are_those_a_record_can_have(count: str, number: int, taken: bool) -> None:
+    row = {"account": "1", "kind": "user", "name": "a", "revision": 1, "events": 1, "head": "", count: number}
+    document = json.dumps({"v": 1, "heads": [row]})
+    if taken:
+        assert getattr(read_heads(document)[0], count) == number
+    else:
+        with pytest.raises(InvalidValue):
+            read_heads(document)
 
 
 @pytest.mark.parametrize(
@@ -344,7 +402,7 @@ def test_heads_survive_the_file(house: House) -> None:
     ],
 )
 def test_what_is_no_file_of_heads_is_refused(spoilt: str) -> None:
-    with pytest.raises(InvalidValue, match="no file of heads"):
+    with pytest.raises(InvalidValue, match=r"^this is no file of heads that this release wrote$"):
         read_heads(spoilt)
 
 
@@ -359,6 +417,7 @@ def test_a_line_tells_when_who_whom_what_and_its_place_in_the_chain(house: House
         "details": {"sync": "in sync", "steps_off": 0}, "number": 2, "tag": event.tag,
     }
     assert "\n" not in line(replace(event, reason="two\nlines"))
+    assert ": " not in line(event)  # many of them are kept: no blanks
 
 
 def test_a_line_holds_neither_key_nor_code(house: House) -> None:

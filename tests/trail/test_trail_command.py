@@ -160,6 +160,19 @@ def test_a_file_that_holds_no_heads_is_refused(desk: Desk) -> None:
     assert desk.run("export", "123", "--since", str(other))[0] == 2
 
 
+def test_export_in_json_is_the_same_lines(desk: Desk) -> None:
+    _, out, _ = desk.run("export", "123")
+    assert json.loads(desk.run("export", "123", "--json")[1]) == {"lines": out.splitlines()}
+
+
+def test_a_pass_that_fails_names_one_and_counts_the_others(desk: Desk) -> None:
+    desk.edit("UPDATE principal SET revision = 9")
+    for accounts, others in ((("123",), "1"), (("123", "1%2F2"), "2")):
+        _, _, err = desk.run("verify", *accounts)
+        assert err.startswith("vmfa: 123/user/alice: ")
+        assert err.endswith(f"; and {others} more\n")
+
+
 def test_a_pass_names_its_accounts(desk: Desk) -> None:
     assert desk.run("verify")[0] == 2
 
