@@ -9,8 +9,15 @@ from vmfa.analysis import report
 def test_people_read_chances_and_weaknesses(terminal):
     outcome = terminal.run("policy")
     assert outcome.code == 0
-    assert "365 days, any rate: 282 guesses, bounded by the guess budget: chance 8.5e-04" in outcome.out
-    assert "weak: binding_code_required (SP80063B-4.1.2.2)" in outcome.out
+    lines = outcome.out.splitlines()
+    assert lines[:3] == [
+        "one guess: 3 candidates, the likeliest code has a chance of 1.000e-06",
+        "1 days, 10 a day: 10 guesses, bounded by the attacker's rate: chance 3.0e-05",
+        "1 days, any rate: 43 guesses, bounded by the delays: chance 1.3e-04",
+    ]
+    assert "365 days, any rate: 282 guesses, bounded by the guess budget: chance 8.5e-04" in lines
+    assert lines[-1].startswith("weak: window (ASVS5-6.5.5): a code is accepted for up to 90 s, ")
+    assert len(lines) == 1 + 4 * 2 + len(report(Policy()).weaknesses)
 
 
 def test_scripts_read_json(terminal):
@@ -45,5 +52,8 @@ def test_impossible_values_are_refused(terminal):
     assert terminal.run("policy", "--window", "11").code == 2
     for wrong in ("login_drift", "login_drift=x", "drift=1", "login_drift=11", "binding_code_required=1"):
         assert terminal.run("policy", "--set", wrong).code == 2
+    for wrong in ("login_drift", "login_drift=x"):
+        told = terminal.run("policy", "--set", wrong).err
+        assert told == "vmfa: --set is written FIELD=NUMBER, such as --set login_drift=1\n"
     assert terminal.run("policy", "--strict", "--window", "2").code == 2  # wider than the strict enrollment
     assert terminal.run("policy", "--sign-ins", "-1").code == 2

@@ -159,7 +159,10 @@ def test_history_tells_the_life_of_the_devices(terminal: Terminal) -> None:
     assert lines[1].endswith("sync=in sync  steps_off=0")
     assert lines[2].endswith("device deactivated  by support case 7  reason=lost phone")
     assert lines[3].startswith("intact: 3 events; keep the head elsewhere: ")
-    assert terminal.json("history", ALICE)["events"][2]["reason"] == "lost phone"
+    told = terminal.json("history", ALICE)["events"]
+    assert told[2]["reason"] == "lost phone"
+    assert all(type(event["at"]) is int for event in told)
+    assert told[2]["at"] == terminal.clock()
     assert phone.code() not in outcome.out
 
 

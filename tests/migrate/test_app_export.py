@@ -118,6 +118,56 @@ def test_an_account_that_is_a_number_is_passed_over():
     assert read(f"otpauth-migration://offline?data={payload}") == []
 
 
+@pytest.mark.parametrize("blank", ["", " ", "\t"])
+def test_blanks_around_a_line_say_nothing(blank):
+    (item,) = read(f"{blank}\n{blank}{uri(account())}{blank}\n{blank}")
+    assert (item.where, item.owner) == ("line 2, account 1", "alice")
+
+
+def test_blanks_around_a_name_are_not_the_owners():
+    (item,) = read(uri(account(name="Example: alice ")))
+    assert item.owner == "alice"
+
+
+def test_an_account_without_a_secret_has_no_key():
+    for unsafe_short_keys in (False, True):
+        (item,) = read(uri(message((2, "alice"))), unsafe_short_keys=unsafe_short_keys)
+        assert isinstance(item, Unfit)
+
+
+def test_of_what_is_said_twice_the_last_counts():
+    fields = [(1, bytes(20)), (2, "bob"), (3, "Other"), (4, 2), (5, 2), (6, 1)]
+    twice = message(*fields, (1, RAW), (2, "Example:alice"), (3, "Example"), (4, 1), (5, 1), (6, 2))
+    (item,) = read(uri(twice))
+    assert (item.key, item.owner, item.parameters) == (Key(RAW), "alice", Parameters())
+
+
+@pytest.mark.parametrize("kind", [1, 3, 4, 5, 6, 7])
+def test_fields_that_are_neither_numbers_nor_bytes_are_of_an_unknown_kind(kind):
+    (item,) = read(uri(account() + varint(9 << 3 | kind) + varint(1) + b"x"))
+    assert item == Unfit(where="line 1, account 1", owner="", reason="the export has a field of an unknown kind")
+
+
+@pytest.mark.parametrize("number", [8, 15, 16, 2047, 2048, 2**29 - 1])
+def test_fields_that_nobody_knows_are_passed_over(number):
+    unknown = (number, 2**64 - 1), (number, b"whatever")
+    (item,) = read(uri(message(*unknown) + account() + message(*unknown)))
+    assert (item.key, item.owner) == (Key(RAW), "alice")
+
+
+@pytest.mark.parametrize("size", [1, 126, 127, 128, 129, 255, 256, 16_383, 16_384, 16_385])
+def test_a_length_takes_as_many_bytes_as_it_needs(size):
+    (item,) = read(uri(account(name="x" * size)))
+    assert (item.key, item.owner) == (Key(RAW), "x" * size)
+
+
+def test_a_number_has_ten_bytes_at_most():
+    longest, longer = (b"\x38" + b"\x80" * more + b"\x01" for more in (9, 10))
+    first, second = read(uri(account() + longest, account() + longer))
+    assert first.owner == "alice"
+    assert second.reason == "the export has a number of more than 64 bits"
+
+
 def test_short_keys_by_name():
     (item,) = read(uri(account(b"0123456789")), unsafe_short_keys=True)
     assert isinstance(item.key, UnsafeShortKey)

@@ -145,6 +145,7 @@ def test_other_kinds_of_device(otp, person):
     assert found[f"otp_static.staticdevice {static.pk}"].reason == "this is no TOTP device"
     assert isinstance(found[f"totpdevice {person.pk}"], Entry)
     assert len(found) == 3
+    assert {item.owner for item in found.values()} == {"", str(person.user_id)}
 
 
 def test_natural_keys(person):
@@ -171,13 +172,32 @@ def test_natural_keys(person):
 ])
 def test_rows_that_are_not_adopted_and_why(changes, reason):
     (item,) = entries([{**ROW, **changes}])
-    assert isinstance(item, Unfit)
-    assert item.reason == reason
+    where, owner = f"totpdevice {changes.get('id', 7)}", "" if "user_id" in changes else "42"
+    assert item == Unfit(where=where, owner=owner, reason=reason)
 
 
 def test_short_keys_by_name():
-    (item,) = entries([{**ROW, "key": "00" * 10}], unsafe_short_keys=True)
+    row = {**ROW, "key": "00" * 10}
+    (item,) = entries([row], unsafe_short_keys=True)
     assert isinstance(item, Entry)
+    dump = json.dumps([{"model": "otp_totp.totpdevice", "pk": 7, "fields": row}])
+    assert read(dump, unsafe_short_keys=True) == [item]
+    assert [type(item) for item in (*read(dump), *entries([row]))] == [Unfit, Unfit]
+
+
+def test_older_rows_that_know_no_tolerance_and_no_failures():
+    (item,) = entries([{name: ROW[name] for name in ROW if name not in ("tolerance", "throttling_failure_count")}])
+    assert (item.failures, item.notes) == (0, ())
+
+
+@pytest.mark.parametrize("tolerance", [0, 1, 2])
+def test_a_tolerance_that_is_not_the_usual_one_is_noted(tolerance):
+    (item,) = entries([{**ROW, "tolerance": tolerance}])
+    assert item.notes == (() if tolerance == 1 else (f"tolerance was {tolerance}: the policy's window replaces it",))
+
+
+def test_devices_of_other_packages_are_passed_over():
+    assert read(json.dumps([{"model": model, "pk": 1} for model in ("fleet.device", "otp_fleet.car", None)])) == []
 
 
 @given(st.lists(st.fixed_dictionaries(

@@ -32,7 +32,19 @@ def test_a_file():
 def test_the_position_is_the_highest_step_that_was_used(options, position):
     (item,) = read(file(*options, scratch=()), owner="alice")
     assert item.last_step == position
+    assert item.drift == 0
     assert not item.notes
+
+
+def test_blank_lines_around_say_nothing():
+    assert read(f"\n \n{file()}\n\n", owner="alice") == read(file(), owner="alice")
+
+
+@pytest.mark.parametrize("digits", [20, 21])
+def test_numbers_of_more_than_twenty_digits_are_none(digits):
+    """The longest that is a number at all is refused as the position of a device, by its own sentence."""
+    (item,) = read(file(f"DISALLOW_REUSE {'9' * digits}"), owner="alice")
+    assert isinstance(item, Entry if digits == 20 else Unfit)
 
 
 def test_a_period_of_its_own():
@@ -43,6 +55,7 @@ def test_a_period_of_its_own():
 @pytest.mark.parametrize(("text", "reason"), [
     ("", "HOTP: only time-based devices are assigned"),
     (f'{SECRET}\n" HOTP_COUNTER 5\n', "HOTP: only time-based devices are assigned"),
+    (f"{SECRET}\n# TOTP_AUTH\n", "HOTP: only time-based devices are assigned"),
     (file(secret="GEZDGNBV1"), "this is no Base32 (A-Z, 2-7)"),
     (file(secret="JBSWY3DPEHPK3PXP"), "a key has 16 to 1024 bytes (RFC4226-4-R6)"),
     (file("DISALLOW_REUSE 5 x"), "DISALLOW_REUSE has whole numbers"),

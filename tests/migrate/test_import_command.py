@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import os
 import sys
+from threading import Timer
 
 import pytest
 
-from batches import ACCOUNT, user
+from batches import ACCOUNT, refusal_of, user
 from leaks import assert_silent
 from support import MASTER, Phone
 from vmfa import Actor, DeviceRegistry, InvalidValue, Key, NoDevice, Parameters, PrincipalId, SQLiteStore
@@ -48,6 +50,8 @@ LIST = f"u-1 otpauth://totp/alice?secret={SECRET}\nu-2 otpauth://hotp/bob?secret
 
 def test_the_report(run, registry, clock):
     report = run("otpauth", LIST)
+    (event,) = registry.history(user("u-1"), by=SERVICE)
+    assert event.actor == "trusted service vmfa import"
     assert report.lines == [
         "adopted: line 1 u-1 -> 123456789012/user/u-1",
         "refused: line 2 u-2: HOTP: only time-based devices are assigned",
@@ -97,7 +101,9 @@ def test_a_dry_run_over_a_file(run, tmp_path):
     with SQLiteStore(tmp_path / "mfa.db") as file:
         run("otpauth", LIST, into=file)
         held = file.load(user("u-1"))
-        assert run("otpauth", LIST, "--dry-run", into=file).facts["already adopted"] == 1
+        report = run("otpauth", LIST, "--dry-run", into=file)
+        assert report.facts["already adopted"] == 1
+        assert report.lines[0] == "already adopted: line 1 u-1 -> 123456789012/user/u-1"
         assert file.load(user("u-1")) == held
 
 
@@ -129,10 +135,14 @@ def test_a_map_of_names(run, tmp_path):
     ]
 
 
-@pytest.mark.parametrize("text", ["[]", '{"a": 1}', '{"a": "b", "a": "c"}', "{"])
-def test_what_is_no_map(run, tmp_path, text):
+@pytest.mark.parametrize(("text", "sentence"), [
+    ("[]", "the map is a JSON object of texts"), ('{"a": "b", "c": 1}', "the map is a JSON object of texts"),
+    ('{"a": "b", "a": "c"}', "this is no JSON, or an object in it names a field twice"),
+    ("{", "this is no JSON, or an object in it names a field twice"),
+])
+def test_what_is_no_map(run, tmp_path, text, sentence):
     (tmp_path / "map").write_text(text)
-    with pytest.raises(UnreadableSource):
+    with pytest.raises(UnreadableSource, match=f"^{sentence}$"):
         run("otpauth", LIST, "--map", str(tmp_path / "map"))
 
 
@@ -149,11 +159,22 @@ def test_other_kinds_of_device_by_name(run, registry):
     assert registry.device(user("u-1"), by=SERVICE).parameters == Parameters(algorithm="sha256", digits=8, period=60)
 
 
-@pytest.mark.parametrize("offer", ["", "sha1", "sha1,6", "sha1,6,30,0", "md5,6,30", "sha1,9,30", "sha1,6,-1", "a,b,c",
-                                   "sha1,\u0666,30", "sha1,6,0", f"sha1,6,{'9' * 5000}"])
-def test_what_is_no_offer(run, offer):
-    with pytest.raises(InvalidValue):
+NO_OFFER = "an offer is written ALGORITHM,DIGITS,PERIOD, such as sha256,8,30"
+
+
+@pytest.mark.parametrize(("offer", "sentence"), [
+    *((offer, NO_OFFER) for offer in (
+        "", "sha1", "sha1,6", "sha1,6,30,0", "sha1,6,-1", "a,b,c", "sha1,\u0666,30", f"sha1,6,{'9' * 10}",
+        f"sha1,6,{'9' * 5000}",
+    )),
+    ("md5,6,30", "algorithm is 'sha1', 'sha256' or 'sha512' (RFC6238-1.2-HASH)"),
+    ("sha1,9,30", "digits is 6, 7 or 8 (RFC4226-5.3-DIGITS)"), ("sha1,6,0", refusal_of(period=0)),
+    ("sha1,6,999999999", "a policy needs: periods of at most 300 s"),
+])
+def test_what_is_no_offer(run, offer, sentence):
+    with pytest.raises(InvalidValue) as caught:
         run("otpauth", LIST, "--offer", offer)
+    assert str(caught.value) == sentence
 
 
 def test_short_keys_by_name(run):
@@ -173,6 +194,16 @@ def test_notes_are_told(run):
     assert line == "adopted: file u-1 -> 123456789012/user/u-1: 1 scratch codes are not taken over"
 
 
+def test_notes_are_told_one_behind_the_other(run):
+    fields = {"user": 1, "confirmed": True, "key": "00" * 20, "step": 30, "t0": 0, "digits": 6, "drift": 0, "last_t": 5,
+              "tolerance": 3, "throttling_failure_count": 100}
+    record = {"model": "otp_totp.totpdevice", "pk": 7, "fields": fields}
+    assert run("django-otp", json.dumps([record])).lines[0] == (
+        "adopted: totpdevice 7 1 -> 123456789012/user/1: "
+        "tolerance was 3: the policy's window replaces it; disabled: too many failures"
+    )
+
+
 class TestReading:
     def test_standard_input(self, monkeypatch):
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("\ufeff\u00e9".encode())))
@@ -183,21 +214,43 @@ class TestReading:
         assert command.read_text(str(tmp_path / "file")) == "[]"
 
     def test_no_file(self, tmp_path):
-        with pytest.raises(UnreadableSource, match="cannot be read: No such file"):
+        with pytest.raises(UnreadableSource, match=r"^the file cannot be read: No such file or directory$"):
             command.read_text(str(tmp_path / "none"))
 
     def test_no_utf8(self, tmp_path):
         (tmp_path / "file").write_bytes(b"\xff" + SECRET.encode())
-        with pytest.raises(UnreadableSource, match="no UTF-8") as caught:
+        with pytest.raises(UnreadableSource, match=r"^the file is no UTF-8$") as caught:
             command.read_text(str(tmp_path / "file"))
         assert_silent(caught.value, SECRET)
 
     def test_too_much(self, tmp_path, monkeypatch):
         monkeypatch.setattr(command, "LONGEST_SOURCE", 4)
         (tmp_path / "file").write_text(SECRET)
-        with pytest.raises(UnreadableSource, match="at most 4 bytes") as caught:
+        with pytest.raises(UnreadableSource, match=r"^a source has at most 4 bytes$") as caught:
             command.read_text(str(tmp_path / "file"))
         assert_silent(caught.value, SECRET)
+        (tmp_path / "file").write_text(SECRET[:4])
+        assert command.read_text(str(tmp_path / "file")) == SECRET[:4]
+
+    def test_a_source_has_at_most_256_mebibytes(self, tmp_path):
+        with open(tmp_path / "file", "wb") as file:
+            file.truncate((256 << 20) + 1)  # a hole: it takes no room
+        with pytest.raises(UnreadableSource, match=r"^a source has at most 268435456 bytes$"):
+            command.read_text(str(tmp_path / "file"))
+
+    @pytest.mark.parametrize("way", ["a file", "-"])
+    def test_of_a_source_that_never_ends_not_a_byte_more_is_read_than_shows_it(self, tmp_path, monkeypatch, way):
+        monkeypatch.setattr(command, "LONGEST_SOURCE", 4)
+        os.mkfifo(tmp_path / "fifo")
+        with open(tmp_path / "fifo", "r+b", buffering=0) as endless, open(tmp_path / "fifo", "rb") as stdin:
+            endless.write(SECRET[:5].encode())
+            monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(stdin))
+            patience = Timer(10, endless.write, [b"who reads on gets more"])
+            patience.start()
+            with pytest.raises(UnreadableSource, match="at most 4 bytes"):
+                command.read_text("-" if way == "-" else str(tmp_path / "fifo"))
+            assert patience.is_alive()
+            patience.cancel()
 
     @pytest.mark.parametrize("kind", ["django-otp", "passlib", "pyotp"])
     def test_no_json(self, run, kind):

@@ -30,10 +30,11 @@ def test_a_list_that_pyotp_wrote(importing, registry, clock):
 def test_lines():
     items = read(f"""\
 # exported on Monday
-
+\x20
 otpauth://totp/Example:alice?secret={SECRET}
   u-4711   OTPAUTH://totp/Example:alice?secret={SECRET}&digits=8\x20\x20
 u 4712\totpauth://totp/alice?secret={SECRET}
+\t# u-4713 otpauth://totp/alice?secret={SECRET}
 """)
     assert [(item.where, item.owner, item.source) for item in items] == [
         ("line 3", "alice", "otpauth: alice"), ("line 4", "u-4711", "otpauth: u-4711"),

@@ -75,12 +75,15 @@ def test_records_that_are_not_adopted_and_why(changes, reason):
     (item,) = entries([{**RECORD, **changes}])
     assert isinstance(item, Unfit)
     assert (item.where, item.reason) == ("entry 1", reason)
+    assert item.owner == ("" if "owner" in changes else "u-1")
 
 
 def test_short_keys_by_name():
     record = {**RECORD, "totp": {**RECORD["totp"], "key": "JBSWY3DPEHPK3PXP"}}
     (item,) = entries([record], unsafe_short_keys=True)
     assert isinstance(item.key, UnsafeShortKey)
+    assert read(json.dumps([record]), unsafe_short_keys=True) == [item]
+    assert [type(item) for item in read(json.dumps([record]))] == [Unfit]
 
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.text()

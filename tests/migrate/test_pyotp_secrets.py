@@ -48,6 +48,7 @@ def test_every_parameter(importing, registry, clock):
     (item,) = entries([record])
     assert item.parameters == Parameters(algorithm="sha256", digits=8, period=60)
     assert item.key == Key(theirs.byte_secret())
+    assert item.source == "pyotp: u-1"
     importing([item])
     clock.advance(180)
     assert registry.verify(user("u-1"), theirs.at(clock()))
@@ -70,11 +71,15 @@ def test_records_that_are_not_adopted_and_why(changes, reason):
     (item,) = entries([{**RECORD, **changes}])
     assert isinstance(item, Unfit)
     assert (item.where, item.reason) == ("entry 1", reason)
+    assert item.owner == ("" if "owner" in changes else "u-1")
 
 
 def test_short_keys_by_name():
-    (item,) = entries([{**RECORD, "secret": "JBSWY3DPEHPK3PXP"}], unsafe_short_keys=True)
+    record = {**RECORD, "secret": "JBSWY3DPEHPK3PXP"}
+    (item,) = entries([record], unsafe_short_keys=True)
     assert isinstance(item.key, UnsafeShortKey)
+    assert read(json.dumps([record]), unsafe_short_keys=True) == [item]
+    assert [type(item) for item in read(json.dumps([record]))] == [Unfit]
 
 
 def test_what_is_no_list():

@@ -131,6 +131,17 @@ def test_derived_keys_and_principals_without_a_device_are_passed_over(store, clo
     made.sign_in()
 
 
+def test_pages_are_turned(clock):
+    class Frugal(MemoryStore):
+        def principals(self, account, *, after=None, limit=2):
+            return super().principals(account, after=after, limit=limit)
+
+    store = Frugal()
+    for who, key in PHONE_KEYS.items():
+        registry_on(store, clock, OLD).adopt(who, by=SERVICE, key=key, source="test")
+    assert [step.principal for step in passed(store)] == PEOPLE
+
+
 def test_only_the_account_that_was_named(adopted):
     assert passed(adopted, account="another account") == []
 
@@ -177,6 +188,8 @@ def test_an_edited_record_is_reported_and_the_pass_goes_on(clock, tmp_path):
             db.execute("UPDATE principal SET revision = 7 WHERE name = 'u-1'")
         first, second, third = passed(store)
     assert (first.changed, second.changed, third.changed) == (True, False, True)
+    assert (first.principal, second.principal, third.principal) == tuple(PEOPLE[:3])
+    assert (first.problem, third.problem) == ("", "")
     assert "was not written by this library" in second.problem
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -53,17 +52,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(
-    args: argparse.Namespace, *, store: Store, keys: KeySource, imported_keys: KeySource, clock: Callable[[], float],
-    issuer: str = "vmfa", policy: Policy | None = None,
+    args: argparse.Namespace, *, store: Store, keys: KeySource, imported_keys: KeySource, clock: Callable[[], float]
 ) -> Report:
     """Read FILE and adopt what is in it, over *store*; a dry run writes nothing."""
     items = _items(args)
     names = None if args.map is None else _names(read_text(args.map))
-    policy = policy or Policy()
-    policy = policy.replace(offers=policy.offers + tuple(_parameters(offer) for offer in args.offer))
     registry = DeviceRegistry(
-        Rehearsal(store) if args.dry_run else store, keys=keys, imported_keys=imported_keys, issuer=issuer,
-        policy=policy, clock=clock,
+        Rehearsal(store) if args.dry_run else store, keys=keys, imported_keys=imported_keys, issuer="vmfa",
+        policy=Policy(offers=(*Policy().offers, *map(_parameters, args.offer))), clock=clock,
     )
     principals = Principals(account=args.account, names=names, root=args.root_owner)
     outcomes = tuple(adopt_all(registry, items, by=Actor.trusted_service("vmfa import"), principals=principals))
@@ -90,7 +86,7 @@ def read_text(path: str) -> str:
             return data.decode("utf-8-sig")
         problem = f"a source has at most {LONGEST_SOURCE} bytes"
     except OSError as error:
-        problem = f"the file cannot be read: {os.strerror(error.errno or 0)}"
+        problem = f"the file cannot be read: {error.strerror}"
     except UnicodeDecodeError:
         problem = "the file is no UTF-8"
     data = b""  # error trackers record the locals of a raising frame
@@ -114,9 +110,10 @@ def _names(text: str) -> Mapping[str, str]:
 
 
 def _parameters(offer: str) -> Parameters:
-    algorithm, digits, period = [*offer.split(","), "", ""][:3]
-    if offer.count(",") != 2 or not all(n.isascii() and n.isdigit() and len(n) <= 9 for n in (digits, period)):
+    algorithm, *numbers = offer.split(",")
+    if len(numbers) != 2 or not all(n.isascii() and n.isdigit() and len(n) <= 9 for n in numbers):
         raise InvalidValue("an offer is written ALGORITHM,DIGITS,PERIOD, such as sha256,8,30")
+    digits, period = numbers
     return Parameters(algorithm=algorithm.lower(), digits=int(digits), period=int(period))
 
 

@@ -17,7 +17,8 @@ def read(text: str, *, owner: str, unsafe_short_keys: bool = False) -> list[Item
     """The one entry of the file *text*, which belongs to *owner*."""
 
     def build() -> Entry:
-        secret, *rest = text.strip().splitlines() or [""]
+        secret, _, more = text.strip().partition("\n")
+        rest = more.splitlines()
         options = dict(line[len(OPTION) :].partition(" ")[::2] for line in rest if line.startswith(OPTION))
         if "TOTP_AUTH" not in options:
             raise InvalidValue("HOTP: only time-based devices are assigned")

@@ -14,22 +14,21 @@ SCHEME = "otpauth://"
 
 def read(text: str, *, unsafe_short_keys: bool = False) -> list[Item]:
     """The entries of *text*. Empty lines and those that begin with ``#`` say nothing."""
-    lines = enumerate(text.splitlines(), 1)
     return [
         _entry(line, f"line {number}", unsafe_short_keys)
-        for number, line in lines
-        if line.strip() and not line.lstrip().startswith("#")
+        for number, line in enumerate(map(str.strip, text.splitlines()), 1)
+        if line and not line.startswith("#")
     ]
 
 
 def _entry(line: str, where: str, unsafe_short_keys: bool) -> Item:
     start = line.lower().find(SCHEME)
-    named = line[: max(start, 0)].strip()
+    named = line[: max(start, 0)].rstrip()
 
     def build() -> Entry:
         if start < 0:
             raise InvalidValue("a line is a key URI, or an owner's name and a key URI")
-        said = parse(line[start:].strip(), unsafe_short_key=unsafe_short_keys)
+        said = parse(line[start:], unsafe_short_key=unsafe_short_keys)
         owner = named or said.label
         if said.type == "hotp":
             raise InvalidValue("HOTP: only time-based devices are assigned")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from base64 import b64decode
 from collections.abc import Iterator
-from itertools import islice
+from itertools import chain, islice
 from typing import Final
 from unicodedata import normalize
 from urllib.parse import unquote
@@ -17,18 +17,18 @@ from ..policy import Parameters
 from .adoption import Entry, Item, Unfit, fit, key_type
 
 PREFIX: Final = "otpauth-migration://offline?data="
-_ALGORITHMS: Final = {0: "sha1", 1: "sha1", 2: "sha256", 3: "sha512"}
-_DIGITS: Final = {0: 6, 1: 6, 2: 8}
+_ALGORITHMS: Final[dict[int | bytes, str]] = {0: "sha1", 1: "sha1", 2: "sha256", 3: "sha512"}
+_DIGITS: Final[dict[int | bytes, int]] = {0: 6, 1: 6, 2: 8}
 Message = dict[int, list[int | bytes]]
 
 
 def read(text: str, *, unsafe_short_keys: bool = False) -> list[Item]:
     """KEYURI-EXPORT: the accounts of all lines of *text*; empty lines say nothing."""
     items: list[Item] = []
-    for number, line in enumerate(text.splitlines(), 1):
-        if line.strip():
+    for number, line in enumerate(map(str.strip, text.splitlines()), 1):
+        if line:
             try:
-                accounts = [field for field in _payload(line.strip()).get(1, []) if isinstance(field, bytes)]
+                accounts = [field for field in _payload(line).get(1, []) if isinstance(field, bytes)]
             except InvalidValue as error:
                 items.append(Unfit(where=f"line {number}", owner="", reason=str(error)))
             else:
@@ -54,12 +54,12 @@ def _entry(account: bytes, where: str, unsafe_short_keys: bool) -> Item:
         return Unfit(where=where, owner="", reason=str(error))
 
     def build() -> Entry:
-        if _number(fields, 6) not in (0, 2):
+        if _last(fields, 6, 0) not in (0, 2):
             raise InvalidValue("HOTP: only time-based devices are assigned")
-        algorithm, digits = _ALGORITHMS.get(_number(fields, 4)), _DIGITS.get(_number(fields, 5))
+        algorithm, digits = _ALGORITHMS.get(_last(fields, 4, 0)), _DIGITS.get(_last(fields, 5, 0))
         if algorithm is None or digits is None:
             raise InvalidValue("the algorithm or the number of digits is not one of RFC 6238")
-        (secret,) = fields.get(1, [b""])[-1:]
+        secret = _last(fields, 1, b"")
         if not isinstance(secret, bytes):
             raise InvalidValue("the secret is no bytes")
         return Entry(where=where, owner=owner, source=f"otpauth-migration: {owner}",
@@ -73,7 +73,7 @@ def _message(data: bytes) -> Message:
     fields: Message = {}
     rest = iter(data)
     for first in rest:
-        tag = _varint(rest, first)
+        tag = _varint(chain([first], rest))
         value = _varint(rest)
         if tag & 7 == 2:
             chunk = bytes(islice(rest, min(value, len(data))))
@@ -87,26 +87,25 @@ def _message(data: bytes) -> Message:
     return fields
 
 
-def _varint(rest: Iterator[int], first: int | None = None) -> int:
+def _varint(rest: Iterator[int]) -> int:
     value = 0
-    for shift in range(0, 70, 7):
-        byte = next(rest, None) if first is None else first
-        first = None
+    for place in range(10):
+        byte = next(rest, None)
         if byte is None:
             raise InvalidValue("the export is cut off")
-        value |= (byte & 0x7F) << shift
+        value |= (byte & 0x7F) << 7 * place
         if byte < 0x80:
             return value
     raise InvalidValue("the export has a number of more than 64 bits")
 
 
-def _number(fields: Message, number: int) -> int:
-    (value,) = fields.get(number, [0])[-1:]
-    return value if isinstance(value, int) else -1
+def _last(fields: Message, number: int, default: int | bytes) -> int | bytes:
+    """Of a field that is there more than once the last one counts, as everywhere in protocol buffers."""
+    return fields.get(number, [default])[-1]
 
 
 def _text(fields: Message, number: int) -> str:
-    (value,) = fields.get(number, [b""])[-1:]
+    value = _last(fields, number, b"")
     try:
         return normalize("NFC", value.decode()) if isinstance(value, bytes) else ""
     except UnicodeDecodeError:
