@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
-from itertools import repeat
+from itertools import count, repeat
 from typing import Final, TypeVar
 
 from . import errors
@@ -89,7 +89,7 @@ class Stage:
 
     def wrong_code(self) -> str:
         shown = set(near_codes(self.phones))
-        return next(code for number in range(1000) if (code := f"{number:06}") not in shown)
+        return next(code for number in count() if (code := f"{number:06}") not in shown)
 
     def shows(self, rule: str, says: str, *behaved: bool) -> Line:
         """The line, if all of it was so. :raises DemoFailed: it was not."""

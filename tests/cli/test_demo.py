@@ -9,7 +9,19 @@ from typing import Any
 
 import pytest
 
-from vmfa import Decision, Happened, Key, MemoryStore, NoDevice, PrincipalId, Receipt, SQLiteStore, VmfaError, rules
+from vmfa import (
+    CodeRejected,
+    Decision,
+    Happened,
+    Key,
+    MemoryStore,
+    NoDevice,
+    PrincipalId,
+    Receipt,
+    SQLiteStore,
+    VmfaError,
+    rules,
+)
 from vmfa.demo import START, DemoFailed, HandClock, Phone, all_differ, refusal, story
 
 STORY = [  # seconds from its beginning, the rule, what is told, with every code as ......
@@ -60,6 +72,14 @@ def test_the_story_leaves_its_people_and_their_histories_in_the_store() -> None:
     assert [event.reason for event in history if event.what is Happened.DEACTIVATED] == ["new phone"]
 
 
+def taken(before: Any, case: Any, device: Any, error: Any) -> Decision[Receipt]:
+    return accept_all(before, case, "")
+
+
+def no_word_of_when(error: CodeRejected, **when: int) -> None:
+    CodeRejected.__init__(error, "the code was used before")
+
+
 def accept_all(before: Any, case: Any, code: str) -> Decision[Receipt]:
     receipt = Receipt(
         principal=before.id, serial=before.device.serial if before.device else "none", step=0, at=case.now, drift=0,
@@ -76,16 +96,21 @@ def any_code_at_any_step(before: Any, held: Any, case: Any, codes: tuple[str, ..
     return tuple(list(steps) for _ in codes)
 
 
+NOT, REFUSED = "^the library does not do what", "^the library refused what it should do"
+
+
 @pytest.mark.parametrize(
     ("place", "bug", "told"),
     [
-        ("vmfa.rules.verify", accept_all, "RFC6238-5.2-ONCE"),
-        ("vmfa.rules.open_enrollment", refuse, "refused what it should do: no device"),
-        ("vmfa.rules.resync", refuse, "refused what it should do: no device"),
-        ("vmfa.rules._scan", any_code_at_any_step, "SEED-TWO"),
-        ("vmfa.policy.Policy.delay", lambda policy, failures: 0, "RFC4226-7.3-DELAY"),
-        ("vmfa.operations.check_permitted", lambda *cell: None, "SEED-PERMIT"),
-        ("vmfa.rules.read_code", lambda code, digits: "000000", "refused what it should do"),
+        ("vmfa.rules.verify", accept_all, f"{NOT} RFC6238-5.2-ONCE says: Both codes are spent: "),
+        ("vmfa.rules.open_enrollment", refuse, f"{REFUSED}: no device$"),
+        ("vmfa.rules.resync", refuse, f"{REFUSED}: no device$"),
+        ("vmfa.rules._scan", any_code_at_any_step, f"{NOT} SEED-TWO"),
+        ("vmfa.errors.AlreadyUsed.__init__", no_word_of_when, f"{NOT} RFC6238-5.2-ONCE says: Whoever saw"),
+        ("vmfa.rules._failed", taken, f"{NOT} RFC4226-7.3-DELAY"),
+        ("vmfa.policy.Policy.delay", lambda policy, failures: 0, f"{NOT} RFC4226-7.3-DELAY"),
+        ("vmfa.operations.check_permitted", lambda *cell: None, f"{NOT} SEED-PERMIT"),
+        ("vmfa.rules.read_code", lambda code, digits: "000000", REFUSED),
     ],
 )
 def test_a_planted_bug_stops_the_story(monkeypatch: pytest.MonkeyPatch, place: str, bug: Any, told: str) -> None:
@@ -109,9 +134,17 @@ def test_a_replay_that_is_taken_stops_the_story(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_key_that_repeats_a_code_is_left_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = iter([False, False])
-    monkeypatch.setattr("vmfa.demo.all_differ", lambda phones: next(answers, True))
-    assert len(list(story(MemoryStore()))) == 19
+    answers, asked, store = iter([False, False]), [], MemoryStore()
+
+    def differ(phones: list[Phone]) -> bool:
+        asked.append(len(phones))
+        return next(answers, True)
+
+    monkeypatch.setattr("vmfa.demo.all_differ", differ)
+    assert len(list(story(store))) == 19
+    assert asked == [1, 1, 1, 2, 3]  # and never a code that an earlier phone shows
+    history = store.history(PrincipalId.user("123456789012", "alice"))
+    assert [event.what for event in history].count(Happened.SUPERSEDED) == 2
 
 
 def test_codes_that_repeat_are_seen() -> None:
