@@ -25,6 +25,24 @@ LAST_ROW = "rows.append([False] * len(rows[0]))  # a symbol has an odd number of
 DRAWN = 'return segno.make_qr(uri, error="l", boost_error=True)'
 HALVES = '"".join(_HALVES[pair] for pair in zip(upper, lower, strict=True))'
 PAIRED = "for upper, lower in zip(rows[::2], rows[1::2], strict=True)"
+WAITED = "failures, waited = 0, 0"
+UNDELAYED = "before the first failure nobody waits: a round more or less of no delay changes nothing"
+LONG_ENOUGH = "the longest hash takes 64 of its bytes: further ones are cut off"
+ANY_MESSAGE = "both ways are given the same message, and any one would do"
+SEED_OF_RFCS = '_SEED: Final = b"1234567890" * 7  # both RFCs; RFC 6238 cuts it to the size of the hash'
+CODES_OF_RFC = "for (algorithm, size), code in zip(_SIZES.items(), codes.split(), strict=True):"
+FALSE_TOO = "None is false as well, and the caller asks no more"
+NO_DICTIONARY = "of a secret that is random and stays here, any length of some bytes does"
+DIGESTS = 'digests = [sha256(secret + reveal(item.key)).digest() if isinstance(item, Entry) else b"" for item in items]'
+PAGE = "PAGE: Final = 1000"
+ANY_PAGE = "pages are turned to the end: of whatever size they are, what is read is the same"
+SWALLOWED = "the error is caught where it is raised, and one sentence is told in its place"
+HELD = "if held is None or ref is None or not sealed_keys.needs_rekey(ref):"
+NEITHER = "a record has a reference to a key exactly where it has a device or an enrollment (Principal checks it)"
+ANY_TIME = "support reads at any time, and here no observer is told when"
+PYTHON_NONE = "Python gives None by itself"
+NEAR = "NEAR: Final = range(-30, 60)  # steps around START: more than any scan of the story reaches"
+FAR_ENOUGH = "the story looks 20 steps back from its first step, and 20 on from its eighth: it is more either way"
 
 FIRST_PAGE = 'start = _order(after) if after is not None else ("", b"")'
 BEFORE_ALL = "a kind is root or user: whatever is less than r stands before both"
@@ -46,7 +64,7 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("otp", "if type(at) is int: | at | argument None"): SHORTCUT,
     ("otp", "return at | return at | deleted"): SHORTCUT,
     ("keys", f"{UNPREPARED} | '' | other text"): "it must be the name of no hash, and is none",
-    ("keys", "return None | return None | deleted"): "Python gives None by itself",
+    ("keys", "return None | return None | deleted"): PYTHON_NONE,
     ("keys", f"{VALUES} | strict=True | argument dropped"): SAME_LENGTH,
     ("keys", f"{VALUES} | True | turned"): SAME_LENGTH,
     ("keys", f"{DIGITS} | 128 | + 1"): FILLED,
@@ -97,4 +115,47 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("qr", f"{DRAWN} | boost_error=True | argument dropped"): SEGNO,
     ("qr", f"{SAVED} | border=QUIET | argument dropped"): SEGNO,
     ("qr", f"{SAVED} | dark='#000' | argument dropped"): SEGNO,
+    ("analysis", f"{WAITED} | 0 | + 1"): UNDELAYED,
+    ("analysis", f"{WAITED} | 0 | - 1"): UNDELAYED,
+    ("known_answers", f"{SEED_OF_RFCS} | 7 | + 1"): LONG_ENOUGH,
+    ("known_answers", f"{CODES_OF_RFC} | strict=True | argument dropped"): SAME_LENGTH,
+    ("known_answers", f"{CODES_OF_RFC} | True | turned"): SAME_LENGTH,
+    ("known_answers", "message = bytes(range(8)) | 8 | + 1"): ANY_MESSAGE,
+    ("known_answers", "message = bytes(range(8)) | 8 | - 1"): ANY_MESSAGE,
+    ("known_answers", "return False | return False | returns None"): "None is not True either, which is the answer",
+    ("migrate.adoption", "secret = random_bytes(32) | 32 | + 1"): NO_DICTIONARY,
+    ("migrate.adoption", "secret = random_bytes(32) | 32 | - 1"): NO_DICTIONARY,
+    ("migrate.adoption", f"{DIGESTS} | b'' | other bytes"): "what is unfit has no key, and its place is never compared",
+    ("migrate.adoption", "for item, digest in zip(items, digests, strict=True): | strict=True | argument dropped"):
+        SAME_LENGTH,
+    ("migrate.adoption", "for item, digest in zip(items, digests, strict=True): | True | turned"): SAME_LENGTH,
+    ("migrate.adoption", "return False | return False | deleted"): FALSE_TOO,
+    ("migrate.adoption", "return False | return False | returns None"): FALSE_TOO,
+    ("trail", f"{PAGE} | 1000 | + 1"): ANY_PAGE,
+    ("trail", f"{PAGE} | 1000 | - 1"): ANY_PAGE,
+    ("trail", "after = events[-1].number if events else 0 | 0 | - 1"): "no event has the number 0: they begin with 1",
+    ("trail", 'check_int("v", document["v"], VERSION, VERSION) | \'v\' | other text'): SWALLOWED,
+    ("trail", 'check_int("revision", head.revision, 0, 1 << 62) | \'revision\' | other text'): SWALLOWED,
+    ("trail", 'check_int("events", head.events, 0, 1 << 62) | \'events\' | other text'): SWALLOWED,
+    ("trail", 'raise errors.InvalidType("head is text") | \'head is text\' | other text'): SWALLOWED,
+    ("migrate.command", ("Rehearsal(store) if args.dry_run else store, keys=keys, imported_keys=imported_keys,"
+                         ' issuer="vmfa", | \'vmfa\' | other text')): "nothing that is adopted bears the issuer",
+    ("migrate.command", ('data = b""  # error trackers record the locals of a raising frame | b\'\' | other bytes')):
+        "whatever stands in for the source is not the source",
+    ("sealing", f"{HELD} | held is None or ref is None or (not sealed_keys.needs_rekey( | without operand 0"): NEITHER,
+    ("sealing", f"{HELD} | held is None or ref is None or (not sealed_keys.needs_rekey( | without operand 1"): NEITHER,
+    ("trail_command", ("return _reported(compare(store, heads, operations=operations, by=by, clock=clock)) |"
+                       " clock=clock | argument dropped")): ANY_TIME,
+    ("trail_command", ("found.extend(examine(store, account, operations=operations, by=by, clock=clock)) | clock=clock"
+                       " | argument dropped")): ANY_TIME,
+    ("demo", f"{NEAR} | 30 | + 1"): FAR_ENOUGH,
+    ("demo", f"{NEAR} | 30 | - 1"): FAR_ENOUGH,
+    ("demo", f"{NEAR} | 60 | + 1"): FAR_ENOUGH,
+    ("demo", f"{NEAR} | 60 | - 1"): FAR_ENOUGH,
+    ("demo", ("return [totp(phone.key, START + step * STEP) for phone in phones for step in NEAR]"
+              " | START + step * STEP | Add -> Sub")): FAR_ENOUGH,
+    ("demo", "keys = DerivedKeys(random_bytes(32)) | 32 | + 1"): "a master key has 32 bytes at least",
+    ("demo", "return None | return None | deleted"): PYTHON_NONE,
+    ("demo", ('refusal(errors.DeviceAlreadyAssigned, lambda: registry.open_enrollment(alice, by=me, label="x"))'
+              " is not None, | 'x' | other text")): VALID,
 }
