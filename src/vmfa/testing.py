@@ -22,6 +22,7 @@ import hmac
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import fields, replace
+from math import floor
 from os import urandom
 from threading import Barrier, Event, Thread
 from typing import Final, TypeVar
@@ -73,12 +74,12 @@ class Account(Opaque):
     @property
     def step(self) -> int:
         """The step of the code that is shown, by the phone's own clock."""
-        return self.parameters.step_at(int(self._app.now // 1))
+        return self.parameters.step_at(floor(self._app.now))
 
     @property
     def seconds_left(self) -> int:
         """Whole seconds, 1 to the period, until the next code is shown."""
-        return self.parameters.period - (int(self._app.now // 1) - self.parameters.t0) % self.parameters.period
+        return self.parameters.period - floor(self._app.now) % self.parameters.period  # no URI carries another T0
 
     def code(self, steps_off: int = 0) -> str:
         """The code that is shown, or the one *steps_off* steps later (earlier, if negative).
@@ -165,7 +166,7 @@ class StoreContract:
         _check_comes_back(store, Principal(
             id=who, seen_at=1 - LAST_SECOND, device=_device(drift=-7, last_step=2**64 - 1), key_ref=_key_ref(),
             openings=(-1, 0, 2**62), recovered_at=LAST_SECOND - 1, binding=Binding("0" * 64, -5),
-            events=LAST_SECOND - 1, head=f"{'0' * 16}.{'f' * 64}",
+            events=LAST_SECOND - 1, head=f"{'0' * 16}.{'f' * 64}", pruned=LAST_SECOND - 2, redacted=LAST_SECOND - 3,
         ))
 
     def test_every_field_of_an_enrollment_comes_back(self, store: Store) -> None:

@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from threading import get_ident
+from typing import Any
 from unicodedata import normalize
 
-from vmfa import AuditEvent, MemoryStore, Principal, PrincipalId, Store
+from vmfa import AuditEvent, Happened, MemoryStore, Parameters, Principal, PrincipalId, Store, Sync
 
 BROKEN: list[tuple[type[MemoryStore], str, str]] = []
 
@@ -108,6 +109,87 @@ class ResetsAttempts(Scripted):
 class SortsDetails(Scripted):
     def write(self, after: Principal, events: Sequence[AuditEvent]) -> None:
         super().write(after, [replace(event, details=tuple(sorted(event.details))) for event in events])
+
+
+def less(value: object) -> object:
+    """What a store that has no room for *value* keeps of it."""
+    if isinstance(value, bool) or value is None:
+        return value
+    if isinstance(value, int):
+        return max(-(2**31), min(value, 2**31 - 1))
+    if isinstance(value, str):
+        return value.encode("ascii", "replace").decode()
+    if isinstance(value, tuple):
+        return tuple(less(each) for each in value)
+    return value
+
+
+def broken_at(promise: str, of: str, name: str, keep: Callable[[Any], object], sentence: str) -> None:
+    """A store that keeps the field *name* of a record, or *of* a part of it, in a way of its own."""
+
+    class BreaksAField(Scripted):
+        def write(self, after: Principal, events: Sequence[AuditEvent]) -> None:
+            whole = getattr(after, of) if of else after
+            changed = replace(whole, **{name: keep(getattr(whole, name))})
+            super().write(replace(after, **{of: changed}) if of else changed, events)
+
+    BreaksAField.__name__ = f"{keep.__name__.title()}Of{of.title()}{name.title()}"
+    caught_by(promise, sentence)(BreaksAField)
+
+
+def drop(value: object) -> object:
+    """Something else that is valid in its place."""
+    others = {bool: False, int: 0, str: "", tuple: (), Sync: Sync.IN_SYNC, Parameters: Parameters()}
+    return others.get(type(value))
+
+
+def lose_one(value: int) -> int:
+    return value - 1
+
+
+DEVICE, SESSION, EVENT = (f"every_field_of_{what}_comes_back" for what in ("a_device", "an_enrollment", "an_event"))
+for field in ("seen_at", "openings", "recovered_at", "binding", "head", "redacted"):
+    broken_at(DEVICE, "", field, drop, f"and {field} does not")
+for field in ("seen_at", "openings", "recovered_at"):
+    broken_at(DEVICE, "", field, less, f"and {field} does not")
+for field in ("disabled", "drift", "pair_drift", "lean", "failures", "failed_at", "budget", "budget_at", "enrolled_at",
+              "last_step", "sync", "parameters"):
+    broken_at(DEVICE, "device", field, drop, "and device does not")
+broken_at(DEVICE, "device", "last_step", less, "and device does not")
+broken_at(DEVICE, "", "pruned", lose_one, "and pruned does not")
+broken_at(DEVICE, "binding", "expires_at", drop, "and binding does not")
+broken_at(DEVICE, "binding", "digest", drop, "and binding does not")
+for field in ("opened_at", "expires_at", "attempts", "parameters"):
+    broken_at(SESSION, "enrollment", field, drop, "and enrollment does not")
+broken_at(SESSION, "enrollment", "expires_at", less, "and enrollment does not")
+
+
+def breaks_an_event(name: str, keep: Callable[[Any], object]) -> None:
+    class BreaksAnEvent(Scripted):
+        def write(self, after: Principal, events: Sequence[AuditEvent]) -> None:
+            super().write(after, [replace(event, **{name: keep(getattr(event, name))}) for event in events])
+
+    BreaksAnEvent.__name__ = f"{keep.__name__.title()}OfEvents{name.title()}"
+    caught_by(EVENT, "every field of an event comes back as it was committed")(BreaksAnEvent)
+
+
+for field in ("at", "actor", "serial", "reason", "details", "tag"):
+    breaks_an_event(field, drop)
+for field in ("at", "actor", "details"):
+    breaks_an_event(field, less)
+
+
+@caught_by(DEVICE, "the commit of a first record answers True")
+class AnswersARowCountAtFirst(Scripted):
+    def commit(self, before: Principal, after: Principal, events: Sequence[AuditEvent]) -> bool:
+        return int(super().commit(before, after, events))  # type: ignore[return-value]  # what is broken
+
+
+@caught_by("a_principal_that_was_never_stored_has_revision_0", "a principal that was never stored has no history")
+class TellsOfWhoIsUnknown(Scripted):
+    def history(self, principal: PrincipalId, *, after: int = 0, limit: int = 1000) -> Sequence[AuditEvent]:
+        unknown = AuditEvent(what=Happened.OPENED, at=0, principal=principal, actor="", number=1, tag="")
+        return super().history(principal, after=after, limit=limit) or [unknown]
 
 
 @caught_by("names_are_compared_as_bytes_and_none_is_special", "name")
@@ -372,6 +454,28 @@ class RemembersHistory(Scripted):
         return self.remembered.setdefault(principal, super().history(principal))
 
 
+@caught_by("a_commit_is_read_at_once_and_everywhere", "principals() gives what was committed last")
+class RemembersWhoIsThere(Scripted):
+    def __init__(self) -> None:
+        super().__init__()
+        self.remembered: dict[str, Sequence[PrincipalId]] = {}
+
+    def load(self, principal: PrincipalId) -> Principal:
+        self.principals(principal.account)
+        return super().load(principal)
+
+    def principals(
+        self, account: str, *, after: PrincipalId | None = None, limit: int = 1000
+    ) -> Sequence[PrincipalId]:
+        return self.remembered.setdefault(account, super().principals(account, after=after, limit=limit))
+
+
+@caught_by("a_commit_is_read_at_once_and_everywhere", "load() gives no record that was removed")
+class RemembersTheRemoved(Scripted):
+    def remove(self, who: PrincipalId) -> None:
+        """The next one who writes does it."""
+
+
 @caught_by("what_was_given_and_what_was_returned_may_be_changed", "after a commit does not change the store")
 class KeepsTheGivenList(Scripted):
     def write(self, after: Principal, events: Sequence[AuditEvent]) -> None:
@@ -546,6 +650,12 @@ class BeginsBehindARecord(Listing):
 
 
 # Removing
+
+
+@caught_by("forget_removes_the_record_and_its_history_and_no_other", "the removal of the stored record answers True")
+class AnswersNothingWhenItRemoves(Scripted):
+    def commit(self, before: Principal, after: Principal, events: Sequence[AuditEvent]) -> bool:
+        return super().commit(before, after, events) and (True if after.revision else None)  # type: ignore[return-value]
 
 
 @caught_by("forget_removes_the_record_and_its_history_and_no_other", "has no history")
