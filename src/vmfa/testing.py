@@ -182,14 +182,14 @@ class StoreContract:
             what=Happened.ADOPTED, at=1 - LAST_SECOND, principal=who, actor='admin "é" %s 😀', serial="7" * 32,
             reason="'; --", details=(("before", -(2**63)), ("after", "😀"), ("at", 2**64)), number=1, tag="head",
         )
-        _write(store, Principal(id=who), events=[event])
+        _commit(store, Principal(id=who), [event])
         _promise(list(store.history(who)) == [event], "every field of an event comes back as it was committed")
 
     def test_names_are_compared_as_bytes_and_none_is_special(self, store: Store) -> None:
         for account in (_account(), _account() + "%_'\"/\\;?é😀", _account().ljust(512, "x")):
             people = [PrincipalId.user(account, name) for name in ODD_NAMES] + [PrincipalId.root(account)]
             for mark, who in enumerate(people):
-                _write(store, Principal(id=who), recovered_at=mark, events=[_event(who, 1, reason=str(mark))])
+                _write(store, Principal(id=who), 1, reason=str(mark), recovered_at=mark)
             for mark, who in enumerate(people):
                 found = store.load(who)
                 _promise(
@@ -271,7 +271,7 @@ class StoreContract:
             rivals = [_next(state, recovered_at=mark, events=state.events + 1) for mark in range(8)]
 
             def rush(mark: int, held: Principal = state, rivals: list[Principal] = rivals) -> bool:
-                return store.commit(held, rivals[mark], [_event(who, held.events + 1, reason=str(mark))])
+                return store.commit(held, rivals[mark], _events(held, held.events + 1))
 
             outcomes = _ended(_together(8, rush))
             winners = [mark for mark, outcome in enumerate(outcomes) if outcome is True]
@@ -305,11 +305,12 @@ class StoreContract:
     def test_a_lost_race_leaves_no_event(self, store: Store) -> None:
         who, other = _somebody(), _somebody()
         held = _write(store, Principal(id=who))
-        _write(store, held, events=[_event(who, 1, reason="winner")])
+        _write(store, held, 1, reason="winner")
         _promise(
-            store.commit(held, _next(held), [_event(who, 1, reason="loser")]) is False
-            and store.commit(Principal(id=who), _next(Principal(id=who)), [_event(who, 2)]) is False
-            and store.commit(_next(Principal(id=other)), _next(held, id=other), [_event(other, 1)]) is False,
+            [
+                store.commit(before, _next(before), _events(before, 1, 2, reason="loser"))
+                for before in (held, Principal(id=who), _next(Principal(id=other)))
+            ] == [False] * 3,
             "a lost commit answers False",
         )
         _promise(
@@ -319,7 +320,7 @@ class StoreContract:
 
     def test_a_lost_removal_leaves_record_and_history(self, store: Store) -> None:
         who = _somebody()
-        held = _write(store, Principal(id=who), events=[_event(who, 1)])
+        held = _write(store, Principal(id=who), 1)
         newest = _write(store, held)
         _promise(store.commit(held, Principal(id=who), []) is False, "the removal by a stale writer loses")
         _promise(
@@ -331,12 +332,12 @@ class StoreContract:
         for held in (Principal(id=_somebody()), _write(store, Principal(id=_somebody()))):
             who = held.id
             with suppress(_Interrupted):
-                store.commit(held, _next(held), _Interrupting([_event(who, 1), _event(who, 2)]))
+                store.commit(held, _next(held), _Interrupting(_events(held, 1, 2)))
             _promise(
                 store.load(who) == held and not store.history(who),
                 "when the events cannot be written, the record is not written either",
             )
-            state = _write(store, held, events=[_event(who, 1), _event(who, 2)])
+            state = _write(store, held, 1, 2)
             _promise(
                 store.load(who) == state and len(store.history(who)) == 2,
                 "after a commit that failed, the next one succeeds as a whole",
@@ -349,7 +350,7 @@ class StoreContract:
         def write() -> None:
             state = Principal(id=who)
             for number in range(1, 41, 2):
-                state = _write(store, state, events=[_event(who, number), _event(who, number + 1)])
+                state = _write(store, state, number, number + 1)
 
         def read() -> None:
             last = False
@@ -380,7 +381,7 @@ class StoreContract:
         who = _somebody()
         state = store.load(who)
         for number in range(1, 9):
-            state = _write(store, state, events=[_event(who, number)])
+            state = _write(store, state, number)
             views = [store.load(who), store.load(who), *_ended(_together(2, lambda _: store.load(who)))]
             _promise(all(view == state for view in views), "load() gives what was committed last, in every thread")
             _promise(len(store.history(who)) == number, "history() gives what was committed last")
@@ -390,8 +391,8 @@ class StoreContract:
 
     def test_what_was_given_and_what_was_returned_may_be_changed(self, store: Store) -> None:
         who = _somebody()
-        given = [_event(who, 1), _event(who, 2)]
-        _write(store, Principal(id=who), events=given)
+        given = _events(Principal(id=who), 1, 2)
+        _commit(store, Principal(id=who), given)
         given.clear()
         _promise(len(store.history(who)) == 2, "changing the list of events after a commit does not change the store")
         for read in (lambda: store.history(who), lambda: store.principals(who.account)):
@@ -405,9 +406,8 @@ class StoreContract:
         who, other = _somebody(), _somebody()
         state, number = Principal(id=who), 0
         for many in (1, 0, 3, 2, 6):
-            events = [_event(who, number + n) for n in range(1, many + 1)]
-            state, number = _write(store, state, events=events), number + many
-        _write(store, Principal(id=other), events=[_event(other, 1)])
+            state, number = _write(store, state, *range(number + 1, number + many + 1)), number + many
+        _write(store, Principal(id=other), 1)
         numbers = [event.number for event in store.history(who)]
         _promise(numbers == list(range(1, 13)), "history() is all events of this principal, in the order of numbers")
         edges = ((0, 0), (11, 1), (12, 5), (99, 5), (0, 2**70), (2**70, 1))
@@ -420,10 +420,10 @@ class StoreContract:
 
     def test_events_that_no_record_speaks_of_give_way(self, store: Store) -> None:
         who = _somebody()
-        state = _write(store, Principal(id=who), events=[_event(who, n, reason="lost") for n in (1, 2, 3)])
+        state = _write(store, Principal(id=who), 1, 2, 3, reason="lost")
         put_back = _next(state, events=1)  # as though an older record had come back: its history has one event
         _promise(store.commit(state, put_back, []) is True, "a commit on the stored record answers True")
-        _write(store, put_back, events=[_event(who, 2, reason="new")])
+        _write(store, put_back, 2, reason="new")
         _promise(
             [event.reason for event in store.history(who, limit=2)] == ["lost", "new"],
             "an event behind the end of the record's history gives way to the one that is committed there",
@@ -431,9 +431,9 @@ class StoreContract:
 
     def test_the_end_of_a_history_can_be_written_anew(self, store: Store) -> None:
         who = _somebody()
-        state = _write(store, Principal(id=who), events=[_event(who, n, reason="old") for n in (1, 2, 3)])
+        state = _write(store, Principal(id=who), 1, 2, 3, reason="old")
         after = _next(state, events=4)
-        rewritten = [_event(who, n, reason="anew") for n in (2, 3, 4)]
+        rewritten = _events(state, 2, 3, 4, reason="anew")
         stale = store.commit(Principal(id=who), after, rewritten)
         _promise(
             stale is False and [event.reason for event in store.history(who)] == ["old"] * 3,
@@ -484,7 +484,7 @@ class StoreContract:
         account = _account()
         gone, stays = PrincipalId.user(account, "gone"), PrincipalId.user(account, "gone too")
         root = PrincipalId.root(account)
-        kept = {who: _write(store, Principal(id=who), events=[_event(who, 1)]) for who in (gone, stays, root)}
+        kept = {who: _write(store, Principal(id=who), 1) for who in (gone, stays, root)}
         _forget(store, kept.pop(gone))
         _promise(store.load(gone) == Principal(id=gone), "a removed principal is one that was never stored")
         _promise(not store.history(gone), "a removed principal has no history")
@@ -493,7 +493,7 @@ class StoreContract:
             _promise(
                 store.load(who) == state and len(store.history(who)) == 1, "removing one principal changes no other"
             )
-        _write(store, Principal(id=gone), events=[_event(gone, 1, reason="anew")])
+        _write(store, Principal(id=gone), 1, reason="anew")
         _promise(
             [event.reason for event in store.history(gone)] == ["anew"],
             "a principal that was removed begins anew, with event number 1",
@@ -543,10 +543,11 @@ def _key_ref() -> KeyRef:
     return KeyRef("derived", "0123456789abcdef", bytes(range(240, 256)))
 
 
-def _event(who: PrincipalId, number: int, reason: str = "") -> AuditEvent:
-    return AuditEvent(
-        what=Happened.OPENED, at=number, principal=who, actor="contract", reason=reason, number=number, tag=f"t{number}"
-    )
+def _events(of: Principal, *numbers: int, reason: str = "") -> list[AuditEvent]:
+    return [
+        AuditEvent(what=Happened.OPENED, at=n, principal=of.id, actor="contract", reason=reason, number=n, tag=f"t{n}")
+        for n in numbers
+    ]
 
 
 def _next(before: Principal, **changes: object) -> Principal:
@@ -554,7 +555,12 @@ def _next(before: Principal, **changes: object) -> Principal:
     return sealed(replace(before, revision=before.revision + 1, **changes), _keys())  # type: ignore[arg-type]  # fields
 
 
-def _write(store: Store, before: Principal, events: Sequence[AuditEvent] = (), **changes: object) -> Principal:
+def _write(store: Store, before: Principal, *numbers: int, reason: str = "", **changes: object) -> Principal:
+    """Commit a change and events of these *numbers* on what is stored, which must succeed."""
+    return _commit(store, before, _events(before, *numbers, reason=reason), **changes)
+
+
+def _commit(store: Store, before: Principal, events: Sequence[AuditEvent], **changes: object) -> Principal:
     after = _next(before, events=before.events + len(events), **changes)
     _promise(store.commit(before, after, events) is True, "a commit on the stored record answers True")
     return after

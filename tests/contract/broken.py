@@ -368,6 +368,78 @@ class SaysNothingWhenItLoses(Scripted):
         return super().commit(before, after, events) or None  # type: ignore[return-value]  # what is broken
 
 
+def saying_nothing(where: Callable[[Principal, Principal], object]) -> type[Scripted]:
+    """A store that gives no answer where a commit on *before* lost against *there*."""
+
+    class SaysNothing(Scripted):
+        def commit(self, before: Principal, after: Principal, events: Sequence[AuditEvent]) -> bool:
+            there = super().load(before.id)
+            done = super().commit(before, after, events)
+            return done or (None if where(before, there) else False)  # type: ignore[return-value]  # what is broken
+
+    return SaysNothing
+
+
+for stale in (
+    saying_nothing(lambda before, there: before.revision and there.revision),
+    saying_nothing(lambda before, there: not before.revision),
+    saying_nothing(lambda before, there: not there.revision),
+):
+    caught_by("a_lost_race_leaves_no_event", "answers False")(stale)
+caught_by("the_end_of_a_history_can_be_written_anew", "a lost commit writes no history anew")(
+    saying_nothing(lambda before, there: not before.revision)
+)
+
+
+def logging(where: Callable[[Principal], object]) -> type[Scripted]:
+    """A store that keeps the events of a commit that lost, *where* the record that is there makes it."""
+
+    class Logs(Scripted):
+        def commit(self, before: Principal, after: Principal, events: Sequence[AuditEvent]) -> bool:
+            done = super().commit(before, after, events)
+            if not done and where(super().load(before.id)):
+                self._events.setdefault(before.id, []).extend(events)
+            return done
+
+    return Logs
+
+
+caught_by("a_lost_race_leaves_no_event", "leaves none of its events")(logging(lambda there: there.revision))
+caught_by("a_lost_race_leaves_no_event", "leaves none of its events")(logging(lambda there: not there.revision))
+
+
+@caught_by("a_lost_removal_leaves_record_and_history", "leaves the record and its history")
+@caught_by("the_tag_is_compared_beside_the_revision", "cannot remove it")
+class RemovesAndSaysItDidNot(Scripted):
+    def commit(self, before: Principal, after: Principal, events: Sequence[AuditEvent]) -> bool:
+        done = super().commit(before, after, events)
+        if not done and not after.revision:
+            self._records.pop(before.id)
+        return done
+
+
+@caught_by("record_and_events_are_written_together_or_not_at_all", "the record is not written either")
+class WritesTheRecordAlone(Scripted):
+    def write(self, after: Principal, events: Sequence[AuditEvent]) -> None:
+        self._records[after.id] = after
+        super().write(after, events)
+
+
+@caught_by("record_and_events_are_written_together_or_not_at_all", "succeeds as a whole")
+class WritesOnlyEventsAfterAFailure(Scripted):
+    failed = False
+
+    def write(self, after: Principal, events: Sequence[AuditEvent]) -> None:
+        there = self._records.get(after.id)
+        try:
+            super().write(after, events)
+        except Exception:
+            self.failed = True
+            raise
+        if self.failed and there is not None:
+            self._records[after.id] = there
+
+
 @caught_by("a_lost_removal_leaves_record_and_history", "by a stale writer loses")
 class RemovesWithoutComparing(Scripted):
     def commit(self, before: Principal, after: Principal, events: Sequence[AuditEvent]) -> bool:
