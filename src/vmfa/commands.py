@@ -299,7 +299,7 @@ def run_selftest(desk: Desk) -> Answer:
 def create_key_file(path: str) -> None:
     """A new master key in a new file of its owner's alone, on the disk when this returns."""
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             with open(descriptor, "wb") as file:
                 file.write(random_bytes(32))

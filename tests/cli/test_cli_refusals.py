@@ -6,6 +6,7 @@ import errno
 import io
 import os
 import re
+import stat
 import sys
 import warnings
 from getpass import GetPassWarning
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
-from vmfa import SQLiteStore
+from vmfa import SQLiteStore, commands
 from vmfa.__main__ import COMMANDS, main
 
 if TYPE_CHECKING:
@@ -132,6 +133,8 @@ def test_2_wrong_usage(terminal: Terminal, arguments: list[str], text: str) -> N
     says(outcome, 2, text)
     outcome = terminal.run("--json", *arguments)
     assert outcome.problem["exit_code"] == outcome.code == 2
+    assert outcome.problem["message"] == text
+    assert outcome.problem["reason"] in ("usage", "invalid value", "invalid type")
 
 
 @pytest.mark.parametrize("typed", ["not base32!", "GEZDGNBV", "\xff", "A" * 5000])
@@ -274,7 +277,39 @@ def test_5_no_key_file_and_a_folder_for_one(terminal: Terminal) -> None:
     terminal.wizard(ALICE)
     outcome = terminal.run("show", ALICE, "--key-file", str(terminal.folder / "none"))
     says(outcome, 5, "there is no key file of this name; --create-key-file makes one")
-    says(terminal.run("show", ALICE, "--key-file", str(terminal.folder)), 5)
+    outcome = terminal.run("show", ALICE, "--key-file", str(terminal.folder))
+    says(outcome, 5, "the key file cannot be read: Is a directory")
+    outcome = terminal.run("enroll", ALICE, "--label", "x", "--create-key-file")
+    says(outcome, 5, "the key file exists already and was left as it is: omit --create-key-file")
+    assert terminal.run("show", ALICE, "--key-file", "none", "--json").problem["reason"] == "environment"
+
+
+def test_the_longest_key_file_is_taken(terminal: Terminal) -> None:
+    terminal.key_file.write_bytes(bytes(4096))
+    assert terminal.run("enroll", ALICE, "--label", "x").code == 0
+
+
+def test_a_new_key_is_on_the_disk_before_it_makes_a_device(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[tuple[bool, int]] = []
+
+    def fsync(descriptor: int) -> None:
+        there = os.fstat(descriptor)
+        synced.append((stat.S_ISDIR(there.st_mode), there.st_size))
+        real(descriptor)
+
+    real = os.fsync
+    monkeypatch.setattr("os.fsync", fsync)
+    terminal.key_file.unlink()
+    free = os.dup(1)
+    os.close(free)
+    commands.create_key_file(str(terminal.key_file))
+    again = os.dup(1)
+    os.close(again)
+    assert synced[0] == (False, 32)
+    assert [is_folder for is_folder, _ in synced] == [False, True]
+    assert free == again  # nothing is left open
 
 
 def test_5_a_key_file_cannot_be_made(terminal: Terminal) -> None:
@@ -353,15 +388,15 @@ def test_5_standard_input_cannot_be_read(monkeypatch: pytest.MonkeyPatch, capsys
 
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize(
-    ("raised", "code"),
+    ("raised", "code", "sentence"),
     [
-        (EOFError(), 2),
-        (GetPassWarning("Can not control echo on the terminal."), 5),
-        (UnicodeDecodeError("utf-8", b"GEZDGNBV\xff", 8, 9, "invalid start byte"), 2),
+        (EOFError(), 2, "standard input ended before a key was given"),
+        (GetPassWarning("Can not control echo on the terminal."), 5, "this terminal would show the key"),
+        (UnicodeDecodeError("utf-8", b"GEZDGNBV\xff", 8, 9, "invalid start byte"), 2, "this is no Base32 (A-Z, 2-7)"),
     ],
 )
 def test_a_terminal_that_cannot_hide_a_key_or_ends(
-    terminal: Terminal, monkeypatch: pytest.MonkeyPatch, raised: Exception, code: int
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch, raised: Exception, code: int, sentence: str
 ) -> None:
     def getpass(prompt: str) -> str:
         if not isinstance(raised, Warning):
@@ -371,7 +406,7 @@ def test_a_terminal_that_cannot_hide_a_key_or_ends(
 
     monkeypatch.setattr("getpass.getpass", getpass)
     outcome = terminal.run("code", tty=True)
-    says(outcome, code)
+    says(outcome, code, sentence)
     assert "GEZD" not in outcome.err
 
 
@@ -384,6 +419,10 @@ def test_130_interrupted(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr("vmfa.commands.selftest", interrupt)
     says(terminal.run("selftest"), 130, "interrupted")
+    assert terminal.run("selftest", "--json").problem == {
+        "reason": "interrupted", "message": "interrupted", "remedy": None, "retry_after": None,
+        "claimant_message": None, "exit_code": 130,
+    }
 
 
 def test_70_a_bug_is_told_by_its_place_and_not_by_its_text(
@@ -397,7 +436,8 @@ def test_70_a_bug_is_told_by_its_place_and_not_by_its_text(
     says(outcome, 70)
     assert re.fullmatch(r"vmfa: a bug of vmfa: KeyError in \S*test_cli_refusals\.py, line \d+\n", outcome.err)
     assert "GEZD" not in outcome.err
-    assert terminal.run("selftest", "--json").problem["reason"] == "bug"
+    problem = terminal.run("selftest", "--json").problem
+    assert (problem["reason"], problem["exit_code"]) == ("bug", 70)
 
 
 def test_5_a_known_answer_is_wrong(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:

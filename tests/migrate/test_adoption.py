@@ -202,6 +202,7 @@ class TestRepeated:
         importing([entry()])
         registry.deactivate(user("u-0"), by=SERVICE)
         assert fates(importing([entry()])) == ["adopted"]
+        assert fates(importing([entry()])) == ["already adopted"]
 
 
 class TestPrincipals:
