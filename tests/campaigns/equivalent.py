@@ -42,6 +42,8 @@ NEITHER = "a record has a reference to a key exactly where it has a device or an
 ANY_TIME = "support reads at any time, and here no observer is told when"
 PYTHON_NONE = "Python gives None by itself"
 NEAR = "NEAR: Final = range(-30, 60)  # steps around START: more than any scan of the story reaches"
+KINDS = "algorithm, digits = _ALGORITHMS.get(_last(fields, 4, 0)), _DIGITS.get(_last(fields, 5, 0))"
+UNSPECIFIED = "in both tables 0, unspecified, and 1 mean the same"
 FAR_ENOUGH = "the story looks 20 steps back from its first step, and 20 on from its eighth: it is more either way"
 
 FIRST_PAGE = 'start = _order(after) if after is not None else ("", b"")'
@@ -142,6 +144,8 @@ EQUIVALENT: dict[tuple[str, str], str] = {
                          ' issuer="vmfa", | \'vmfa\' | other text')): "nothing that is adopted bears the issuer",
     ("migrate.command", ('data = b""  # error trackers record the locals of a raising frame | b\'\' | other bytes')):
         "whatever stands in for the source is not the source",
+    ("migrate.otpauth_migration", f"{KINDS} | 0 | + 1"): UNSPECIFIED,
+    ("migrate.otpauth_migration", f"{KINDS} | 0 | + 1 #2"): UNSPECIFIED,
     ("sealing", f"{HELD} | held is None or ref is None or (not sealed_keys.needs_rekey( | without operand 0"): NEITHER,
     ("sealing", f"{HELD} | held is None or ref is None or (not sealed_keys.needs_rekey( | without operand 1"): NEITHER,
     ("trail_command", ("return _reported(compare(store, heads, operations=operations, by=by, clock=clock)) |"
