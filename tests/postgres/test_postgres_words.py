@@ -65,15 +65,16 @@ def _told(error: psycopg.Error, *, final: bool, creating: bool = False, had: boo
 
 
 @pytest.mark.parametrize(("place", "value", "sentence"), [
-    (0, None, "the database has schema 0, this release needs 1: create_schema()"),
-    (0, 2, "the database has schema 2; this release knows 1"),
+    (0, None, "the database has schema 0, this release needs 2: create_schema()"),
+    (0, 1, "the database has schema 1, this release needs 2: create_schema()"),
+    (0, 3, "the database has schema 3; this release knows 2"),
     (1, "off", "synchronous_commit or fsync is off: a crash would take back answers that were given"),
     (2, "off", "synchronous_commit or fsync is off: a crash would take back answers that were given"),
     (3, "on", "the session is read-only: a replica's answers are old, and nothing can be counted"),
     (4, "SQL_ASCII", "the database is encoded in SQL_ASCII: names need UTF8"),
 ])
 def test_what_makes_a_database_unfit(place: int, value: object, sentence: str) -> None:
-    look: list[Any] = [1, "on", "on", "off", "UTF8", "0", 0.0]
+    look: list[Any] = [2, "on", "on", "off", "UTF8", "0", 0.0]
     assert not list(postgres._faults(tuple(look), unsafe_not_durable=False))
     look[place] = value
     assert [str(fault) for fault in postgres._faults(tuple(look), unsafe_not_durable=False)] == [sentence]
