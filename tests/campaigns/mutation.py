@@ -52,7 +52,8 @@ WITHOUT_MUTANTS = {"migrate.__init__", "stores.__init__", "stores.port"}  # noth
 LEFT_OUT = ("tests/typing", "tests/docs/test_traceability.py", "tests/schedules", "tests/durability", "tests/interop")
 SQLITE = ["tests/stores", "tests/contract"]
 POSTGRES = ["tests/postgres"]
-IN_PROCESSES = ("__main__", "commands", "stores.sqlite")  # modules that tests start processes of their own for
+IN_PROCESSES = ("__main__", "commands")  # modules that tests start processes of their own for
+IN_FORKS = ("stores.sqlite",)  # whose own tests fork: code that was swapped goes with them, lines are not told back
 CLI = ["tests/cli"]
 FACE = "tests/unit/test_frozen.py"  # of every room
 ROOMS = {  # and the tests that know them, for what runs at import
@@ -281,13 +282,16 @@ class Room:
         self.text = self.path.read_text("utf-8")
         self.found = Found([], Counter(), set(), set(), {})
 
-    def ordered(self, tests: Iterable[str]) -> list[str]:
-        """Who killed lately, then the room's own, then others, the quickest first, as long as the patience lasts."""
-        tests, left = set(tests), self.patience
+    def ordered(self, tests: Iterable[str], perhaps: Iterable[str] = ()) -> list[str]:
+        """Who killed lately, then the room's own, then others, the quickest first, as long as the patience lasts; and
+        those that come to it *perhaps* behind each of them.
+        """
+        surely, left = set(tests), self.patience
+        tests = surely.union(perhaps)
         order = [name for name in self.found.killers if name in tests]
         own = tuple(ROOMS[self.name])
         order += sorted(tests.difference(order), key=lambda name: (
-            not name.startswith(own), self.survey.seconds.get(name, 0)))
+            name not in surely, not name.startswith(own), self.survey.seconds.get(name, 0)))
         taken = []
         for name in order:
             left -= self.survey.seconds.get(name, 0)
@@ -325,7 +329,10 @@ class Room:
             except (SyntaxError, ValueError):  # what cannot be compiled is no mutant
                 continue
             able = {name for line in mutant.place.lines for name in executed.get(line, ())}
-            chosen = self.ordered(able - {""})
+            forks = self.name in IN_FORKS
+            own = tuple(ROOMS[self.name])
+            perhaps = {name for name in self.survey.seconds if name.startswith(own)} if forks else set()
+            chosen = self.ordered(able - {""}, perhaps)
             if changed and chosen:
                 def work(told: int, changed=changed, chosen=chosen) -> None:
                     tests.told = told
@@ -338,7 +345,8 @@ class Room:
             outermost = mutant.place.path[-1] if changed else None  # what it made at import has the old code still
             made = outermost and any("" in executed.get(line, ()) for line in range(
                 outermost.body[0].lineno, outermost.end_lineno + 1))
-            if changed and len(chosen) == len(able) and not made and self.name not in IN_PROCESSES:
+            everybody = forks or len(chosen) == len(able)  # whom the second stage could ask, as long as patience lasts
+            if changed and everybody and not made and self.name not in IN_PROCESSES:
                 self.survived(mutant)
             else:
                 self.found.left.add(mutant.name)
