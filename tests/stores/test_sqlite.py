@@ -205,7 +205,9 @@ def left_by_a_crash(path: Path, *statements: str) -> None:
     shutil.rmtree(origin)
 
 
-def test_another_programs_unfinished_log_is_left_as_it_is(path: Path) -> None:
+@pytest.mark.parametrize("name", ["mfa.db", "a?b=c&d", "a#b", "100%25.db"])
+def test_another_programs_unfinished_log_is_left_as_it_is(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
     left_by_a_crash(
         path, "CREATE TABLE theirs (x)", "PRAGMA wal_checkpoint(TRUNCATE)", "INSERT INTO theirs VALUES (1)"
     )

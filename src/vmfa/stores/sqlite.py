@@ -220,12 +220,12 @@ class SQLiteStore:
             return
         try:
             with _creating:  # closing a descriptor drops the locks that SQLite holds on the file in this process
-                file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+                file = os.open(self._path, os.O_CREAT | os.O_EXCL, 0o600)  # no child inherits it: PEP 446
                 try:
                     os.fchmod(file, 0o600)  # whatever the umask
                 finally:
                     os.close(file)
-            directory = os.open(os.path.dirname(self._path), os.O_RDONLY | os.O_CLOEXEC)
+            directory = os.open(os.path.dirname(self._path), os.O_RDONLY)
             try:
                 os.fsync(directory)
             finally:
@@ -233,7 +233,7 @@ class SQLiteStore:
         except FileExistsError:
             return
         except OSError as error:
-            problem = os.strerror(error.errno or 0)
+            problem = error.strerror
         else:
             return
         raise StoreUnavailable(f"the database file cannot be created: {problem}")

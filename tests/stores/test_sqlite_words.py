@@ -1,0 +1,257 @@
+"""What the SQLite store says and does not leave behind: its sentences, its pauses, its descriptors."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stores import raw
+from support import Enrolled
+from vmfa import (
+    InvalidValue,
+    Principal,
+    PrincipalId,
+    RecordTampered,
+    SQLiteStore,
+    StoreContended,
+    StoreCorrupt,
+    StoreError,
+    StoreTooNew,
+    StoreUnavailable,
+    VmfaError,
+)
+from vmfa.stores import sqlite
+
+ALICE = PrincipalId.user("123456789012", "u-4711")
+BUSY = "other processes held the database for too long; nothing was changed"
+UNSOUND = "this is no sound vmfa database ({})"
+UNUSABLE = "the database cannot be used ({}); nothing was accepted"
+
+
+# Sentences
+
+
+@pytest.mark.parametrize(("name", "kind", "sentence"), [
+    ("SQLITE_BUSY", StoreContended, BUSY), ("SQLITE_BUSY_SNAPSHOT", StoreContended, BUSY),
+    ("SQLITE_LOCKED", StoreContended, BUSY), ("SQLITE_LOCKED_SHAREDCACHE", StoreContended, BUSY),
+    ("SQLITE_CORRUPT", StoreCorrupt, UNSOUND), ("SQLITE_CORRUPT_INDEX", StoreCorrupt, UNSOUND),
+    ("SQLITE_NOTADB", StoreCorrupt, UNSOUND), ("SQLITE_ERROR", StoreCorrupt, UNSOUND),
+    ("SQLITE_FULL", StoreUnavailable, UNUSABLE), ("SQLITE_IOERR_FSYNC", StoreUnavailable, UNUSABLE),
+    ("SQLITE_READONLY", StoreUnavailable, UNUSABLE), ("SQLITE_PERM", StoreUnavailable, UNUSABLE),
+])
+def test_what_sqlite_says_is_told_in_our_words(name: str, kind: type[StoreError], sentence: str) -> None:
+    error = sqlite3.OperationalError("near 'a stored reference'")
+    error.sqlite_errorname, error.sqlite_errorcode = name, getattr(sqlite3, name)
+    told = sqlite._named(error)
+    assert (type(told), str(told)) == (kind, sentence.format(name))
+
+
+def test_what_is_no_text_is_told_without_being_quoted() -> None:
+    """Where Python finds it, SQLite has no error."""
+    told = sqlite._named(sqlite3.OperationalError("Could not decode to UTF-8 column 'state'"))
+    assert (type(told), str(told)) == (RecordTampered, "a stored record is not text")
+    told = sqlite._named(UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"))
+    assert (type(told), str(told)) == (StoreCorrupt, "this is no sound vmfa database")
+
+
+def refusal(store: SQLiteStore) -> tuple[type[VmfaError], str]:
+    with store, pytest.raises(VmfaError) as caught:
+        store.load(ALICE)
+    return caught.type, str(caught.value)
+
+
+def test_what_cannot_be_opened_is_told_in_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "a file").write_text("")
+    assert refusal(SQLiteStore(tmp_path / "a file" / "mfa.db")) == (
+        StoreUnavailable, "the database file cannot be created: Not a directory")
+    assert refusal(SQLiteStore(tmp_path)) == (StoreUnavailable, UNUSABLE.format("SQLITE_CANTOPEN"))
+    for lost in (tmp_path / "missing", tmp_path / "a file"):
+        assert refusal(SQLiteStore(lost, create=False)) == (
+            StoreUnavailable, "the database file is missing or empty")
+    for name in (":memory:", "", "mfa\0.db"):
+        with pytest.raises(InvalidValue, match=r"^a SQLite store is a file; in memory there is MemoryStore$"):
+            SQLiteStore(name)
+
+
+@pytest.mark.parametrize(("statement", "kind", "sentence"), [
+    ("PRAGMA user_version = 2", StoreTooNew, "the database has schema 2; this release knows up to 1"),
+    ("PRAGMA user_version = 0", StoreCorrupt, "the database has no schema version"),
+    ("PRAGMA application_id = 7", StoreCorrupt, "this is the database of another program"),
+])
+def test_what_is_found_in_the_header_is_told_in_a_sentence(
+    store: SQLiteStore, path: Path, statement: str, kind: type[StoreError], sentence: str
+) -> None:
+    store.load(ALICE)
+    store.close()
+    raw.run(path, statement)
+    assert refusal(store) == (kind, sentence)
+
+
+def test_another_program_that_was_quicker_is_seen_under_the_lock(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SQLiteStore, "_refuse_foreign", lambda _: raw.run(path, "CREATE TABLE theirs (x)"))
+    assert refusal(SQLiteStore(path)) == (StoreCorrupt, "this is the database of another program")
+    assert raw.run(path, "SELECT name FROM sqlite_master") == [("theirs",)]
+
+
+def test_a_disk_without_write_ahead_logs_is_told_in_a_sentence(
+    store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pragma = sqlite._pragma
+    monkeypatch.setattr(sqlite, "_pragma", lambda db, text: "delete" if "journal" in text else pragma(db, text))
+    assert refusal(store) == (
+        StoreUnavailable, "SQLite offers journal mode delete here: a durable store needs WAL")
+
+
+def test_who_meets_himself_is_told_so(store: SQLiteStore) -> None:
+    def again(_: sqlite3.Connection) -> Principal:
+        return store.load(ALICE)
+
+    with pytest.raises(StoreContended, match=r"^this store is in use further up this very call; nothing was changed$"):
+        store._call(again)
+    assert store.load(ALICE).revision == 0
+
+
+# Waiting
+
+
+def test_who_waits_looks_again_soon_and_then_every_hundredth_of_a_second(
+    enrolled: Enrolled, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    sleep = sqlite.time.sleep
+
+    def sleeping(seconds: float) -> None:
+        pauses.append(seconds)
+        sleep(seconds)
+
+    monkeypatch.setattr(sqlite.time, "sleep", sleeping)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other, SQLiteStore(path, timeout=0.2) as store:
+        held = store.load(enrolled.principal)
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreContended, match=f"^{BUSY}$"):
+            store.commit(held, Principal(id=held.id), [])
+    assert pauses[:7] == [0.0005, 0.001, 0.002, 0.004, 0.008, 0.01, 0.01]
+    assert set(pauses[7:]) <= {0.01}
+
+
+# The file and its descriptors
+
+
+def test_a_new_file_is_nobody_elses_for_no_moment(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    modes: list[int] = []
+    fchmod = os.fchmod
+
+    def looking(file: int, mode: int) -> None:
+        modes.append(stat.S_IMODE(os.fstat(file).st_mode))
+        fchmod(file, mode)
+
+    monkeypatch.setattr(sqlite.os, "fchmod", looking)
+    before = os.umask(0)
+    try:
+        with SQLiteStore(path) as store:
+            store.load(ALICE)
+    finally:
+        os.umask(before)
+    assert modes == [0o600]
+
+
+def test_a_file_that_is_there_keeps_its_mode(path: Path) -> None:
+    path.touch()
+    path.chmod(0o640)
+    with SQLiteStore(path) as store:
+        store.load(ALICE)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+def test_the_name_of_a_new_file_is_on_the_disk_before_it_is_used(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[tuple[int, int]] = []
+    fsync = os.fsync
+
+    def noting(file: int) -> None:
+        synced.append((os.fstat(file).st_ino, path.stat().st_size))
+        fsync(file)
+
+    monkeypatch.setattr(sqlite.os, "fsync", noting)
+    with SQLiteStore(path) as store:
+        store.load(ALICE)
+    assert synced == [(path.parent.stat().st_ino, 0)]
+
+
+def descriptors() -> int:
+    return len(os.listdir("/dev/fd"))
+
+
+def test_an_opened_and_closed_store_leaves_no_descriptor(tmp_path: Path) -> None:
+    before = descriptors()
+    for number in range(3):
+        with SQLiteStore(tmp_path / f"{number}.db") as store:
+            store.load(ALICE)
+    assert descriptors() == before
+
+
+def test_a_refused_database_is_not_held_open_by_its_refusal(store: SQLiteStore, path: Path) -> None:
+    """Whoever keeps the error keeps the frames it went through."""
+    store.load(ALICE)
+    store.close()
+    raw.run(path, "PRAGMA user_version = 2")
+    before = descriptors()
+    with pytest.raises(StoreTooNew) as kept:
+        store.load(ALICE)
+    assert descriptors() == before
+    assert kept.traceback
+
+
+@pytest.mark.parametrize("pragma", ["secure_delete", "fullfsync"])
+def test_what_sqlite_may_do_untold_is_told(path: Path, monkeypatch: pytest.MonkeyPatch, pragma: str) -> None:
+    """Some builds overwrite what is deleted by themselves, others do not."""
+    connect = sqlite3.connect
+
+    def careless(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        db = connect(*arguments, **options)
+        db.execute(f"PRAGMA {pragma} = OFF").fetchall()
+        return db
+
+    monkeypatch.setattr(sqlite.sqlite3, "connect", careless)
+    with SQLiteStore(path) as store:
+        store.load(ALICE)
+        assert store._connection is not None
+        assert sqlite._pragma(store._connection, pragma) == 1
+
+
+# The log
+
+
+def test_the_log_is_emptied_only_where_a_key_is_destroyed(store: SQLiteStore, enrolled: Enrolled, path: Path) -> None:
+    log = path.with_name(path.name + "-wal")
+    filled = log.stat().st_size
+    assert filled  # a session was opened and confirmed
+    enrolled.sign_in()
+    stale = store.load(enrolled.principal)
+    enrolled.sign_in()
+    assert not store.commit(stale, Principal(id=stale.id), [])
+    assert log.stat().st_size >= filled
+    enrolled.registry.deactivate(enrolled.principal, by=enrolled.actor_with_mfa())
+    assert log.stat().st_size == 0
+
+
+def test_a_log_that_cannot_be_emptied_takes_no_answer_back(enrolled: Enrolled, monkeypatch: pytest.MonkeyPatch) -> None:
+    actor = enrolled.actor_with_mfa()
+    tried: list[sqlite3.Connection] = []
+
+    def failing(db: sqlite3.Connection) -> None:
+        tried.append(db)
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE); and more")
+
+    monkeypatch.setattr(sqlite, "_write_back", failing)
+    serial = enrolled.device.serial
+    assert enrolled.registry.deactivate(enrolled.principal, by=actor).serial == serial
+    assert tried
+    assert not enrolled.registry.requires_code(enrolled.principal)
