@@ -122,6 +122,16 @@ def test_life_cycle_events_are_written_in_the_transaction_of_their_change(
     ]
 
 
+def test_who_loses_a_race_leaves_no_transaction_behind(
+    registry: DeviceRegistry, store: Any, clock: HandClock, alice: PrincipalId, said: list[str]
+) -> None:
+    enroll(registry, clock, alice)
+    held = store.load(alice)
+    said.clear()
+    assert not store.commit(Principal(id=alice, revision=held.revision + 1, seal=held.seal), Principal(id=alice), [])
+    assert said[-3:] == ["BEGIN", "DELETE FROM vmfa_principal", "ROLLBACK"]
+
+
 def test_each_connection_is_looked_over_once(store: Any, database: str, said: list[str]) -> None:
     with pool_of(store, database, kwargs={"autocommit": True}, min_size=1, max_size=1) as pool:
         ours = over_pool(store, pool)
@@ -215,6 +225,10 @@ def test_a_newer_schema_is_refused_and_left_alone(store: Any, open_store: Any, d
         store.create_schema()
     assert [type(problem) for problem in store.health()] == [StoreTooNew]
     assert sql(database, "SELECT count(*) FROM vmfa_schema") == [(2,)]
+    sql(database, "DELETE FROM vmfa_schema WHERE version = 1")
+    with pytest.raises(StoreTooNew, match="schema 7"):
+        store.create_schema()
+    assert sql(database, "SELECT version FROM vmfa_schema") == [(7,)]
 
 
 def test_the_view_shows_records_of_the_version_before(store: Any, database: str) -> None:

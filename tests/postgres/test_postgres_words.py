@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import FrozenInstanceError
 from typing import Any
 
 import psycopg
@@ -94,6 +95,54 @@ def test_what_a_store_is_made_of(database: str) -> None:
         ):
             assert _refusal(source) == (kind, sentence)
     assert repr(PostgresStore("host=x")) == "<PostgresStore>"
+
+
+@pytest.mark.parametrize(("off", "tolerance", "sentence"), [
+    (-1, 0, "this machine's clock is 1 seconds behind the database's"),
+    (1, 0, "this machine's clock is 1 seconds ahead of the database's"),
+    (31.4, 30, "this machine's clock is 31 seconds ahead of the database's"),
+    (1, 1, ""), (-1, 1, ""), (0, 0, ""), (0.4, 0, ""),
+])
+def test_how_far_a_clock_is_off(off: float, tolerance: int, sentence: str) -> None:
+    script = PostgresStore("").problems(1000.0 + off, tolerance)
+    next(script)
+    with pytest.raises(StopIteration) as end:
+        script.send((1, [(1, "on", "on", "off", "UTF8", "0", 1000.0)]))
+    assert [str(problem) for problem in end.value.value] == ([sentence] if sentence else [])
+
+
+@pytest.mark.parametrize(("timeout", "milliseconds"), [(2.5, "2500"), (0.0001, "1")])
+def test_a_lock_is_waited_for_as_long_as_was_told_and_never_for_ever(
+    database: str, timeout: float, milliseconds: str
+) -> None:
+    """PostgreSQL takes 0 for no end."""
+    call = postgres.Call(PostgresStore(database, timeout=timeout), postgres.create_script)
+    with psycopg.connect(database, autocommit=True) as db:
+        call.begin(db)
+        call.next(None)
+        step = call.next((1, [(1, "on", "on", "off", "UTF8", "0", 0.0)]))
+    assert step == postgres.Step(postgres.PATIENCE, (milliseconds,))
+
+
+def test_no_wait_for_the_network_is_without_an_end() -> None:
+    assert PostgresStore("host=x", timeout=2.5).settings() == {
+        "connect_timeout": 3, "tcp_user_timeout": 3000, "application_name": "vmfa", "host": "x", "autocommit": True,
+    }
+    assert PostgresStore("connect_timeout=7 tcp_user_timeout=8 application_name=shop", timeout=2.5).settings() == {
+        "connect_timeout": "7", "tcp_user_timeout": "8", "application_name": "shop", "autocommit": True,
+    }
+
+
+def test_a_statement_shows_no_value_and_is_nobodys_to_change() -> None:
+    assert "a reference" not in repr(postgres.Step(postgres.LOAD, ("a reference",)))
+    with pytest.raises(FrozenInstanceError):
+        postgres.COMMIT.final = False  # type: ignore[misc]  # on purpose
+
+
+def test_the_printed_schema_is_one_transaction_for_psql() -> None:
+    printed = postgres.schema_sql()
+    assert printed.startswith("BEGIN;\nCREATE TABLE IF NOT EXISTS vmfa_schema ")
+    assert printed.endswith(";\nCOMMIT;\n")
 
 
 class Lending:
