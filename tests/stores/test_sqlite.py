@@ -479,7 +479,10 @@ def test_a_writer_that_stays_busy_is_store_contended_and_nothing_is_counted(
 
 
 def test_a_transaction_that_cannot_be_rolled_back_ends_with_its_connection(store: SQLiteStore) -> None:
+    broken: list[sqlite3.Connection] = []
+
     def break_down(db: sqlite3.Connection) -> None:
+        broken.append(db)
         db.execute("BEGIN IMMEDIATE")
         db.set_authorizer(lambda *_: sqlite3.SQLITE_DENY)
         db.execute("ROLLBACK")
@@ -487,6 +490,8 @@ def test_a_transaction_that_cannot_be_rolled_back_ends_with_its_connection(store
     with pytest.raises(StoreUnavailable):
         store._call(break_down)
     assert store._connection is None
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        broken[0].execute("SELECT 1")
     assert store.load(ALICE).revision == 0
 
 
@@ -497,6 +502,8 @@ def test_an_interrupted_transaction_is_rolled_back(store: SQLiteStore, enrolled:
         raise KeyboardInterrupt
 
     before = raw.rows(path)
+    used = store._connection
     with pytest.raises(KeyboardInterrupt):
         store._call(interrupted)
     assert raw.rows(path) == before
+    assert store._connection is used

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import signal
 import sqlite3
 from contextlib import closing
@@ -119,6 +120,33 @@ def test_a_lost_file_is_not_a_database_in_which_nobody_has_a_device(tmp_path, co
     with SQLiteStore(path, create=False) as store, pytest.raises(StoreUnavailable, match="missing or empty"):
         store.load(ALICE)
     assert path.exists() == (content is not None)
+
+
+@pytest.mark.parametrize("create", [True, False])
+def test_a_file_that_is_lost_between_the_look_and_the_opening_is_not_made_anew(tmp_path, monkeypatch, create):
+    path = tmp_path / "mfa.db"
+    with SQLiteStore(path) as store:
+        store.load(ALICE)
+    refuse_foreign = SQLiteStore._refuse_foreign
+
+    def losing(self):
+        refuse_foreign(self)
+        path.unlink()
+
+    getsize = os.path.getsize
+
+    def losing_sooner(name):
+        size = getsize(name)
+        path.unlink()
+        return size
+
+    if create:
+        monkeypatch.setattr(SQLiteStore, "_refuse_foreign", losing)
+    else:
+        monkeypatch.setattr(os.path, "getsize", losing_sooner)
+    with SQLiteStore(path, create=create) as store, pytest.raises(StoreUnavailable, match="SQLITE_CANTOPEN"):
+        store.load(ALICE)
+    assert not path.exists()
 
 
 def test_an_existing_file_is_opened_without_creating(registry, tmp_path):

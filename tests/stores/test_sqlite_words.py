@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from stores import raw
-from support import Enrolled
+from support import Enrolled, enroll
 from vmfa import (
+    Actor,
     InvalidValue,
     Principal,
     PrincipalId,
@@ -29,6 +30,7 @@ from vmfa import (
 from vmfa.stores import sqlite
 
 ALICE = PrincipalId.user("123456789012", "u-4711")
+BOB = PrincipalId.user("123456789012", "u-0815")
 BUSY = "other processes held the database for too long; nothing was changed"
 UNSOUND = "this is no sound vmfa database ({})"
 UNUSABLE = "the database cannot be used ({}); nothing was accepted"
@@ -226,11 +228,35 @@ def test_what_sqlite_may_do_untold_is_told(path: Path, monkeypatch: pytest.Monke
         assert sqlite._pragma(store._connection, pragma) == 1
 
 
+def test_a_name_is_a_uri_because_it_is_told_so(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some builds take each name that begins so for one, others do not."""
+    connect = sqlite3.connect
+
+    def literal(name: str, **options: Any) -> sqlite3.Connection:
+        return connect(name if options.get("uri") else f"./{name}", **options)
+
+    monkeypatch.setattr(sqlite.sqlite3, "connect", literal)
+    looks: list[bool] = []
+    is_foreign = sqlite._is_foreign
+    monkeypatch.setattr(sqlite, "_is_foreign", lambda db: looks.append(is_foreign(db)) or looks[-1])
+    with SQLiteStore(path) as store:
+        store.load(ALICE)
+        store.close()
+        looks.clear()
+        store.load(ALICE)
+    assert looks == [False]  # the look at the file as it lies
+
+
 # The log
 
 
 def test_the_log_is_emptied_only_where_a_key_is_destroyed(store: SQLiteStore, enrolled: Enrolled, path: Path) -> None:
     log = path.with_name(path.name + "-wal")
+    enrolled.registry.deactivate(enrolled.principal, by=enrolled.actor_with_mfa())
+    assert log.stat().st_size == 0
+    enrolled.registry.open_enrollment(BOB, by=Actor.signed_in(BOB), label="bob")
+    assert log.stat().st_size  # no key was destroyed
+    enrolled = enroll(enrolled.registry, enrolled.clock, BOB)
     filled = log.stat().st_size
     assert filled  # a session was opened and confirmed
     enrolled.sign_in()

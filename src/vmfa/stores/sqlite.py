@@ -143,8 +143,7 @@ class SQLiteStore:
                 return db.execute(statement, values).rowcount == 1  # one statement is one transaction
             db.execute("BEGIN IMMEDIATE")  # never read-then-write in a deferred one
             if db.execute(statement, values).rowcount != 1:
-                db.execute("ROLLBACK")
-                return False
+                return False  # and what was begun is undone, as it is after a failure
             db.execute(ERASE, (*key(after.id), kept))
             db.executemany(APPEND, rows)
             db.execute("COMMIT")
@@ -201,7 +200,8 @@ class SQLiteStore:
     def _opened(self) -> sqlite3.Connection:
         self._create_file()
         self._refuse_foreign()
-        db = sqlite3.connect(self._path, timeout=0, isolation_level=None, check_same_thread=False)
+        how = self._uri("mode=rw")  # a file that is lost meanwhile is not made anew
+        db = sqlite3.connect(how, timeout=0, isolation_level=None, check_same_thread=False, uri=True)
         try:
             self._check_schema(db)
             _set_write_ahead_log(db)
@@ -238,11 +238,14 @@ class SQLiteStore:
             return
         raise StoreUnavailable(f"the database file cannot be created: {problem}")
 
+    def _uri(self, how: str) -> str:
+        path = self._path.replace("%", "%25").replace("?", "%3F").replace("#", "%23")
+        return f"file:{path}?{how}"
+
     def _refuse_foreign(self) -> None:
         """Look at the file as it lies, before SQLite recovers or checkpoints what may be another program's."""
-        path = self._path.replace("%", "%25").replace("?", "%3F").replace("#", "%23")
         try:
-            with closing(sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)) as db:
+            with closing(sqlite3.connect(self._uri("mode=ro&immutable=1"), uri=True)) as db:
                 foreign = _is_foreign(db)
         except _FAILURES:
             return  # damaged, or being created right now: the look under a lock will tell
