@@ -51,6 +51,10 @@ BEFORE_ALL = "a kind is root or user: whatever is less than r stands before both
 CHANGED = "if current is not before and (current or Principal(id=before.id)) != before:"
 FULL = "if not self._idle and self._opened >= MOST:"
 NO_WAIT = "wait_for asks the same question before it waits"
+INSTANT = "the deadline is one instant of a clock of nanoseconds: nothing is promised of a try at it"
+START_OF_NAMES = 'start = key(after)[1:] if after is not None else ("", "")'
+ONE_COLUMN = "the row has one column: its first is its last"
+IMMEDIATE = "'BEGIN IMMEDIATE' | SQL 'BEGIN IMMEDIATE' -> 'BEGIN'"
 
 EQUIVALENT: dict[tuple[str, str], str] = {
     ("otp", 'check_parameters("sha1", 6, period, t0) | 6 | + 1'): VALID,
@@ -105,6 +109,25 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("stores.connections", f"{FULL} | not self._idle and self._opened >= MOST | without operand 1"): NO_WAIT,
     ("stores.postgres_async", "if pool.closed: | if pool.closed: | condition: always"):
         "to open a pool that is open does nothing",
+    ("stores.sqlite", "self._synchronous = \"NORMAL\" if unsafe_not_durable else \"FULL\" | 'NORMAL' | other text"):
+        "SQLite takes a word that it does not know for NORMAL",
+    ("stores.sqlite", f'db.execute("BEGIN IMMEDIATE")  # never read-then-write in a deferred one | {IMMEDIATE}'):
+        "the first statement behind it writes, and takes the lock that IMMEDIATE takes",
+    ("stores.sqlite", f'db.execute("BEGIN IMMEDIATE")  # somebody else may be creating them now | {IMMEDIATE}'):
+        "who meets another in a deferred one is told SQLITE_BUSY at his first write, and begins anew",
+    ("stores.sqlite", f"{START_OF_NAMES} | '' | other text"): BEFORE_ALL,
+    ("stores.sqlite", f"{START_OF_NAMES} | '' | other text #2"): BEFORE_ALL,
+    ("stores.sqlite", ("if not isinstance(failure, StoreContended) or time.monotonic() > deadline: |"
+                       " time.monotonic() > deadline | Gt 0 -> GtE")): INSTANT,
+    ("stores.sqlite", ("db = sqlite3.connect(how, timeout=0, isolation_level=None, check_same_thread=False, uri=True)"
+                       " | 0 | - 1")): "SQLite takes a time that is less than none for none",
+    ("stores.sqlite", ('return not application and bool(db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])'
+                       " | 0 | - 1")): ONE_COLUMN,
+    ("stores.sqlite", "return cursor.fetchone()[0] | 0 | - 1"): ONE_COLUMN,
+    ("stores.postgres", f"{START_OF_NAMES} | '' | other text"): BEFORE_ALL,
+    ("stores.postgres", f"{START_OF_NAMES} | '' | other text #2"): BEFORE_ALL,
+    ("stores.postgres", ("return None if again and time.monotonic() < self._until else failure |"
+                         " time.monotonic() < self._until | Lt 0 -> LtE")): INSTANT,
     ("qr", ("rows = [[bool(module) for module in row] for row in _sound(symbol).matrix_iter(border=QUIET)] |"
             " border=QUIET | argument dropped")): SEGNO,
     ("qr", f"{LAST_ROW} | 0 | + 1"): "all rows are equally long",
