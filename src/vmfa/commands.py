@@ -139,8 +139,8 @@ class Desk:
 # The subcommands
 
 
-def run_demo(desk: Desk) -> Answer:
-    del desk  # it brings its own clock, store and keys
+def run_demo(_: Desk) -> Answer:
+    """It brings its own clock, store and keys."""
     seen: list[demo.Line] = []
     failure = None
     with tempfile.TemporaryDirectory() as folder, SQLiteStore(os.path.join(folder, "demo.db")) as store:
@@ -287,8 +287,7 @@ def run_trail(desk: Desk) -> Answer:
     return Answer(*trail_command.run(desk.args, accounts, desk.store, desk.registry.operations, desk.clock))
 
 
-def run_selftest(desk: Desk) -> Answer:
-    del desk
+def run_selftest(_: Desk) -> Answer:
     report = selftest()
     return Answer(report.facts(), report.lines(), None if report.passed else Unusable(report.sentence))
 

@@ -42,7 +42,6 @@ class Line:
     at: int
 
 
-@dataclass
 class HandClock:
     now: int = START
 
@@ -176,6 +175,7 @@ def _assignment(stage: Stage, alice: PrincipalId) -> Generator[Line, None, Phone
     registry.verify(alice, tablet.code())
     yield shows(
         "SEED-BACKUP", f"Her tablet, with the same key, shows the same codes: {tablet.code()}, used there, is spent.",
+        tablet.code() == phone.code(),
         refusal(errors.AlreadyUsed, lambda: registry.verify(alice, phone.code())) is not None,
     )
     yield shows(

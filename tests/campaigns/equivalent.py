@@ -175,6 +175,12 @@ EQUIVALENT: dict[tuple[str, str], str] = {
                        " clock=clock | argument dropped")): ANY_TIME,
     ("trail_command", ("found.extend(examine(store, account, operations=operations, by=by, clock=clock)) | clock=clock"
                        " | argument dropped")): ANY_TIME,
+    ("commands", 'issuer = getattr(self.args, "issuer", "vmfa") | \'vmfa\' | other text'):
+        "only enroll shows an issuer, and it has the option",
+    ("commands", ('with tempfile.TemporaryDirectory() as folder, SQLiteStore(os.path.join(folder, "demo.db")) as store:'
+                  " | 'demo.db' | other text")): "whatever the file is called, it lasts as long as the story",
+    ("commands", 'session = enrollment.session_id if enrollment else "" | \'\' | other text'):
+        "it must be the name of no session, and is none",
     ("demo", f"{NEAR} | 30 | + 1"): FAR_ENOUGH,
     ("demo", f"{NEAR} | 30 | - 1"): FAR_ENOUGH,
     ("demo", f"{NEAR} | 60 | + 1"): FAR_ENOUGH,

@@ -289,7 +289,7 @@ class Room:
         surely, left = set(tests), self.patience
         tests = surely.union(perhaps)
         order = [name for name in self.found.killers if name in tests]
-        own = tuple(ROOMS[self.name])
+        own = (*ROOMS[self.name], FACE)
         order += sorted(tests.difference(order), key=lambda name: (
             name not in surely, not name.startswith(own), self.survey.seconds.get(name, 0)))
         taken = []

@@ -10,11 +10,12 @@ import stat
 import sys
 import warnings
 from getpass import GetPassWarning
+from threading import Timer
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
-from vmfa import SQLiteStore, commands
+from vmfa import DerivedKeys, SQLiteStore, commands
 from vmfa.__main__ import COMMANDS, main
 
 if TYPE_CHECKING:
@@ -149,6 +150,8 @@ def test_2_no_file_is_named(
     terminal.wizard(ALICE)
     monkeypatch.setenv(variable, "")
     says(terminal.run("show", ALICE), 2, f"{option} or {variable} names no file")
+    monkeypatch.delenv(variable)
+    says(terminal.run("show", ALICE), 2, f"{option} or {variable} names no file")
 
 
 @pytest.mark.parametrize("option", ["code", "list"])
@@ -251,7 +254,7 @@ def test_5_the_clock_went_back(terminal: Terminal) -> None:
     says(outcome, 5, "the clock is behind a time that was committed; nothing was counted")
 
 
-@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o602, 0o644])
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o602, 0o644, 0o610, 0o601])
 def test_5_a_key_file_that_others_may_use(terminal: Terminal, mode: int) -> None:
     terminal.wizard(ALICE)
     terminal.key_file.chmod(mode)
@@ -271,6 +274,18 @@ def test_5_a_key_file_that_is_far_too_long(terminal: Terminal) -> None:
     terminal.key_file.write_bytes(bytes(4097))
     outcome = terminal.run("show", ALICE)
     says(outcome, 5, "the key file holds no master key of at least 32 bytes, or is too long (over 4096)")
+
+
+def test_of_a_key_file_that_never_ends_not_a_byte_more_is_read_than_shows_it(terminal: Terminal) -> None:
+    os.mkfifo(terminal.folder / "fifo", 0o600)
+    with open(terminal.folder / "fifo", "r+b", buffering=0) as endless:
+        endless.write(bytes(4097))
+        patience = Timer(10, endless.write, [b"who reads on gets more"])
+        patience.start()
+        with pytest.raises(commands.Unusable, match="is too long"):
+            commands.read_key_file(str(terminal.folder / "fifo"), DerivedKeys)
+        assert patience.is_alive()
+        patience.cancel()
 
 
 def test_5_no_key_file_and_a_folder_for_one(terminal: Terminal) -> None:
@@ -455,7 +470,8 @@ def test_5_the_demo_does_not_go_as_told(terminal: Terminal, monkeypatch: pytest.
     assert outcome.code == 5
     assert "RFC4226-7.3-DELAY" in outcome.err
     assert outcome.out.startswith("SEED-SHOW")
-    assert terminal.run("demo", "--json").facts["passed"] is False
+    outcome = terminal.run("demo", "--json")
+    assert (outcome.facts["passed"], outcome.problem["reason"]) == (False, "demo failed")
 
 
 def test_names_in_other_scripts_print_on_any_terminal(

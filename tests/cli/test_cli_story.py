@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -94,6 +94,12 @@ def test_a_terminal_is_asked_on_standard_error(terminal: Terminal) -> None:
     phone = terminal.enroll(ALICE)
     outcome = terminal.run("verify", ALICE, "--json", typed=phone.code(), tty=True)
     assert outcome.err == "code: "
+    terminal.clock.advance(30)
+    shown = terminal.run("show", ALICE, "--as", "self", "--code", "-", typed=phone.code(), tty=True)
+    assert (shown.code, shown.err) == (0, "code: ")
+    pair = phone.pair(2)
+    back = terminal.run("resync", ALICE, typed=f"{pair['code1']}\n{pair['code2']}\n", tty=True)
+    assert (back.code, back.err) == (0, "first code: second code: ")
     assert outcome.facts["principal"] == {"account": "123456789012", "kind": "user", "name": "u-4711"}
 
 
@@ -183,6 +189,23 @@ def test_history_turns_every_page(terminal: Terminal) -> None:
         for _ in range(600):
             registry.open_enrollment(alice, by=Actor.trusted_service("test"), label="x")
     assert len(terminal.json("history", ALICE)["events"]) == 1201
+
+
+def test_a_history_that_grows_meanwhile_is_told_up_to_the_head(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def grown(registry: DeviceRegistry, who: PrincipalId, **page: Any) -> Any:
+        if not page["after"]:
+            registry.open_enrollment(who, by=Actor.trusted_service("meanwhile"), label="x")
+        return real(registry, who, **page)
+
+    terminal.wizard(ALICE)
+    real = DeviceRegistry.history
+    monkeypatch.setattr(DeviceRegistry, "history", grown)
+    told = terminal.json("history", ALICE)
+    assert [event["number"] for event in told["events"]] == [1]
+    with SQLiteStore(terminal.db) as store:
+        assert told["head"] == store.history(PrincipalId.user("123456789012", "u-4711"))[0].tag
 
 
 @pytest.mark.parametrize(

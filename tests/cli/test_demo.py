@@ -22,7 +22,7 @@ from vmfa import (
     VmfaError,
     rules,
 )
-from vmfa.demo import START, DemoFailed, HandClock, Phone, Stage, all_differ, refusal, story
+from vmfa.demo import START, DemoFailed, HandClock, Phone, Stage, all_differ, near_codes, refusal, story
 
 STORY = [  # seconds from its beginning, the rule, what is told, with every code as ......
     (0, "SEED-SHOW", "Alice opens the wizard. It shows a key and a URI for her phone: once, in this answer only."),
@@ -157,6 +157,7 @@ def test_what_somebody_guesses_is_shown_by_no_phone() -> None:
     stage = Stage(MemoryStore())
     phones = [stage.enroll(PrincipalId.user("1", name))[1] for name in ("alice", "bob")]
     shown = {phone.code(off) for phone in phones for off in range(-20, 30)}
+    assert shown <= set(near_codes(phones))
     assert re.fullmatch(r"\d{6}", stage.wrong_code())
     assert stage.wrong_code() not in shown
 
