@@ -401,6 +401,27 @@ def test_5_standard_input_cannot_be_read(monkeypatch: pytest.MonkeyPatch, capsys
     assert capsys.readouterr().err == "vmfa: standard input cannot be read: Input/output error\n"
 
 
+def test_of_a_line_that_never_ends_not_a_byte_more_is_read_than_there_is_room_for(
+    monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, into = os.pipe()
+    with open(out) as stdin, open(into, "wb", buffering=0) as endless:
+        endless.write(b"A" * 4096)
+        monkeypatch.setattr("sys.stdin", stdin)
+        patience = Timer(10, endless.write, [b"who reads on gets more\n"])
+        patience.start()
+        assert commands.read_line("key") == "A" * 4096
+        assert patience.is_alive()
+        patience.cancel()
+
+
+def test_a_question_is_seen_before_it_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = io.BytesIO()
+    monkeypatch.setattr("sys.stderr", io.TextIOWrapper(shown, line_buffering=True))
+    commands.complain("code: ", end="")
+    assert shown.getvalue() == b"code: "
+
+
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize(
     ("raised", "code", "sentence"),

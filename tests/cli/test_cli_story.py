@@ -134,6 +134,15 @@ def test_list_names_the_principals_as_the_command_line_takes_them(terminal: Term
     assert terminal.run("list", "nobody").out == "no principal of this account is known\n"
 
 
+@pytest.mark.parametrize(("written", "account"), [
+    ("a%2Fb", "a/b"), ("a%25b", "a%b"), ("a%252Fb", "a%2Fb"), ("a%2525", "a%25"), ("%2F%25%2F", "/%/"),
+])
+def test_an_account_is_written_and_read_with_escapes(terminal: Terminal, written: str, account: str) -> None:
+    terminal.wizard(f"{written}/eve")
+    assert terminal.json("list", written)["account"] == account
+    assert terminal.run("list", written).out == f"{written}/eve  no device\n"
+
+
 def test_list_turns_every_page(terminal: Terminal) -> None:
     terminal.wizard("a/first")
     with SQLiteStore(terminal.db, unsafe_not_durable=True) as store:
