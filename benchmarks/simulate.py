@@ -18,7 +18,6 @@ from random import Random
 import vmfa
 from devices import ACCOUNT, BEGAN, MASTER, STEP, Clock
 from measure import Facts, Run, Table, figure, main
-from vmfa.keysource import NONCE
 
 DAY = 86_400
 YEAR = 365 * DAY
@@ -46,7 +45,7 @@ class SeededKeys(vmfa.DerivedKeys):
     def issue(
         self, principal: vmfa.PrincipalId, serial: str, parameters: vmfa.Parameters
     ) -> tuple[vmfa.KeyRef, vmfa.Key]:
-        ref = vmfa.KeyRef(self.scheme, self.current_id, self._random.randbytes(NONCE))
+        ref = vmfa.KeyRef(self.scheme, self.current_id, self._random.randbytes(16))
         return ref, self.reveal(ref, principal, serial, parameters)
 
 

@@ -158,6 +158,5 @@ def _claim_counts(claim: MfaClaim | None, record: Principal | None, now: int, po
                   tolerance: int) -> bool:  # RULE-CLAIM
     if claim is None or not -tolerance <= now - claim.at <= policy.claim_seconds:
         return False
-    if claim.method:
-        return True
-    return record is not None and record.device is not None and record.device.serial == claim.serial
+    device = record.device if record is not None else None
+    return bool(claim.method) or (device is not None and device.serial == claim.serial)

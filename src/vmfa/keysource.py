@@ -128,9 +128,6 @@ class MasterKeys(Opaque):
         return prk
 
 
-NONCE: Final = 16  # bytes
-
-
 class DerivedKeys(MasterKeys):
     """Keys that are derived and never stored: the default. The reference holds a nonce, and no key."""
 
@@ -138,7 +135,7 @@ class DerivedKeys(MasterKeys):
     scheme = "derived"
 
     def issue(self, principal: PrincipalId, serial: str, parameters: Parameters) -> tuple[KeyRef, Key]:
-        ref = KeyRef(self.scheme, self._current, random_bytes(NONCE))  # RFC4226-5.1-K, RFC6238-3-R5: no two alike
+        ref = KeyRef(self.scheme, self._current, random_bytes(16))  # RFC4226-5.1-K, RFC6238-3-R5: no two alike
         return ref, self.reveal(ref, principal, serial, parameters)
 
     def adopt(self, principal: PrincipalId, serial: str, parameters: Parameters, key: Key) -> KeyRef:

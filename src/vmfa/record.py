@@ -79,7 +79,7 @@ def from_columns(who: PrincipalId, revision: int, state: str, tag: str) -> Princ
 
 def _read(who: PrincipalId, revision: int, state: str, tag: str) -> Principal:
     read, end = _decode(state)
-    if end != len(state):
+    if end != len(state) or not state.isascii():
         raise InvalidValue  # it is told by the caller
     if isinstance(read, dict):  # of version 1
         read = [list(part.values()) if isinstance(part, dict) else part for part in read.values()]

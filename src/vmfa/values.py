@@ -115,9 +115,11 @@ class _Later:
         self._owner, self._name = owner, name
 
     def __get__(self, value: object, cls: type) -> object:
-        for name, made in self._make(self._owner).items():
-            setattr(self._owner, name, made)
-        return getattr(cls if value is None else value, self._name)
+        made = self._make(self._owner)
+        for name, each in made.items():
+            setattr(self._owner, name, each)
+        found = made[self._name]
+        return found.__get__(value, cls) if hasattr(found, "__get__") else found
 
 
 def _compiled(own: Any) -> dict[str, Any]:
@@ -211,13 +213,17 @@ class Value(metaclass=_Values):
         return made
 
     def __reduce__(self) -> tuple[object, ...]:
-        return of, (type(self), *self._content())
+        return _remade, (type(self), content(self))
 
 
 if TYPE_CHECKING:
     from dataclasses import replace as replace  # noqa: PLC0414  # exported; type checkers check what is changed
 else:
     replace = Value.__replace__  # a value with changes, which are checked
+
+
+def _remade(kind: type[Value], fields: dict[str, Any]) -> Value:
+    return kind(**fields)
 
 
 def content(value: Value) -> dict[str, Any]:

@@ -183,7 +183,7 @@ PLANTED = [
             f"{A}permission.py::test_aws_2023_001_a_password_alone_manages_no_device"),
     Planted("an administrator without MFA", "access.py", "if not mfa or target.is_root:", "if target.is_root:",
             f"{A}permission.py::test_an_administrators_stolen_password_removes_nobodys_device"),
-    Planted("a session outlives the stolen phone", "access.py", "and record.device.serial == claim.serial", "",
+    Planted("a session outlives the stolen phone", "access.py", "and device.serial == claim.serial", "",
             f"{A}permission.py::test_a_session_signed_in_with_the_stolen_phone_ends_with_the_phone"),
     Planted("AppWallet: a key is not bound to its owner", "keysource.py",
             "ref.material, principal.account, principal.kind,\n                         principal.name,",

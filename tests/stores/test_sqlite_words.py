@@ -82,7 +82,7 @@ def test_what_cannot_be_opened_is_told_in_a_sentence(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("statement", "kind", "sentence"), [
-    ("PRAGMA user_version = 2", StoreTooNew, "the database has schema 2; this release knows up to 1"),
+    ("PRAGMA user_version = 3", StoreTooNew, "the database has schema 3; this release knows up to 2"),
     ("PRAGMA user_version = 0", StoreCorrupt, "the database has no schema version"),
     ("PRAGMA application_id = 7", StoreCorrupt, "this is the database of another program"),
 ])
@@ -203,7 +203,7 @@ def test_a_refused_database_is_not_held_open_by_its_refusal(store: SQLiteStore, 
     """Whoever keeps the error keeps the frames it went through."""
     store.load(ALICE)
     store.close()
-    raw.run(path, "PRAGMA user_version = 2")
+    raw.run(path, "PRAGMA user_version = 3")
     before = descriptors()
     with pytest.raises(StoreTooNew) as kept:
         store.load(ALICE)

@@ -227,6 +227,15 @@ class TestReading:
         with pytest.raises(RecordTampered, match=r"^a stored record cannot be read$"):
             read_row(account, kind, who, revision, state + rest, tag)
 
+    @pytest.mark.parametrize("edit", [
+        lambda text: text.replace('"recovered_at"', '"rec\ud800"'), lambda text: text.replace('"head"', '"\u00e9"'),
+    ])
+    def test_a_document_that_is_not_ascii_is_none_of_ours(self, edit):
+        """Text that cannot be encoded would come out of the seal's check as an error that holds it."""
+        row = FROZEN[0]["assigned"]
+        with pytest.raises(RecordTampered):
+            read_row(row["account"], row["kind"], row["name"], row["revision"], edit(row["document"]), row["tag"])
+
     @pytest.mark.parametrize("column", [
         {3: -1}, {3: None}, {3: "1"}, {3: 1.0}, {3: True}, {5: None}, {5: 7}, {5: b"t"},
     ], ids=str)

@@ -7,13 +7,15 @@ import dataclasses
 import inspect
 import pickle
 import pprint
+import subprocess
+import sys
 from enum import StrEnum
 
 import pytest
 
 from leaks import assert_silent
-from vmfa import InvalidType, InvalidValue, Policy, PrincipalId, VmfaError
-from vmfa.values import LAST_SECOND, Value, a, check_int, content, number, replace, seconds, text
+from vmfa import InvalidType, InvalidValue, Kind, Policy, PrincipalId, VmfaError
+from vmfa.values import LAST_SECOND, Value, a, check_int, content, number, of, replace, seconds, text
 
 
 class Colour(StrEnum):
@@ -188,6 +190,54 @@ def test_a_class_may_add_methods_and_no_fields():
 class Named(PrincipalId):
     def shout(self) -> str:
         return self.name.upper()
+
+
+FRESH = """
+import inspect
+from vmfa import Kind, MfaClaim, PrincipalId
+
+class Longer(MfaClaim):
+    __slots__ = ()
+    def __init__(self, serial): super().__init__(at=1, serial=serial + "-x")
+
+print(Longer("ab").serial, Longer("ab").serial, list(inspect.signature(PrincipalId).parameters))
+print(inspect.signature(PrincipalId).bind("a", Kind.USER, "b").arguments)
+"""
+
+
+class TestFirstUse:
+    """What is made when somebody asks for it is then what it is ever after."""
+
+    def test_in_a_fresh_process(self):
+        told = subprocess.run([sys.executable, "-c", FRESH], capture_output=True, text=True, check=True).stdout
+        assert told.splitlines() == [
+            "ab-x ab-x ['account', 'kind', 'name']",
+            "{'account': 'a', 'kind': <Kind.USER: 'user'>, 'name': 'b'}",
+        ]
+
+    @pytest.mark.parametrize("first", [
+        hash, repr, copy.copy, copy.deepcopy, dataclasses.fields, dataclasses.asdict, content, inspect.getmembers,
+        replace, lambda value: value == type(value)(x=1), lambda value: value.__reduce__(),
+        lambda value: of(type(value), 1, 2),
+    ])
+    def test_whatever_is_first(self, first):
+        class Fresh(Value, kw_only=False):
+            x: int = number(0, 9)
+            y: int = number(0, 9, default=0)
+
+        value = Fresh.__new__(Fresh)
+        object.__setattr__(value, "x", 1)
+        object.__setattr__(value, "y", 0)
+        first(value)
+        assert Fresh(1) == value == replace(Fresh(2), x=1)
+        with pytest.raises(InvalidValue):
+            Fresh(10)
+
+    def test_a_pickle_holds_names(self):
+        """A later release may have its fields in another order."""
+        assert PrincipalId.user("a", "b").__reduce__()[1] == (
+            PrincipalId, {"account": "a", "kind": Kind.USER, "name": "b"}
+        )
 
 
 class TestOnTheEdges:

@@ -101,6 +101,7 @@ class SQLiteStore:
         self._synchronous = "NORMAL" if unsafe_not_durable else "FULL"
         self._lock = RLock()
         self._busy = False
+        self._older = False
         self._connection: sqlite3.Connection | None = None
         with _stores_guard:
             _stores.add(self)
@@ -139,6 +140,8 @@ class SQLiteStore:
         kept = events[0].number - 1 if events else -LAST_SECOND  # what lies behind gives way
 
         def work(db: sqlite3.Connection) -> bool:
+            if self._older:
+                self._renew(db)
             if not rows and not remove:
                 return db.execute(statement, values).rowcount == 1  # one statement is one transaction
             db.execute("BEGIN IMMEDIATE")  # never read-then-write in a deferred one
@@ -253,22 +256,29 @@ class SQLiteStore:
             raise StoreCorrupt(FOREIGN)
 
     def _check_schema(self, db: sqlite3.Connection) -> None:
-        """Create the tables in an empty file; refuse a foreign one, unchanged, and a newer one; renew an older view."""
-        if _pragma(db, "application_id") != APPLICATION or _pragma(db, "user_version") == 1:
+        """Create the tables in an empty file; refuse a foreign one, unchanged, and a newer one."""
+        if _pragma(db, "application_id") != APPLICATION:
             db.execute("BEGIN IMMEDIATE")  # somebody else may be creating them now
             if _is_foreign(db):
                 raise StoreCorrupt(FOREIGN)
-            new = _pragma(db, "application_id") != APPLICATION
-            for statement in TABLES if new else ():
-                db.execute(statement)
-            for statement in VIEW if new or _pragma(db, "user_version") == 1 else ():
-                db.execute(statement)
+            if _pragma(db, "application_id") != APPLICATION:
+                for statement in (*TABLES, *VIEW):
+                    db.execute(statement)
             db.execute("COMMIT")
         version = _pragma(db, "user_version")
         if version > SCHEMA:
             raise StoreTooNew(f"the database has schema {version}; this release knows up to {SCHEMA}")
         if version < 1:
             raise StoreCorrupt("the database has no schema version")
+        self._older = version < SCHEMA
+
+    def _renew(self, db: sqlite3.Connection) -> None:
+        """Of an older file, its view, before the first change: reading writes nothing."""
+        db.execute("BEGIN IMMEDIATE")
+        for statement in VIEW if _pragma(db, "user_version") < SCHEMA else ():
+            db.execute(statement)
+        db.execute("COMMIT")
+        self._older = False
 
 
 def _write_back(db: sqlite3.Connection) -> None:
