@@ -77,12 +77,12 @@ class AuditEvent(Value):
             what, details = Happened(read.pop("what")), tuple(read.pop("details").items())
             event = cls(principal=principal, number=number, tag=tag, what=what, details=details, **read)
             check_int("number", number, 1, LAST_SECOND)
-            for name, text in (("actor", event.actor), ("serial", event.serial), ("reason", event.reason)):
-                check_text(name, text, longest=8192, empty=True)
+            for text in (event.actor, event.serial, event.reason):
+                check_text("text", text, longest=8192, empty=True)
             for text, value in event.details:
-                check_text("details", text, longest=64)
+                check_text("text", text, longest=64)
                 if not isinstance(value, int):
-                    check_text("details", value, empty=True)
+                    check_text("text", value, empty=True)
             return event
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             pass  # raised below, outside: an error that hangs on ours would carry the document

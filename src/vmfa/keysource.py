@@ -52,8 +52,8 @@ def encode_fields(*fields: str | int | bytes) -> bytes:
 
 
 def hkdf_extract(salt: bytes, secret: bytes) -> bytes:
-    """RFC 5869 section 2.2."""
-    return hmac_digest(salt or bytes(32), secret, "sha256")
+    """RFC 5869 section 2.2. No salt is as many zeros, and so HMAC takes it."""
+    return hmac_digest(salt, secret, "sha256")
 
 
 def hkdf_expand(prk: Key | bytes, info: bytes, length: int) -> bytes:
@@ -76,7 +76,7 @@ class MasterKeys(Opaque):
     _current: str
     _prks: dict[str, Key]
     _subkeys: dict[tuple[str, str], Key]
-    scheme: str = ""
+    scheme: str
     sealing = True
 
     def __init__(self, current: bytes, *retired: bytes) -> None:

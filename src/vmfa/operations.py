@@ -98,7 +98,7 @@ class Operation(Opaque, Generic[T]):
     def _finished(self, before: Principal, made: Decision[T], happened: tuple[AuditEvent, ...],
                   case: Case) -> Decision[T]:
         after = made.principal
-        if after.revision == 0 and self.action is Action.FORGET:
+        if self.action is Action.FORGET:
             return made
         events = chained(happened, before.events, before.head, case.keys)
         stored = [event for event in events if event.number]

@@ -57,8 +57,6 @@ class _Field:
     *how* is what ``dataclasses.field`` would be told.
     """
 
-    __slots__ = ("check", "how", "kind", "well")
-
     def __init__(self, check: Any = None, well: str = "False", kind: Any = None, **how: Any) -> None:
         self.check, self.well, self.kind, self.how = check, well, kind, how
 
@@ -100,7 +98,7 @@ class _Values(type):
         space["__match_args__"] = () if kw_only else tuple(fields)
         if any(hasattr(base, "_fields") for base in bases):
             raise TypeError(f"{name}: a value with fields gets no further ones")
-        space |= {each: _Later(_compiled) for each in ("__init__", "_of", "_copy", "_content", "_changes")}
+        space |= {each: _Later(_compiled) for each in ("__init__", "_of", "_copy", "_content")}
         space |= {each: _Later(_as_dataclass) for each in ("__dataclass_fields__", "__dataclass_params__")}
         return super().__new__(cls, name, bases, space | {"_fields": fields})
 
@@ -163,8 +161,6 @@ def _as_dataclass(own: Any) -> dict[str, Any]:
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(text, number, seconds, a))
 class Value(metaclass=_Values):
     """What all values share."""
-
-    __slots__ = ()
 
     if TYPE_CHECKING:
         __dataclass_fields__: ClassVar[dict[str, Any]]

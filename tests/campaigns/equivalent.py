@@ -16,6 +16,20 @@ FILLED = "the table is filled with question marks, and the byte at its end is on
 SHORTCUT = "a shortcut for the usual case: what stands behind it gives the same"
 RAISED_ANEW = "the refusal is raised anew, with a text that tells nothing of what is stored"
 PLAIN = "return self.adopt(principal, serial, parameters, key), key"
+CHAIN = ("def check_chain(events: Sequence[AuditEvent], number: int, head: str, keys: Authenticator,"
+         " pruned: int = 0) -> str:")
+PRINTABLE = "if value.isascii() and value.isprintable():"
+IDENTICAL = "if self is other:"
+FIELD = 'def __init__(self, check: Any = None, well: str = "False", kind: Any = None, **how: Any) -> None:'
+WHOLE = 'fill += " self.__post_init__()\\n" * ("__post_init__" in vars(own))'
+CONTENT = "return dict(zip(value._fields, value._content(), strict=True))  # noqa: SLF001  # this is the door"
+TRANSFORM = ("@dataclass_transform(kw_only_default=True, frozen_default=True,"
+             " field_specifiers=(text, number, seconds, a))")
+PARAMETERS = ("_parameters = lru_cache(64, typed=True)(partial(of, Parameters))"
+              "  # few: those that the policies offer")
+TYPED = 'Typed = TypeVarTuple("Typed")'
+DELAY = "return 0 if over < 0 else min(self.delay_seconds << min(over, 32), self.delay_cap)"
+PRKS = "super().__init__(_prks=dict(zip(ids, prks, strict=True)), _current=ids[0], _subkeys={})"
 BEFORE_T0 = 'raise InvalidValue("the time is before T0" if step < 0 else "the time is past the last step")'
 
 SEGNO = "segno does the same where it is not told"
@@ -77,9 +91,27 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("keys", f"{DIGITS} | 128 | - 1"): FILLED,
     ("keys", ('digits = text.encode("ascii", "replace").translate(_DIGITS, b" -\\t\\r\\n").rstrip(b"=") | b\'=\' |'
               " other bytes")): "what is stripped as well, X, is no digit that the table gives",
+    **{("events", f'check_text("text", {rest} | \'text\' | other text'): RAISED_ANEW
+       for rest in ("text, longest=8192, empty=True)", "text, longest=64)", "value, empty=True)")},
+    ("events", 'check_int("number", number, 1, LAST_SECOND) | \'number\' | other text'): RAISED_ANEW,
+    ("events", f"{CHAIN} | 0 | - 1"): "no event has a number below 1",
+    **{("values", f"{PRINTABLE} | {PRINTABLE} | {how}"): SHORTCUT for how in ("deleted", "condition: never")},
+    ("values", "return | return | deleted"): SHORTCUT,
+    **{("values", f"{IDENTICAL} | {IDENTICAL} | {how}"): SHORTCUT for how in ("deleted", "condition: never")},
+    ("values", "return True | return True | deleted"): SHORTCUT,
+    ("values", f"{FIELD} | 'False' | other text"): "a field without a check is not looked at",
+    ("values", f"{WHOLE} | ' self.__post_init__()\\n' * ('__post_init__' in vars(own)) | left alone"): SHORTCUT,
+    **{("values", f"{CONTENT} | {how}"): SAME_LENGTH for how in ("strict=True | argument dropped", "True | turned")},
+    **{("values", f"{TRANSFORM} | {how}"): "a type checker reads it: tests/typing fails" for how in (
+        "dataclass_transform(kw_only_default=True, frozen_default=Tru | decorator dropped", "True | turned #2",
+        "kw_only_default=True | argument dropped", "True | turned", "frozen_default=True | argument dropped",
+        "field_specifiers=(text, number, seconds, a) | argument dropped")},
+    **{("record", f"{PARAMETERS} | 64 | {how}"): "nobody is promised how many are remembered" for how in ("+ 1", "- 1")},
+    **{("operations", f"{TYPED} | {how}"): TYPING for how in (
+        f"{TYPED.replace(chr(34), chr(39))} | deleted", "'Typed' | other text")},
+    **{("policy", f"{DELAY} | 32 | {how}"): "a day is shorter than 2**31 seconds" for how in ("+ 1", "- 1")},
+    **{("keysource", f"{PRKS} | {how}"): SAME_LENGTH for how in ("strict=True | argument dropped", "True | turned")},
     ("values", "self.__setattr__(name, None) | name | argument None"): "the refusal names the kind, and no field",
-    ("events", 'check_text("details", text, longest=64) | \'details\' | other text'): RAISED_ANEW,
-    ("events", 'check_text("details", value, empty=True) | \'details\' | other text'): RAISED_ANEW,
     **{("keysource", f"{PLAIN} | {name} | argument None"): "a plain key is bound to nothing: its source drops these"
        for name in ("principal", "serial", "parameters")},
     ("keysource", "del key | del key | deleted"): "a key is opaque: whatever records the frame writes <Key>",

@@ -55,7 +55,7 @@ POSTGRES = ["tests/postgres"]
 IN_PROCESSES = ("__main__", "commands")  # modules that tests start processes of their own for
 IN_FORKS = ("stores.sqlite",)  # whose own tests fork: code that was swapped goes with them, lines are not told back
 CLI = ["tests/cli"]
-FACE = "tests/unit/test_frozen.py"  # of every room
+EVERYWHERE = ("tests/unit/test_frozen.py", "tests/mutants/test_core_mutants.py")  # of every room
 ROOMS = {  # and the tests that know them, for what runs at import
     "values": ["tests/unit"], "errors": ["tests/unit", "tests/rules/test_words.py", "tests/advisory"],
     "machine": ["tests/unit/test_machine.py", "tests/rules/test_permissions.py", "tests/rules/test_enrollment.py"],
@@ -289,7 +289,7 @@ class Room:
         surely, left = set(tests), self.patience
         tests = surely.union(perhaps)
         order = [name for name in self.found.killers if name in tests]
-        own = (*ROOMS[self.name], FACE)
+        own = (*ROOMS[self.name], *EVERYWHERE)
         order += sorted(tests.difference(order), key=lambda name: (
             name not in surely, not name.startswith(own), self.survey.seconds.get(name, 0)))
         taken = []
@@ -353,7 +353,7 @@ class Room:
 
     def write_all(self) -> None:
         """The second stage, each mutant in the file and in a pytest of its own."""
-        files = [each for each in (*ROOMS[self.name], FACE) if (self.root / each).exists()]
+        files = [each for each in (*ROOMS[self.name], *EVERYWHERE) if (self.root / each).exists()]
         known = [name for name in self.survey.seconds if name.startswith(tuple(files))]
         broken: list[str] = []
 
