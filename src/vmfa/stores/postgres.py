@@ -153,8 +153,9 @@ def create_script() -> Script[None]:
 def _faults(look: tuple[Any, ...], unsafe_not_durable: bool) -> Iterator[StoreError]:
     """What is wrong with a database whose answer to LOOK this is."""
     version, synchronous, fsync, read_only, encoding, *_ = look
-    if (version or 0) < SCHEMA:
-        yield StoreUnavailable(f"the database has schema {version or 0}, this release needs {SCHEMA}: create_schema()")
+    version = version or 0  # no row
+    if version < SCHEMA:
+        yield StoreUnavailable(f"the database has schema {version}, this release needs {SCHEMA}: create_schema()")
     elif version > SCHEMA:
         yield _too_new(version)
     if "off" in (synchronous, fsync) and not unsafe_not_durable:
@@ -178,7 +179,7 @@ _NOT_HAD: Final = (psycopg_pool.PoolTimeout, psycopg_pool.PoolClosed, psycopg_po
 
 def _named(error: psycopg.Error, *, final: bool, creating: bool, had: bool = True) -> tuple[StoreError, bool]:
     """Our error for psycopg's, and whether to try again. Its text is left out, for it may quote what is stored."""
-    state, name = error.sqlstate or "", type(error).__name__
+    state, name = error.sqlstate, type(error).__name__
     if state in _UNDONE or (creating and state in _RACED):
         return StoreContended(f"others kept changing the same rows ({name}); nothing was changed"), True
     if state in _WAITED:
