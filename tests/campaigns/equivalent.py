@@ -69,6 +69,8 @@ INSTANT = "the deadline is one instant of a clock of nanoseconds: nothing is pro
 START_OF_NAMES = 'start = key(after)[1:] if after is not None else ("", "")'
 ONE_COLUMN = "the row has one column: its first is its last"
 IMMEDIATE = "'BEGIN IMMEDIATE' | SQL 'BEGIN IMMEDIATE' -> 'BEGIN'"
+OFF = "f\"{'behind' if off < 0 else 'ahead of'} the database's\"))"
+NOT_OFF = "no tolerance is less than 0, and an offset of 0 is not above it: it is never told"
 
 EQUIVALENT: dict[tuple[str, str], str] = {
     ("otp", 'check_parameters("sha1", 6, period, t0) | 6 | + 1'): VALID,
@@ -160,6 +162,8 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("stores.postgres", f"{START_OF_NAMES} | '' | other text #2"): BEFORE_ALL,
     ("stores.postgres", ("return None if again and time.monotonic() < self._until else failure |"
                          " time.monotonic() < self._until | Lt 0 -> LtE")): INSTANT,
+    ("stores.postgres", f"{OFF} | off < 0 | Lt 0 -> LtE"): NOT_OFF,
+    ("stores.postgres", f"{OFF} | 0 | + 1"): NOT_OFF,
     ("qr", ("rows = [[bool(module) for module in row] for row in _sound(symbol).matrix_iter(border=QUIET)] |"
             " border=QUIET | argument dropped")): SEGNO,
     ("qr", f"{LAST_ROW} | 0 | + 1"): "all rows are equally long",

@@ -5,13 +5,14 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from support import MASTER, HandClock, enroll
-from vmfa import DerivedKeys, DeviceRegistry, MemoryStore, PrincipalId, SQLiteStore, Store
+from vmfa import DerivedKeys, DeviceRegistry, MemoryStore, Principal, PrincipalId, SQLiteStore, Store
 from vmfa.testing import StoreContract
 
 METHODS = ("load", "commit", "principals", "history")
@@ -21,6 +22,14 @@ METHODS = ("load", "commit", "principals", "history")
 @pytest.mark.parametrize("name", METHODS)
 def test_a_store_is_called_as_the_port_says(kind: type, name: str) -> None:
     assert inspect.signature(getattr(kind, name)) == inspect.signature(getattr(Store, name))
+
+
+def test_a_removal_compares_the_revision_beside_the_tag(tmp_path: Path, clock: HandClock, alice: PrincipalId) -> None:
+    with SQLiteStore(tmp_path / "mfa.db") as store:
+        enroll(DeviceRegistry(store, keys=DerivedKeys(MASTER), issuer="Example", clock=clock), clock, alice)
+        held = store.load(alice)
+        assert not store.commit(replace(held, revision=held.revision + 5), Principal(id=alice), [])
+        assert store.load(alice) == held
 
 
 def test_a_page_of_less_than_nothing_is_empty(tmp_path: Path, clock: HandClock) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from support import HandClock, enroll
-from vmfa import DeviceRegistry, PrincipalId, Store
+from vmfa import DeviceRegistry, Principal, PrincipalId, Store
 from vmfa.stores.postgres import PostgresStore
 from vmfa.stores.postgres_async import AsyncPostgresStore
 from vmfa.testing import StoreContract
@@ -22,6 +23,15 @@ class TestPostgresStores(StoreContract):
 @pytest.mark.parametrize("name", ["load", "commit", "principals", "history"])
 def test_a_store_is_called_as_the_port_says(kind: type, name: str) -> None:
     assert inspect.signature(getattr(kind, name)) == inspect.signature(getattr(Store, name))
+
+
+def test_a_removal_compares_the_revision_beside_the_tag(
+    registry: DeviceRegistry, store: Any, clock: HandClock, alice: PrincipalId
+) -> None:
+    enroll(registry, clock, alice)
+    held = store.load(alice)
+    assert not store.commit(replace(held, revision=held.revision + 5), Principal(id=alice), [])
+    assert store.load(alice) == held
 
 
 def test_a_page_of_less_than_nothing_is_empty(

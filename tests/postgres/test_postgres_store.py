@@ -265,6 +265,29 @@ def test_a_row_that_names_nobody_is_told_when_principals_are_listed(
         store.principals(WHO.account)
 
 
+def test_copies_under_another_account_kind_or_name_change_nothing(
+    registry: DeviceRegistry, clock: HandClock, alice: PrincipalId, database: str
+) -> None:
+    """And nothing is done to them."""
+    somebody = enroll(registry, clock, alice)
+    own = f"account = '{alice.account}' AND kind = 'user' AND name = '{alice.name}'"
+    for there in ("'000', kind, name", "'zzz', kind, name", "account, 'aaa', name", "account, 'zzz', name",
+                  "account, kind, 'a'", "account, kind, 'z'"):
+        for table, columns in (("vmfa_principal", "revision, state, tag"), ("vmfa_event", "number, document, tag")):
+            sql(database, f"INSERT INTO {table} SELECT {there}, {columns} FROM {table} WHERE {own}")
+    others = [f"SELECT * FROM {table} WHERE NOT ({own}) ORDER BY 1, 2, 3, 4"
+              for table in ("vmfa_principal", "vmfa_event")]
+    planted = [sql(database, rows) for rows in others]
+    somebody.sign_in()
+    registry.deactivate(alice, by=SERVICE)
+    assert [event.what for event in registry.history(alice, by=SERVICE)] == [
+        Happened.OPENED, Happened.ASSIGNED, Happened.DEACTIVATED,
+    ]
+    registry.forget(alice, by=SERVICE)
+    assert [sql(database, rows) for rows in others] == planted
+    assert sql(database, f"SELECT 1 FROM vmfa_event WHERE {own}") == []
+
+
 def test_history_is_in_order_whatever_the_plan(
     registry: DeviceRegistry, open_store: Any, database: str, clock: HandClock, alice: PrincipalId
 ) -> None:

@@ -208,6 +208,26 @@ def test_a_row_that_names_nobody_is_told_when_principals_are_listed(
     assert store.principals(fresh.principal.account) == [fresh.principal]
 
 
+def test_copies_under_another_account_kind_or_name_change_nothing(fresh: Enrolled, path: Path) -> None:
+    """And nothing is done to them."""
+    own = (fresh.principal.account, "user", fresh.principal.name)
+    which = "WHERE account = ? AND kind = ? AND name = ?"
+    for place, other in ((0, "000"), (0, "zzz"), (1, "aaa"), (1, "zzz"), (2, "a"), (2, "z")):
+        there = [*own[:place], other, *own[place + 1 :]]
+        for table, columns in (("principal", "revision, state, tag"), ("event", "number, document, tag")):
+            raw.run(path, f"INSERT INTO {table} SELECT ?, ?, ?, {columns} FROM {table} {which}", *there, *own)
+    ours = tuple(part.encode() for part in own)
+    planted = [[row for row in table if row[:3] != ours] for table in raw.rows(path)]
+    registry, who, service = fresh.registry, fresh.principal, Actor.trusted_service("x")
+    registry.verify(who, fresh.phone.code())
+    registry.deactivate(who, by=service)
+    assert [event.what.value for event in registry.history(who, by=service)] == [
+        "enrollment opened", "device assigned", "device deactivated",
+    ]
+    registry.forget(who, by=service)
+    assert raw.rows(path) == planted
+
+
 def test_a_record_moved_to_another_principal_is_refused(bob: Enrolled, path: Path) -> None:
     """SEED-BOUND: the thief puts his own record, whose codes he has, in the victim's place."""
     raw.run(path, "DELETE FROM principal WHERE name = ?", "u-4711")
