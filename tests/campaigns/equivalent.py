@@ -71,6 +71,7 @@ ONE_COLUMN = "the row has one column: its first is its last"
 IMMEDIATE = "'BEGIN IMMEDIATE' | SQL 'BEGIN IMMEDIATE' -> 'BEGIN'"
 OFF = "f\"{'behind' if off < 0 else 'ahead of'} the database's\"))"
 NOT_OFF = "no tolerance is less than 0, and an offset of 0 is not above it: it is never told"
+BY_NAME = "root's name is empty and nobody else's is: by the names alone root stands first as well"
 
 EQUIVALENT: dict[tuple[str, str], str] = {
     ("otp", 'check_parameters("sha1", 6, period, t0) | 6 | + 1'): VALID,
@@ -164,6 +165,12 @@ EQUIVALENT: dict[tuple[str, str], str] = {
                          " time.monotonic() < self._until | Lt 0 -> LtE")): INSTANT,
     ("stores.postgres", f"{OFF} | off < 0 | Lt 0 -> LtE"): NOT_OFF,
     ("stores.postgres", f"{OFF} | 0 | + 1"): NOT_OFF,
+    ("stores.sqlite", ('"SELECT kind, name FROM principal WHERE account = ? AND (kind, name) > (?, ?) ORDER BY kind, name'
+                       " LIMIT ?\" | 'SELECT kind, name FROM principal WHERE account = ? AND (kin | SQL"
+                       " ' ORDER BY kind, name' -> ' ORDER BY name'")): BY_NAME,
+    ("stores.postgres", ('PAGE: Final = """SELECT kind, name FROM vmfa_principal |'
+                         " 'SELECT kind, name FROM vmfa_principal\\n    WHERE account =  | SQL"
+                         " ' ORDER BY kind, name' -> ' ORDER BY name'")): BY_NAME,
     ("qr", ("rows = [[bool(module) for module in row] for row in _sound(symbol).matrix_iter(border=QUIET)] |"
             " border=QUIET | argument dropped")): SEGNO,
     ("qr", f"{LAST_ROW} | 0 | + 1"): "all rows are equally long",
