@@ -165,8 +165,8 @@ EQUIVALENT: dict[tuple[str, str], str] = {
                          " time.monotonic() < self._until | Lt 0 -> LtE")): INSTANT,
     ("stores.postgres", f"{OFF} | off < 0 | Lt 0 -> LtE"): NOT_OFF,
     ("stores.postgres", f"{OFF} | 0 | + 1"): NOT_OFF,
-    ("stores.sqlite", ('"SELECT kind, name FROM principal WHERE account = ? AND (kind, name) > (?, ?) ORDER BY kind, name'
-                       " LIMIT ?\" | 'SELECT kind, name FROM principal WHERE account = ? AND (kin | SQL"
+    ("stores.sqlite", ('"SELECT kind, name FROM principal WHERE account = ? AND (kind, name) > (?, ?) ORDER BY'
+                       " kind, name LIMIT ?\" | 'SELECT kind, name FROM principal WHERE account = ? AND (kin | SQL"
                        " ' ORDER BY kind, name' -> ' ORDER BY name'")): BY_NAME,
     ("stores.postgres", ('PAGE: Final = """SELECT kind, name FROM vmfa_principal |'
                          " 'SELECT kind, name FROM vmfa_principal\\n    WHERE account =  | SQL"

@@ -299,6 +299,15 @@ def test_history_is_in_order_whatever_the_plan(
     assert [event.number for event in history] == [1, 2]
 
 
+def test_principals_are_in_order_whatever_the_plan(registry: DeviceRegistry, open_store: Any, database: str) -> None:
+    people = [PrincipalId.root(WHO.account), *(PrincipalId.user(WHO.account, name) for name in "abc")]
+    for who in people[3:0:-1]:
+        registry.open_enrollment(who, by=SERVICE, label="x")
+    registry.open_enrollment(people[0], by=Actor.signed_in(people[0]), label="x")
+    heap_order = "-c enable_indexscan=off -c enable_bitmapscan=off -c enable_indexonlyscan=off"
+    assert list(open_store(with_options(database, heap_order)).principals(WHO.account)) == people
+
+
 def test_the_revision_is_compared_beside_the_tag(
     registry: DeviceRegistry, store: Any, database: str, clock: HandClock, alice: PrincipalId
 ) -> None:
