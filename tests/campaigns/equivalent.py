@@ -72,6 +72,7 @@ IMMEDIATE = "'BEGIN IMMEDIATE' | SQL 'BEGIN IMMEDIATE' -> 'BEGIN'"
 OFF = "f\"{'behind' if off < 0 else 'ahead of'} the database's\"))"
 NOT_OFF = "no tolerance is less than 0, and an offset of 0 is not above it: it is never told"
 BY_NAME = "root's name is empty and nobody else's is: by the names alone root stands first as well"
+MEMORY = "slots save memory; who sets, compares and prints a statement sees none of it"
 
 EQUIVALENT: dict[tuple[str, str], str] = {
     ("otp", 'check_parameters("sha1", 6, period, t0) | 6 | + 1'): VALID,
@@ -171,6 +172,10 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("stores.postgres", ('PAGE: Final = """SELECT kind, name FROM vmfa_principal |'
                          " 'SELECT kind, name FROM vmfa_principal\\n    WHERE account =  | SQL"
                          " ' ORDER BY kind, name' -> ' ORDER BY name'")): BY_NAME,
+    ("stores.postgres", "@dataclass(frozen=True, slots=True) | slots=True | argument dropped"): MEMORY,
+    ("stores.postgres", "@dataclass(frozen=True, slots=True) | True | turned #2"): MEMORY,
+    ("stores.postgres", ("yield Step(ERASE, (*key(after.id), events[0].number - 1 if events else 0))"
+                         "  # what lies behind gives way | 0 | - 1 #2")): "events are numbered from 1",
     ("qr", ("rows = [[bool(module) for module in row] for row in _sound(symbol).matrix_iter(border=QUIET)] |"
             " border=QUIET | argument dropped")): SEGNO,
     ("qr", f"{LAST_ROW} | 0 | + 1"): "all rows are equally long",
