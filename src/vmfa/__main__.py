@@ -188,8 +188,7 @@ COMMANDS: Final = (
 class _Parser(Parser):
     def error(self, message: str) -> NoReturn:
         """What argparse quotes is left out: it may be a key or a code."""
-        for mark in "'\"":
-            message = message.partition(mark)[0]
+        message = message.partition("'")[0].partition('"')[0]
         raise WrongUsage(f"{message.rstrip(' :')}; see {self.prog} --help")
 
 
@@ -254,7 +253,7 @@ def _run(arguments: Sequence[str], clock: Callable[[], float]) -> errors.VmfaErr
         with redirect_stdout(help_text):  # argparse would not tell that it cannot be written
             args, unknown = parser().parse_known_args(arguments)
     except SystemExit:  # --help or --version
-        _print(help_text.getvalue().rstrip("\n"))
+        _print(help_text.getvalue().rstrip())
         return None
     if unknown:
         raise WrongUsage(f"an argument too many, or an unknown option; see vmfa {args.command} --help")

@@ -223,6 +223,8 @@ EQUIVALENT: dict[tuple[str, str], str] = {
                        " clock=clock | argument dropped")): ANY_TIME,
     ("trail_command", ("found.extend(examine(store, account, operations=operations, by=by, clock=clock)) | clock=clock"
                        " | argument dropped")): ANY_TIME,
+    ("__main__", ("raise WrongUsage(f\"{message.rstrip(' :')}; see {self.prog} --help\") | ' :' | other text")):
+        "no message of argparse ends in an X",
     ("commands", 'issuer = getattr(self.args, "issuer", "vmfa") | \'vmfa\' | other text'):
         "only enroll shows an issuer, and it has the option",
     ("commands", ('with tempfile.TemporaryDirectory() as folder, SQLiteStore(os.path.join(folder, "demo.db")) as store:'

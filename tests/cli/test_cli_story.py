@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from vmfa import Actor, DerivedKeys, DeviceRegistry, PrincipalId, SQLiteStore, totp
+from vmfa.__main__ import ABOUT, EXITS
 
 if TYPE_CHECKING:
     from conftest import Terminal
@@ -339,6 +340,9 @@ def test_help_and_version_are_answers(terminal: Terminal, arguments: tuple[str, 
     assert "vmfa" in outcome.out
     assert not outcome.out.endswith("\n\n")
     assert outcome.err == ""
+    if arguments == ("--help",):
+        assert f"{ABOUT}\n" in outcome.out  # as it is written, line by line
+        assert outcome.out.endswith(EXITS)
 
 
 def test_times_past_the_calendar_are_told_in_seconds(terminal: Terminal) -> None:

@@ -132,6 +132,7 @@ def test_export_is_one_json_object_a_line(desk: Desk) -> None:
 def test_export_goes_on_behind_the_heads_and_prints_nothing_where_nothing_is_new(desk: Desk) -> None:
     kept = desk.keep_heads("123")
     assert desk.run("export", "123", "--since", kept)[:2] == (0, "")
+    assert desk.run("export", "123", "--since", kept, "--json")[:2] == (0, '{"lines": []}\n')
     with SQLiteStore(desk.db) as store:
         desk.registry(store).deactivate(BOB, by=Actor.trusted_service("tests"))
     code, out, _ = desk.run("export", "123", "1%2F2", "--since", kept)
