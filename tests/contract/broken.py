@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from inspect import Parameter, signature
 from threading import get_ident
 from typing import Any
 from unicodedata import normalize
 
-from vmfa import AuditEvent, Happened, MemoryStore, Parameters, Principal, PrincipalId, Store, Sync
+from vmfa import AuditEvent, Happened, MemoryStore, Principal, PrincipalId, Store, Sync
 
 BROKEN: list[tuple[type[MemoryStore], str, str]] = []
 
@@ -111,72 +112,98 @@ class SortsDetails(Scripted):
         super().write(after, [replace(event, details=tuple(sorted(event.details))) for event in events])
 
 
-def less(value: object) -> object:
-    """What a store that has no room for *value* keeps of it."""
-    if isinstance(value, bool) or value is None:
-        return value
-    if isinstance(value, int):
-        return max(-(2**31), min(value, 2**31 - 1))
+def narrow(value: Any) -> Any:
+    """What 32 bits of a number hold, and what ASCII holds of a text."""
+    return low(high(value))
+
+
+def low(value: Any) -> Any:
+    return each_of(value, lambda number: max(number, -(2**31)))
+
+
+def high(value: Any) -> Any:
+    return each_of(value, lambda number: min(number, 2**31 - 1))
+
+
+def unsigned(value: Any) -> Any:
+    return each_of(value, abs)
+
+
+def fewer(value: Any) -> Any:
+    return value - 1 if type(value) is int else value[:-1]
+
+
+def each_of(value: Any, keep: Callable[[int], int]) -> Any:
+    if isinstance(value, tuple):
+        return tuple(each_of(part, keep) for part in value)
     if isinstance(value, str):
         return value.encode("ascii", "replace").decode()
-    if isinstance(value, tuple):
-        return tuple(less(each) for each in value)
-    return value
+    return keep(value) if type(value) is int else value
 
 
-def broken_at(promise: str, of: str, name: str, keep: Callable[[Any], object], sentence: str) -> None:
-    """A store that keeps the field *name* of a record, or *of* a part of it, in a way of its own."""
+def default(value: Any) -> Any:
+    """What is read back where nothing was kept; see :func:`changed`."""
+    return {bool: False, int: 0, str: "", tuple: (), Sync: Sync.IN_SYNC}.get(type(value))
+
+
+def changed(whole: Any, path: str, keep: Callable[[Any], Any]) -> Any:
+    """*whole*, with the field that *path* leads to kept in a way of its own, or as the default that it has."""
+    name, _, rest = path.partition(".")
+    value = getattr(whole, name)
+    usual = signature(type(whole)).parameters[name].default
+    if rest:
+        return replace(whole, **{name: value and changed(value, rest, keep)})
+    return replace(whole, **{name: usual if keep is default and usual is not Parameter.empty else keep(value)})
+
+
+def breaks(promise: str, path: str, keep: Callable[[Any], Any]) -> None:
+    """A store that breaks one field of a record, or of what a record holds."""
 
     class BreaksAField(Scripted):
         def write(self, after: Principal, events: Sequence[AuditEvent]) -> None:
-            whole = getattr(after, of) if of else after
-            changed = replace(whole, **{name: keep(getattr(whole, name))})
-            super().write(replace(after, **{of: changed}) if of else changed, events)
+            super().write(changed(after, path, keep), events)
 
-    BreaksAField.__name__ = f"{keep.__name__.title()}Of{of.title()}{name.title()}"
-    caught_by(promise, sentence)(BreaksAField)
+    BreaksAField.__name__ = f"{keep.__name__} of {path}"
+    caught_by(promise, f"and {path.partition('.')[0]} does not")(BreaksAField)
 
 
-def drop(value: object) -> object:
-    """Something else that is valid in its place."""
-    others = {bool: False, int: 0, str: "", tuple: (), Sync: Sync.IN_SYNC, Parameters: Parameters()}
-    return others.get(type(value))
-
-
-def lose_one(value: int) -> int:
-    return value - 1
-
-
-DEVICE, SESSION, EVENT = (f"every_field_of_{what}_comes_back" for what in ("a_device", "an_enrollment", "an_event"))
-for field in ("seen_at", "openings", "recovered_at", "binding", "head", "redacted"):
-    broken_at(DEVICE, "", field, drop, f"and {field} does not")
-for field in ("seen_at", "openings", "recovered_at"):
-    broken_at(DEVICE, "", field, less, f"and {field} does not")
-for field in ("disabled", "drift", "pair_drift", "lean", "failures", "failed_at", "budget", "budget_at", "enrolled_at",
-              "last_step", "sync", "parameters"):
-    broken_at(DEVICE, "device", field, drop, "and device does not")
-broken_at(DEVICE, "device", "last_step", less, "and device does not")
-broken_at(DEVICE, "", "pruned", lose_one, "and pruned does not")
-broken_at(DEVICE, "binding", "expires_at", drop, "and binding does not")
-broken_at(DEVICE, "binding", "digest", drop, "and binding does not")
-for field in ("opened_at", "expires_at", "attempts", "parameters"):
-    broken_at(SESSION, "enrollment", field, drop, "and enrollment does not")
-broken_at(SESSION, "enrollment", "expires_at", less, "and enrollment does not")
-
-
-def breaks_an_event(name: str, keep: Callable[[Any], object]) -> None:
+def breaks_an_event(name: str, keep: Callable[[Any], Any]) -> None:
     class BreaksAnEvent(Scripted):
         def write(self, after: Principal, events: Sequence[AuditEvent]) -> None:
-            super().write(after, [replace(event, **{name: keep(getattr(event, name))}) for event in events])
+            super().write(after, [changed(event, name, keep) for event in events])
 
-    BreaksAnEvent.__name__ = f"{keep.__name__.title()}OfEvents{name.title()}"
+    BreaksAnEvent.__name__ = f"{keep.__name__} of an event's {name}"
     caught_by(EVENT, "every field of an event comes back as it was committed")(BreaksAnEvent)
 
 
-for field in ("at", "actor", "serial", "reason", "details", "tag"):
-    breaks_an_event(field, drop)
-for field in ("at", "actor", "details"):
-    breaks_an_event(field, less)
+DEVICE, SESSION, EVENT = (f"every_field_of_{what}_comes_back" for what in ("a_device", "an_enrollment", "an_event"))
+PARAMETERS = tuple(f"parameters.{name}" for name in ("algorithm", "digits", "period", "t0"))
+for path in ("seen_at", "openings", "recovered_at", "binding", "head", "redacted", "binding.digest",
+             "binding.expires_at"):
+    breaks(DEVICE, path, default)
+for path in (*PARAMETERS, "disabled", "drift", "pair_drift", "lean", "failures", "failed_at", "budget", "budget_at",
+             "enrolled_at", "last_step", "sync"):
+    breaks(DEVICE, f"device.{path}", default)
+for path in (*PARAMETERS, "opened_at", "expires_at", "attempts"):
+    breaks(SESSION, f"enrollment.{path}", default)
+for path in ("seen_at", "openings", "recovered_at", "device.last_step", "device.parameters.t0"):
+    breaks(DEVICE, path, narrow)
+for path in ("enrollment.expires_at", "enrollment.parameters.t0"):
+    breaks(SESSION, path, narrow)
+for path in ("seen_at", "openings", "binding.expires_at", "device.drift", "device.pair_drift", "device.lean",
+             "device.enrolled_at", "device.failed_at", "device.budget_at"):
+    breaks(DEVICE, path, unsigned)
+for path in ("enrollment.opened_at", "enrollment.parameters.t0"):
+    breaks(SESSION, path, unsigned)
+for path in ("pruned", "binding.digest", "head"):
+    breaks(DEVICE, path, fewer)
+for path in ("enrollment.session_id", "enrollment.serial"):
+    breaks(SESSION, path, fewer)
+for path in ("at", "actor", "serial", "reason", "details", "tag"):
+    breaks_an_event(path, default)
+for path, keep in (("at", low), ("at", unsigned), ("actor", narrow), ("details", low), ("details", high),
+                   ("details", unsigned), ("serial", fewer)):
+    breaks_an_event(path, keep)
 
 
 @caught_by(DEVICE, "the commit of a first record answers True")
