@@ -618,6 +618,38 @@ class ZeroMeansAll(Scripted):
         return super().history(principal, after=after, limit=limit or 1000)
 
 
+@caught_by("history_is_in_order_and_comes_in_pages", "is all events of this principal")
+class TellsEverybodysHistory(Scripted):
+    def history(self, principal: PrincipalId, *, after: int = 0, limit: int = 1000) -> Sequence[AuditEvent]:
+        found = [event for events in self._events.values() for event in events if event.number > after]
+        return sorted(found, key=lambda event: event.number)[:limit]
+
+
+@caught_by("history_is_in_order_and_comes_in_pages", "history(after=0, limit=1180591620717411303424)")
+class ReadsNothingBeyond64Bits(Scripted):
+    def history(self, principal: PrincipalId, *, after: int = 0, limit: int = 1000) -> Sequence[AuditEvent]:
+        return super().history(principal, after=after, limit=limit if limit < 2**63 else 0)
+
+
+@caught_by("history_is_in_order_and_comes_in_pages", "history(after=1180591620717411303424, limit=1)")
+class BeginsAnewBeyond64Bits(Scripted):
+    def history(self, principal: PrincipalId, *, after: int = 0, limit: int = 1000) -> Sequence[AuditEvent]:
+        return super().history(principal, after=after % 2**64, limit=limit)
+
+
+@caught_by("events_that_no_record_speaks_of_give_way", "the stored record answers True")
+class AnswersNothingWithoutEvents(Scripted):
+    def commit(self, before: Principal, after: Principal, events: Sequence[AuditEvent]) -> bool:
+        return super().commit(before, after, events) and (bool(events) or None)  # type: ignore[return-value]  # broken
+
+
+@caught_by("the_end_of_a_history_can_be_written_anew", "the stored record answers True")
+class AnswersNothingWhereItRewrites(Scripted):
+    def commit(self, before: Principal, after: Principal, events: Sequence[AuditEvent]) -> bool:
+        rewritten = bool(events) and events[0].number <= before.events
+        return super().commit(before, after, events) and (None if rewritten else True)  # type: ignore[return-value]
+
+
 @caught_by("events_that_no_record_speaks_of_give_way", "gives way")
 class AppendsBehindWhatIsThere(Scripted):
     def write(self, after: Principal, events: Sequence[AuditEvent]) -> None:
@@ -712,6 +744,14 @@ class IgnoresTheLimit(Listing):
         return super().principals(account, after=after)
 
 
+@caught_by("principals_are_in_order_and_come_in_pages", "at most that many")
+class IgnoresTheLimitBehindTheFirstPage(Listing):
+    def principals(
+        self, account: str, *, after: PrincipalId | None = None, limit: int = 1000
+    ) -> Sequence[PrincipalId]:
+        return super().principals(account, after=after, limit=limit if after is None else 1000)
+
+
 @caught_by("principals_are_in_order_and_come_in_pages", "come to an end")
 class IgnoresAfter(Listing):
     def principals(
@@ -781,6 +821,13 @@ class ForgetsByPrefix(Scripted):
     def remove(self, who: PrincipalId) -> None:
         for other in [other for other in self._records if str(other).startswith(str(who))]:
             super().remove(other)
+
+
+@caught_by("forget_removes_the_record_and_its_history_and_no_other", "changes no other")
+class MarksWhoStays(Scripted):
+    def remove(self, who: PrincipalId) -> None:
+        super().remove(who)
+        self._records = {other: replace(record, recovered_at=0) for other, record in self._records.items()}
 
 
 @caught_by("forget_removes_the_record_and_its_history_and_no_other", "changes no other")
