@@ -59,6 +59,13 @@ NEAR = "NEAR: Final = range(-30, 60)  # steps around START: more than any scan o
 KINDS = "algorithm, digits = _ALGORITHMS.get(_last(fields, 4, 0)), _DIGITS.get(_last(fields, 5, 0))"
 UNSPECIFIED = "in both tables 0, unspecified, and 1 mean the same"
 FAR_ENOUGH = "the story looks 20 steps back from its first step, and 20 on from its eighth: it is more either way"
+CHANCE = "it makes a race likelier: what is caught is caught without it too, by chance more seldom"
+TOGETHER = ("outcomes = _together(12, lambda _, code=code: registry.verify(who, code))"
+            "  # type: ignore[misc]  # a default")
+ACCOUNTS = 'for account in (_account(), _account() + "%_\'\\"/\\\\;?é😀", _account().ljust(512, "x")):'
+AN_EVENT = ('AuditEvent(what=Happened.OPENED, at=n, principal=of.id, actor="contract", reason=reason, number=n,'
+            ' tag=f"t{n}")')
+A_REF = 'return KeyRef("derived", "0123456789abcdef", bytes(range(240, 256)))'
 
 FIRST_PAGE = 'start = _order(after) if after is not None else ("", b"")'
 BEFORE_ALL = "a kind is root or user: whatever is less than r stands before both"
@@ -223,6 +230,26 @@ EQUIVALENT: dict[tuple[str, str], str] = {
                        " clock=clock | argument dropped")): ANY_TIME,
     ("trail_command", ("found.extend(examine(store, account, operations=operations, by=by, clock=clock)) | clock=clock"
                        " | argument dropped")): ANY_TIME,
+    ("testing", f"{ACCOUNTS} | _account().ljust(512, 'x') | exchanged"): "it is as long either way",
+    ("testing", "if which: | if which: | condition: not"): "one of two threads writes and the other reads, whichever",
+    ("testing", "who for who in users if who.name.encode() > b\"b+\" | who.name.encode() > b'b+' | Gt 0 -> GtE"):
+        "nobody has that name",
+    ("testing", "start.wait() | start.wait() | deleted"): CHANCE,
+    ("testing", f"{TOGETHER} | 12 | + 1"): CHANCE,
+    ("testing", f"{TOGETHER} | 12 | - 1"): CHANCE,
+    ("testing", "for _ in range(3): | 3 | + 1"): CHANCE,
+    ("testing", "for _ in range(3): | 3 | - 1"): CHANCE,
+    ("testing", ('registry = DeviceRegistry(store, keys=_keys(), issuer="Contract", clock=clock) | \'Contract\' |'
+                 " other text")): VALID,
+    ("testing", 'opened = registry.open_enrollment(who, by=me, label="contract") | \'contract\' | other text'): VALID,
+    ("testing", ('return DerivedKeys(b"for the contract of stores, only") | b\'for the contract of stores, only\' |'
+                 " other bytes")): VALID,
+    ("testing", "return f\"contract-{urandom(8).hex()}\" | 'contract-' | other text"): VALID,
+    ("testing", 'return PrincipalId.user(_account(), "u-4711") | \'u-4711\' | other text'): VALID,
+    ("testing", f"{A_REF} | 'derived' | other text"): VALID,
+    ("testing", f"{A_REF} | '0123456789abcdef' | other text"): VALID,
+    ("testing", f"{AN_EVENT} | 'contract' | other text"): VALID,
+    ("testing", f"{AN_EVENT} | 't' | other text"): VALID,
     ("__main__", ("raise WrongUsage(f\"{message.rstrip(' :')}; see {self.prog} --help\") | ' :' | other text")):
         "no message of argparse ends in an X",
     ("commands", 'issuer = getattr(self.args, "issuer", "vmfa") | \'vmfa\' | other text'):
