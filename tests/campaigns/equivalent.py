@@ -117,7 +117,7 @@ EQUIVALENT: dict[tuple[str, str], str] = {
         "dataclass_transform(kw_only_default=True, frozen_default=Tru | decorator dropped", "True | turned #2",
         "kw_only_default=True | argument dropped", "True | turned", "frozen_default=True | argument dropped",
         "field_specifiers=(text, number, seconds, a) | argument dropped")},
-    **{("record", f"{PARAMETERS} | 64 | {how}"): "nobody is promised how many are remembered" for how in ("+ 1", "- 1")},
+    **{("record", f"{PARAMETERS} | 64 | {how}"): "how many are remembered is no promise" for how in ("+ 1", "- 1")},
     **{("operations", f"{TYPED} | {how}"): TYPING for how in (
         f"{TYPED.replace(chr(34), chr(39))} | deleted", "'Typed' | other text")},
     **{("policy", f"{DELAY} | 32 | {how}"): "a day is shorter than 2**31 seconds" for how in ("+ 1", "- 1")},
