@@ -225,7 +225,7 @@ def test_a_newer_schema_is_refused_and_left_alone(store: Any, open_store: Any, d
         store.create_schema()
     assert [type(problem) for problem in store.health()] == [StoreTooNew]
     assert sql(database, "SELECT count(*) FROM vmfa_schema") == [(2,)]
-    sql(database, "DELETE FROM vmfa_schema WHERE version = 1")
+    sql(database, "DELETE FROM vmfa_schema WHERE version = 2")
     with pytest.raises(StoreTooNew, match="schema 7"):
         store.create_schema()
     assert sql(database, "SELECT version FROM vmfa_schema") == [(7,)]

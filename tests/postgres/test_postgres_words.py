@@ -107,7 +107,7 @@ def test_how_far_a_clock_is_off(off: float, tolerance: int, sentence: str) -> No
     script = PostgresStore("").problems(1000.0 + off, tolerance)
     next(script)
     with pytest.raises(StopIteration) as end:
-        script.send((1, [(1, "on", "on", "off", "UTF8", "0", 1000.0)]))
+        script.send((1, [(2, "on", "on", "off", "UTF8", "0", 1000.0)]))
     assert [str(problem) for problem in end.value.value] == ([sentence] if sentence else [])
 
 
@@ -120,7 +120,7 @@ def test_a_lock_is_waited_for_as_long_as_was_told_and_never_for_ever(
     with psycopg.connect(database, autocommit=True) as db:
         call.begin(db)
         call.next(None)
-        step = call.next((1, [(1, "on", "on", "off", "UTF8", "0", 0.0)]))
+        step = call.next((1, [(2, "on", "on", "off", "UTF8", "0", 0.0)]))
     assert step == postgres.Step(postgres.PATIENCE, (milliseconds,))
 
 
