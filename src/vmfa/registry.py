@@ -41,7 +41,7 @@ def _ask(build: Callable[Concatenate[Operations, P], Operation[T]]) -> Callable[
 def answers_itself(method: Any) -> None:
     """Say in the signature of *method* that it gives what the operation answers, not the operation."""
     built = method.__wrapped__
-    shown = FunctionType(built.__code__, {}, argdefs=built.__defaults__)
+    shown = FunctionType(built.__code__, {})
     answer = built.__annotations__["return"].removeprefix("Operation[").removesuffix("]")
     shown.__kwdefaults__, shown.__annotations__ = built.__kwdefaults__, {**built.__annotations__, "return": answer}
     method.__wrapped__ = shown

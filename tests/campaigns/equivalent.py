@@ -30,6 +30,10 @@ PARAMETERS = ("_parameters = lru_cache(64, typed=True)(partial(of, Parameters))"
 TYPED = 'Typed = TypeVarTuple("Typed")'
 DELAY = "return 0 if over < 0 else min(self.delay_seconds << min(over, 32), self.delay_cap)"
 PRKS = "super().__init__(_prks=dict(zip(ids, prks, strict=True)), _current=ids[0], _subkeys={})"
+SPACED = 'spaced = normalize("NFC", _decoded(written.replace("+", " "), "issuer"))  # as several apps write a blank'
+SECRET = 'return kind_of_key.from_base32(_decoded(given.get("secret", ""), "secret"))'
+QUOTED = 'name, account = quote(issuer, safe=""), quote(label, safe="@")'
+NEVER_ESCAPED = "the other text has letters more, which are never escaped"
 BEFORE_T0 = 'raise InvalidValue("the time is before T0" if step < 0 else "the time is past the last step")'
 
 SEGNO = "segno does the same where it is not told"
@@ -122,6 +126,11 @@ EQUIVALENT: dict[tuple[str, str], str] = {
         f"{TYPED.replace(chr(34), chr(39))} | deleted", "'Typed' | other text")},
     **{("policy", f"{DELAY} | 32 | {how}"): "a day is shorter than 2**31 seconds" for how in ("+ 1", "- 1")},
     **{("keysource", f"{PRKS} | {how}"): SAME_LENGTH for how in ("strict=True | argument dropped", "True | turned")},
+    ("keyuri", 'counter = _number("counter", given, -1) | 1 | + 1'): "any number below 0 says that there is none",
+    ("keyuri", f"{SPACED} | 'issuer' | other text"): "the line before has refused what cannot be decoded",
+    ("keyuri", f"{SECRET} | '' | other text"): "what stands for no secret must be too short for a key, and is",
+    ("keyuri", f"{SECRET} | 'secret' | other text #2"): "the refusal is caught two lines below, and named anew",
+    **{("keyuri", f"{QUOTED} | {what} | other text"): NEVER_ESCAPED for what in ("''", "'@'")},
     ("values", "self.__setattr__(name, None) | name | argument None"): "the refusal names the kind, and no field",
     **{("keysource", f"{PLAIN} | {name} | argument None"): "a plain key is bound to nothing: its source drops these"
        for name in ("principal", "serial", "parameters")},

@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import logging
 from functools import wraps
+from string import hexdigits, printable
 
 import pytest
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -286,6 +287,14 @@ def test_every_hexadecimal_digit_is_one(digit):
     assert parse(f"otpauth://totp/a%4{digit}?secret={SECRET}").label == "a" + chr(0x40 + int(digit, 16)).strip()
 
 
+@pytest.mark.parametrize("escape", ["%", "%4", *[f"%{pair}" for no in printable if no not in hexdigits + "%?#&=/"
+                                                 for pair in (f"4{no}", f"{no}4")]])
+def test_nothing_else_is_an_escape(escape):
+    with pytest.raises(KeyUriError, match="percent sign") as caught:
+        parse(f"otpauth://totp/a{escape}?secret={SECRET}")
+    assert caught.value.part == "label"
+
+
 def test_what_separates_is_escaped():
     uri = build(issuer="A/B&C", label="a@b/c:d".replace(":", ""), key=Key(RAW), parameters=Parameters())
     assert uri.startswith("otpauth://totp/A%2FB%26C:a@b%2Fcd?secret=")
@@ -304,8 +313,7 @@ def test_the_bounds_of_the_warning_and_of_the_delay():
 
 
 def test_a_guess_probability_is_of_a_year_and_one_sign_in_a_day():
-    usual = Policy()
-    assert usual.guess_probability() == usual.guess_probability(days=365, sign_ins_per_day=1)
     free = Policy(budget=10_000, budget_refill=60, budget_warning=1)
+    assert free.guess_probability() == free.guess_probability(days=365, sign_ins_per_day=1)
     assert free.guess_probability(days=364) < free.guess_probability() < free.guess_probability(days=366)
     assert len({free.guess_probability(sign_ins_per_day=n) for n in (0, 1, 2)}) == 3
