@@ -192,6 +192,10 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("stores.postgres", "@dataclass(frozen=True, slots=True) | True | turned #2"): MEMORY,
     ("stores.postgres", ("yield Step(ERASE, (*key(after.id), events[0].number - 1 if events else 0))"
                          "  # what lies behind gives way | 0 | - 1 #2")): "events are numbered from 1",
+    ("stores.postgres", "self._final = False | False | turned"):
+        "it is read only where a connection was had, and whoever has one sets it first",
+    ("stores.postgres", "for _ in range(2):  # the first reads a farewell, the second finds the end | 2 | + 1"):
+        "a third reading finds what the second found",
     ("qr", ("rows = [[bool(module) for module in row] for row in _sound(symbol).matrix_iter(border=QUIET)] |"
             " border=QUIET | argument dropped")): SEGNO,
     ("qr", f"{LAST_ROW} | 0 | + 1"): "all rows are equally long",
