@@ -84,6 +84,7 @@ OFF = "f\"{'behind' if off < 0 else 'ahead of'} the database's\"))"
 NOT_OFF = "no tolerance is less than 0, and an offset of 0 is not above it: it is never told"
 BY_NAME = "root's name is empty and nobody else's is: by the names alone root stands first as well"
 MEMORY = "slots save memory; who sets, compares and prints a statement sees none of it"
+SET_DEFAULT = "setdefault gives those that are there; what was made beside them has opened nothing"
 
 EQUIVALENT: dict[tuple[str, str], str] = {
     ("otp", 'check_parameters("sha1", 6, period, t0) | 6 | + 1'): VALID,
@@ -196,6 +197,9 @@ EQUIVALENT: dict[tuple[str, str], str] = {
         "it is read only where a connection was had, and whoever has one sets it first",
     ("stores.postgres", "for _ in range(2):  # the first reads a farewell, the second finds the end | 2 | + 1"):
         "a third reading finds what the second found",
+    ("stores.postgres", ("own = self._own.get(os.getpid())  # never a connection from before a fork | os.getpid()"
+                         " | argument None")): SET_DEFAULT,
+    ("stores.postgres", "if own is None: | if own is None: | condition: always"): SET_DEFAULT,
     ("qr", ("rows = [[bool(module) for module in row] for row in _sound(symbol).matrix_iter(border=QUIET)] |"
             " border=QUIET | argument dropped")): SEGNO,
     ("qr", f"{LAST_ROW} | 0 | + 1"): "all rows are equally long",

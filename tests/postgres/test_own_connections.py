@@ -14,7 +14,7 @@ from psycopg_pool import PoolTimeout
 
 from postgres_server import fresh_schema, server  # noqa: F401  # fixtures
 from vmfa import Principal, PrincipalId, StoreUnavailable
-from vmfa.stores import connections
+from vmfa.stores import connections, postgres
 from vmfa.stores.connections import MOST, OwnConnections
 from vmfa.stores.postgres import PostgresStore
 
@@ -193,6 +193,32 @@ def test_many_threads_share_the_few(store: PostgresStore, database: str) -> None
         everybody.set()
         assert {each.result().revision for each in loads} == {0}
     assert store._pool()._opened <= MOST
+
+
+def test_a_new_connection_is_no_reason_to_look_the_others_over_again(
+    store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[str] = []
+    execute = psycopg.Cursor.execute
+
+    def listening(self: Any, query: str, *rest: Any) -> Any:
+        looks.extend([query] * (query == postgres.LOOK))
+        return execute(self, query, *rest)
+
+    monkeypatch.setattr(psycopg.Cursor, "execute", listening)
+    own = store._pool()
+    first = own.getconn(SOON)
+    store.load(WHO)  # over the second
+    second = own.getconn(SOON)
+    own.putconn(first)
+    store.load(WHO)
+    assert looks == [postgres.LOOK] * 2
+    held = own.getconn(SOON)
+    assert held is first
+    own.putconn(second)
+    store.load(WHO)
+    assert looks == [postgres.LOOK] * 2
+    own.putconn(held)
 
 
 def test_a_closed_connection_is_forgotten_with_its_cursors(store: PostgresStore) -> None:

@@ -208,22 +208,33 @@ def test_a_row_that_names_nobody_is_told_when_principals_are_listed(
     assert store.principals(fresh.principal.account) == [fresh.principal]
 
 
-def test_copies_under_another_account_kind_or_name_change_nothing(fresh: Enrolled, path: Path) -> None:
-    """And nothing is done to them."""
-    own = (fresh.principal.account, "user", fresh.principal.name)
-    which = "WHERE account = ? AND kind = ? AND name = ?"
+def others_than(who: PrincipalId, path: Path) -> list[Any]:
+    own = (who.account.encode(), who.kind.value.encode(), who.name.encode())
+    return [[row for row in table if row[:3] != own] for table in raw.rows(path)]
+
+
+def copies_of(who: PrincipalId, path: Path) -> list[Any]:
+    """Every row of *who* under two other accounts, kinds and names; all that is then not *who*'s."""
+    own = (who.account, who.kind.value, who.name)
     for place, other in ((0, "000"), (0, "zzz"), (1, "aaa"), (1, "zzz"), (2, "a"), (2, "z")):
         there = [*own[:place], other, *own[place + 1 :]]
         for table, columns in (("principal", "revision, state, tag"), ("event", "number, document, tag")):
-            raw.run(path, f"INSERT INTO {table} SELECT ?, ?, ?, {columns} FROM {table} {which}", *there, *own)
-    ours = tuple(part.encode() for part in own)
-    planted = [[row for row in table if row[:3] != ours] for table in raw.rows(path)]
+            raw.run(path, f"INSERT OR REPLACE INTO {table} SELECT ?, ?, ?, {columns} FROM {table}"
+                          " WHERE account = ? AND kind = ? AND name = ?", *there, *own)
+    return others_than(who, path)
+
+
+def test_copies_under_another_account_kind_or_name_change_nothing(fresh: Enrolled, path: Path) -> None:
+    """And nothing is done to them."""
+    planted = copies_of(fresh.principal, path)
     registry, who, service = fresh.registry, fresh.principal, Actor.trusted_service("x")
     registry.verify(who, fresh.phone.code())
     registry.deactivate(who, by=service)
     assert [event.what.value for event in registry.history(who, by=service)] == [
         "enrollment opened", "device assigned", "device deactivated",
     ]
+    assert others_than(who, path) == planted
+    planted = copies_of(who, path)  # of the record as it is now
     registry.forget(who, by=service)
     assert raw.rows(path) == planted
 
