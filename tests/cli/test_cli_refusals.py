@@ -169,6 +169,11 @@ def test_what_is_not_understood_is_not_repeated(terminal: Terminal, option: str)
         assert "GEZD" not in outcome.err
 
 
+@pytest.mark.parametrize("arguments", [["frobnicate"], ["show", "no-slash"], ["code"], ["policy", "--set", "x"]])
+def test_scripts_tell_a_wrong_usage_by_its_reason(terminal: Terminal, arguments: list[str]) -> None:
+    assert terminal.run("--json", *arguments).problem["reason"] == "usage"
+
+
 def test_no_command_takes_a_key_as_an_argument() -> None:
     assert COMMANDS[[command.name for command in COMMANDS].index("code")].arguments == ()
 
