@@ -269,6 +269,8 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("testing", f"{AN_EVENT} | 't' | other text"): VALID,
     ("__main__", ("raise WrongUsage(f\"{message.rstrip(' :')}; see {self.prog} --help\") | ' :' | other text")):
         "no message of argparse ends in an X",
+    ("commands", "super().__init__(message) | super().__init__(message) | deleted"):
+        "Python's exceptions keep what they are made with by themselves",
     ("commands", 'issuer = getattr(self.args, "issuer", "vmfa") | \'vmfa\' | other text'):
         "only enroll shows an issuer, and it has the option",
     ("commands", ('with tempfile.TemporaryDirectory() as folder, SQLiteStore(os.path.join(folder, "demo.db")) as store:'

@@ -171,6 +171,7 @@ def test_what_is_not_understood_is_not_repeated(terminal: Terminal, option: str)
 
 @pytest.mark.parametrize("arguments", [["frobnicate"], ["show", "no-slash"], ["code"], ["policy", "--set", "x"]])
 def test_scripts_tell_a_wrong_usage_by_its_reason(terminal: Terminal, arguments: list[str]) -> None:
+    terminal.wizard(ALICE)
     assert terminal.run("--json", *arguments).problem["reason"] == "usage"
 
 
