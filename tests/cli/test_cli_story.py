@@ -201,6 +201,11 @@ def test_history_turns_every_page(terminal: Terminal) -> None:
     assert [event["number"] for event in terminal.json("history", ALICE)["events"]] == list(range(1, 1202))
 
 
+def test_the_trail_of_an_account_is_verified(terminal: Terminal) -> None:
+    terminal.enroll(ALICE)
+    assert terminal.run("trail", "verify", "123456789012").out == "123456789012/user/u-4711  intact: 2 events\n"
+
+
 def test_a_history_that_grows_meanwhile_is_told_up_to_the_head(
     terminal: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
