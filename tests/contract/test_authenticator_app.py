@@ -115,6 +115,8 @@ def test_an_account_shows_codes_and_hides_the_key() -> None:
     assert repr(account) == "<Account>"
     with pytest.raises(InvalidType):
         pickle.dumps(account)
+    with pytest.raises(TypeError):
+        vars(account)
 
 
 def test_it_needs_nothing_but_the_standard_library() -> None:
