@@ -31,6 +31,7 @@ def uri(label: str = "alice", issuer: str = "Example", **parameters: int | str) 
 
 
 def test_the_clock_moves_only_when_told_to() -> None:
+    assert FrozenClock()() == 1_700_000_010  # the first second of a step
     clock = FrozenClock(100)
     clock.advance(0.5)
     assert clock() == clock() == 100.5
