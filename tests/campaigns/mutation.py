@@ -12,8 +12,8 @@ has imported everything gets the mutated code and runs the tests that execute th
 failure. What runs at import, and what only a process of a test's own may show, is written into the copy and met by a
 new pytest with the tests of its room.
 
-A mutant is killed by a test that fails, by an import that fails, or by a test that takes ten times as long as it should
-and three seconds more. Any other end of a run is told as unclear, and is no kill. Survivors are printed, and the exit
+A mutant is killed by a test that fails, by an import that fails, or by a test that takes, twice, ten times as long as it
+should and three seconds more. Any other end of a run is told as unclear, and is no kill. Survivors are printed, and the exit
 status is 1 if there are any that ``EQUIVALENT`` does not explain.
 """
 
@@ -214,6 +214,12 @@ def forked(work: Callable[[int], None], seconds: dict[str, float], *, limit: flo
     return verdict
 
 
+def judged(work: Callable[[int], None], seconds: dict[str, float]) -> Verdict:
+    """What :func:`forked` gives; a test that took too long is given a second chance, for a busy machine stalls too."""
+    verdict = forked(work, seconds)
+    return forked(work, seconds) if verdict.what == "hung" else verdict
+
+
 def surveyed(root: Path) -> Survey:
     """Run all tests once, in their own order, with each line that each of them executes; and again, quickest first."""
     file = root / "survey"
@@ -340,7 +346,7 @@ class Room:
                         function.__code__ = code
                     tests.run(chosen)
 
-                if self.take(mutant, forked(work, self.survey.seconds)):
+                if self.take(mutant, judged(work, self.survey.seconds)):
                     continue
             outermost = mutant.place.path[-1] if changed else None  # what it made at import has the old code still
             made = outermost and any("" in executed.get(line, ()) for line in range(
@@ -368,7 +374,7 @@ class Room:
                     return
                 pytest_run(files, tests)
 
-            return forked(work, self.survey.seconds)
+            return judged(work, self.survey.seconds)
 
         try:
             Path(cache_from_source(str(self.path))).unlink(missing_ok=True)
