@@ -12,9 +12,9 @@ has imported everything gets the mutated code and runs the tests that execute th
 failure. What runs at import, and what only a process of a test's own may show, is written into the copy and met by a
 new pytest with the tests of its room.
 
-A mutant is killed by a test that fails, by an import that fails, or by a test that takes, twice, ten times as long as it
-should and three seconds more. Any other end of a run is told as unclear, and is no kill. Survivors are printed, and the exit
-status is 1 if there are any that ``EQUIVALENT`` does not explain.
+A mutant is killed by a test that fails, by an import that fails, or by a test that takes, twice, ten times as long as
+it should and three seconds more. Any other end of a run is told as unclear, and is no kill. Survivors are printed, and
+the exit status is 1 if there are any that ``EQUIVALENT`` does not explain.
 """
 
 from __future__ import annotations
