@@ -101,18 +101,22 @@ def by_verify_totp(key: vmfa.Key, code: str) -> None:
         vmfa.verify_totp(key, code, NOW, after=-1)
 
 
-def by_registry(steps_off: int) -> list[Trace]:
-    """The whole verification, of a record that is put back before each attempt."""
+def by_registry() -> Iterator[list[Trace]]:
+    """The whole verification, of a record that is put back before each attempt: matches at -1, and matches at +1.
+
+    Both of one registry: two of them differ by up to 100 ns, either way, by where their objects lie in memory.
+    """
     store = vmfa.MemoryStore()
     phone = phone_over(store)
     phone.clock.now += 10 * STEP
-    code = vmfa.totp(phone.key, phone.clock.now + steps_off * STEP)
     state = store.load(phone.who)
 
     def put_back() -> None:
         store._records[phone.who] = state
 
-    return [(put_back, partial(phone.registry.verify, phone.who, code))]
+    for steps_off in (-1, 1):
+        code = vmfa.totp(phone.key, phone.clock.now + steps_off * STEP)
+        yield [(put_back, partial(phone.registry.verify, phone.who, code))]
 
 
 def by_early_return(key: vmfa.Key, code: str) -> bool:
@@ -172,7 +176,7 @@ def answer(run: Run) -> Iterator[Table]:
         ("scan: replayed against wrong", scanned(last), scanned(wrong[1]), QUIET),
         ("verify_totp: match at -1 against +1", verified(first), verified(last), QUIET),
         ("verify_totp: wrong first against wrong last digit", verified(wrong[0]), verified(wrong[1]), QUIET),
-        ("registry.verify: match at -1 against +1", by_registry(-1), by_registry(1), QUIET),
+        ("registry.verify: match at -1 against +1", *by_registry(), QUIET),
     )
     facts = []
     for name, one, other, expected in questions:

@@ -142,9 +142,7 @@ def standing(actor: Actor, target: PrincipalId, record: Principal | None, now: i
         return _S.SELF_MFA if mfa else _S.SELF
     if not mfa or target.is_root:  # RULE-ADMIN
         return _S.NOBODY
-    if own.is_root:
-        return _S.ROOT
-    return _S.ADMIN if actor.role is Role.ADMIN else _S.NOBODY
+    return _S.ROOT if own.is_root else _S.ADMIN if actor.role is Role.ADMIN else _S.NOBODY
 
 
 def check_permitted(action: Action, standing: Standing, target: PrincipalId) -> None:

@@ -140,7 +140,10 @@ def scan(key: Key, codes: Sequence[str], steps: Sequence[int], digits: int, algo
 
 def around(here: int, back: int, forward: int) -> range:
     """The steps from *here* - *back* to *here* + *forward*; there is none below 0 or past 2**64 - 1."""
-    return range(max(0, here - back), min(here + forward + 1, COUNTERS))
+    steps = range(here - back, here + forward + 1)
+    if steps.start >= 0 and steps.stop <= COUNTERS:
+        return steps
+    return range(max(0, steps.start), min(steps.stop, COUNTERS))
 
 
 def truncate(mac: bytes) -> int:

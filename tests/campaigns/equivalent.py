@@ -34,6 +34,7 @@ SPACED = 'spaced = normalize("NFC", _decoded(written.replace("+", " "), "issuer"
 SECRET = 'return kind_of_key.from_base32(_decoded(given.get("secret", ""), "secret"))'
 QUOTED = 'name, account = quote(issuer, safe=""), quote(label, safe="@")'
 NEVER_ESCAPED = "the other text has letters more, which are never escaped"
+IN_RANGE = "if steps.start >= 0 and steps.stop <= COUNTERS:"
 BEFORE_T0 = 'raise InvalidValue("the time is before T0" if step < 0 else "the time is past the last step")'
 
 SEGNO = "segno does the same where it is not told"
@@ -95,6 +96,12 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("otp", 'text = code.strip(" \\t\\n\\r\\f\\v") if isinstance(code, str) else "" | \'\' | other text'): NO_CODE,
     ("otp", f"{BEFORE_T0} | step < 0 | Lt 0 -> LtE"): "it is reached by a step below 0 or far above, never by 0",
     ("otp", f"{BEFORE_T0} | 0 | + 1"): "it is reached by a step below 0 or far above, never by 0",
+    ("otp", f"{IN_RANGE} | {IN_RANGE} | deleted"): SHORTCUT,
+    ("otp", f"{IN_RANGE} | {IN_RANGE} | condition: never"): SHORTCUT,
+    ("otp", f"{IN_RANGE} | steps.start >= 0 | GtE 0 -> Gt"): SHORTCUT,
+    ("otp", f"{IN_RANGE} | 0 | + 1"): SHORTCUT,
+    ("otp", f"{IN_RANGE} | steps.stop <= COUNTERS | LtE 0 -> Lt"): SHORTCUT,
+    ("otp", "return steps | return steps | deleted"): SHORTCUT,
     ("otp", "if type(at) is int: | if type(at) is int: | deleted"): SHORTCUT,
     ("otp", "if type(at) is int: | if type(at) is int: | condition: never"): SHORTCUT,
     ("otp", "if type(at) is int: | at | argument None"): SHORTCUT,
