@@ -165,7 +165,6 @@ class Value(metaclass=_Values):
     if TYPE_CHECKING:
         __dataclass_fields__: ClassVar[dict[str, Any]]
         _fields: ClassVar[dict[str, _Field]]
-
         _changes: ClassVar[dict[str, Callable[[Any, Any], None]]]
 
         def _copy(self) -> Self: ...
