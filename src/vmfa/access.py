@@ -134,8 +134,8 @@ def standing(actor: Actor, target: PrincipalId, record: Principal | None, now: i
     if own is None or own.account != target.account:
         return _S.NOBODY
     if actor.role is Role.RECOVERED_ROOT:
-        unused = [proof for proof in actor.proofs if record is not None and proof > record.recovered_at]
-        fresh = len(unused) == 2 and all(-tolerance <= now - proof <= policy.recovery_seconds for proof in unused)
+        unused = record is not None and min(actor.proofs) > record.recovered_at
+        fresh = unused and all(-tolerance <= now - proof <= policy.recovery_seconds for proof in actor.proofs)
         return _S.RECOVERED if own == target and fresh else _S.NOBODY
     mfa = _claim_counts(actor.mfa, record, now, policy, tolerance)
     if own == target:
