@@ -71,10 +71,6 @@ def ours(key: object, code: str, window: int) -> None:
     raise AssertionError
 
 
-def ours_from_text(code: str, window: int) -> None:
-    ours(vmfa.Key.from_base32(TEXT), code, window)
-
-
 def with_pyotp(key: pyotp.TOTP, code: str, window: int) -> None:
     assert not key.verify(code, for_time=NOW, valid_window=window)
 
@@ -182,14 +178,14 @@ def refusal(run: Run, window: int, goal: tuple[float, float]) -> Table:
 
 
 def refusal_from_text(run: Run) -> Table:
-    names = NAMES | {"code": wrong_code(1), "b32decode": b32decode}
-    checks = (ours_from_text, with_pyotp, with_libpass, with_cryptography, with_django_otp, with_oath, with_otpauth)
+    names = NAMES | {"code": wrong_code(1), "b32decode": b32decode, "Key": vmfa.Key}
+    checks = (ours, with_pyotp, with_libpass, with_cryptography, with_django_otp, with_oath, with_otpauth)
     names |= {function.__name__: function for function in (*checks, with_mintotp)}
     return ratios(
         "A wrong code, window +-1, from Base32 text to verdict",
         FLOOR,
         {
-            "vmfa": "ours_from_text(code, 1)",
+            "vmfa": "ours(Key.from_base32(TEXT), code, 1)",
             "pyotp": "with_pyotp(pyotp.TOTP(TEXT), code, 1)",
             "libpass": "with_libpass(libpass_totp.TOTP(key=TEXT), code, 1)",
             "cryptography": "with_cryptography(cryptography_totp.TOTP(b32decode(TEXT), 6, SHA1(), 30), code, 1)",

@@ -49,12 +49,14 @@ class CodeRejected(VmfaError):
 
     reason = "not accepted"
     remedy: Remedy = "retry"
+    retry_after: int | None = None
     told = "Not accepted."
 
     def __init__(self, message: str = "the code is not accepted", *, retry_after: int | None = None,
                  remedy: Remedy | None = None) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
+        self.args = (message,)
+        if retry_after is not None:
+            self.retry_after = retry_after
         if remedy is not None:
             self.remedy = remedy
 

@@ -22,7 +22,7 @@ __all__ = ["hotp", "next_step_at", "scan", "seconds_left", "step_at", "totp", "v
 COUNTERS = 1 << 64  # RFC4226-5.1-C: eight bytes; RFC6238-4.2-WIDE: more than 32 bits
 WIDEST = 100  # steps on one side of any scan
 _pack = Struct(">Q").pack  # RFC4226-5.2-ORDER: high-order byte first
-_from_bytes = int.from_bytes  # looked up once: it is called for each candidate
+_word_at = Struct(">I").unpack_from
 
 
 def hotp(key: Key | bytes, counter: int, *, digits: int = 6, algorithm: str = "sha1") -> str:
@@ -149,7 +149,7 @@ def around(here: int, back: int, forward: int) -> range:
 def truncate(mac: bytes) -> int:
     """RFC4226-5.3-DT: 31 bits of *mac*, from the offset that the low half of its last byte names."""
     offset = mac[-1] & 0x0F  # the last byte, whatever the hash: not byte 19
-    return _from_bytes(mac[offset : offset + 4], "big") & 0x7FFF_FFFF
+    return _word_at(mac, offset)[0] & 0x7FFF_FFFF
 
 
 def read_code(code: str, digits: int) -> str:
