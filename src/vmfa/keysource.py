@@ -69,11 +69,11 @@ class MasterKeys(Opaque):
     """The current master key, for all that is new, and retired ones, for what was made under them.
 
     A master key is at least 32 random bytes. Its id is a fingerprint of it, so that wrong bytes are
-    :class:`UnknownMasterKey` and never a wrong code.
+    :class:`UnknownMasterKey` and never a wrong code. ``current_id`` is that of the current one.
     """
 
-    __slots__ = ("_current", "_prks", "_subkeys")
-    _current: str
+    __slots__ = ("_prks", "_subkeys", "current_id")
+    current_id: str
     _prks: dict[str, Key]
     _subkeys: dict[tuple[str, str], Key]
     scheme: str
@@ -91,12 +91,7 @@ class MasterKeys(Opaque):
             raise problem
         prks = [Key(hkdf_extract(b"vmfa", master)) for master in masters]
         ids = [hkdf_expand(prk, encode_fields("vmfa master key id v1"), 8).hex() for prk in prks]
-        super().__init__(_prks=dict(zip(ids, prks, strict=True)), _current=ids[0], _subkeys={})
-
-    @property
-    def current_id(self) -> str:
-        """The fingerprint of the current master key."""
-        return self._current
+        super().__init__(_prks=dict(zip(ids, prks, strict=True)), current_id=ids[0], _subkeys={})
 
     def subkey(self, purpose: str, key_id: str) -> Key:
         """32 bytes for one *purpose*, of the master key with this id."""
@@ -109,7 +104,7 @@ class MasterKeys(Opaque):
 
     def tag(self, purpose: str, message: bytes) -> str:
         """The authentication of *message*: the id of the current master key, and an HMAC-SHA-256."""
-        return f"{self._current}.{mac(self.subkey(purpose, self._current), 'sha256', message).hex()}"
+        return f"{self.current_id}.{mac(self.subkey(purpose, self.current_id), 'sha256', message).hex()}"
 
     def check(self, purpose: str, message: bytes, tag: str) -> bool:
         """Whether *tag* is ours for *message*.
@@ -135,7 +130,7 @@ class DerivedKeys(MasterKeys):
     scheme = "derived"
 
     def issue(self, principal: PrincipalId, serial: str, parameters: Parameters) -> tuple[KeyRef, Key]:
-        ref = KeyRef(self.scheme, self._current, random_bytes(16))  # RFC4226-5.1-K, RFC6238-3-R5: no two alike
+        ref = KeyRef(self.scheme, self.current_id, random_bytes(16))  # RFC4226-5.1-K, RFC6238-3-R5: no two alike
         return ref, self.reveal(ref, principal, serial, parameters)
 
     def adopt(self, principal: PrincipalId, serial: str, parameters: Parameters, key: Key) -> KeyRef:

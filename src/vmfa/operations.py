@@ -102,10 +102,9 @@ class Operation(Opaque, Generic[T]):
             return made
         events = chained(happened, before.events, before.head, case.keys)
         stored = [event for event in events if event.number]
-        seen_at = max(after.seen_at, case.now)
         head = stored[-1].tag if stored else before.head
-        revision, length = before.revision + 1, before.events + len(stored)
-        after = sealed(after, case.keys, revision=revision, seen_at=seen_at, events=length, head=head)
+        after = sealed(after, case.keys, revision=before.revision + 1, seen_at=max(after.seen_at, case.now),
+                       events=before.events + len(stored), head=head)
         return Decision(after, made.answer, events, made.rewritten)
 
 

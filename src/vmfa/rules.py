@@ -38,9 +38,9 @@ def verify(before: Principal, case: Case, code: str) -> Decision[model.Receipt]:
     here = device.parameters.step_at(case.now) + device.drift
     window = around(here, case.policy.window, case.policy.window)  # RFC6238-5.2-PAST
     (matches,) = _scan(before, device, case, (typed,), window)
-    fresh = [step for step in matches if step > device.last_step]  # RFC6238-5.2-ONCE
-    if fresh:  # SP80063B-3.1.4.2-ONCE, ASVS5-6.5.1
-        return _accepted(before, case, device, max(fresh), here)  # RULE-MONOTONE: neighbours can share a code
+    newest = max(matches, default=-1)  # RULE-MONOTONE: neighbours can share a code
+    if newest > device.last_step:  # RFC6238-5.2-ONCE, SP80063B-3.1.4.2-ONCE, ASVS5-6.5.1
+        return _accepted(before, case, device, newest, here)
     if matches:
         next_at = (device.last_step + 1 - device.drift) * device.parameters.period + device.parameters.t0
         raise errors.AlreadyUsed(retry_after=max(0, next_at - case.now), next_at=next_at)

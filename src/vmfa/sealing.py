@@ -46,9 +46,9 @@ class SealedKeys(MasterKeys):
 
     def adopt(self, principal: PrincipalId, serial: str, parameters: Parameters, key: Key) -> KeyRef:
         nonce = random_bytes(NONCE)
-        bound = _binding(self._current, principal, serial, parameters)
-        box = self._cipher(self._current).encrypt(nonce, reveal(key), bound)
-        return KeyRef(self.scheme, self._current, nonce + box)
+        bound = _binding(self.current_id, principal, serial, parameters)
+        box = self._cipher(self.current_id).encrypt(nonce, reveal(key), bound)
+        return KeyRef(self.scheme, self.current_id, nonce + box)
 
     def reveal(self, ref: KeyRef, principal: PrincipalId, serial: str, parameters: Parameters) -> Key:
         cipher = self._cipher(ref.key_id)
@@ -63,7 +63,7 @@ class SealedKeys(MasterKeys):
 
     def needs_rekey(self, ref: KeyRef) -> bool:
         """Whether *ref* is a key sealed under a retired master key."""
-        return ref.scheme == self.scheme and ref.key_id != self._current
+        return ref.scheme == self.scheme and ref.key_id != self.current_id
 
     def _cipher(self, key_id: str) -> AESGCM:
         return AESGCM(reveal(self.subkey("sealed device key", key_id)))

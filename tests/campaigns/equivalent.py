@@ -13,6 +13,7 @@ UNPREPARED = '_set(self, "_prepared", ("", (None, None)))  # for which algorithm
 VALUES = '_VALUES = dict(zip("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567=", "0123456789ABCDEFGHIJKLMNOPQRSTUV=", strict=True))'
 DIGITS = ('_DIGITS = "".join(_VALUES.get(chr(byte).upper(), "?") for byte in range(128)).ljust(256, "?").encode()')
 FILLED = "the table is filled with question marks, and the byte at its end is one as well"
+BOUND = "what equals the bound gives the bound either way"
 SHORTCUT = "a shortcut for the usual case: what stands behind it gives the same"
 RAISED_ANEW = "the refusal is raised anew, with a text that tells nothing of what is stored"
 PLAIN = "return self.adopt(principal, serial, parameters, key), key"
@@ -29,12 +30,14 @@ PARAMETERS = ("_parameters = lru_cache(64, typed=True)(partial(of, Parameters))"
               "  # few: those that the policies offer")
 TYPED = 'Typed = TypeVarTuple("Typed")'
 DELAY = "return 0 if over < 0 else min(self.delay_seconds << min(over, 32), self.delay_cap)"
-PRKS = "super().__init__(_prks=dict(zip(ids, prks, strict=True)), _current=ids[0], _subkeys={})"
+PRKS = "super().__init__(_prks=dict(zip(ids, prks, strict=True)), current_id=ids[0], _subkeys={})"
 SPACED = 'spaced = normalize("NFC", _decoded(written.replace("+", " "), "issuer"))  # as several apps write a blank'
 SECRET = 'return kind_of_key.from_base32(_decoded(given.get("secret", ""), "secret"))'
 QUOTED = 'name, account = quote(issuer, safe=""), quote(label, safe="@")'
 NEVER_ESCAPED = "the other text has letters more, which are never escaped"
-IN_RANGE = "if steps.start >= 0 and steps.stop <= COUNTERS:"
+AROUND = ("return range(start if start > 0 else 0, stop if stop < COUNTERS else COUNTERS)"
+          "  # noqa: FURB136  # half the time")
+WORD = "word: int = _word_at(mac, mac[-1] & 0x0F)[0]  # of the last byte, whatever the hash: not byte 19"
 BEFORE_T0 = 'raise InvalidValue("the time is before T0" if step < 0 else "the time is past the last step")'
 
 SEGNO = "segno does the same where it is not told"
@@ -96,16 +99,16 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("otp", 'text = code.strip(" \\t\\n\\r\\f\\v") if isinstance(code, str) else "" | \'\' | other text'): NO_CODE,
     ("otp", f"{BEFORE_T0} | step < 0 | Lt 0 -> LtE"): "it is reached by a step below 0 or far above, never by 0",
     ("otp", f"{BEFORE_T0} | 0 | + 1"): "it is reached by a step below 0 or far above, never by 0",
-    ("otp", f"{IN_RANGE} | {IN_RANGE} | deleted"): SHORTCUT,
-    ("otp", f"{IN_RANGE} | {IN_RANGE} | condition: never"): SHORTCUT,
-    ("otp", f"{IN_RANGE} | steps.start >= 0 | GtE 0 -> Gt"): SHORTCUT,
-    ("otp", f"{IN_RANGE} | 0 | + 1"): SHORTCUT,
-    ("otp", f"{IN_RANGE} | steps.stop <= COUNTERS | LtE 0 -> Lt"): SHORTCUT,
-    ("otp", "return steps | return steps | deleted"): SHORTCUT,
+    ("otp", f"{AROUND} | start > 0 | Gt 0 -> GtE"): BOUND,
+    ("otp", f"{AROUND} | 0 | - 1"): BOUND,
+    ("otp", f"{AROUND} | stop < COUNTERS | Lt 0 -> LtE"): BOUND,
+    ("otp", f"{WORD} | 0 | - 1"): "the first of one is the last",
     ("otp", "if type(at) is int: | if type(at) is int: | deleted"): SHORTCUT,
     ("otp", "if type(at) is int: | if type(at) is int: | condition: never"): SHORTCUT,
     ("otp", "if type(at) is int: | at | argument None"): SHORTCUT,
     ("otp", "return at | return at | deleted"): SHORTCUT,
+    ("errors", "if retry_after is not None: | if retry_after is not None: | condition: always"):
+        "None is what the class says",
     ("keys", f"{UNPREPARED} | '' | other text"): "it must be the name of no hash, and is none",
     ("keys", "return None | return None | deleted"): PYTHON_NONE,
     ("keys", f"{VALUES} | strict=True | argument dropped"): SAME_LENGTH,
