@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import vmfa
 from vmfa.record import columns, from_columns
@@ -61,8 +62,16 @@ class Phone:
         self._codes: list[str] = []
 
     def prepare(self, codes: int) -> None:
-        """Know the codes of the next steps, while no other phone moves the clock."""
-        self._codes = [vmfa.totp(self.key, self.clock.now + STEP * step) for step in range(codes, 0, -1)]
+        """Know the codes of the next steps, while no other phone moves the clock.
+
+        One in a million has the code of the step before and is spent with it: there, others begin later.
+        """
+        self._codes = [vmfa.totp(self.key, self.clock.now + STEP * step) for step in range(codes, -1, -1)]
+        if any(code == before for code, before in pairwise(self._codes)):
+            self.clock.now += STEP * codes
+            self.prepare(codes)
+        else:
+            self._codes.pop()  # of now
 
     def accept(self) -> None:
         """The next step begins, and its code is accepted."""
