@@ -99,6 +99,8 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("otp", 'text = code.strip(" \\t\\n\\r\\f\\v") if isinstance(code, str) else "" | \'\' | other text'): NO_CODE,
     ("otp", f"{BEFORE_T0} | step < 0 | Lt 0 -> LtE"): "it is reached by a step below 0 or far above, never by 0",
     ("otp", f"{BEFORE_T0} | 0 | + 1"): "it is reached by a step below 0 or far above, never by 0",
+    ("rules", "newest = max(matches, default=-1)  # RULE-MONOTONE: neighbours can share a code | 1 | + 1"):
+        "no position is below -1",
     ("otp", f"{AROUND} | start > 0 | Gt 0 -> GtE"): BOUND,
     ("otp", f"{AROUND} | 0 | - 1"): BOUND,
     ("otp", f"{AROUND} | stop < COUNTERS | Lt 0 -> LtE"): BOUND,
