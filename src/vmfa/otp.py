@@ -22,7 +22,7 @@ __all__ = ["hotp", "next_step_at", "scan", "seconds_left", "step_at", "totp", "v
 COUNTERS = 1 << 64  # RFC4226-5.1-C: eight bytes; RFC6238-4.2-WIDE: more than 32 bits
 WIDEST = 100  # steps on one side of any scan
 _pack = Struct(">Q").pack  # RFC4226-5.2-ORDER: high-order byte first
-_word_at = Struct(">I").unpack_from
+_word_at = Struct(">I").unpack_from  # and so the four bytes that a code is made of
 
 
 def hotp(key: Key | bytes, counter: int, *, digits: int = 6, algorithm: str = "sha1") -> str:
