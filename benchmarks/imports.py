@@ -62,7 +62,7 @@ def answer(run: Run) -> Iterator[Table]:
         for command in commands.values():
             cpu_seconds(command)  # compiles
         order = list(programs)
-        for _ in range(max(21, run.rounds(61))):  # fewer do not tell the floor, a difference of small times
+        for _ in range(max(21, run.rounds(61))):  # fewer do not tell the floor
             random.shuffle(order)
             for name in order:
                 seen[name].append(cpu_seconds(commands[name]))
@@ -72,7 +72,7 @@ def answer(run: Run) -> Iterator[Table]:
                     memory[name].append(peak_megabytes(commands[name]))
     nothing = median(seen.pop("nothing"))
     over = {name: [seconds - nothing for seconds in series] for name, series in seen.items()}
-    over["floor"] = [median(over["floor"])] * len(over["floor"])  # steadied
+    over["floor"] = [median(over["floor"])] * len(over["floor"])  # a difference of small times: steadied
     yield Table("CPU of an import in a fresh process, over python -I -c pass", compared(over, goals=GOALS))
     if memory["nothing"]:
         base = median(memory.pop("nothing"))

@@ -217,7 +217,7 @@ def _codes(key: Key | bytes, steps: Sequence[int], digits: int, algorithm: str) 
 
 
 def _matching(code: str, candidates: dict[int, str]) -> list[int]:
-    matches = []
+    matches = []  # by a loop: on Python 3.11 a comprehension is a closure, made anew at each call
     for step, candidate in candidates.items():
         if compare_digest(candidate, code):
             matches.append(step)
