@@ -1,8 +1,9 @@
 """The characters that names and labels may contain, as of Unicode 14.0.
 
-The table is frozen, so that every version of Python accepts the same names: ``unicodedata`` changes with
-the interpreter. It leaves out what cannot be seen or told apart on a screen: controls, format characters,
-default-ignorable code points, blanks other than U+0020, private use, and code points without a meaning.
+The table is frozen, so that every version of Python accepts the same names: ``unicodedata``
+changes with the interpreter. It leaves out what cannot be seen or told apart on a screen:
+controls, format characters, default-ignorable code points, blanks other than U+0020, private use,
+and code points without a meaning.
 """
 
 from __future__ import annotations

@@ -40,8 +40,8 @@ class _RecoveryCode(Opaque):
 class Actor(Unlisted):
     """The person or service that asks for an operation. Build one with the class methods.
 
-    The embedding service vouches for what it states: that the first factor was passed, that the person
-    is an administrator, that contacts were proved.
+    The embedding service vouches for what it states: that the first factor was passed, that the
+    person is an administrator, that contacts were proved.
     """
 
     role: Role = field(metadata=instance_of(Role))
@@ -85,13 +85,14 @@ class Actor(Unlisted):
     def admin(cls, principal: PrincipalId, *, mfa: MfaClaim | None = None) -> Actor:
         """Return an administrator of the principal's account.
 
-        :param mfa: the claim of a second factor. Without a current one nothing is allowed on others.
+        :param mfa: the claim of a second factor. Without a current one nothing is allowed on
+            others.
         """
         return cls(role=Role.ADMIN, principal=principal, mfa=mfa)
 
     @classmethod
     def recovered_root(cls, account: str, *, email_at: int, phone_at: int) -> Actor:
-        """Return the root of *account*, which proved control of its e-mail address and phone number.
+        """Return the root of *account* that proved control of its e-mail and phone.
 
         :param email_at: the Unix time, in seconds, of the first proof.
         :param phone_at: the Unix time, in seconds, of the second proof.

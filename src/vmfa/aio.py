@@ -48,7 +48,8 @@ __all__ = ["AsyncStore", "DeviceRegistry", "InThreads"]
 class DeviceRegistry:
     """:class:`vmfa.DeviceRegistry` with ``await``, for one event loop.
 
-    :param store: an asynchronous store; ``InThreads(SQLiteStore(path))`` makes one of a blocking store.
+    :param store: an asynchronous store; ``InThreads(SQLiteStore(path))`` makes one of a blocking
+        store.
     :param keys: the source of device keys, usually :class:`vmfa.DerivedKeys`.
     :param issuer: the name that authenticator apps show.
     :param imported_keys: the key source for devices adopted from other systems.
@@ -58,11 +59,12 @@ class DeviceRegistry:
     :raises InvalidType: an argument has the wrong type.
     :raises InvalidValue: *issuer* is not a valid label.
 
-    Every method raises a :class:`vmfa.StoreError` if the store fails, :class:`vmfa.ClockWentBack` if the
-    clock is behind a committed time, and :class:`vmfa.UnknownMasterKey` if the record needs another
-    master key. Nothing was counted then. A cancelled call has done nothing or all of it: a commit that has
-    begun goes on, and the observer is called. *by* is the actor that asks; *source* is an optional text about
-    the origin of the request, such as the client's address, which goes into the event.
+    Every method raises a :class:`vmfa.StoreError` if the store fails, :class:`vmfa.ClockWentBack`
+    if the clock is behind a committed time, and :class:`vmfa.UnknownMasterKey` if the record needs
+    another master key. Nothing was counted then. A cancelled call has done nothing or all of it: a
+    commit that has begun goes on, and the observer is called. *by* is the actor that asks;
+    *source* is an optional text about the origin of the request, such as the client's address,
+    which goes into the event.
     """
 
     operations: Operations
@@ -111,12 +113,13 @@ class DeviceRegistry:
         """Accept *code* once, or raise. Call it after the first factor.
 
         :param code: the digits as typed.
-        :param client: the token of a known client, from its cookie. A token with any fault counts as
-            none.
+        :param client: the token of a known client, from its cookie. A token with any fault counts
+            as none.
         :returns: a receipt. Keep ``receipt.claim`` in the session.
         :raises MalformedCode: the text is not a code; nothing was counted.
         :raises AlreadyUsed: the code was used before; nothing was counted.
-        :raises Throttled: the delay after earlier failures is not over; the code was not evaluated.
+        :raises Throttled: the delay after earlier failures is not over; the code was not
+            evaluated.
         :raises SignInClosed: the guess budget is used up; the code was not evaluated.
         :raises OutOfSync: the device must be resynchronized first.
         :raises DeviceDisabled: the device failed too often in a row.
@@ -158,8 +161,8 @@ class DeviceRegistry:
     ) -> bool:
         """Return whether *claim* still proves the second factor of *principal*.
 
-        Every page that relies on a second factor asks this: the claim of a device is worthless as soon
-        as that device is removed. The claim of another method stays valid until *max_age*.
+        Every page that relies on a second factor asks this: the claim of a device is worthless as
+        soon as that device is removed. The claim of another method stays valid until *max_age*.
 
         :param claim: what the session keeps: ``receipt.claim``, or :meth:`method_claim`.
         :param max_age: the largest age in seconds; None for no limit.
@@ -282,7 +285,8 @@ class DeviceRegistry:
         :raises AccessDenied: the actor is not the owner with a current MFA claim.
         :raises InvalidValue: the policy has no recovery codes.
         """
-        return await self._run(self.operations.replace_recovery_codes(principal, by=by, source=source))
+        operation = self.operations.replace_recovery_codes(principal, by=by, source=source)
+        return await self._run(operation)
 
     # Known clients and the guess budget
 
@@ -342,18 +346,20 @@ class DeviceRegistry:
 
         :param system: the name of that system, for the history.
         :param parameters: what the device was set up with.
-        :param last_step: the last step that the other system accepted. None: every code that it could
-            have seen is spent.
+        :param last_step: the last step that the other system accepted. None: every code that it
+            could have seen is spent.
         :param drift: the device's clock minus the verifier's, in steps.
         :param failures: consecutive failures.
         :param failed_at: the Unix time of the last failure, in seconds; None for now.
         :raises DeviceAlreadyAssigned: the principal has a device, which is never overwritten.
-        :raises InvalidValue: an argument is out of bounds, or the policy does not offer *parameters*.
+        :raises InvalidValue: an argument is out of bounds, or the policy does not offer
+            *parameters*.
         :raises AccessDenied: the actor is not a trusted service.
         """
         operation = self.operations.adopt(
             principal, by=by, key=key, system=system, parameters=parameters,
-            last_step=last_step, drift=drift, failures=failures, failed_at=failed_at, source=source,
+            last_step=last_step, drift=drift, failures=failures, failed_at=failed_at,
+            source=source,
         )
         return await self._run(operation)
 
@@ -403,7 +409,9 @@ class DeviceRegistry:
 
     # Reading
 
-    async def device(self, principal: PrincipalId, *, by: Actor, source: str = "") -> VirtualDevice:
+    async def device(
+        self, principal: PrincipalId, *, by: Actor, source: str = ""
+    ) -> VirtualDevice:
         """Return the assigned device.
 
         :raises NoDevice: there is none.
@@ -434,9 +442,10 @@ class DeviceRegistry:
             reader = PageReader(record, after, limit)
             try:
                 while reader.position is not None:
-                    reader.add(
-                        await self._store.history(principal, after=reader.position, limit=READ_SIZE)
+                    events = await self._store.history(
+                        principal, after=reader.position, limit=READ_SIZE
                     )
+                    reader.add(events)
             except RecordTampered as error:
                 problem = error
             if same_history(await self._store.load(principal), record):
@@ -473,26 +482,29 @@ class DeviceRegistry:
 
     async def _run(self, operation: Operation[T]) -> T:
         try:
-            operation.check()
-            for _ in range(ATTEMPTS):
-                before = await self._store.load(operation.principal)
-                actor_record_id = operation.actor_record_id
-                actor_record = await self._store.load(actor_record_id) if actor_record_id else None
-                decision = operation.decide(before, self._clock(), actor_record)
-                if decision.principal is before:
-                    notify(self._observer, decision)
-                    return decision.settle()
-                # A commit that has begun goes on when the caller is cancelled.
-                commit = asyncio.create_task(self._commit(before, decision))
-                self._commits.add(commit)  # the event loop itself keeps weak references to tasks
-                commit.add_done_callback(self._committed)
-                if await asyncio.shield(commit):
-                    return decision.settle()
-            raise StoreContended(CONTENDED)
+            return await self._attempt(operation)
         except BaseException as error:
             operation.discard()
-            clear_frames_of(error)
+            clear_frames_of(error)  # codes may be in their local variables
             raise
+
+    async def _attempt(self, operation: Operation[T]) -> T:
+        operation.check()
+        for _ in range(ATTEMPTS):
+            before = await self._store.load(operation.principal)
+            actor_record_id = operation.actor_record_id
+            actor_record = await self._store.load(actor_record_id) if actor_record_id else None
+            decision = operation.decide(before, self._clock(), actor_record)
+            if decision.principal is before:
+                notify(self._observer, decision)
+                return decision.settle()
+            # A commit that has begun goes on when the caller is cancelled.
+            commit = asyncio.create_task(self._commit(before, decision))
+            self._commits.add(commit)  # the event loop itself keeps weak references to tasks
+            commit.add_done_callback(self._committed)
+            if await asyncio.shield(commit):
+                return decision.settle()
+        raise StoreContended(CONTENDED)
 
     async def _commit(self, before: Principal, decision: Decision[T]) -> bool:
         committed = await self._store.commit(before, decision.principal, decision.stored)

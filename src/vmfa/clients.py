@@ -1,7 +1,7 @@
 """Known clients: tokens that tell the owner's own browsers from strangers (OWASP device cookies).
 
-A token proves that its bearer once signed in as this principal with this device. It is no second factor:
-it only decides in which lane failures are counted.
+A token proves that its bearer once signed in as this principal with this device. It is no second
+factor: it only decides in which lane failures are counted.
 """
 
 from __future__ import annotations
@@ -14,13 +14,7 @@ from typing import Final
 from .errors import UnknownMasterKey
 from .keys import encode_fields
 from .keysources.base import RecordAuthenticator
-from .models import (
-    MAX_FAILING_CLIENTS,
-    ClientToken,
-    FailingClient,
-    PrincipalId,
-    VirtualDevice,
-)
+from .models import MAX_FAILING_CLIENTS, ClientToken, FailingClient, PrincipalId, VirtualDevice
 from .policy import DAY, Policy
 
 VERSION: Final = "1"

@@ -23,8 +23,8 @@ T = TypeVar("T")
 class Decision(Generic[T]):
     """The answer of an operation and the next state of the principal.
 
-    Commit ``principal`` and ``stored`` in one transaction, then call :meth:`settle`. If nothing has to
-    be written, ``principal`` is the very object that the operation decided on.
+    Commit ``principal`` and ``stored`` in one transaction, then call :meth:`settle`. If nothing
+    has to be written, ``principal`` is the very object that the operation decided on.
     """
 
     principal: Principal
@@ -70,6 +70,6 @@ class Context:
     ) -> AuditEvent:
         """Return an event of this principal, actor and time."""
         return AuditEvent(
-            type=event_type, at=self.now, principal=self.principal, actor=self.actor, serial=serial,
-            reason=reason, source=self.source, details=tuple(details.items()),
+            type=event_type, at=self.now, principal=self.principal, actor=self.actor,
+            serial=serial, reason=reason, source=self.source, details=tuple(details.items()),
         )

@@ -1,6 +1,7 @@
 """The errors, grouped by what the caller does next.
 
-* :class:`CodeRejected` and its subclasses: show ``claimant_message`` to the person who typed the code.
+* :class:`CodeRejected` and its subclasses: show ``claimant_message`` to the person who typed the
+  code.
 * :class:`AccessDenied`, :class:`NoDevice`, :class:`NoSession`, :class:`DeviceAlreadyAssigned`,
   :class:`TooManySessions`, :class:`TooSoon`: the request does not fit the state or the actor.
 * :class:`StoreError` and its subclasses, :class:`ClockWentBack`, :class:`UnknownMasterKey`: the
@@ -55,7 +56,8 @@ CLAIMANT_MESSAGES: Final = {
     "rejected": "Not accepted.",
     "malformed": "Enter the digits that the app shows, and nothing else.",
     "pair-rejected": (
-        "Not accepted. Enter two codes that follow each other; if you waited, repeat with new ones."
+        "Not accepted. Enter two codes that follow each other. "
+        "If you waited, repeat with new ones."
     ),
     "enrollment-ended": "Not accepted. Start the set-up of the device again.",
     "used-wait": "This code was already used. The next code begins in {wait} seconds.",
@@ -107,8 +109,8 @@ class CodeRejected(VmfaError):
 
     ``retry_after`` is in whole seconds, or None when waiting is not needed or does not help.
     ``remedy`` says what helps: "retry", "wait", "resync", "replace" (an administrator replaces the
-    device), "enroll" (start the enrollment again) or "reopen" (sign in from a known client, or have an
-    administrator give a client token).
+    device), "enroll" (start the enrollment again) or "reopen" (sign in from a known client, or
+    have an administrator give a client token).
     """
 
     reason = "not accepted"
@@ -159,7 +161,7 @@ class PairRejected(CodeRejected):
 
 
 class AlreadyUsed(CodeRejected):
-    """The code is right and was used before (RFC 6238 section 5.2). It is not counted as a failure.
+    """The code is right and was used before. It is not counted as a failure.
 
     ``next_at`` is the Unix time, in seconds, at which the next acceptable code begins.
     """
@@ -196,10 +198,11 @@ class Throttled(CodeRejected):
 
 
 class SignInClosed(CodeRejected):
-    """The guess budget is used up, or clients without a token failed too often: nothing was evaluated.
+    """The guess budget is used up, or clients without a token failed too often.
 
-    With ``retry_after``, the next token of the budget returns then. Without it, waiting does not help:
-    the owner signs in from a known client and reopens, or an administrator gives a client token.
+    The code was not evaluated. With ``retry_after``, the next token of the budget returns then.
+    Without it, waiting does not help: the owner signs in from a known client and reopens, or an
+    administrator gives a client token.
     """
 
     reason = "closed"
@@ -265,7 +268,7 @@ class NoSession(VmfaError):
 
 
 class DeviceAlreadyAssigned(VmfaError):
-    """The principal has a device, and can have only one: deactivate it before enrolling another."""
+    """The principal has a device already: deactivate it before enrolling another."""
 
     reason = "already assigned"
     http_status = 409

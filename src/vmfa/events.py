@@ -40,7 +40,7 @@ class EventType(StrEnum):
     BUDGET_RESTORED = "guess budget restored"
     DISABLED = "device disabled"
     DEACTIVATED = "device deactivated"
-    CLIENT_TOKEN_GIVEN = "client token given"
+    CLIENT_TOKEN_GIVEN = "client token given"  # noqa: S105  # not a password
     CLIENTS_FORGOTTEN = "clients forgotten"
     REOPENED = "sign-in reopened"
     RECOVERY_CODES_REPLACED = "recovery codes replaced"
@@ -81,8 +81,8 @@ class Outcome(StrEnum):
 class EventActor:
     """Who acted: the role, and the stored identifiers of a person or the name of a service.
 
-    ``role`` is one of :class:`vmfa.Role`, or "claimant" for the person who typed a code at sign-in.
-    For support, ``name`` is the reference of the case.
+    ``role`` is one of :class:`vmfa.Role`, or "claimant" for the person who typed a code at
+    sign-in. For support, ``name`` is the reference of the case.
     """
 
     role: str = field(metadata=text(32))
@@ -103,9 +103,10 @@ class EventActor:
 class AuditEvent:
     """One event. It contains no key and no code. ``at`` is in Unix seconds.
 
-    ``source`` is what the service passed as the origin of a request. ``details`` are pairs of a name
-    and an int or a text. The fields from ``number`` on are set where the event is stored: its place in
-    the history, the salt and the digests of the chain, and the tag for auditors, in hexadecimal.
+    ``source`` is what the service passed as the origin of a request. ``details`` are pairs of a
+    name and an int or a text. The fields from ``number`` on are set where the event is stored: its
+    place in the history, the salt and the digests of the chain, and the tag for auditors, in
+    hexadecimal.
     """
 
     type: EventType = field(metadata=instance_of(EventType))
@@ -133,7 +134,7 @@ class AuditEvent:
 
     @property
     def stored(self) -> bool:
-        """Whether the event is part of the history. Other events are reported to observers only."""
+        """Whether the event is in the history. Others are only reported to observers."""
         return self.number > 0
 
     def document(self) -> str:
@@ -175,7 +176,7 @@ class AuditEvent:
         redactable: int,
         audit_tag: str,
     ) -> AuditEvent:
-        """Return the event of a stored row. Only :mod:`vmfa.history` can tell whether it is genuine.
+        """Return the event of a stored row, which :mod:`vmfa.history` has to check.
 
         :raises RecordTampered: the row cannot be read.
         :raises StoreTooNew: a newer version of the library wrote it.

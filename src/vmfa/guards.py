@@ -29,8 +29,8 @@ def parameters_of(principal: Principal, policy: Policy) -> Parameters:
 def code_lengths(policy: Policy, principal: Principal) -> tuple[int, ...]:
     """Return the numbers of digits that a code may have: the same for every principal.
 
-    A code with another number of digits than the device's is a wrong code. Otherwise its syntax would
-    show which kind of device somebody has, or that there is none.
+    A code with another number of digits than the device's is a wrong code. Otherwise its syntax
+    would show which kind of device somebody has, or that there is none.
     """
     lengths = {offer.digits for offer in policy.offers}
     return tuple(sorted(lengths | {parameters_of(principal, policy).digits}))
@@ -82,9 +82,9 @@ def find_consecutive_pair(
 ) -> tuple[int, int] | None:
     """Return the step s of code 2, with code 1 at s - 1, and the step up to which all is spent.
 
-    Both steps must be later than *after*. Of several pairs the one nearest to *current* counts, and of
-    two equally near ones the later. All is spent up to s, or up to a later step that a sign-in could
-    reach and that shows one of the two codes (RULE-SPENT).
+    Both steps must be later than *after*. Of several pairs the one nearest to *current* counts,
+    and of two equally near ones the later. All is spent up to s, or up to a later step that a
+    sign-in could reach and that shows one of the two codes (RULE-SPENT).
     """
     window = ctx.policy.window
     steps = window_steps(current, back + 1, forward + window)
@@ -134,7 +134,7 @@ def without_key(before: Principal) -> Principal:
 
 
 def open_session(before: Principal, ctx: Context, session_id: str) -> EnrollmentSession:
-    """Return the open session. A foreign one is treated as one that does not exist (SEED-BOUND)."""
+    """Return the open session; a foreign one does not exist (SEED-BOUND)."""
     check_intact(before, ctx.keys)
     session = before.enrollment
     if session is None or not recovery.same_text(session.session_id, session_id):

@@ -5,10 +5,10 @@ Every stored event keeps two digests, in hexadecimal::
     content_digest = SHA-256(salt, document)
     digest         = SHA-256(principal, number, digest before, redactable, content_digest)
 
-The record of the principal holds the number and the digest of the last event under its MAC. Pruning
-removes document and salt of exactly the redactable events up to ``pruned``, which the record holds as
-well; their digests stay, so the chain can always be checked. A page in the middle of a history is
-checked by walking from it to the end.
+The record of the principal holds the number and the digest of the last event under its MAC.
+Pruning removes document and salt of exactly the redactable events up to ``pruned``, which the
+record holds as well; their digests stay, so the chain can always be checked. A page in the middle
+of a history is checked by walking from it to the end.
 """
 
 from __future__ import annotations
@@ -70,7 +70,8 @@ class ChainCheck:
     """Checks events one after the other against the record of their principal.
 
     :param record: the authenticated record.
-    :param before: the digest of the event before the first one that is checked; empty at the start.
+    :param before: the digest of the event before the first one that is checked; empty at the
+        start.
     :param number: the number of that event; 0 at the start.
     """
 

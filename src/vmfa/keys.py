@@ -1,7 +1,7 @@
 """Keys, HMAC, HKDF and Base32.
 
-A :class:`Key` does not print, pickle or copy. :func:`reveal` is the only way to its bytes: search for
-calls of it to find every place that handles key material.
+A :class:`Key` does not print, pickle or copy. :func:`reveal` is the only way to its bytes: search
+for calls of it to find every place that handles key material.
 """
 
 from __future__ import annotations
@@ -103,7 +103,9 @@ class Key(Opaque):
         :raises InvalidType: *text* is not a str.
         :raises InvalidValue: *text* is not valid Base32, or the key has the wrong length.
         """
-        raw = _decode_base32(text) if isinstance(text, str) else InvalidType("Base32 must be a str")
+        raw: bytes | InvalidType | InvalidValue = InvalidType("Base32 must be a str")
+        if isinstance(text, str):
+            raw = _decode_base32(text)
         if isinstance(raw, bytes):
             try:
                 return cls(raw)
@@ -115,7 +117,7 @@ class Key(Opaque):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Key) and compare_digest(self._raw, other._raw)
 
-    __hash__: ClassVar[None]  # type: ignore[assignment]  # a hash would be a short image of the key
+    __hash__: ClassVar[None]  # type: ignore[assignment]  # a hash is a short image
 
     if TYPE_CHECKING:
         _raw: bytes
@@ -132,8 +134,8 @@ class UnsafeShortKey(Key):
 def prepared_hmac(key: Key | bytes, algorithm: str) -> HmacStates:
     """Return the inner and outer hash objects over the padded key (RFC 2104 section 4).
 
-    A :class:`Key` keeps them, so that each HMAC starts from a copy; for bytes they are computed each
-    time.
+    A :class:`Key` keeps them, so that each HMAC starts from a copy; for bytes they are computed
+    each time.
 
     :raises InvalidType: *key* is neither a Key nor bytes.
     :raises InvalidValue: *key* has the wrong length, or this build refuses *algorithm*.
@@ -152,7 +154,7 @@ def prepared_hmac(key: Key | bytes, algorithm: str) -> HmacStates:
 
 
 def mac(key: Key | bytes, algorithm: str, message: bytes) -> bytes:
-    """Return HMAC(*key*, *message*) as RFC 2104 defines it: H(K xor opad, H(K xor ipad, message))."""
+    """Return the HMAC of RFC 2104: H(K xor opad, H(K xor ipad, *message*))."""
     inner_state, outer_state = prepared_hmac(key, algorithm)
     inner, outer = inner_state.copy(), outer_state.copy()
     inner.update(message)
@@ -176,7 +178,7 @@ def hkdf_expand(prk: Key | bytes, info: bytes, length: int) -> bytes:
 
 
 def encode_fields(*fields: str | int | bytes) -> bytes:
-    """Return the fields, each after its length in four bytes: different lists never encode alike."""
+    """Return the fields, each after its length: different lists never encode alike."""
     parts = []
     for field in fields:
         encoded = field if isinstance(field, bytes) else str(field).encode()
@@ -191,7 +193,7 @@ def reveal(key: Key) -> bytes:
 
 
 def base32(key: Key) -> str:
-    """Return *key* for manual entry: Base32, upper case, without padding. Hazardous like reveal()."""
+    """Return *key* for manual entry in Base32. Hazardous like :func:`reveal`."""
     from base64 import b32encode
 
     return b32encode(reveal(key)).decode("ascii").rstrip("=")

@@ -1,7 +1,7 @@
 """The life cycle of a principal: the transition table that every decision is checked against.
 
-The diagram in the docs is drawn from :data:`TRANSITIONS`. A decision that is not in the table, or that
-breaks an invariant, is a bug of this library: it is stopped before it can be committed.
+The diagram in the docs is drawn from :data:`TRANSITIONS`. A decision that is not in the table, or
+that breaks an invariant, is a bug of this library: it is stopped before it can be committed.
 """
 
 from __future__ import annotations

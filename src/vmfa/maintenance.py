@@ -150,7 +150,7 @@ def forget(before: Principal, ctx: Context) -> Decision[None]:
 def prune_history(
     before: Principal, ctx: Context, history: Sequence[AuditEvent], older_than: int
 ) -> Decision[int]:
-    """Redact the oldest events, up to the first redactable one that is not *older_than* a Unix time.
+    """Redact the oldest events, up to the first redactable one at or after *older_than*.
 
     Bindings are never redacted (SP80063B-4.1-RECORD).
     """

@@ -1,7 +1,7 @@
 """The values: a principal, its device, its enrollment, and what the operations return.
 
-They are frozen, validated and without transitions. None of them contains a key: a :class:`KeyRef` says
-where a key comes from. A principal has one, so it cannot have two devices.
+They are frozen, validated and without transitions. None of them contains a key: a :class:`KeyRef`
+says where a key comes from. A principal has one, so it cannot have two devices.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ class Kind(StrEnum):
 class PrincipalId:
     """A person who signs in: stored identifiers that never change and are never reused.
 
-    Names are compared as bytes. Build one with :meth:`user` or :meth:`root`. A service with one tenant
-    uses one constant account, such as ``"main"``.
+    Names are compared as bytes. Build one with :meth:`user` or :meth:`root`. A service with one
+    tenant uses one constant account, such as ``"main"``.
     """
 
     # RULE-PRINCIPAL
@@ -98,7 +98,7 @@ class PrincipalId:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyRef:
-    """Where the key of a device comes from. Without the reference the key cannot be computed again.
+    """Where the key of a device comes from. Without it the key is lost.
 
     ``scheme`` names the key source, ``key_id`` the master key, and ``material`` is a nonce or an
     encrypted key.
@@ -138,8 +138,8 @@ class VirtualDevice:
     """An assigned device. Times are Unix seconds; drift and ``last_step`` are in time steps.
 
     ``failures`` and ``failed_at`` count consecutive failures without a client token,
-    ``known_failures`` and ``known_failed_at`` those with one. ``budget`` is what remains of the guess
-    budget at ``budget_updated_at``.
+    ``known_failures`` and ``known_failed_at`` those with one. ``budget`` is what remains of the
+    guess budget at ``budget_updated_at``.
     """
 
     # RULE-RANGES
@@ -176,7 +176,7 @@ class VirtualDevice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnrollmentSession:
-    """An open enrollment, between the display of the key and the two codes. Times are Unix seconds."""
+    """An open enrollment, from the display of the key to the two codes, in Unix seconds."""
 
     session_id: str = field(metadata=text(64))
     serial: str = field(metadata=text(64))
@@ -217,8 +217,9 @@ class Envelope:
 class Principal:
     """All that is stored of one principal, at one revision. Revision 0 was never stored.
 
-    ``seen_at`` is the highest verifier time that was committed. ``events`` is the length of the history
-    and ``head`` the digest of its last event; redactable events up to number ``pruned`` are redacted.
+    ``seen_at`` is the highest verifier time that was committed. ``events`` is the length of the
+    history and ``head`` the digest of its last event; redactable events up to number ``pruned``
+    are redacted.
     """
 
     id: PrincipalId = field(metadata=instance_of(PrincipalId))
@@ -228,7 +229,8 @@ class Principal:
     device: VirtualDevice | None = None
     key_ref: KeyRef | None = None  # of the device or the enrollment
     enrollment_times: tuple[int, ...] = ()  # of the sessions opened within the last day
-    recovered_at: int = field(default=-MAX_INTEGER, metadata=timestamp())  # proofs up to it are used
+    # Proofs of recovery up to this time are used.
+    recovered_at: int = field(default=-MAX_INTEGER, metadata=timestamp())
     binding: PendingBinding | None = None
     events: int = field(default=0, metadata=integer(0, MAX_INTEGER))
     head: str = field(default="", metadata=text(128, empty=True))
@@ -269,8 +271,8 @@ class Unlisted:
 class MfaClaim:
     """The statement that a principal presented a second factor at the Unix time ``at``.
 
-    It names the serial number of the device, or another ``method`` of the service. ``tag`` is a MAC
-    over the principal and these fields, made by the library. Keep the claim in the session:
+    It names the serial number of the device, or another ``method`` of the service. ``tag`` is a
+    MAC over the principal and these fields, made by the library. Keep the claim in the session:
     :meth:`to_dict` and :meth:`from_dict` survive JSON, cookies and JWTs.
     """
 
@@ -318,7 +320,7 @@ class ClientToken(Opaque):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt(Unlisted):
-    """A code was accepted and is spent. ``at`` is in Unix seconds, ``step`` and ``drift`` in steps."""
+    """A code was accepted and is spent. ``at`` is in Unix seconds, the rest in steps."""
 
     principal: PrincipalId
     serial: str
@@ -367,8 +369,8 @@ class SyncReport(Unlisted):
 class OpenedEnrollment(Opaque):
     """The answer that opens an enrollment: the only one that shows the key.
 
-    ``base32`` is the key for manual entry, ``uri`` the same for a QR code. ``expires_at`` is in Unix
-    seconds.
+    ``base32`` is the key for manual entry, ``uri`` the same for a QR code. ``expires_at`` is in
+    Unix seconds.
     """
 
     # SEED-SHOW

@@ -1,7 +1,7 @@
 """Each public operation as a value: what to decide, and about whom.
 
-A service that keeps the records in its own transaction uses these: load the principal, ``decide``, store
-the decision's ``principal`` and ``stored`` events, commit, then ``settle``.
+A service that keeps the records in its own transaction uses these: load the principal, ``decide``,
+store the decision's ``principal`` and ``stored`` events, commit, then ``settle``.
 :class:`vmfa.DeviceRegistry` does just that.
 """
 
@@ -89,8 +89,9 @@ class Operation(Opaque, Generic[T]):
     ) -> Decision[T]:
         """Decide about the state *before*.
 
-        The result depends on the arguments and on the randomness of new keys and identifiers. A refusal
-        is an answer and not an exception: commit first, if the principal changed, then settle.
+        The result depends on the arguments and on the randomness of new keys and identifiers. A
+        refusal is an answer and not an exception: commit first, if the principal changed, then
+        settle.
 
         :param before: the stored principal.
         :param now: the Unix time in seconds.
@@ -169,7 +170,7 @@ class Operation(Opaque, Generic[T]):
     ) -> Context:
         actor = self._actor
         if not isinstance(actor, Actor):
-            raise InvalidType("by must be an Actor: build one with Actor.signed_in() or its siblings")
+            raise InvalidType("by must be an Actor: build one with Actor.signed_in(), for example")
         policy, keys = context.policy, context.keys
         own_record = before if actor.principal == self.principal else actor_record
         if own_record is not None and own_record is not before:

@@ -1,7 +1,7 @@
 """HOTP (RFC 4226), TOTP (RFC 6238), time steps, and the scan of a window.
 
-Everything here is stateless, so ``verify_totp`` and ``verify_hotp`` take the replay position that the
-caller stores. :class:`vmfa.DeviceRegistry` stores it for you.
+Everything here is stateless, so ``verify_totp`` and ``verify_hotp`` take the replay position that
+the caller stores. :class:`vmfa.DeviceRegistry` stores it for you.
 """
 
 from __future__ import annotations
@@ -10,14 +10,7 @@ from hmac import compare_digest
 from math import floor, isfinite
 from struct import Struct
 
-from .errors import (
-    AlreadyUsed,
-    CodeRejected,
-    InvalidType,
-    InvalidValue,
-    MalformedCode,
-    VmfaError,
-)
+from .errors import AlreadyUsed, CodeRejected, InvalidType, InvalidValue, MalformedCode, VmfaError
 from .keys import HASHES, Key, prepared_hmac
 
 __all__ = [
@@ -106,8 +99,8 @@ def verify_totp(
 ) -> int:
     """Return the time step that *code* matches, within *window* steps of the Unix time *at*.
 
-    Store the result atomically and pass it as *after* the next time: otherwise a code can be replayed
-    (RFC 6238 section 5.2).
+    Store the result atomically and pass it as *after* the next time: otherwise a code can be
+    replayed (RFC 6238 section 5.2).
 
     :param after: the last accepted step; -1 for a key that was never used.
     :param window: 0 to 100 steps before and after the current one.
@@ -223,7 +216,7 @@ def truncate(mac: bytes) -> int:
 
 
 def normalize_code(code: str, lengths: Iterable[int]) -> str:
-    """Return *code* without surrounding ASCII blanks and without one blank or hyphen in its middle.
+    """Return *code* without surrounding blanks and one blank or hyphen in its middle.
 
     This is the only place that normalizes a code: what is counted, compared and spent is the time
     step that the code matches.
@@ -291,7 +284,8 @@ def _codes(
 ) -> dict[int, str]:
     """HMAC as RFC 2104 defines it, truncated to a code, for each step.
 
-    The keyed hash objects are copied for each step, which takes two thirds of the time of one-shot HMACs.
+    The keyed hash objects are copied for each step, which takes two thirds of the time of one-shot
+    HMACs.
     """
     inner_state, outer_state = prepared_hmac(key, algorithm)
     modulus, codes = 10**digits, {}

@@ -18,9 +18,10 @@ MAX_PERIOD: Final = 300  # seconds; also how far clocks may disagree. SP80063B-3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameters:
-    """What a device and its verifier agree on. The defaults are what every authenticator app supports.
+    """What a device and its verifier agree on. Every authenticator app supports the defaults.
 
-    ``algorithm`` is "sha1", "sha256" or "sha512"; ``digits`` 6 to 8; ``period`` and ``t0`` are in seconds.
+    ``algorithm`` is "sha1", "sha256" or "sha512"; ``digits`` 6 to 8; ``period`` and ``t0`` are in
+    seconds.
     """
 
     # SEED-SIX, RFC6238-3-R4, RFC6238-4.1-X-T0, RFC6238-5.2-STEP30
@@ -44,7 +45,7 @@ class Parameters:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """The rules' numbers. ``Policy()`` follows the AWS document; ``Policy.strict()`` follows the norms.
+    """The numbers of the rules. ``Policy()`` follows AWS, ``Policy.strict()`` the norms.
 
     Windows and drift are in steps. Fields named seconds, delay, refill or cap hold seconds.
 
@@ -120,8 +121,8 @@ class Policy:
     def strict(cls) -> Policy:
         """Return the policy that follows the norms even against the AWS document.
 
-        It refuses every pair that is not in sync, and asks for a binding code after every removal by
-        another person than the owner.
+        It refuses every pair that is not in sync, and asks for a binding code after every removal
+        by another person than the owner.
         """
         window = cls().window
         return cls(enroll_back=window, enroll_forward=window, binding_code_required=True)

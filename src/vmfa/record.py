@@ -1,7 +1,7 @@
-"""The stored record: a principal as one JSON document, authenticated as a whole, revision included.
+"""The stored record: a principal as one JSON document, authenticated as a whole.
 
-A store keeps what :func:`columns` returns and rebuilds the principal with :func:`from_columns`. It needs
-no key: the decision that creates a record authenticates it, and the next decision checks it.
+A store keeps what :func:`columns` returns and rebuilds the principal with :func:`from_columns`. It
+needs no key: the decision that creates a record authenticates it, and the next decision checks it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ VERSION: Final = 1  # of the document
 
 
 def authenticated(principal: Principal, keys: RecordAuthenticator) -> Principal:
-    """Return *principal* with the envelope that a store keeps: its document and the tags over it."""
+    """Return *principal* with the envelope that a store keeps."""
     if not keys.authenticate:
         return principal
     document = _document(principal)
@@ -127,7 +127,8 @@ def _read_device(fields: list[Any] | None) -> VirtualDevice | None:
         return None
     serial, parameters, enrolled_at, sync, disabled, position, counters, clients, recovery = fields
     drift, synced_drift, last_offset, last_step = position
-    failures, failed_at, known_failures, known_failed_at, budget, updated_at, restored_at = counters
+    failures, failed_at, known_failures, known_failed_at, *budget_fields = counters
+    budget, updated_at, restored_at = budget_fields
     epoch, failing, given_client = clients
     recovery_codes, recovery_failures, recovery_failed_at = recovery
     return VirtualDevice(

@@ -1,4 +1,4 @@
-"""One-time codes of 120 bits: saved recovery codes, and the binding codes that a removal returns."""
+"""One-time codes of 120 bits: saved recovery codes and binding codes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ def recovery_digest(principal: PrincipalId, serial: str, code: str) -> str:
 
 def matches_any(digest: str, digests: tuple[str, ...]) -> bool:
     """Return whether *digest* is one of *digests*, comparing with each of them."""
-    return any([same_text(other, digest) for other in digests])
+    matches = [same_text(other, digest) for other in digests]
+    return any(matches)
 
 
 def same_text(ours: str, theirs: object) -> bool:

@@ -1,9 +1,9 @@
 """The rules of device assignment: each transition as a pure function of state, input and context.
 
-A guard refuses by raising: nothing changes. A verdict on codes, right or wrong, changes the state, so it
-is returned together with the next state. The order of the checks is part of the rules: permission, syntax,
-record intact, device or session present, clock, disabled, closed, throttled, out of sync, codes. No guard
-computes a code.
+A guard refuses by raising: nothing changes. A verdict on codes, right or wrong, changes the state,
+so it is returned together with the next state. The order of the checks is part of the rules:
+permission, syntax, record intact, device or session present, clock, disabled, closed, throttled,
+out of sync, codes. No guard computes a code.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from .access import OWNERS, Actor, Relationship
 from .decision import Context, Decision
 from .events import EventType
 from .guards import (
-    scan_steps,
     check_clock,
     code_lengths,
     find_consecutive_pair,
     intact_device,
     open_session,
+    scan_steps,
     signed_claim,
     superseded,
     usable_device,
@@ -109,7 +109,7 @@ def _accepted(
 
 
 def _already_used(device: VirtualDevice, ctx: Context) -> errors.AlreadyUsed:
-    policy, parameters = ctx.policy, device.parameters
+    parameters = device.parameters
     next_at = (device.last_step + 1 - device.drift) * parameters.period + parameters.t0
     if _is_stuck(device, ctx):
         return errors.AlreadyUsed(
@@ -208,7 +208,7 @@ def give_client_token(before: Principal, ctx: Context) -> Decision[ClientToken]:
     device = intact_device(before, ctx)
     check_clock(before, ctx)
     if not ctx.policy.known_clients:
-        raise errors.InvalidValue("the policy has no known clients: see Policy(known_clients=True)")
+        raise errors.InvalidValue("the policy must allow it: Policy(known_clients=True)")
     token, token_id = clients.issue_token(
         before.id, device, now=ctx.now, seconds=clients.GIVEN_TOKEN_SECONDS, kind=clients.GIVEN,
         keys=ctx.keys, random=ctx.random,
@@ -265,8 +265,8 @@ def restore_budget(before: Principal, ctx: Context) -> Decision[None]:
 def open_enrollment(
     before: Principal, ctx: Context, issuer: str, label: str, binding_code: str | None
 ) -> Decision[models.OpenedEnrollment]:
-    """Open a session with a new key, which only this answer shows. An open session is superseded."""
-    # SEED-SHOW, RULE-ABANDONED
+    """Open a session with a new key, which only this answer shows."""
+    # SEED-SHOW, RULE-ABANDONED: an open session is superseded
     keyuri.check_label("label", label)
     check_intact(before, ctx.keys)
     if before.device is not None:
@@ -382,8 +382,8 @@ def _check_binding(binding: PendingBinding | None, ctx: Context, code: str | Non
         binding.digest, recovery.binding_digest(code or "")
     ):
         raise errors.AccessDenied(
-            "opening an enrollment requires the binding code that was issued when the old device was "
-            "removed: pass binding_code, or have support issue another one",
+            "opening an enrollment requires the binding code that was issued when the old device "
+            "was removed: pass binding_code, or have support issue another one",
             missing="binding code",
         )
 
@@ -429,7 +429,8 @@ def deactivate(
     if ctx.relationship not in OWNERS and (ctx.policy.binding_code_required or device.disabled):
         code, binding = _new_binding(ctx)
     after = replace(
-        without_key(before), binding=binding, recovered_at=max(before.recovered_at, ctx.now, *by.proofs)
+        without_key(before), binding=binding,
+        recovered_at=max(before.recovered_at, ctx.now, *by.proofs),
     )
     answer = models.Deactivation(serial=device.serial, at=ctx.now, binding_code=code)
     event = ctx.event(
@@ -475,7 +476,7 @@ def replace_recovery_codes(before: Principal, ctx: Context) -> Decision[Recovery
     check_clock(before, ctx)
     codes, digests = _new_recovery_codes(before, ctx, device.serial)
     if codes is None:
-        raise errors.InvalidValue("the policy has no recovery codes: see Policy(recovery_codes=10)")
+        raise errors.InvalidValue("the policy must allow it: Policy(recovery_codes=10)")
     after = replace(device, recovery_codes=digests, recovery_failures=0)
     event = ctx.event(EventType.RECOVERY_CODES_REPLACED, device.serial, codes=len(digests))
     return Decision(principal=replace(before, device=after), answer=codes, events=(event,))

@@ -1,8 +1,8 @@
 """How failures are counted: the delays, the cap, the guess budget, and the lanes of known clients.
 
-Without known clients every failure is in the lane without a token. With them, failures of a client that
-presents a valid token are counted in a lane of their own, and a part of the budget is reserved for it, so
-that an attacker without a token cannot lock the owner out.
+Without known clients every failure is in the lane without a token. With them, failures of a client
+that presents a valid token are counted in a lane of their own, and a part of the budget is
+reserved for it, so that an attacker without a token cannot lock the owner out.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def after_failed_code(
 
 
 def refilled_budget(device: VirtualDevice, now: int, policy: Policy) -> tuple[int, int]:
-    """Return the guess budget at *now*, and the Unix time at which its next token began to grow."""
+    """Return the guess budget at *now*, and the Unix time from which the next token grows."""
     # RULE-BUDGET
     returned = max(0, now - device.budget_updated_at) // policy.budget_refill
     if device.budget + returned >= policy.budget:

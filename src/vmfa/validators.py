@@ -42,7 +42,7 @@ def timestamp() -> Metadata:
 
 
 def text(max_bytes: int = MAX_NAME_BYTES, *, empty: bool = False) -> Metadata:
-    """Metadata of a field for text of at most *max_bytes* bytes in UTF-8 (see :func:`check_text`)."""
+    """Metadata of a field for text, as :func:`check_text` checks it."""
 
     def check(name: str, value: str) -> None:
         check_text(name, value, max_bytes=max_bytes, empty=empty)

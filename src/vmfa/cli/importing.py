@@ -12,7 +12,16 @@ from typing import Any, Final
 
 from ..access import Actor
 from ..errors import InvalidValue
-from ..importers.base import DryRunStore, Item, Outcome, Principals, Status, UnreadableSource, adopt_all, json_value
+from ..importers.base import (
+    DryRunStore,
+    Item,
+    Outcome,
+    Principals,
+    Status,
+    UnreadableSource,
+    adopt_all,
+    json_value,
+)
 from ..keysources.base import KeySource
 from ..policy import Parameters, Policy
 from ..registry import DeviceRegistry

@@ -73,13 +73,14 @@ class MasterKeys(Opaque):
     :param current: authenticates everything that is new, and is the source of new device keys.
     :param retired: earlier keys. What they authenticated is still accepted.
     :param accepted: keys that will become current. Deploy them on all nodes before one uses them.
-    :param derive_only: keys after ``reseal``: devices derived under them still work, and a record that
-        one of them authenticates is refused.
+    :param derive_only: keys after ``reseal``: devices derived under them still work, and a record
+        that one of them authenticates is refused.
     :raises InvalidType: a master key is not bytes.
     :raises InvalidValue: a master key is too short, or has two roles.
 
     The id of a master key is a fingerprint of it, so that wrong bytes are an
-    :class:`~vmfa.UnknownMasterKey` and never a wrong code. ``current_id`` is that of the current key.
+    :class:`~vmfa.UnknownMasterKey` and never a wrong code. ``current_id`` is that of the current
+        key.
     """
 
     __slots__ = ("_authenticating", "_prks", "_subkeys", "current_id")
@@ -128,7 +129,7 @@ class MasterKeys(Opaque):
         return subkey
 
     def tag(self, purpose: str, message: bytes) -> str:
-        """Return the id of the current master key and an HMAC-SHA-256 of *message*, in hexadecimal."""
+        """Return the id of the current master key, a dot, and an HMAC-SHA-256 in hexadecimal."""
         key_id = self.current_id
         return f"{key_id}.{mac(self.subkey(purpose, key_id), 'sha256', message).hex()}"
 
@@ -143,8 +144,8 @@ class MasterKeys(Opaque):
         if key_id not in self._authenticating:
             self._prk(key_id)
             raise UnknownMasterKey(
-                "a record is authenticated under a derive-only master key: it is older than the last "
-                "reseal. Reseal it offline, against a checkpoint that you trust"
+                "a record is authenticated under a derive-only master key: it is older than the "
+                "last reseal. Reseal it offline, against a checkpoint that you trust"
             )
         return compare_digest(mac(self.subkey(purpose, key_id), "sha256", message).hex(), digest)
 
@@ -168,7 +169,7 @@ class MasterKeys(Opaque):
 
 
 class AuditKey(Opaque):
-    """What an auditor needs to check records and histories. The service accepts nothing made with it.
+    """Checks the tags for auditors. The service accepts nothing that it makes.
 
     :param keys: 32 bytes for each id of a master key.
     """
@@ -213,7 +214,7 @@ class AuditKey(Opaque):
 
 
 class KeySources:
-    """The sources of one registry: new keys from one, imported keys in another, each read by its scheme."""
+    """The sources of one registry: one for new keys, one for imported keys."""
 
     def __init__(self, keys: KeySource, imported: KeySource | None, *, authenticate: bool) -> None:
         self._schemes = {source.scheme: source for source in (imported or keys, keys)}

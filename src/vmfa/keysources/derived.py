@@ -1,7 +1,7 @@
 """Device keys that are derived from a master key and never stored.
 
-A device's key is HKDF-SHA-256 (RFC 5869) of the master key and of everything that the key is bound to,
-under a version label (RFC 4226 section 7.5). The stored reference holds only a random nonce.
+A device's key is HKDF-SHA-256 (RFC 5869) of the master key and of everything that the key is bound
+to, under a version label (RFC 4226 section 7.5). The stored reference holds only a random nonce.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["DerivedKeys"]
 
 
 class DerivedKeys(MasterKeys):
-    """The default key source: keys are derived, so the store contains none (see :class:`MasterKeys`)."""
+    """The default key source: the store contains no key. See :class:`MasterKeys`."""
 
     # RFC4226-7.5-DET, RFC6238-3-R2, RFC6238-3-R6
     __slots__ = ()
@@ -25,7 +25,7 @@ class DerivedKeys(MasterKeys):
     def issue(
         self, principal: PrincipalId, serial: str, parameters: Parameters
     ) -> tuple[KeyRef, Key]:
-        """Return a new key, different from every other (RFC 4226 section 5.1), and its reference."""
+        """Return a new key, different from every other, and its reference."""
         # RFC4226-5.1-K, RFC6238-3-R5
         ref = KeyRef(scheme=self.scheme, key_id=self.current_id, material=random_bytes(16))
         return ref, self.reveal(ref, principal, serial, parameters)

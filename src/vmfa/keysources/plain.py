@@ -11,7 +11,7 @@ __all__ = ["UnsafePlainKeys"]
 
 
 class UnsafePlainKeys(MasterKeys):
-    """Keys stored as they are, under a published master key. Whoever reads the store has every device."""
+    """Keys stored as they are: anyone who reads the store can compute every code."""
 
     __slots__ = ()
     scheme = "plain"

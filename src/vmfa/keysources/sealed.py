@@ -27,7 +27,7 @@ TAG_BYTES: Final = 16
 
 
 class SealedKeys(MasterKeys):
-    """The key source for imported devices. It also issues keys, for services that must not derive them.
+    """The key source for imported devices. See :class:`MasterKeys`.
 
     See :class:`MasterKeys` for the parameters.
     """
@@ -58,7 +58,8 @@ class SealedKeys(MasterKeys):
         """Return the key in *ref*.
 
         :raises UnknownMasterKey: its master key is not here.
-        :raises RecordTampered: it was changed, or sealed for another principal, serial or parameters.
+        :raises RecordTampered: it was changed, or sealed for another principal, serial or
+            parameters.
         """
         cipher = self._cipher(ref.key_id)
         nonce, encrypted = ref.material[:NONCE_BYTES], ref.material[NONCE_BYTES:]

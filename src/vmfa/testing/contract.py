@@ -13,7 +13,16 @@ from ..access import Actor
 from ..errors import AlreadyUsed, StoreContended
 from ..events import AuditEvent, EventType
 from ..keysources.derived import DerivedKeys
-from ..models import EnrollmentSession, KeyRef, PendingBinding, Principal, PrincipalId, Receipt, Sync, VirtualDevice
+from ..models import (
+    EnrollmentSession,
+    KeyRef,
+    PendingBinding,
+    Principal,
+    PrincipalId,
+    Receipt,
+    Sync,
+    VirtualDevice,
+)
 from ..policy import Parameters
 from ..record import authenticated
 from ..registry import DeviceRegistry
