@@ -29,7 +29,7 @@ from vmfa import (
     VirtualDevice,
 )
 
-from .world import ALICE, BOSS, RFC_KEY, ROOT, SERVICE, START, STEP, World, answer, refusal
+from world import ALICE, BOSS, RFC_KEY, ROOT, SERVICE, START, STEP, World, answer, refusal
 
 HERE = START // STEP
 

@@ -8,7 +8,7 @@ import pytest
 
 from vmfa import AccessDenied, Actor, DeviceAlreadyAssigned, InvalidType, Policy, UnsafePlainKeys
 
-from .world import ALICE, BOSS, DAY, RFC_KEY, ROOT, SERVICE, SUPPORT, World, answer, by_method, refusal
+from world import ALICE, BOSS, DAY, RFC_KEY, ROOT, SERVICE, SUPPORT, World, answer, by_method, refusal
 
 BY_OTHERS = {
     "admin": lambda world: by_method(BOSS, world.clock(), Actor.admin),

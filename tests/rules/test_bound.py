@@ -28,7 +28,7 @@ from vmfa import (
 )
 from vmfa.record import authenticated
 
-from .world import ALICE, BOSS, RFC_KEY, ROOT, SERVICE, STEP, SUPPORT, World, refusal
+from world import ALICE, BOSS, RFC_KEY, ROOT, SERVICE, STEP, SUPPORT, World, refusal
 
 ME = Actor.signed_in(ALICE)
 OTHERS = [BOSS, PrincipalId.user("999999999999", ALICE.name), ROOT]

@@ -6,7 +6,7 @@ import pytest
 
 from vmfa import DeviceDisabled, EventType, Policy
 
-from .world import DAY, STEP, World, refusal
+from world import DAY, STEP, World, refusal
 
 TOKEN = 2 * DAY
 

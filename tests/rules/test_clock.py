@@ -20,7 +20,7 @@ from vmfa import (
 )
 from vmfa.models import PendingBinding
 
-from .world import ALICE, DAY, RFC_KEY, SERVICE, STEP, World, answer, by_method, refusal
+from world import ALICE, DAY, RFC_KEY, SERVICE, STEP, World, answer, by_method, refusal
 
 ME = Actor.signed_in(ALICE)
 

@@ -8,7 +8,7 @@ import pytest
 
 from vmfa import Actor, CodeRejected, EventType, InvalidType, InvalidValue, NoDevice, NoSession, PairRejected, Sync
 
-from .world import ALICE, BOSS, SERVICE, STEP, SUPPORT, World, answer, by_method, refusal
+from world import ALICE, BOSS, SERVICE, STEP, SUPPORT, World, answer, by_method, refusal
 
 
 @pytest.mark.parametrize("device", [{}, {"sync": Sync.OUT_OF_SYNC}, {"disabled": True}])

@@ -9,7 +9,7 @@ import pytest
 
 from vmfa import InvalidType, InvalidValue, Parameters, Policy
 
-from .world import DAY, HOUR, refusal
+from world import DAY, HOUR, refusal
 
 DEFAULTS = {
     "window": 1, "enroll_back": 10, "enroll_forward": 10, "resync_back": 20, "resync_forward": 20, "login_drift": 2,

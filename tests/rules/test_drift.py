@@ -7,7 +7,7 @@ import pytest
 from support import Phone
 from vmfa import CodeRejected, EventType, Policy, Receipt
 
-from .world import STEP, World, answer, refusal
+from world import STEP, World, answer, refusal
 
 
 def off_by(world: World, phone: Phone, k: int) -> int:

@@ -29,7 +29,7 @@ from vmfa import (
     VirtualDevice,
 )
 
-from .world import (
+from world import (
     ALICE,
     APART,
     BOSS,

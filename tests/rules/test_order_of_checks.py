@@ -34,7 +34,7 @@ from vmfa import (
 )
 from vmfa.record import authenticated
 
-from .world import ALICE, BOSS, ROOT, SUPPORT, World, refusal
+from world import ALICE, BOSS, ROOT, SUPPORT, World, refusal
 
 Faults = frozenset[str]
 

@@ -8,7 +8,7 @@ import pytest
 
 from vmfa import AccessDenied, Actor, InvalidType, NoDevice, Policy, PrincipalId
 
-from .world import ACCOUNT, ALICE, ROOT, SERVICE, STEP, SUPPORT, World, answer, refusal
+from world import ACCOUNT, ALICE, ROOT, SERVICE, STEP, SUPPORT, World, answer, refusal
 
 LIMIT = 15 * 60
 

@@ -26,7 +26,7 @@ from vmfa import (
     UnsafePlainKeys,
 )
 
-from .world import ALICE, APART, BOSS, RFC_KEY, SERVICE, STEP, World, answer, by_method, counted_codes, refusal
+from world import ALICE, APART, BOSS, RFC_KEY, SERVICE, STEP, World, answer, by_method, counted_codes, refusal
 
 
 def late(k: int = -5) -> tuple[World, object]:

@@ -10,7 +10,7 @@ import vmfa.aio
 from support import MASTER, HandClock
 from vmfa import AccessDenied, Actor, DerivedKeys, EventType, InvalidType, MemoryStore, NoDevice, StoreContended
 
-from .world import ALICE, DAY, ROOT, SERVICE, World, refusal
+from world import ALICE, DAY, ROOT, SERVICE, World, refusal
 
 BINDINGS = {EventType.ASSIGNED, EventType.ADOPTED, EventType.DEACTIVATED, EventType.PRUNED}
 

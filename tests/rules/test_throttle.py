@@ -6,7 +6,7 @@ import pytest
 
 from vmfa import Actor, CodeRejected, DeviceAlreadyAssigned, DeviceDisabled, EventType, Policy, Receipt, Throttled
 
-from .world import ALICE, BOSS, HOUR, SERVICE, World, answer, by_method, counted_codes, refusal
+from world import ALICE, BOSS, HOUR, SERVICE, World, answer, by_method, counted_codes, refusal
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from vmfa import (
     UnsafePlainKeys,
 )
 
-from .world import ALICE, APART, BOSS, RFC_KEY, ROOT, SERVICE, STEP, TWINS, World, answer, counted_codes, refusal
+from world import ALICE, APART, BOSS, RFC_KEY, ROOT, SERVICE, STEP, TWINS, World, answer, counted_codes, refusal
 
 
 def adopted(now: float, **more: object) -> tuple[World, Phone]:

@@ -24,7 +24,7 @@ from vmfa import (
 from vmfa.access import ON_ROOT, ON_USERS, Relationship
 from vmfa.lifecycle import Action
 
-from .world import ACCOUNT, ALICE, BOSS, HOUR, RFC_KEY, ROOT, STEP, World, answer, by_method, refusal
+from world import ACCOUNT, ALICE, BOSS, HOUR, RFC_KEY, ROOT, STEP, World, answer, by_method, refusal
 
 PEER = PrincipalId.user(ACCOUNT, "u-4712")
 FOREIGN = PrincipalId.user("999999999999", BOSS.name)

@@ -29,7 +29,7 @@ from vmfa import (
 from vmfa.lifecycle import TRANSITIONS, Action, State, check_transition, phase
 from vmfa.validators import MAX_INTEGER
 
-from .world import ALICE, BOSS, ROOT, SERVICE, START, STEP, SUPPORT, World, refusal
+from world import ALICE, BOSS, ROOT, SERVICE, START, STEP, SUPPORT, World, refusal
 
 ME = Actor.signed_in(ALICE)
 

@@ -35,7 +35,7 @@ from vmfa import (
 )
 from vmfa.registry import ATTEMPTS
 
-from .world import ALICE, BOSS, MASTER, RFC_KEY, ROOT, SERVICE, STEP, SUPPORT, Kept, World, answer, by_method, refusal
+from world import ALICE, BOSS, MASTER, RFC_KEY, ROOT, SERVICE, STEP, SUPPORT, Kept, World, answer, by_method, refusal
 
 ME = Actor.signed_in(ALICE)
 

@@ -8,7 +8,7 @@ import pytest
 
 from vmfa import Actor, InvalidValue, Key, Kind, Parameters, PrincipalId, VirtualDevice
 
-from .world import ACCOUNT, ALICE, ROOT, STEP, World, refusal
+from world import ACCOUNT, ALICE, ROOT, STEP, World, refusal
 
 
 def test_a_principal_is_an_account_a_kind_and_a_name() -> None:
