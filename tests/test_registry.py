@@ -34,13 +34,26 @@ from vmfa import (
     UnsafePlainKeys,
 )
 from vmfa.registry import ATTEMPTS
-
-from world import ALICE, BOSS, MASTER, RFC_KEY, ROOT, SERVICE, STEP, SUPPORT, Kept, World, answer, by_method, refusal
+from world import (
+    ADMIN,
+    ALICE,
+    MASTER,
+    RFC_KEY,
+    ROOT,
+    SERVICE,
+    STEP,
+    SUPPORT,
+    LastingStore,
+    World,
+    by_method,
+    error_of,
+    outcome_of,
+)
 
 ME = Actor.signed_in(ALICE)
 
 
-class Watched(Kept):
+class Watched(LastingStore):
     """A store that runs something before each commit, and counts."""
 
     def __init__(self) -> None:
@@ -71,28 +84,35 @@ def test_a_failed_commit_answers_right_and_wrong_alike() -> None:
     phone = world.enroll()
     world.clock.advance(10 * STEP)
     world.store.before_commit = failing
-    world.told.clear()
+    world.observed.clear()
     wrong = phone.wrong_code()
     with world.nothing_written():
         for right, bad in (
             (lambda: world.verify(phone.code()), lambda: world.verify(wrong)),
-            (lambda: world.resync(phone.pair()), lambda: world.resync({"code1": wrong, "code2": wrong})),
+            (
+                lambda: world.resync(phone.pair()),
+                lambda: world.resync({"code1": wrong, "code2": wrong}),
+            ),
         ):
-            errors = [refusal(act) for act in (right, bad)]
-            assert [(type(error), str(error)) for error in errors] == [(StoreUnavailable, "the disk is full")] * 2
-    assert world.told == []
+            errors = [error_of(act) for act in (right, bad)]
+            assert [(type(error), str(error)) for error in errors] == [
+                (StoreUnavailable, "the disk is full")
+            ] * 2
+    assert world.observed == []
 
 
 def test_a_failed_commit_shows_no_key_and_assigns_no_device() -> None:
     """RULE-THROTTLE: the same for the wizard: what was not kept is not shown."""
     world = World(store=Watched())
     world.store.before_commit = failing
-    assert type(refusal(world.open)) is StoreUnavailable
+    assert type(error_of(world.open)) is StoreUnavailable
     world.store.before_commit = lambda: None
     opened = world.open()
     world.store.before_commit = failing
     pairs = [world.phone(opened).pair(), {"code1": "000000", "code2": "000001"}]
-    assert {str(refusal(partial(world.confirm, opened, pair))) for pair in pairs} == {"the disk is full"}
+    assert {str(error_of(partial(world.confirm, opened, pair))) for pair in pairs} == {
+        "the disk is full"
+    }
     assert world.registry.requires_code(ALICE) is False
 
 
@@ -101,8 +121,10 @@ def test_a_verdict_is_told_after_its_commit() -> None:
     world = World()
     phone = world.enroll()
     seen: list[int] = []
-    watching = World(store=world.store, observer=lambda event: seen.append(world.device().failures))
-    refusal(lambda: watching.verify(phone.wrong_code()))
+    watching = World(
+        store=world.store, observer=lambda event: seen.append(world.device().failures)
+    )
+    error_of(lambda: watching.verify(phone.wrong_code()))
     watching.clock.advance(STEP)
     watching.verify(phone.code(1))
     assert seen == [1, 0]
@@ -112,23 +134,23 @@ def test_what_changes_nothing_is_not_committed() -> None:
     """RULE-THROTTLE: malformed, replayed, throttled, unknown and refused attempts write nothing, nor do reads."""
     world = World(store=Watched())
     phone = world.enroll()
-    world.put(device={"failures": 2})
-    refusal(lambda: world.verify(phone.wrong_code()))
+    world.store_state(device={"failures": 2})
+    error_of(lambda: world.verify(phone.wrong_code()))
     commits = world.store.commits
     for act in (
         lambda: world.verify("12"),
         lambda: world.verify(phone.code(1)),  # throttled
-        lambda: world.verify("123456", BOSS),
+        lambda: world.verify("123456", ADMIN),
         lambda: world.registry.deactivate(ALICE, by=ME),
         world.open,
-        lambda: world.registry.forget(BOSS, by=SERVICE),
+        lambda: world.registry.forget(ADMIN, by=SERVICE),
         lambda: world.registry.device(ALICE, by=ME),
         lambda: world.registry.history(ALICE, by=SUPPORT),
         lambda: world.registry.requires_code(ALICE),
     ):
-        answer(act)
+        outcome_of(act)
     world.clock.advance(15)
-    assert type(refusal(lambda: world.verify(phone.code()))) is AlreadyUsed
+    assert type(error_of(lambda: world.verify(phone.code()))) is AlreadyUsed
     assert world.store.commits == commits
 
 
@@ -148,9 +170,9 @@ def test_a_lost_race_is_decided_again() -> None:
         assert isinstance(other.verify(code), Receipt)
 
     world.store.before_commit = overtake
-    world.told.clear()
-    assert type(refusal(lambda: world.verify(code))) is AlreadyUsed
-    assert [event.type for event in world.told] == [EventType.REFUSED]
+    world.observed.clear()
+    assert type(error_of(lambda: world.verify(code))) is AlreadyUsed
+    assert [event.type for event in world.observed] == [EventType.REFUSED]
 
 
 def test_of_two_wizards_one_assigns() -> None:
@@ -165,9 +187,9 @@ def test_of_two_wizards_one_assigns() -> None:
         other.confirm(opened, pair)
 
     world.store.before_commit = overtake
-    assert refusal(lambda: world.confirm(opened, pair)).reason == "no session"
-    assert type(refusal(world.open)) is DeviceAlreadyAssigned
-    assert world.happened().count(EventType.ASSIGNED) == 1
+    assert error_of(lambda: world.confirm(opened, pair)).reason == "no session"
+    assert type(error_of(world.open)) is DeviceAlreadyAssigned
+    assert world.history_types().count(EventType.ASSIGNED) == 1
 
 
 def test_parallel_guesses_are_counted_one_by_one() -> None:
@@ -179,10 +201,10 @@ def test_parallel_guesses_are_counted_one_by_one() -> None:
 
     def overtake() -> None:
         if others:
-            refusal(lambda: others.pop().verify(wrong))
+            error_of(lambda: others.pop().verify(wrong))
 
     world.store.before_commit = overtake
-    kinds = [type(refusal(lambda: world.verify(wrong))) for _ in range(2)]
+    kinds = [type(error_of(lambda: world.verify(wrong))) for _ in range(2)]
     assert world.device().failures == 3
     assert kinds.count(Throttled) == 2
 
@@ -194,7 +216,7 @@ def test_each_round_asks_clock_and_store_anew() -> None:
 
     def overtake() -> None:
         world.store.before_commit = lambda: None
-        world.put()
+        world.store_state()
         world.clock.advance(7)
 
     world.store.before_commit = overtake
@@ -208,41 +230,54 @@ def test_contention_ends_in_a_named_error() -> None:
     phone = world.enroll()
     attempts: list[Principal] = []
     world.store.commit = lambda before, after, events: attempts.append(after) or False
-    world.told.clear()
+    world.observed.clear()
     with world.nothing_written():
-        assert type(refusal(lambda: world.verify(phone.code(1)))) is StoreContended
+        assert type(error_of(lambda: world.verify(phone.code(1)))) is StoreContended
     assert len(attempts) == ATTEMPTS == 64
-    assert world.told == []
+    assert world.observed == []
 
 
 # The observer
 
 
 def test_the_observer_gets_every_outcome() -> None:
-    """OBSERVER: acceptance, rejection, refusal by guard or matrix, life cycle, reads: each is told, in order."""
+    """OBSERVER: acceptance, rejection, error_of by guard or matrix, life cycle, reads: each is told, in order."""
     world = World(imported_keys=UnsafePlainKeys())
     phone = world.enroll()
     world.sign_in(phone)
-    refusal(lambda: world.verify(phone.code()))
-    refusal(lambda: world.verify("x"))
-    refusal(lambda: world.verify(phone.wrong_code()))
-    refusal(lambda: world.registry.deactivate(ALICE, by=ME))
+    error_of(lambda: world.verify(phone.code()))
+    error_of(lambda: world.verify("x"))
+    error_of(lambda: world.verify(phone.wrong_code()))
+    error_of(lambda: world.registry.deactivate(ALICE, by=ME))
     world.registry.device(ALICE, by=ME)
     world.registry.history(ALICE, by=SUPPORT)
     world.registry.deactivate(ALICE, by=SUPPORT)
     world.registry.adopt(ALICE, by=SERVICE, key=RFC_KEY, source="import")
     world.registry.reanchor(ALICE, by=SERVICE)
     world.registry.forget(ALICE, by=SERVICE)
-    assert [(event.type, event.reason) for event in world.told] == [
-        (EventType.OPENED, ""), (EventType.ASSIGNED, ""), (EventType.ACCEPTED, ""), (EventType.REFUSED, "already used"),
-        (EventType.REFUSED, "malformed"), (EventType.REJECTED, "not accepted"), (EventType.REFUSED, "access denied"),
-        (EventType.READ, "device"), (EventType.READ, "history"), (EventType.DEACTIVATED, ""), (EventType.ADOPTED, ""),
-        (EventType.REANCHORED, ""), (EventType.FORGOTTEN, ""),
+    assert [(event.type, event.reason) for event in world.observed] == [
+        (EventType.OPENED, ""),
+        (EventType.ASSIGNED, ""),
+        (EventType.ACCEPTED, ""),
+        (EventType.REFUSED, "already used"),
+        (EventType.REFUSED, "malformed"),
+        (EventType.REJECTED, "not accepted"),
+        (EventType.REFUSED, "access denied"),
+        (EventType.READ, "device"),
+        (EventType.READ, "history"),
+        (EventType.DEACTIVATED, ""),
+        (EventType.ADOPTED, ""),
+        (EventType.REANCHORED, ""),
+        (EventType.FORGOTTEN, ""),
     ]
 
 
-@pytest.mark.parametrize("raised", [RuntimeError("observer"), AccessDenied("observer"), AssertionError()])
-def test_an_observer_cannot_change_an_answer(raised: Exception, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    "raised", [RuntimeError("observer"), AccessDenied("observer"), AssertionError()]
+)
+def test_an_observer_cannot_change_an_answer(
+    raised: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
     """OBSERVER: whatever it raises: receipts are returned, refusals raised, and the failure is logged."""
     seen: list[AuditEvent] = []
 
@@ -254,10 +289,12 @@ def test_an_observer_cannot_change_an_answer(raised: Exception, caplog: pytest.L
     with caplog.at_level(logging.ERROR, logger="vmfa"):
         phone = world.enroll()
         assert isinstance(world.sign_in(phone), Receipt)
-        assert type(refusal(lambda: world.verify(phone.wrong_code()))) is CodeRejected
-        assert type(refusal(lambda: world.verify("x"))).__name__ == "MalformedCode"
+        assert type(error_of(lambda: world.verify(phone.wrong_code()))) is CodeRejected
+        assert type(error_of(lambda: world.verify("x"))).__name__ == "MalformedCode"
     assert len(seen) == len(caplog.records) == 5
-    assert {(record.name, record.getMessage()) for record in caplog.records} == {("vmfa", "the observer raised")}
+    assert {(record.name, record.getMessage()) for record in caplog.records} == {
+        ("vmfa", "the observer raised")
+    }
     assert phone.code() not in caplog.text
 
 
@@ -293,7 +330,7 @@ def test_a_principal_is_an_identifier_not_text(nobody: Any) -> None:
         lambda: world.registry.verify(nobody, "123456"),
         lambda: world.registry.open_enrollment(nobody, by=ME, label="a"),
     ):
-        assert isinstance(refusal(act), InvalidType)
+        assert isinstance(error_of(act), InvalidType)
     assert world.store.loads == loads
 
 
@@ -336,7 +373,7 @@ def test_a_history_that_never_rests_is_contended() -> None:
         return real(principal, **page)
 
     world.store.history = overtaken
-    assert type(refusal(lambda: world.registry.history(ALICE, by=SUPPORT))) is StoreContended
+    assert type(error_of(lambda: world.registry.history(ALICE, by=SUPPORT))) is StoreContended
     assert len(rounds) == ATTEMPTS
 
 
@@ -358,16 +395,16 @@ def test_an_edited_history_is_tampered(edit: str) -> None:
         events.append(replace(events[-1], number=6))
         assert list(world.registry.history(ALICE, by=SUPPORT)) == before
         return
-    assert type(refusal(lambda: world.registry.history(ALICE, by=SUPPORT))) is RecordTampered
+    assert type(error_of(lambda: world.registry.history(ALICE, by=SUPPORT))) is RecordTampered
 
 
 def test_principals_come_in_pages_root_first() -> None:
     """WORDS: of one account: who has a record, behind a given one."""
     world = World()
-    for who in (ALICE, BOSS, ROOT, PrincipalId.user("999999999999", "x")):
+    for who in (ALICE, ADMIN, ROOT, PrincipalId.user("999999999999", "x")):
         world.open(who)
-    assert world.registry.principals(ALICE.account) == [ROOT, BOSS, ALICE]
-    assert world.registry.principals(ALICE.account, after=ROOT, limit=1) == [BOSS]
+    assert world.registry.principals(ALICE.account) == [ROOT, ADMIN, ALICE]
+    assert world.registry.principals(ALICE.account, after=ROOT, limit=1) == [ADMIN]
     assert world.registry.principals(ALICE.account, after=ALICE) == []
 
 
@@ -375,8 +412,8 @@ def test_the_witness_is_loaded_from_the_store() -> None:
     """SEED-PERMIT: the registry holds an administrator's claim against the administrator's own record."""
     world = World(store=Watched())
     world.enroll()
-    world.enroll(BOSS)
-    receipt_claim = by_method(BOSS, world.clock()).mfa
+    world.enroll(ADMIN)
+    receipt_claim = by_method(ADMIN, world.clock()).mfa
     loads = world.store.loads
-    world.registry.device(ALICE, by=Actor.admin(BOSS, mfa=receipt_claim))
+    world.registry.device(ALICE, by=Actor.admin(ADMIN, mfa=receipt_claim))
     assert world.store.loads == loads + 2

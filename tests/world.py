@@ -1,4 +1,4 @@
-"""One registry with everything a rule can depend on within reach: clock, store, observer and stored state."""
+"""A registry together with everything a rule depends on: clock, store, observer, stored state."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import vmfa.otp
-from support import MASTER, START, HandClock, Phone
+from support import MASTER, START, Phone
 from vmfa import (
     Actor,
     AuditEvent,
@@ -33,10 +33,11 @@ from vmfa import (
 )
 from vmfa.keysources.base import KeySource
 from vmfa.record import authenticated
+from vmfa.testing import FrozenClock
 
 ACCOUNT = "123456789012"
 ALICE = PrincipalId.user(ACCOUNT, "u-4711")
-BOSS = PrincipalId.user(ACCOUNT, "u-0001")
+ADMIN = PrincipalId.user(ACCOUNT, "u-0001")
 ROOT = PrincipalId.root(ACCOUNT)
 SERVICE = Actor.trusted_service("importer")
 SUPPORT = Actor.support("case 17")
@@ -44,26 +45,30 @@ STEP = 30
 HOUR = 3600
 DAY = 86400
 RFC_KEY = Key(b"12345678901234567890")
-TWINS = 910_737  # RFC_KEY shows the same code, 911617, at this step and at the next
-APART = 153_567  # and the same code, 468457, at this step and at the one after the next
+TWIN_STEP = 910_737  # RFC_KEY has the same code, 911617, at this step and at the next
+REPEAT_STEP = 153_567  # and the same code, 468457, at this step and at the one after the next
 
 
-class KnownKey(UnsafePlainKeys):
-    """Every device gets the key of the RFC's own examples, whose remarkable steps are known."""
+class RfcKeySource(UnsafePlainKeys):
+    """A key source that gives every device the key of the RFC's examples."""
 
     __slots__ = ()
 
-    def issue(self, principal: PrincipalId, serial: str, parameters: Parameters) -> tuple[KeyRef, Key]:
+    def issue(
+        self, principal: PrincipalId, serial: str, parameters: Parameters
+    ) -> tuple[KeyRef, Key]:
         return self.adopt(principal, serial, parameters, RFC_KEY), RFC_KEY
 
 
-class Kept(MemoryStore):
-    """A store whose records are sealed, as those that leave the process are."""
+class LastingStore(MemoryStore):
+    """A store in memory whose records are authenticated, as those of a database are."""
 
     volatile = False
 
 
 class World:
+    """One registry, and short ways to use it, look at its state and edit it."""
+
     def __init__(
         self,
         policy: Policy | None = None,
@@ -74,13 +79,18 @@ class World:
         now: float = START,
         observer: Callable[[AuditEvent], None] | None = None,
     ) -> None:
-        self.clock = HandClock(now)
-        self.store = Kept() if store is None else store
-        self.told: list[AuditEvent] = []
+        self.clock = FrozenClock(now)
+        self.store = LastingStore() if store is None else store
+        self.observed: list[AuditEvent] = []
         self.keys = keys or DerivedKeys(MASTER)
         self.registry = DeviceRegistry(
-            self.store, keys=self.keys, imported_keys=imported_keys, issuer="Example", policy=policy, clock=self.clock,
-            observer=observer or self.told.append,
+            self.store,
+            keys=self.keys,
+            imported_keys=imported_keys,
+            issuer="Example",
+            policy=policy,
+            clock=self.clock,
+            observer=observer or self.observed.append,
         )
 
     @property
@@ -88,17 +98,23 @@ class World:
         return self.registry.operations
 
     def phone(self, opened: Any) -> Phone:
-        return Phone(Key.from_base32(opened.base32), self.clock, self.operations.policy.offers[0])
+        """The phone that scanned the QR code of *opened*."""
+        parameters = self.operations.policy.offers[0]
+        return Phone(Key.from_base32(opened.base32), self.clock, parameters)
 
-    def open(self, who: PrincipalId = ALICE, **more: Any) -> Any:
-        return self.registry.open_enrollment(who, **{"by": Actor.signed_in(who), "label": "alice@example.com", **more})
+    def open(self, who: PrincipalId = ALICE, **arguments: Any) -> Any:
+        arguments = {"by": Actor.signed_in(who), "label": "alice@example.com", **arguments}
+        return self.registry.open_enrollment(who, **arguments)
 
-    def confirm(self, opened: Any, pair: dict[str, str], who: PrincipalId = ALICE, **more: Any) -> SyncReport:
-        by = more.pop("by", Actor.signed_in(who))
-        return self.registry.confirm_enrollment(who, session=opened.session_id, by=by, **pair)
+    def confirm(
+        self, opened: Any, pair: dict[str, str], who: PrincipalId = ALICE, **arguments: Any
+    ) -> SyncReport:
+        arguments = {"by": Actor.signed_in(who), "session": opened.session_id, **arguments}
+        return self.registry.confirm_enrollment(who, **pair, **arguments)
 
-    def enroll(self, who: PrincipalId = ALICE, steps_off: int = 0, **more: Any) -> Phone:
-        opened = self.open(who, **more)
+    def enroll(self, who: PrincipalId = ALICE, steps_off: int = 0, **arguments: Any) -> Phone:
+        """Assign a device; the second code is *steps_off* steps from now."""
+        opened = self.open(who, **arguments)
         phone = self.phone(opened)
         self.confirm(opened, phone.pair(steps_off), who)
         return phone
@@ -107,16 +123,19 @@ class World:
         return self.registry.verify(who, code)
 
     def sign_in(self, phone: Phone, who: PrincipalId = ALICE) -> Receipt:
+        """Wait for the next step and present its code."""
         self.clock.advance(STEP)
         return self.verify(phone.code(), who)
 
-    def resync(self, pair: dict[str, str], who: PrincipalId = ALICE, **more: Any) -> SyncReport:
-        return self.registry.resync(who, by=more.pop("by", Actor.signed_in(who)), **pair)
+    def resync(
+        self, pair: dict[str, str], who: PrincipalId = ALICE, **arguments: Any
+    ) -> SyncReport:
+        return self.registry.resync(who, **pair, **{"by": Actor.signed_in(who), **arguments})
 
     def fail(self, phone: Phone, who: PrincipalId = ALICE) -> Exception:
-        """One wrong code, after whatever wait is due; the error it got."""
+        """Wait for the delay to end and present a wrong code; the error it gets."""
         self.clock.advance(self.operations.policy.delay(self.device(who).failures))
-        return refusal(lambda: self.verify(phone.wrong_code(), who))
+        return error_of(lambda: self.verify(phone.wrong_code(), who))
 
     def state(self, who: PrincipalId = ALICE) -> Principal:
         return self.store.load(who)
@@ -126,45 +145,45 @@ class World:
         assert device is not None
         return device
 
-    def happened(self, who: PrincipalId = ALICE) -> list[EventType]:
-        """What the stored history of *who* says, oldest first."""
+    def history_types(self, who: PrincipalId = ALICE) -> list[EventType]:
+        """The types of the stored events of *who*, oldest first."""
         return [event.type for event in self.store.history(who)]
 
-    def put(self, who: PrincipalId = ALICE, *, device: dict[str, Any] | None = None, **changes: Any) -> Principal:
-        """Store a state that the library itself could have written, sealed, without the way to it."""
+    def store_state(
+        self, who: PrincipalId = ALICE, *, device: dict[str, Any] | None = None, **changes: Any
+    ) -> Principal:
+        """Change fields of the stored state, and authenticate it as the library would."""
         before = self.state(who)
-        after = edited(before, device, **changes)
-        assert self.store.commit(before, authenticated(replace(after, revision=before.revision + 1), self.operations.keys), ())
+        if device is not None:
+            assert before.device is not None
+            changes["device"] = replace(before.device, **device)
+        after = replace(before, **changes, revision=before.revision + 1)
+        assert self.store.commit(before, authenticated(after, self.operations.keys), ())
         return self.state(who)
 
     @contextmanager
     def nothing_written(self, who: PrincipalId = ALICE) -> Iterator[None]:
-        before, history = self.state(who), self.happened(who)
+        """Assert that the block leaves the record and the history of *who* as they are."""
+        before, history = self.state(who), self.history_types(who)
         yield
         assert self.state(who) == before
-        assert self.happened(who) == history
-
-
-def edited(before: Principal, device: dict[str, Any] | None = None, **changes: Any) -> Principal:
-    if device is not None:
-        assert before.device is not None
-        changes["device"] = replace(before.device, **device)
-    return replace(before, **changes)
+        assert self.history_types(who) == history
 
 
 def by_method(who: PrincipalId, now: float, role: Callable[..., Actor] = Actor.signed_in) -> Actor:
-    """*who*, with a second factor that the embedding service names."""
+    """*who*, with a second factor that the embedding service checked itself."""
     return role(who, mfa=MfaClaim(at=int(now), method="hardware key"))
 
 
-def refusal(act: Callable[[], object]) -> Exception:
-    with pytest.raises(Exception) as caught:  # the caller looks at which one it is
+def error_of(act: Callable[[], object]) -> Any:
+    """The error that *act* raises; the caller checks its class."""
+    with pytest.raises(Exception) as caught:
         act()
     return caught.value
 
 
-def answer(act: Callable[[], object]) -> object:
-    """What *act* returns, or the refusal that it raises."""
+def outcome_of(act: Callable[[], object]) -> Any:
+    """What *act* returns, or the error of this library that it raises."""
     try:
         return act()
     except VmfaError as error:

@@ -7,11 +7,22 @@ from base64 import b32decode
 import pytest
 
 from vmfa import AccessDenied, Actor, DeviceAlreadyAssigned, InvalidType, Policy, UnsafePlainKeys
-
-from world import ALICE, BOSS, DAY, RFC_KEY, ROOT, SERVICE, SUPPORT, World, answer, by_method, refusal
+from world import (
+    ADMIN,
+    ALICE,
+    DAY,
+    RFC_KEY,
+    ROOT,
+    SERVICE,
+    SUPPORT,
+    World,
+    by_method,
+    error_of,
+    outcome_of,
+)
 
 BY_OTHERS = {
-    "admin": lambda world: by_method(BOSS, world.clock(), Actor.admin),
+    "admin": lambda world: by_method(ADMIN, world.clock(), Actor.admin),
     "root": lambda world: by_method(ROOT, world.clock()),
     "support": lambda world: SUPPORT,
     "service": lambda world: SERVICE,
@@ -25,7 +36,7 @@ def removed(kind: str = "admin", policy: Policy | None = None) -> tuple[World, s
 
 
 def opens(world: World, code: object = None, by: Actor | None = None) -> bool:
-    found = answer(lambda: world.open(binding_code=code, **({"by": by} if by else {})))
+    found = outcome_of(lambda: world.open(binding_code=code, **({"by": by} if by else {})))
     return not isinstance(found, AccessDenied)
 
 
@@ -36,7 +47,7 @@ def test_removal_by_others_returns_a_code_and_asks_for_it(kind: str) -> None:
     assert len(b32decode(code)) * 8 >= 64
     with world.nothing_written():
         for wrong in (None, "", "A" * 24, code[:-1], 7, "\udc80", code + "A"):
-            error = refusal(lambda wrong=wrong: world.open(binding_code=wrong))
+            error = error_of(lambda wrong=wrong: world.open(binding_code=wrong))
             assert type(error) is AccessDenied
             assert code not in str(error)
     assert opens(world, code)
@@ -54,7 +65,11 @@ def test_removal_by_the_owner_asks_for_nothing(which: str) -> None:
     world = World(Policy.strict())
     now = int(world.clock())
     who = ALICE if which == "owner with MFA" else ROOT
-    actor = by_method(who, now) if who == ALICE else Actor.recovered_root(ROOT.account, email_at=now, phone_at=now)
+    actor = (
+        by_method(who, now)
+        if who == ALICE
+        else Actor.recovered_root(ROOT.account, email_at=now, phone_at=now)
+    )
     world.enroll(who)
     assert world.registry.deactivate(who, by=actor).binding_code is None
     assert world.enroll(who)
@@ -84,9 +99,12 @@ def test_the_code_is_kept_hashed() -> None:
     answered = world.registry.deactivate(ALICE, by=SUPPORT)
     code = answered.binding_code
     state = world.state()
-    assert code not in f"{state!r}{state.envelope.document}{world.told!r}{answered!r}{world.store.history(ALICE)!r}"
+    assert (
+        code
+        not in f"{state!r}{state.envelope.document}{world.observed!r}{answered!r}{world.store.history(ALICE)!r}"
+    )
     assert len(state.binding.digest) == 64
-    assert isinstance(refusal(answered.__getstate__), InvalidType)
+    assert isinstance(error_of(answered.__getstate__), InvalidType)
 
 
 def test_each_removal_gives_another_code() -> None:
@@ -153,7 +171,7 @@ def test_it_asks_for_no_code_where_a_device_is_assigned() -> None:
     """RULE-ORDER: already assigned comes before the binding code."""
     world, code = removed()
     world.enroll(binding_code=code)
-    assert type(refusal(lambda: world.open(binding_code="wrong"))) is DeviceAlreadyAssigned
+    assert type(error_of(lambda: world.open(binding_code="wrong"))) is DeviceAlreadyAssigned
 
 
 def test_a_wrong_code_costs_no_opening() -> None:

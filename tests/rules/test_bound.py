@@ -27,11 +27,10 @@ from vmfa import (
     VmfaError,
 )
 from vmfa.record import authenticated
-
-from world import ALICE, BOSS, RFC_KEY, ROOT, SERVICE, STEP, SUPPORT, World, refusal
+from world import ADMIN, ALICE, RFC_KEY, ROOT, SERVICE, STEP, SUPPORT, World, error_of
 
 ME = Actor.signed_in(ALICE)
-OTHERS = [BOSS, PrincipalId.user("999999999999", ALICE.name), ROOT]
+OTHERS = [ADMIN, PrincipalId.user("999999999999", ALICE.name), ROOT]
 
 
 def overwrite(world: World, row: Principal) -> None:
@@ -60,7 +59,9 @@ EDITS: dict[str, Callable[[Principal], Principal]] = {
 }
 
 
-def reencoded(world: World, edit: Callable[[Principal], Principal], who: PrincipalId = ALICE) -> Principal:
+def reencoded(
+    world: World, edit: Callable[[Principal], Principal], who: PrincipalId = ALICE
+) -> Principal:
     """The edited row, its document rewritten to match, under the old tag: all but the master key is known."""
     before = world.state(who)
     forged = authenticated(edit(before), Operations(UnsafePlainKeys(), issuer="Mallory").keys)
@@ -72,8 +73,13 @@ def test_an_edited_row_is_tampered(edit: str) -> None:
     """RULE-RECORD: whatever was edited: nothing is accepted, counted or written; the way in is not opened."""
     world = World()
     phone = world.enroll()
-    world.put(device={"failures": 1, "disabled": edit == "disabled",
-                      "sync": Sync.OUT_OF_SYNC if edit == "sync" else Sync.IN_SYNC})
+    world.store_state(
+        device={
+            "failures": 1,
+            "disabled": edit == "disabled",
+            "sync": Sync.OUT_OF_SYNC if edit == "sync" else Sync.IN_SYNC,
+        }
+    )
     overwrite(world, reencoded(world, EDITS[edit]))
     world.clock.advance(STEP)
     code = phone.code() if edit != "digits" else "12345678"
@@ -89,7 +95,7 @@ def test_an_edited_row_is_tampered(edit: str) -> None:
             lambda: world.registry.reanchor(ALICE, by=SERVICE),
             lambda: world.registry.requires_code(ALICE),
         ):
-            error = refusal(act)
+            error = error_of(act)
             assert (type(error), error.reason) == (RecordTampered, "record tampered")
 
 
@@ -98,7 +104,7 @@ def test_an_older_revision_number_is_tampered() -> None:
     world = World()
     phone = world.enroll()
     overwrite(world, replace(world.state(), revision=1))
-    assert type(refusal(lambda: world.verify(phone.code(1)))) is RecordTampered
+    assert type(error_of(lambda: world.verify(phone.code(1)))) is RecordTampered
 
 
 def test_a_record_without_seal_is_tampered() -> None:
@@ -106,7 +112,7 @@ def test_a_record_without_seal_is_tampered() -> None:
     world = World()
     phone = world.enroll()
     overwrite(world, replace(world.state(), envelope=None))
-    assert type(refusal(lambda: world.verify(phone.code(1)))) is RecordTampered
+    assert type(error_of(lambda: world.verify(phone.code(1)))) is RecordTampered
 
 
 @pytest.mark.parametrize("other", OTHERS)
@@ -116,7 +122,7 @@ def test_a_row_moved_to_another_principal_is_tampered(other: PrincipalId) -> Non
     phone = world.enroll()
     overwrite(world, replace(world.state(), id=other))
     world.clock.advance(STEP)
-    assert type(refusal(lambda: world.verify(phone.code(), other))) is RecordTampered
+    assert type(error_of(lambda: world.verify(phone.code(), other))) is RecordTampered
 
 
 @pytest.mark.parametrize("other", OTHERS)
@@ -126,42 +132,58 @@ def test_a_device_moved_in_full_derives_another_key(other: PrincipalId) -> None:
     phone = world.enroll()
     overwrite(world, authenticated(replace(world.state(), id=other), world.operations.keys))
     world.clock.advance(STEP)
-    assert type(refusal(lambda: world.verify(phone.code(), other))) is CodeRejected
+    assert type(error_of(lambda: world.verify(phone.code(), other))) is CodeRejected
     assert world.verify(phone.code())
 
 
 @pytest.mark.parametrize(
-    "parameters", [Parameters(t0=-30), Parameters(period=29), Parameters(algorithm="sha256"), Parameters(digits=7)],
+    "parameters",
+    [
+        Parameters(t0=-30),
+        Parameters(period=29),
+        Parameters(algorithm="sha256"),
+        Parameters(digits=7),
+    ],
 )
 def test_parameters_are_part_of_the_key(parameters: Parameters) -> None:
     """RULE-KEY-BOUND: with other parameters, though sealed, the key is another: no code of the phone's verifies."""
     world = World()
     phone = world.enroll()
-    world.put(device={"parameters": parameters, "last_step": -1})
+    world.store_state(device={"parameters": parameters, "last_step": -1})
     phone.parameters = parameters
     world.clock.advance(STEP)
-    assert type(refusal(lambda: world.verify(phone.code()))) is CodeRejected
+    assert type(error_of(lambda: world.verify(phone.code()))) is CodeRejected
 
 
 def test_a_foreign_session_does_not_exist() -> None:
     """SEED-BOUND: a session id works for the principal for whom it was opened, and for nobody else."""
     world = World()
-    mine, other = world.open(), world.open(BOSS)
-    with world.nothing_written(), world.nothing_written(BOSS):
-        error = refusal(lambda: world.confirm(mine, world.phone(mine).pair(), BOSS))
+    mine, other = world.open(), world.open(ADMIN)
+    with world.nothing_written(), world.nothing_written(ADMIN):
+        error = error_of(lambda: world.confirm(mine, world.phone(mine).pair(), ADMIN))
         assert (type(error), error.reason) == (NoSession, "no session")
-        assert type(refusal(lambda: world.confirm(other, world.phone(other).pair()))) is NoSession
+        assert type(error_of(lambda: world.confirm(other, world.phone(other).pair()))) is NoSession
         unknown = PrincipalId.user("1", "unknown")
-        assert type(refusal(lambda: world.confirm(mine, world.phone(mine).pair(), unknown))) is NoSession
+        assert (
+            type(error_of(lambda: world.confirm(mine, world.phone(mine).pair(), unknown)))
+            is NoSession
+        )
         cancel = world.registry.cancel_enrollment
-        assert type(refusal(lambda: cancel(BOSS, session=mine.session_id, by=Actor.signed_in(BOSS)))) is NoSession
+        assert (
+            type(
+                error_of(lambda: cancel(ADMIN, session=mine.session_id, by=Actor.signed_in(ADMIN)))
+            )
+            is NoSession
+        )
 
 
 def test_an_edited_session_is_tampered() -> None:
     """SEED-BOUND: confirming, cancelling, opening again: an edited enrollment serves nothing."""
     world = World()
     opened = world.open()
-    longer = reencoded(world, lambda p: replace(p, enrollment=replace(p.enrollment, expires_at=1 << 40)))
+    longer = reencoded(
+        world, lambda p: replace(p, enrollment=replace(p.enrollment, expires_at=1 << 40))
+    )
     overwrite(world, longer)
     pair = world.phone(opened).pair()
     importing = World(imported_keys=UnsafePlainKeys(), store=world.store)
@@ -172,21 +194,24 @@ def test_an_edited_session_is_tampered() -> None:
             world.open,
             lambda: importing.registry.adopt(ALICE, by=SERVICE, key=RFC_KEY, source="import"),
         ):
-            assert type(refusal(act)) is RecordTampered
+            assert type(error_of(act)) is RecordTampered
 
 
 def test_a_tampered_actor_is_nobodys_administrator() -> None:
     """SEED-BOUND: the record that a claim is held against is authenticated as well."""
     world = World()
     world.enroll()
-    world.enroll(BOSS)
-    serial = world.device(BOSS).serial
-    world.registry.deactivate(BOSS, by=SUPPORT)
-    world.enroll(BOSS)
-    overwrite(world, reencoded(world, lambda p: replace(p, device=replace(p.device, serial=serial)), BOSS))
-    actor = Actor.admin(BOSS, mfa=MfaClaim(at=int(world.clock()), serial=serial))
+    world.enroll(ADMIN)
+    serial = world.device(ADMIN).serial
+    world.registry.deactivate(ADMIN, by=SUPPORT)
+    world.enroll(ADMIN)
+    overwrite(
+        world,
+        reencoded(world, lambda p: replace(p, device=replace(p.device, serial=serial)), ADMIN),
+    )
+    actor = Actor.admin(ADMIN, mfa=MfaClaim(at=int(world.clock()), serial=serial))
     with world.nothing_written():
-        assert type(refusal(lambda: world.registry.deactivate(ALICE, by=actor))) is RecordTampered
+        assert type(error_of(lambda: world.registry.deactivate(ALICE, by=actor))) is RecordTampered
 
 
 # The master key
@@ -199,8 +224,12 @@ def test_the_wrong_master_key_is_named_and_not_counted(keys: Any) -> None:
     phone = world.enroll()
     other = World(keys=keys, store=world.store, now=world.clock() + STEP)
     with world.nothing_written():
-        for act in (lambda: other.verify(phone.code(1)), lambda: other.verify(phone.wrong_code()), other.open):
-            error = refusal(act)
+        for act in (
+            lambda: other.verify(phone.code(1)),
+            lambda: other.verify(phone.wrong_code()),
+            other.open,
+        ):
+            error = error_of(act)
             assert (type(error), error.reason) == (UnknownMasterKey, "unknown master key")
 
 
@@ -213,10 +242,12 @@ def test_a_retired_master_key_still_reads() -> None:
     rotated.clock.advance(STEP)
     assert rotated.verify(phone.code(1))
     assert world.state().envelope.tag.startswith(DerivedKeys(new).current_id)
-    without = World(keys=DerivedKeys(new), store=world.store)  # the old one was taken away too early
+    without = World(
+        keys=DerivedKeys(new), store=world.store
+    )  # the old one was taken away too early
     without.clock.advance(2 * STEP)
     with world.nothing_written():
-        assert type(refusal(lambda: without.verify(phone.code(2)))) is UnknownMasterKey
+        assert type(error_of(lambda: without.verify(phone.code(2)))) is UnknownMasterKey
 
 
 def test_a_reference_without_its_source_is_named() -> None:
@@ -224,9 +255,11 @@ def test_a_reference_without_its_source_is_named() -> None:
     world = World(imported_keys=UnsafePlainKeys())
     world.registry.adopt(ALICE, by=SERVICE, key=RFC_KEY, source="import", last_step=-1)
     without = World(store=world.store)
-    error = refusal(lambda: without.verify("123456"))
+    error = error_of(lambda: without.verify("123456"))
     assert type(error) is UnknownMasterKey
-    assert world.state().key_ref == KeyRef(scheme="plain", key_id="", material=b"12345678901234567890")
+    assert world.state().key_ref == KeyRef(
+        scheme="plain", key_id="", material=b"12345678901234567890"
+    )
     assert world.device().failures == 0
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import pytest
 
 from vmfa import DeviceDisabled, EventType, Policy
-
-from world import DAY, STEP, World, refusal
+from world import DAY, STEP, World, error_of
 
 TOKEN = 2 * DAY
 
 
 def spent(world: World, **device: int) -> None:
-    world.put(device=device)
+    world.store_state(device=device)
 
 
 def test_a_device_starts_with_a_hundred_and_a_failure_spends_one() -> None:
@@ -22,13 +21,23 @@ def test_a_device_starts_with_a_hundred_and_a_failure_spends_one() -> None:
     assert world.device().budget == 100
     world.fail(phone)
     assert world.device().budget == 99
-    refusal(lambda: world.resync({"code1": phone.wrong_code(), "code2": phone.wrong_code()}))
+    error_of(lambda: world.resync({"code1": phone.wrong_code(), "code2": phone.wrong_code()}))
     assert (world.device().budget, world.device().budget_updated_at) == (98, world.clock())
 
 
 @pytest.mark.parametrize(
-    ("elapsed", "left"), [(0, 49), (TOKEN - 1, 49), (TOKEN, 50), (2 * TOKEN - 1, 50), (2 * TOKEN, 51), (49 * TOKEN, 98),
-                          (50 * TOKEN, 99), (51 * TOKEN, 99), (1000 * TOKEN, 99)],
+    ("elapsed", "left"),
+    [
+        (0, 49),
+        (TOKEN - 1, 49),
+        (TOKEN, 50),
+        (2 * TOKEN - 1, 50),
+        (2 * TOKEN, 51),
+        (49 * TOKEN, 98),
+        (50 * TOKEN, 99),
+        (51 * TOKEN, 99),
+        (1000 * TOKEN, 99),
+    ],
 )
 def test_one_token_returns_every_48_hours_never_above_100(elapsed: int, left: int) -> None:
     """RULE-BUDGET: one token each 48 h since the growth began, capped at 100, before the failure spends one."""
@@ -48,7 +57,7 @@ def test_the_growing_token_is_not_lost_by_a_failure() -> None:
     start = int(world.clock())
     spent(world, budget=50, budget_updated_at=start)
     for hours, left in ((47, 49), (49, 49), (95, 48), (97, 48), (143, 47)):
-        world.clock.now = start + hours * 3600
+        world.clock.at = start + hours * 3600
         spent(world, failures=0)
         world.fail(phone)
         assert world.device().budget == left
@@ -98,10 +107,14 @@ def test_at_zero_the_device_is_disabled() -> None:
     assert (world.device().budget, world.device().disabled) == (1, False)
     assert world.sign_in(phone)
     assert type(world.fail(phone)) is DeviceDisabled
-    assert (world.device().budget, world.device().failures, world.device().disabled) == (0, 1, True)
-    assert world.happened()[-1] is EventType.DISABLED
+    assert (world.device().budget, world.device().failures, world.device().disabled) == (
+        0,
+        1,
+        True,
+    )
+    assert world.history_types()[-1] is EventType.DISABLED
     world.clock.advance(1000 * DAY)
-    assert type(refusal(lambda: world.verify(phone.code()))) is DeviceDisabled
+    assert type(error_of(lambda: world.verify(phone.code()))) is DeviceDisabled
 
 
 @pytest.mark.parametrize(("before", "warned"), [(27, False), (26, True), (25, False)])
@@ -111,9 +124,9 @@ def test_a_warning_at_25(before: int, warned: bool) -> None:
     phone = world.enroll()
     spent(world, budget=before, budget_updated_at=int(world.clock()))
     world.fail(phone)
-    assert (EventType.BUDGET_LOW in world.happened()) is warned
+    assert (EventType.BUDGET_LOW in world.history_types()) is warned
     if warned:
-        assert world.told[-1].details == (("budget", 25),)
+        assert world.observed[-1].details == (("budget", 25),)
 
 
 def test_an_attacker_below_the_delays_runs_out_of_budget() -> None:
@@ -125,7 +138,7 @@ def test_an_attacker_below_the_delays_runs_out_of_budget() -> None:
         world.clock.advance(3600)
         world.sign_in(phone)
         for _ in range(2):
-            error = refusal(lambda: world.verify(phone.wrong_code()))
+            error = error_of(lambda: world.verify(phone.wrong_code()))
             guesses += 1
             if type(error) is DeviceDisabled:
                 break

@@ -19,8 +19,7 @@ from vmfa import (
     VmfaError,
 )
 from vmfa.models import PendingBinding
-
-from world import ALICE, DAY, RFC_KEY, SERVICE, STEP, World, answer, by_method, refusal
+from world import ALICE, DAY, RFC_KEY, SERVICE, STEP, World, by_method, error_of, outcome_of
 
 ME = Actor.signed_in(ALICE)
 
@@ -34,10 +33,10 @@ def test_the_record_keeps_the_highest_committed_time() -> None:
     assert world.state().seen_at == world.clock()
     committed = int(world.clock())
     world.clock.advance(5)
-    refusal(lambda: world.verify(phone.code()))  # already used: no commit
+    error_of(lambda: world.verify(phone.code()))  # already used: no commit
     assert world.state().seen_at == committed
     world.clock.advance(-10)
-    refusal(lambda: world.verify(phone.wrong_code()))
+    error_of(lambda: world.verify(phone.wrong_code()))
     assert world.state().seen_at == committed
 
 
@@ -47,12 +46,12 @@ def test_one_step_back_is_tolerated_one_second_more_is_not(parameters: Parameter
     world = World(Policy(offers=(parameters,)))
     phone = world.enroll()
     last = world.clock()
-    world.clock.now = last - parameters.period
-    refusal(lambda: world.verify(phone.wrong_code()))
+    world.clock.at = last - parameters.period
+    error_of(lambda: world.verify(phone.wrong_code()))
     assert world.device().failures == 1
-    world.clock.now = last - parameters.period - 1
+    world.clock.at = last - parameters.period - 1
     with world.nothing_written():
-        error = refusal(lambda: world.verify(phone.wrong_code()))
+        error = error_of(lambda: world.verify(phone.wrong_code()))
     assert type(error) is ClockWentBack
     assert error.reason == "clock went back"
 
@@ -64,8 +63,8 @@ def test_times_are_compared_not_steps(second: int) -> None:
     world.enroll()
     last = world.clock()
     for back, went_back in ((30, False), (31, True)):
-        world.clock.now = last - back
-        found = answer(lambda: world.verify("000000"))
+        world.clock.at = last - back
+        found = outcome_of(lambda: world.verify("000000"))
         assert (type(found) is ClockWentBack) is went_back
 
 
@@ -81,7 +80,7 @@ def test_nothing_is_counted_and_every_operation_says_it() -> None:
             lambda: world.resync(phone.pair()),
             lambda: world.registry.deactivate(ALICE, by=admin),
         ):
-            assert type(refusal(act)) is ClockWentBack
+            assert type(error_of(act)) is ClockWentBack
     world = World(imported_keys=UnsafePlainKeys())
     opened = world.open()
     world.clock.advance(-100)
@@ -92,7 +91,7 @@ def test_nothing_is_counted_and_every_operation_says_it() -> None:
             lambda: world.registry.cancel_enrollment(ALICE, by=ME),
             lambda: world.registry.adopt(ALICE, by=SERVICE, key=RFC_KEY, source="test"),
         ):
-            assert type(refusal(act)) is ClockWentBack
+            assert type(error_of(act)) is ClockWentBack
 
 
 def test_reading_needs_no_clock() -> None:
@@ -115,13 +114,15 @@ def test_a_trusted_service_re_anchors() -> None:
     right = int(world.clock())
     world.clock.advance(DAY)
     receipt = world.verify(phone.code())
-    world.clock.now = right
-    assert type(refusal(lambda: world.verify(phone.code()))) is ClockWentBack
+    world.clock.at = right
+    assert type(error_of(lambda: world.verify(phone.code()))) is ClockWentBack
     world.registry.reanchor(ALICE, by=SERVICE)
     assert world.state().seen_at == right
     event = world.store.history(ALICE)[-1]
     assert (event.type, event.details, event.actor) == (
-        EventType.REANCHORED, (("seen_at", right + DAY),), "trusted service importer",
+        EventType.REANCHORED,
+        (("seen_at", right + DAY),),
+        "trusted service importer",
     )
     assert world.device().last_step == receipt.step
 
@@ -133,10 +134,10 @@ def test_it_never_lowers_last_step() -> None:
     right = int(world.clock())
     world.clock.advance(10 * STEP)
     spent = world.verify(phone.code()).step
-    world.clock.now = right
+    world.clock.at = right
     world.registry.reanchor(ALICE, by=SERVICE)
     for _ in range(11):
-        assert type(refusal(lambda: world.verify(phone.code()))) is AlreadyUsed
+        assert type(error_of(lambda: world.verify(phone.code()))) is AlreadyUsed
         assert world.device().last_step == spent
         world.clock.advance(STEP)
     assert world.verify(phone.code()).step == spent + 1
@@ -148,7 +149,9 @@ def test_times_that_lie_ahead_become_now() -> None:
     world.enroll()
     right = int(world.clock())
     ahead = right + 1000 * DAY
-    world.put(device={"failed_at": ahead, "budget_updated_at": ahead, "failures": 3}, seen_at=ahead)
+    world.store_state(
+        device={"failed_at": ahead, "budget_updated_at": ahead, "failures": 3}, seen_at=ahead
+    )
     before = world.device()
     world.registry.reanchor(ALICE, by=SERVICE)
     assert world.device() == replace(before, failed_at=right, budget_updated_at=right)
@@ -156,16 +159,18 @@ def test_times_that_lie_ahead_become_now() -> None:
     world = World()
     opened = world.open()
     session = world.state().enrollment
-    world.put(
-        enrollment=replace(session, opened_at=ahead, expires_at=ahead + 900), seen_at=ahead, enrollment_times=(ahead,) * 10,
+    world.store_state(
+        enrollment=replace(session, opened_at=ahead, expires_at=ahead + 900),
+        seen_at=ahead,
+        enrollment_times=(ahead,) * 10,
         binding=PendingBinding(digest="", expires_at=ahead + DAY),
     )
     world.registry.reanchor(ALICE, by=SERVICE)
     state = world.state()
     assert (state.enrollment.opened_at, state.enrollment.expires_at) == (right, right + 900)
     assert (state.enrollment_times, state.binding.expires_at) == ((right,) * 10, right + DAY)
-    assert refusal(world.open).retry_after == DAY
-    assert type(refusal(world.open)) is TooManySessions
+    assert error_of(world.open).retry_after == DAY
+    assert type(error_of(world.open)) is TooManySessions
     assert world.confirm(opened, world.phone(opened).pair()).steps_off == 0
 
 
@@ -174,7 +179,7 @@ def test_times_in_the_past_stay() -> None:
     world = World()
     world.enroll()
     past = int(world.clock()) - 10
-    world.put(device={"failed_at": past, "budget_updated_at": past, "failures": 3})
+    world.store_state(device={"failed_at": past, "budget_updated_at": past, "failures": 3})
     before = world.state()
     world.registry.reanchor(ALICE, by=SERVICE)
     after = world.state()
@@ -183,12 +188,16 @@ def test_times_in_the_past_stay() -> None:
 
     world = World()
     world.open()
-    world.put(binding=PendingBinding(digest="", expires_at=int(world.clock()) + 5))
+    world.store_state(binding=PendingBinding(digest="", expires_at=int(world.clock()) + 5))
     before = world.state()
     world.clock.advance(10)
     world.registry.reanchor(ALICE, by=SERVICE)
     after = world.state()
-    assert (after.enrollment, after.enrollment_times, after.binding) == (before.enrollment, before.enrollment_times, before.binding)
+    assert (after.enrollment, after.enrollment_times, after.binding) == (
+        before.enrollment,
+        before.enrollment_times,
+        before.binding,
+    )
 
 
 def test_re_anchoring_goes_forward_as_well() -> None:
@@ -204,7 +213,7 @@ def test_whoever_is_unknown_has_nothing_to_re_anchor() -> None:
     """RULE-CLOCK: of nobody there is no time to mend."""
     world = World()
     with world.nothing_written():
-        assert type(refusal(lambda: world.registry.reanchor(ALICE, by=SERVICE))) is NoDevice
+        assert type(error_of(lambda: world.registry.reanchor(ALICE, by=SERVICE))) is NoDevice
 
 
 @pytest.mark.parametrize("now", ["1700000000", None, True, float("nan"), float("inf"), 1 << 80])
@@ -212,7 +221,9 @@ def test_a_clock_that_is_no_clock(now: object) -> None:
     """RULE-CLOCK: what is no time in seconds is refused, whatever was asked, and nothing is written."""
     world = World()
     world.enroll()
-    world.clock.now = now
+    world.clock.at = now
     with world.nothing_written():
-        assert isinstance(answer(lambda: world.verify("123456")), VmfaError)
-        assert isinstance(answer(lambda: world.registry.reanchor(ALICE, by=SERVICE)), VmfaError)
+        assert isinstance(outcome_of(lambda: world.verify("123456")), VmfaError)
+        assert isinstance(
+            outcome_of(lambda: world.registry.reanchor(ALICE, by=SERVICE)), VmfaError
+        )

@@ -6,8 +6,7 @@ import pytest
 
 from support import Phone
 from vmfa import CodeRejected, EventType, Policy, Receipt
-
-from world import STEP, World, answer, refusal
+from world import STEP, World, error_of, outcome_of
 
 
 def off_by(world: World, phone: Phone, k: int) -> int:
@@ -23,12 +22,22 @@ def test_two_acceptances_off_on_the_same_side_move_it_one_step(side: int) -> Non
     phone = world.enroll()
     assert off_by(world, phone, side) == 0
     assert (world.device().drift, world.device().last_offset) == (0, side)
-    assert EventType.DRIFT_CHANGED not in world.happened()
+    assert EventType.DRIFT_CHANGED not in world.history_types()
     assert off_by(world, phone, side) == side
-    assert (world.device().drift, world.device().last_offset, world.device().synced_drift) == (side, 0, 0)
+    assert (world.device().drift, world.device().last_offset, world.device().synced_drift) == (
+        side,
+        0,
+        0,
+    )
     event = world.store.history(world.state().id)[-1]
-    assert (event.type, event.details) == (EventType.DRIFT_CHANGED, (("before", 0), ("after", side)))
-    assert [told.what for told in world.told[-2:]] == [EventType.ACCEPTED, EventType.DRIFT_CHANGED]
+    assert (event.type, event.details) == (
+        EventType.DRIFT_CHANGED,
+        (("before", 0), ("after", side)),
+    )
+    assert [told.type for told in world.observed[-2:]] == [
+        EventType.ACCEPTED,
+        EventType.DRIFT_CHANGED,
+    ]
 
 
 @pytest.mark.parametrize("between", [0, 1])
@@ -63,9 +72,9 @@ def test_login_moves_it_no_further_than_two_from_the_pair(side: int, base: int) 
     for _ in range(6):
         assert off_by(world, phone, base + side * 3) == base + side * 2
     assert abs(world.device().drift) <= 22
-    assert world.happened().count(EventType.DRIFT_CHANGED) == 2
+    assert world.history_types().count(EventType.DRIFT_CHANGED) == 2
     world.clock.advance(10 * STEP)
-    assert type(answer(lambda: world.verify(phone.code(base + side * 4)))) is CodeRejected
+    assert type(outcome_of(lambda: world.verify(phone.code(base + side * 4)))) is CodeRejected
 
 
 def test_it_moves_back_as_it_moved_away() -> None:
@@ -85,7 +94,7 @@ def test_the_window_follows_the_drift() -> None:
     world.resync(phone.pair(7))
     for k, accepted in ((5, False), (6, True), (8, True), (9, False)):
         world.clock.advance(10 * STEP)
-        found = answer(lambda k=k: world.verify(phone.code(k)))
+        found = outcome_of(lambda k=k: world.verify(phone.code(k)))
         assert isinstance(found, Receipt) is accepted
 
 
@@ -101,8 +110,8 @@ def test_failures_do_not_move_it() -> None:
     world = World()
     phone = world.enroll()
     off_by(world, phone, 1)
-    refusal(lambda: world.verify(phone.wrong_code()))
-    refusal(lambda: world.verify(phone.code(1)))
+    error_of(lambda: world.verify(phone.wrong_code()))
+    error_of(lambda: world.verify(phone.code(1)))
     assert (world.device().drift, world.device().last_offset) == (0, 1)
     assert off_by(world, phone, 1) == 1
 

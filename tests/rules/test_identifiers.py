@@ -7,28 +7,36 @@ from dataclasses import fields
 import pytest
 
 from vmfa import Actor, InvalidValue, Key, Kind, Parameters, PrincipalId, VirtualDevice
-
-from world import ACCOUNT, ALICE, ROOT, STEP, World, refusal
+from world import ACCOUNT, ALICE, ROOT, STEP, World, error_of
 
 
 def test_a_principal_is_an_account_a_kind_and_a_name() -> None:
     """RULE-PRINCIPAL: three fields identify a principal; the same name elsewhere is somebody else."""
     assert [field.name for field in fields(PrincipalId)] == ["account", "kind", "name"]
-    others = {ALICE, PrincipalId.user("999", ALICE.name), PrincipalId.user(ACCOUNT, "u-4712"), ROOT}
+    others = {
+        ALICE,
+        PrincipalId.user("999", ALICE.name),
+        PrincipalId.user(ACCOUNT, "u-4712"),
+        ROOT,
+    }
     assert len(others) == 4
 
 
 def test_the_name_of_root_is_empty() -> None:
     """RULE-PRINCIPAL: root has no name, and nobody else is nameless."""
     assert ROOT.name == ""
-    assert isinstance(refusal(lambda: PrincipalId(account=ACCOUNT, kind=Kind.ROOT, name="root")), InvalidValue)
-    assert isinstance(refusal(lambda: PrincipalId.user(ACCOUNT, "")), InvalidValue)
+    assert isinstance(
+        error_of(lambda: PrincipalId(account=ACCOUNT, kind=Kind.ROOT, name="root")), InvalidValue
+    )
+    assert isinstance(error_of(lambda: PrincipalId.user(ACCOUNT, "")), InvalidValue)
 
 
 def test_names_are_one_spelling_compared_exactly() -> None:
     """RULE-PRINCIPAL: a stored identifier has one spelling; composition and blanks make no second principal of it."""
     for name in (" u-4711", "u-4711\n", "u\u0000", "e\u0301"):
-        assert isinstance(refusal(lambda name=name: PrincipalId.user(ACCOUNT, name)), InvalidValue)
+        assert isinstance(
+            error_of(lambda name=name: PrincipalId.user(ACCOUNT, name)), InvalidValue
+        )
     assert PrincipalId.user(ACCOUNT, "U-4711") != ALICE
 
 
@@ -68,8 +76,17 @@ def test_the_numbers_come_from_the_random_source_in_full() -> None:
 
 
 @pytest.mark.parametrize(
-    ("now", "t0", "period", "step"), [(0, 0, 30, 0), (29, 0, 30, 0), (30, 0, 30, 1), (59, 0, 30, 1), (60, 0, 30, 2),
-                                      (100, 40, 60, 1), (99, 40, 60, 0), (-1, -61, 60, 1)],
+    ("now", "t0", "period", "step"),
+    [
+        (0, 0, 30, 0),
+        (29, 0, 30, 0),
+        (30, 0, 30, 1),
+        (59, 0, 30, 1),
+        (60, 0, 30, 2),
+        (100, 40, 60, 1),
+        (99, 40, 60, 0),
+        (-1, -61, 60, 1),
+    ],
 )
 def test_a_step_is_the_floor_of_time(now: int, t0: int, period: int, step: int) -> None:
     """RFC6238-4.2-FLOOR: T = floor((now - T0) / X)."""
@@ -80,11 +97,11 @@ def test_no_step_is_negative() -> None:
     """RULE-STEP: before T0 there is no step: named, and nothing is accepted or counted."""
     world = World(now=0)
     phone = world.enroll(steps_off=1)
-    world.put(seen_at=-1000)
-    world.clock.now = -1
+    world.store_state(seen_at=-1000)
+    world.clock.at = -1
     with world.nothing_written():
-        assert type(refusal(lambda: world.verify(phone.code(2)))) is InvalidValue
-        assert type(refusal(lambda: world.resync(phone.pair(3)))) is InvalidValue
+        assert type(error_of(lambda: world.verify(phone.code(2)))) is InvalidValue
+        assert type(error_of(lambda: world.resync(phone.pair(3)))) is InvalidValue
 
 
 def test_windows_end_at_step_zero() -> None:
@@ -92,7 +109,7 @@ def test_windows_end_at_step_zero() -> None:
     world = World(now=0)
     phone = world.enroll(steps_off=1)
     assert world.device().last_step == 1
-    world.clock.now = 60
+    world.clock.at = 60
     assert world.verify(phone.code()).step == 2
 
 

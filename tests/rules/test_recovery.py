@@ -7,8 +7,7 @@ from itertools import pairwise
 import pytest
 
 from vmfa import AccessDenied, Actor, InvalidType, NoDevice, Policy, PrincipalId
-
-from world import ACCOUNT, ALICE, ROOT, SERVICE, STEP, SUPPORT, World, answer, refusal
+from world import ACCOUNT, ALICE, ROOT, SERVICE, STEP, SUPPORT, World, error_of, outcome_of
 
 LIMIT = 15 * 60
 
@@ -18,14 +17,25 @@ def recovered(email_at: float, phone_at: float, account: str = ACCOUNT) -> Actor
 
 
 def removes(world: World, actor: Actor, target: PrincipalId = ROOT) -> bool:
-    return not isinstance(answer(lambda: world.registry.deactivate(target, by=actor)), AccessDenied)
+    return not isinstance(
+        outcome_of(lambda: world.registry.deactivate(target, by=actor)), AccessDenied
+    )
 
 
 @pytest.mark.parametrize(
     ("email", "phone", "allowed"),
-    [(0, 0, True), (LIMIT, LIMIT, True), (LIMIT, 0, True), (0, LIMIT, True), (LIMIT + 1, 0, False),
-     (0, LIMIT + 1, False), (LIMIT + 1, LIMIT + 1, False), (-STEP, -STEP, True), (-STEP - 1, 0, False),
-     (0, -STEP - 1, False)],
+    [
+        (0, 0, True),
+        (LIMIT, LIMIT, True),
+        (LIMIT, 0, True),
+        (0, LIMIT, True),
+        (LIMIT + 1, 0, False),
+        (0, LIMIT + 1, False),
+        (LIMIT + 1, LIMIT + 1, False),
+        (-STEP, -STEP, True),
+        (-STEP - 1, 0, False),
+        (0, -STEP - 1, False),
+    ],
 )
 def test_both_at_most_fifteen_minutes_ago(email: int, phone: int, allowed: bool) -> None:
     """SEED-RECOVER: e-mail address *and* phone number, each at most 15 minutes ago, to the second, neither ahead."""
@@ -44,7 +54,7 @@ def test_recovered_root_removes_its_device_without_a_code() -> None:
     assert world.registry.device(ROOT, by=actor)
     assert world.registry.history(ROOT, by=actor)
     assert world.registry.deactivate(ROOT, by=actor).binding_code is None
-    assert type(refusal(lambda: world.open(ROOT, by=actor))) is AccessDenied
+    assert type(error_of(lambda: world.open(ROOT, by=actor))) is AccessDenied
     assert world.enroll(ROOT)
 
 
@@ -56,10 +66,12 @@ def test_a_proof_counts_once() -> None:
     assert removes(world, actor)
     world.enroll(ROOT)
     assert not removes(world, actor)
-    assert type(refusal(lambda: world.registry.device(ROOT, by=actor))) is AccessDenied
+    assert type(error_of(lambda: world.registry.device(ROOT, by=actor))) is AccessDenied
 
 
-@pytest.mark.parametrize(("email", "phone", "allowed"), [(5, 5, False), (6, 5, False), (5, 6, False), (6, 6, True)])
+@pytest.mark.parametrize(
+    ("email", "phone", "allowed"), [(5, 5, False), (6, 5, False), (5, 6, False), (6, 6, True)]
+)
 def test_both_proofs_are_later_than_any_used_before(email: int, phone: int, allowed: bool) -> None:
     """SEED-RECOVER: proofs of 0 and of 5 were used; the next two are each later than 5."""
     world = World()
@@ -77,7 +89,7 @@ def test_a_failed_recovery_uses_no_proof_up() -> None:
     """SEED-RECOVER: where there was no device to remove, the proofs are still good."""
     world = World()
     actor = recovered(world.clock(), world.clock())
-    assert type(answer(lambda: world.registry.deactivate(ROOT, by=actor))) is NoDevice
+    assert type(outcome_of(lambda: world.registry.deactivate(ROOT, by=actor))) is NoDevice
     world.enroll(ROOT)
     assert removes(world, actor)
 
@@ -116,7 +128,9 @@ def test_recovery_is_of_the_same_account_and_of_root_alone() -> None:
 def test_a_missing_proof_is_no_proof(wrong: object) -> None:
     """SEED-RECOVER: both times are whole seconds; what is none is refused at once."""
     for times in ({"email_at": wrong, "phone_at": 0}, {"email_at": 0, "phone_at": wrong}):
-        assert isinstance(refusal(lambda times=times: Actor.recovered_root(ACCOUNT, **times)), InvalidType)
+        assert isinstance(
+            error_of(lambda times=times: Actor.recovered_root(ACCOUNT, **times)), InvalidType
+        )
 
 
 def test_a_policy_may_ask_for_younger_proofs() -> None:

@@ -8,9 +8,17 @@ import pytest
 
 import vmfa.aio
 from support import MASTER, HandClock
-from vmfa import AccessDenied, Actor, DerivedKeys, EventType, InvalidType, MemoryStore, NoDevice, StoreContended
-
-from world import ALICE, DAY, ROOT, SERVICE, World, refusal
+from vmfa import (
+    AccessDenied,
+    Actor,
+    DerivedKeys,
+    EventType,
+    InvalidType,
+    MemoryStore,
+    NoDevice,
+    StoreContended,
+)
+from world import ALICE, DAY, ROOT, SERVICE, World, error_of
 
 BINDINGS = {EventType.ASSIGNED, EventType.ADOPTED, EventType.DEACTIVATED, EventType.PRUNED}
 
@@ -39,18 +47,34 @@ def test_old_events_are_redacted_and_bindings_stay(world: World) -> None:
     after = world.registry.history(ALICE, by=SERVICE)
     assert done == 3
     assert [event.type for event in after] == [
-        EventType.REDACTED, EventType.REDACTED, EventType.REDACTED, EventType.ASSIGNED, EventType.DEACTIVATED,
-        EventType.OPENED, EventType.ASSIGNED, EventType.PRUNED,
+        EventType.REDACTED,
+        EventType.REDACTED,
+        EventType.REDACTED,
+        EventType.ASSIGNED,
+        EventType.DEACTIVATED,
+        EventType.OPENED,
+        EventType.ASSIGNED,
+        EventType.PRUNED,
     ]
     assert [event.tag for event in after[:-1]] == [event.tag for event in before]
     for event in after[:3]:
-        assert (event.at, event.actor, event.serial, event.reason, event.details) == (0, "", "", "", ())
+        assert (event.at, event.actor, event.serial, event.reason, event.details) == (
+            0,
+            "",
+            "",
+            "",
+            (),
+        )
 
 
 def test_retention_is_an_event_that_says_how_much(world: World) -> None:
     world.registry.prune_history(ALICE, by=SERVICE, older_than=int(world.clock()) - DAY)
     last = world.registry.history(ALICE, by=SERVICE)[-1]
-    assert (last.type, dict(last.details)["events"], last.actor) == (EventType.PRUNED, 3, str(SERVICE))
+    assert (last.type, dict(last.details)["events"], last.actor) == (
+        EventType.PRUNED,
+        3,
+        str(SERVICE),
+    )
 
 
 def test_nothing_old_writes_nothing(world: World) -> None:
@@ -60,7 +84,9 @@ def test_nothing_old_writes_nothing(world: World) -> None:
 
 def test_a_second_time_redacts_only_what_has_become_old(world: World) -> None:
     world.registry.prune_history(ALICE, by=SERVICE, older_than=int(world.clock()) - DAY)
-    assert world.registry.prune_history(ALICE, by=SERVICE, older_than=int(world.clock()) - DAY) == 0
+    assert (
+        world.registry.prune_history(ALICE, by=SERVICE, older_than=int(world.clock()) - DAY) == 0
+    )
     world.clock.advance(DAY)
     assert world.registry.prune_history(ALICE, by=SERVICE, older_than=int(world.clock())) == 1
     assert set(names(world)) == {EventType.REDACTED, *BINDINGS} - {EventType.ADOPTED}
@@ -73,7 +99,10 @@ def test_the_device_and_its_position_stay(world: World) -> None:
 
 
 def test_only_a_trusted_service_and_never_on_root(world: World) -> None:
-    assert isinstance(refusal(lambda: world.registry.prune_history(ROOT, by=SERVICE, older_than=5)), AccessDenied)
+    assert isinstance(
+        error_of(lambda: world.registry.prune_history(ROOT, by=SERVICE, older_than=5)),
+        AccessDenied,
+    )
     me = Actor.signed_in(ALICE)
     operation = world.operations.prune_history(ALICE, by=me, history=(), older_than=5)
     assert isinstance(operation.decide(world.state(), world.clock()).answer, AccessDenied)
@@ -83,13 +112,16 @@ def test_a_history_that_is_not_the_whole_one_is_refused(world: World) -> None:
     """What changed while it was read is not judged: the caller reads again."""
     whole = world.registry.history(ALICE, by=SERVICE)
     for part in (whole[:-1], whole[1:], (*whole[:-1], whole[0])):
-        operation = world.operations.prune_history(ALICE, by=SERVICE, history=part, older_than=1 << 40)
+        operation = world.operations.prune_history(
+            ALICE, by=SERVICE, history=part, older_than=1 << 40
+        )
         assert isinstance(operation.decide(world.state(), world.clock()).answer, StoreContended)
 
 
 def test_a_time_is_an_int(world: World) -> None:
     assert isinstance(
-        refusal(lambda: world.registry.prune_history(ALICE, by=SERVICE, older_than="yesterday")), InvalidType
+        error_of(lambda: world.registry.prune_history(ALICE, by=SERVICE, older_than="yesterday")),
+        InvalidType,
     )
 
 
@@ -101,7 +133,9 @@ def test_the_same_with_await() -> None:
     async def life() -> list[EventType]:
         clock = HandClock()
         store = vmfa.aio.InThreads(MemoryStore())
-        registry = vmfa.aio.DeviceRegistry(store, keys=DerivedKeys(MASTER), issuer="Example", clock=clock)
+        registry = vmfa.aio.DeviceRegistry(
+            store, keys=DerivedKeys(MASTER), issuer="Example", clock=clock
+        )
         await registry.open_enrollment(ALICE, by=SERVICE, label="a")
         await registry.cancel_enrollment(ALICE, by=SERVICE)
         assert await registry.prune_history(ALICE, by=SERVICE, older_than=int(clock()) + 1) == 2

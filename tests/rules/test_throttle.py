@@ -4,35 +4,71 @@ from __future__ import annotations
 
 import pytest
 
-from vmfa import Actor, CodeRejected, DeviceAlreadyAssigned, DeviceDisabled, EventType, Policy, Receipt, Throttled
-
-from world import ALICE, BOSS, HOUR, SERVICE, World, answer, by_method, counted_codes, refusal
+from vmfa import (
+    Actor,
+    CodeRejected,
+    DeviceAlreadyAssigned,
+    DeviceDisabled,
+    EventType,
+    Policy,
+    Receipt,
+    Throttled,
+)
+from world import (
+    ADMIN,
+    ALICE,
+    HOUR,
+    SERVICE,
+    World,
+    by_method,
+    counted_codes,
+    error_of,
+    outcome_of,
+)
 
 
 @pytest.mark.parametrize(
     ("failures", "seconds"),
-    [(0, 0), (1, 0), (2, 0), (3, 15), (4, 30), (5, 60), (6, 120), (7, 240), (8, 480), (9, 960), (10, 1920), (11, 3600),
-     (12, 3600), (45, 3600), (99, 3600), (10_000, 3600)],
+    [
+        (0, 0),
+        (1, 0),
+        (2, 0),
+        (3, 15),
+        (4, 30),
+        (5, 60),
+        (6, 120),
+        (7, 240),
+        (8, 480),
+        (9, 960),
+        (10, 1920),
+        (11, 3600),
+        (12, 3600),
+        (45, 3600),
+        (99, 3600),
+        (10_000, 3600),
+    ],
 )
 def test_the_delay_doubles_from_the_third_failure_to_an_hour(failures: int, seconds: int) -> None:
     """RFC4226-7.3-DELAY: min(15 s * 2^(n-3), 1 h) from n = 3 on; however large n is."""
     assert Policy().delay(failures) == seconds
 
 
-@pytest.mark.parametrize(("failures", "delay"), [(3, 15), (4, 30), (10, 1920), (11, 3600), (50, 3600)])
+@pytest.mark.parametrize(
+    ("failures", "delay"), [(3, 15), (4, 30), (10, 1920), (11, 3600), (50, 3600)]
+)
 def test_the_next_attempt_waits_that_long(failures: int, delay: int) -> None:
     """RFC4226-7.3-T: one second too early is throttled, with the wait; on the second it is evaluated."""
     world = World()
     phone = world.enroll()
     at = int(world.clock()) + HOUR
-    world.put(device={"failures": failures, "failed_at": at})
+    world.store_state(device={"failures": failures, "failed_at": at})
     for elapsed in (0, delay - 1):
-        world.clock.now = at + elapsed
-        error = refusal(lambda: world.verify(phone.code()))
+        world.clock.at = at + elapsed
+        error = error_of(lambda: world.verify(phone.code()))
         assert (type(error), error.retry_after) == (Throttled, delay - elapsed)
         assert (error.reason, error.remedy) == ("throttled", "wait")
         assert str(delay - elapsed) in error.claimant_message
-    world.clock.now = at + delay
+    world.clock.at = at + delay
     assert world.verify(phone.code()).failures_cleared == failures
 
 
@@ -48,7 +84,9 @@ def test_failures_announce_the_wait() -> None:
 
 
 @pytest.mark.parametrize("right", [True, False])
-def test_a_throttled_attempt_is_not_evaluated(right: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_throttled_attempt_is_not_evaluated(
+    right: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """RFC4226-7.3-T: right or wrong get the same answer: no HMAC, no write, no count."""
     world = World()
     phone = world.enroll()
@@ -56,11 +94,15 @@ def test_a_throttled_attempt_is_not_evaluated(right: bool, monkeypatch: pytest.M
         world.fail(phone)
     world.clock.advance(1)
     wrong = phone.wrong_code()
-    code, pair = (phone.code(1), phone.pair(3)) if right else (wrong, {"code1": wrong, "code2": wrong})
+    code, pair = (
+        (phone.code(1), phone.pair(3)) if right else (wrong, {"code1": wrong, "code2": wrong})
+    )
     with world.nothing_written(), counted_codes(monkeypatch) as computed:
-        for error in (refusal(lambda: world.verify(code)), refusal(lambda: world.resync(pair))):
+        for error in (error_of(lambda: world.verify(code)), error_of(lambda: world.resync(pair))):
             assert (type(error), error.retry_after, str(error)) == (
-                Throttled, 14, "the next attempt is evaluated in 14 seconds",
+                Throttled,
+                14,
+                "the next attempt is evaluated in 14 seconds",
             )
     assert computed == []
 
@@ -82,20 +124,23 @@ def test_failures_are_counted_across_machines() -> None:
     phone = world.enroll()
     elsewhere = [World(store=world.store) for _ in range(3)]
     for machine in elsewhere:
-        assert type(refusal(lambda machine=machine: machine.verify(phone.wrong_code()))) is CodeRejected
+        assert (
+            type(error_of(lambda machine=machine: machine.verify(phone.wrong_code())))
+            is CodeRejected
+        )
     assert world.device().failures == 3
-    assert type(refusal(lambda: world.verify(phone.code(1)))) is Throttled
+    assert type(error_of(lambda: world.verify(phone.code(1)))) is Throttled
 
 
 def test_failures_of_one_device_touch_no_other() -> None:
     """RFC4226-7.3-T: per device: nobody else is throttled, none but the addressed device changes."""
     world = World()
-    mine, other = world.enroll(), world.enroll(BOSS)
-    untouched = world.state(BOSS)
+    mine, other = world.enroll(), world.enroll(ADMIN)
+    untouched = world.state(ADMIN)
     for _ in range(5):
         world.fail(mine)
-    assert world.state(BOSS) == untouched
-    assert world.sign_in(other, BOSS)
+    assert world.state(ADMIN) == untouched
+    assert world.sign_in(other, ADMIN)
 
 
 def test_no_more_verdicts_leave_than_the_delay_allows() -> None:
@@ -103,11 +148,11 @@ def test_no_more_verdicts_leave_than_the_delay_allows() -> None:
     world = World()
     phone = world.enroll()
     wrong = phone.wrong_code()
-    kinds = [type(refusal(lambda: world.verify(wrong))) for _ in range(1000)]
+    kinds = [type(error_of(lambda: world.verify(wrong))) for _ in range(1000)]
     assert kinds.count(CodeRejected) == 3
     assert kinds.count(Throttled) == 997
     world.clock.advance(15)
-    kinds = [type(refusal(lambda: world.verify(wrong))) for _ in range(10)]
+    kinds = [type(error_of(lambda: world.verify(wrong))) for _ in range(10)]
     assert kinds == [CodeRejected] + [Throttled] * 9
 
 
@@ -117,11 +162,11 @@ def test_a_delay_never_exceeds_its_own_length(ahead: int) -> None:
     world = World()
     phone = world.enroll()
     now = int(world.clock())
-    world.put(device={"failures": 3, "failed_at": now + ahead})
-    assert refusal(lambda: world.verify(phone.code(1))).retry_after == 15
-    world.clock.now = now + ahead
-    assert refusal(lambda: world.verify(phone.code(1))).retry_after == 15
-    world.clock.now = now + ahead + 15
+    world.store_state(device={"failures": 3, "failed_at": now + ahead})
+    assert error_of(lambda: world.verify(phone.code(1))).retry_after == 15
+    world.clock.at = now + ahead
+    assert error_of(lambda: world.verify(phone.code(1))).retry_after == 15
+    world.clock.at = now + ahead + 15
     assert world.verify(phone.code(0)) if ahead + 15 >= 30 else world.verify(phone.code(1))
 
 
@@ -133,9 +178,9 @@ def test_a_clock_that_ran_years_ahead_locks_nobody_for_years() -> None:
     world.clock.advance(10 * 365 * 24 * HOUR)
     for _ in range(11):
         world.fail(phone)
-    world.clock.now = right
+    world.clock.at = right
     world.registry.reanchor(ALICE, by=SERVICE)
-    assert refusal(lambda: world.verify(phone.code(1))).retry_after == HOUR
+    assert error_of(lambda: world.verify(phone.code(1))).retry_after == HOUR
     world.clock.advance(HOUR)
     assert world.verify(phone.code())
 
@@ -150,8 +195,8 @@ def test_of_two_clocks_the_later_dates_the_failure() -> None:
     world.clock.advance(-20)
     assert world.fail(phone).retry_after == 15
     assert world.device().failed_at == late
-    world.clock.now = late + 14
-    assert refusal(lambda: world.verify(phone.code(1))).retry_after == 1
+    world.clock.at = late + 14
+    assert error_of(lambda: world.verify(phone.code(1))).retry_after == 1
 
 
 # Disabled
@@ -167,19 +212,27 @@ def test_the_hundredth_consecutive_failure_disables() -> None:
         assert (world.device().failures, world.device().disabled) == (number, False)
     assert world.device().budget > 0
     error = world.fail(phone)
-    assert (type(error), error.reason, error.remedy, error.retry_after) == (DeviceDisabled, "disabled", "replace", None)
+    assert (type(error), error.reason, error.remedy, error.retry_after) == (
+        DeviceDisabled,
+        "disabled",
+        "replace",
+        None,
+    )
     assert "administrator" in error.claimant_message
     assert (world.device().failures, world.device().disabled) == (100, True)
-    assert world.happened()[-1] is EventType.DISABLED
-    assert [event.type for event in world.told[-2:]] == [EventType.REJECTED, EventType.DISABLED]
-    assert world.told[-1].details == (("failures", 100), ("budget", world.device().budget))
+    assert world.history_types()[-1] is EventType.DISABLED
+    assert [event.type for event in world.observed[-2:]] == [
+        EventType.REJECTED,
+        EventType.DISABLED,
+    ]
+    assert world.observed[-1].details == (("failures", 100), ("budget", world.device().budget))
 
 
 def test_a_right_code_after_99_failures_still_counts() -> None:
     """SP80063B-3.2.2-CAP: at most 100, so the hundredth attempt is evaluated."""
     world = World()
     phone = world.enroll()
-    world.put(device={"failures": 99, "failed_at": int(world.clock())})
+    world.store_state(device={"failures": 99, "failed_at": int(world.clock())})
     world.clock.advance(HOUR)
     assert world.verify(phone.code()).failures_cleared == 99
 
@@ -197,12 +250,12 @@ def test_a_disabled_device_is_not_revived_by_codes() -> None:
     """RULE-DISABLED: neither a code nor a pair counts, however long one waits; nothing is written."""
     world = World()
     phone = world.enroll()
-    world.put(device={"disabled": True, "failures": 100})
+    world.store_state(device={"disabled": True, "failures": 100})
     for wait in (0, HOUR, 365 * 24 * HOUR):
         world.clock.advance(wait)
         with world.nothing_written():
             for act in (lambda: world.verify(phone.code()), lambda: world.resync(phone.pair())):
-                error = refusal(act)
+                error = error_of(act)
                 assert (type(error), error.remedy) == (DeviceDisabled, "replace")
 
 
@@ -210,11 +263,11 @@ def test_disabled_means_deactivate_and_enroll_anew() -> None:
     """RULE-DISABLED: a field beside the sync state; the way out is deactivation by somebody who may."""
     world = World()
     world.enroll()
-    world.put(device={"disabled": True})
+    world.store_state(device={"disabled": True})
     assert world.registry.requires_code(ALICE) is True
     assert world.registry.device(ALICE, by=Actor.signed_in(ALICE)).disabled
-    assert type(refusal(world.open)) is DeviceAlreadyAssigned
-    world.registry.deactivate(ALICE, by=by_method(BOSS, world.clock(), Actor.admin))
+    assert type(error_of(world.open)) is DeviceAlreadyAssigned
+    world.registry.deactivate(ALICE, by=by_method(ADMIN, world.clock(), Actor.admin))
     world.enroll()
     device = world.device()
     assert (device.disabled, device.failures, device.budget) == (False, 0, 100)
@@ -224,6 +277,8 @@ def test_a_policy_counts_what_an_earlier_one_recorded() -> None:
     """RFC4226-7.3-T: the numbers are the policy's of today: with a later start the same failures ask for no wait."""
     world = World(Policy(delay_from=5, delay_seconds=2, delay_cap=8))
     phone = world.enroll()
-    world.put(device={"failures": 4, "failed_at": int(world.clock())})
-    assert isinstance(answer(lambda: world.verify(phone.code(1))), Receipt)
-    assert [Policy(delay_from=5, delay_seconds=2, delay_cap=8).delay(n) for n in (4, 5, 6, 7, 8)] == [0, 2, 4, 8, 8]
+    world.store_state(device={"failures": 4, "failed_at": int(world.clock())})
+    assert isinstance(outcome_of(lambda: world.verify(phone.code(1))), Receipt)
+    assert [
+        Policy(delay_from=5, delay_seconds=2, delay_cap=8).delay(n) for n in (4, 5, 6, 7, 8)
+    ] == [0, 2, 4, 8, 8]
