@@ -1,4 +1,4 @@
-"""A clock gone back is the environment's fault: named, not counted, and mended by a trusted service."""
+"""A clock that went back: reported, not counted, and repaired by a trusted service."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ME = Actor.signed_in(ALICE)
 
 
 def test_the_record_keeps_the_highest_committed_time() -> None:
-    """RULE-CLOCK: seen_at grows with each commit, and only then."""
+    """RULE-CLOCK: seen_at changes only with a commit, and never decreases."""
     world = World()
     phone = world.enroll()
     assert world.state().seen_at == world.clock()
@@ -42,7 +42,7 @@ def test_the_record_keeps_the_highest_committed_time() -> None:
 
 @pytest.mark.parametrize("parameters", [Parameters(), Parameters(period=60)])
 def test_one_step_back_is_tolerated_one_second_more_is_not(parameters: Parameters) -> None:
-    """RULE-CLOCK: now < seen_at - X is refused; times are compared, not steps."""
+    """RULE-CLOCK: a time before seen_at - period is refused."""
     world = World(Policy(offers=(parameters,)))
     phone = world.enroll()
     last = world.clock()
@@ -58,18 +58,18 @@ def test_one_step_back_is_tolerated_one_second_more_is_not(parameters: Parameter
 
 @pytest.mark.parametrize("second", [0, 15, 29])
 def test_times_are_compared_not_steps(second: int) -> None:
-    """RULE-CLOCK: 31 s back is refused in whatever second of its step, 30 s back is not."""
+    """RULE-CLOCK: 31 s back is refused in every second of a step, 30 s back is not."""
     world = World(now=33_333_333 * STEP + second)
     world.enroll()
     last = world.clock()
     for back, went_back in ((30, False), (31, True)):
         world.clock.at = last - back
-        found = outcome_of(lambda: world.verify("000000"))
-        assert (type(found) is ClockWentBack) is went_back
+        outcome = outcome_of(lambda: world.verify("000000"))
+        assert (type(outcome) is ClockWentBack) is went_back
 
 
-def test_nothing_is_counted_and_every_operation_says_it() -> None:
-    """RULE-CLOCK: code, pair, opening, confirming, cancelling, removing, adopting: one named error, no write."""
+def test_every_writing_operation_refuses_a_clock_that_went_back() -> None:
+    """RULE-CLOCK: each reports the same error and writes nothing."""
     world = World(imported_keys=UnsafePlainKeys())
     phone = world.enroll()
     admin = by_method(ALICE.user(ALICE.account, "u-0001"), world.clock() - 100, Actor.admin)
@@ -95,7 +95,7 @@ def test_nothing_is_counted_and_every_operation_says_it() -> None:
 
 
 def test_reading_needs_no_clock() -> None:
-    """RULE-CLOCK: state, history and whether a code is required can be read while the clock is wrong."""
+    """RULE-CLOCK: device, history and requires_code work while the clock is wrong."""
     world = World()
     world.enroll()
     world.clock.advance(-100)
@@ -107,8 +107,8 @@ def test_reading_needs_no_clock() -> None:
 # Re-anchoring
 
 
-def test_a_trusted_service_re_anchors() -> None:
-    """RULE-CLOCK: the present counts again, audited with the time that was given up."""
+def test_a_trusted_service_reanchors() -> None:
+    """RULE-CLOCK: the present time counts again; the event has the time that was given up."""
     world = World()
     phone = world.enroll()
     right = int(world.clock())
@@ -127,8 +127,8 @@ def test_a_trusted_service_re_anchors() -> None:
     assert world.device().last_step == receipt.step
 
 
-def test_it_never_lowers_last_step() -> None:
-    """RULE-CLOCK: spent stays spent: after re-anchoring, codes up to last_step are already used."""
+def test_reanchoring_never_lowers_last_step() -> None:
+    """RULE-CLOCK: codes up to last_step stay used."""
     world = World()
     phone = world.enroll()
     right = int(world.clock())
@@ -143,8 +143,10 @@ def test_it_never_lowers_last_step() -> None:
     assert world.verify(phone.code()).step == spent + 1
 
 
-def test_times_that_lie_ahead_become_now() -> None:
-    """RULE-CLOCK: failure, budget, session, enrollment_times and binding code no longer wait for a time that never was."""
+def test_reanchoring_moves_future_times_to_now() -> None:
+    """RULE-CLOCK: failure, budget, session, enrollment times and binding code no longer wait for a
+    wrong time.
+    """
     world = World()
     world.enroll()
     right = int(world.clock())
@@ -174,8 +176,8 @@ def test_times_that_lie_ahead_become_now() -> None:
     assert world.confirm(opened, world.phone(opened).pair()).steps_off == 0
 
 
-def test_times_in_the_past_stay() -> None:
-    """RULE-CLOCK: re-anchoring changes no time that has been: it is no way around a delay, a session or the budget."""
+def test_reanchoring_leaves_past_times() -> None:
+    """RULE-CLOCK: it shortens no delay, extends no session and refills no budget."""
     world = World()
     world.enroll()
     past = int(world.clock()) - 10
@@ -200,8 +202,8 @@ def test_times_in_the_past_stay() -> None:
     )
 
 
-def test_re_anchoring_goes_forward_as_well() -> None:
-    """RULE-CLOCK: the anchor is now, on whichever side it lies."""
+def test_reanchoring_also_moves_seen_at_forward() -> None:
+    """RULE-CLOCK: seen_at becomes the present time."""
     world = World()
     world.enroll()
     world.clock.advance(DAY)
@@ -209,16 +211,16 @@ def test_re_anchoring_goes_forward_as_well() -> None:
     assert world.state().seen_at == world.clock()
 
 
-def test_whoever_is_unknown_has_nothing_to_re_anchor() -> None:
-    """RULE-CLOCK: of nobody there is no time to mend."""
+def test_an_unknown_principal_cannot_be_reanchored() -> None:
+    """RULE-CLOCK: refused, and nothing is written."""
     world = World()
     with world.nothing_written():
         assert type(error_of(lambda: world.registry.reanchor(ALICE, by=SERVICE))) is NoDevice
 
 
 @pytest.mark.parametrize("now", ["1700000000", None, True, float("nan"), float("inf"), 1 << 80])
-def test_a_clock_that_is_no_clock(now: object) -> None:
-    """RULE-CLOCK: what is no time in seconds is refused, whatever was asked, and nothing is written."""
+def test_an_invalid_time_is_refused(now: object) -> None:
+    """RULE-CLOCK: a clock that returns anything but seconds is refused, and nothing is written."""
     world = World()
     world.enroll()
     world.clock.at = now

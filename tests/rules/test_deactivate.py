@@ -1,4 +1,4 @@
-"""Deactivation: the device is gone, and its key with it."""
+"""Deactivation removes the device and destroys its key."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from world import ADMIN, ALICE, SERVICE, STEP, SUPPORT, World, by_method, error_
 
 @pytest.mark.parametrize("device", [{}, {"sync": Sync.OUT_OF_SYNC}, {"disabled": True}])
 def test_any_assigned_device_can_be_deactivated(device: dict[str, object]) -> None:
-    """RULE-MACHINE: in sync, out of sync or disabled: afterwards no device, history kept."""
+    """RULE-MACHINE: in sync, out of sync or disabled; the history stays."""
     world = World()
     world.enroll()
     world.store_state(device=device)
@@ -42,8 +42,8 @@ def test_any_assigned_device_can_be_deactivated(device: dict[str, object]) -> No
     )
 
 
-def test_its_codes_never_count_again() -> None:
-    """SEED-ROTATE: not before the next enrollment, not for its pair, not after it; not to resynchronise."""
+def test_codes_of_a_deactivated_device_never_count_again() -> None:
+    """SEED-ROTATE: neither to sign in, nor for the next enrollment, nor to resynchronize."""
     world = World()
     old = world.enroll()
     material = world.state().key_ref.material
@@ -60,8 +60,8 @@ def test_its_codes_never_count_again() -> None:
     assert material.hex() not in repr([world.state(), world.store.history(ALICE), world.observed])
 
 
-def test_the_reference_is_dropped_from_the_record() -> None:
-    """RULE-KEY-DESTROYED: the nonce is in the reference alone: the document no longer has it, no event ever had."""
+def test_the_key_reference_is_removed_from_the_record() -> None:
+    """RULE-KEY-DESTROYED: the nonce was in the record only, never in an event."""
     world = World()
     world.enroll()
     nonce = b64encode(world.state().key_ref.material).decode()
@@ -71,8 +71,10 @@ def test_the_reference_is_dropped_from_the_record() -> None:
     assert not any(nonce in event.document() for event in world.store.history(ALICE))
 
 
-def test_replacing_takes_both_steps() -> None:
-    """SEED-ROTATE: deactivate, then enroll: another serial, another key, a fresh device."""
+def test_a_replacement_is_a_new_device() -> None:
+    """SEED-ROTATE: after deactivation and enrollment there are another serial, another key and
+    fresh counters.
+    """
     world = World()
     world.enroll()
     old = world.state()
@@ -92,7 +94,7 @@ def test_replacing_takes_both_steps() -> None:
 
 
 def test_without_a_device_there_is_nothing_to_deactivate() -> None:
-    """SEED-ROTATE: no device, known or not, or only an enrollment: refused, and the enrollment goes on."""
+    """SEED-ROTATE: without an assigned device it is refused; an open enrollment goes on."""
     world = World()
     with world.nothing_written():
         assert type(error_of(lambda: world.registry.deactivate(ALICE, by=SUPPORT))) is NoDevice
@@ -105,8 +107,8 @@ def test_without_a_device_there_is_nothing_to_deactivate() -> None:
         assert type(error_of(lambda: world.registry.deactivate(ALICE, by=SUPPORT))) is NoDevice
 
 
-def test_deactivation_resets_no_throttle_of_an_enrollment() -> None:
-    """SEED-ROTATE: the day's enrollment_times are the principal's, so a removal gives none back."""
+def test_deactivation_returns_no_enrollment_of_the_day() -> None:
+    """SEED-ROTATE: the enrollments of the day belong to the principal."""
     world = World()
     world.enroll()
     world.registry.deactivate(ALICE, by=SERVICE)
@@ -118,7 +120,7 @@ def test_deactivation_resets_no_throttle_of_an_enrollment() -> None:
 
 
 def test_the_reason_is_a_line_of_text() -> None:
-    """EVENTS: it goes into the history: bounded text without control characters, or empty."""
+    """The reason is stored in the history: bounded text without control characters, or empty."""
     world = World()
     world.enroll()
     with world.nothing_written():

@@ -1,4 +1,4 @@
-"""The words of the rules: principal, serial, step."""
+"""Principals, serial numbers and time steps."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from world import ACCOUNT, ALICE, ROOT, STEP, World, error_of
 
 
 def test_a_principal_is_an_account_a_kind_and_a_name() -> None:
-    """RULE-PRINCIPAL: three fields identify a principal; the same name elsewhere is somebody else."""
+    """RULE-PRINCIPAL: the three fields identify a principal; the same name in another account is
+    another one.
+    """
     assert [field.name for field in fields(PrincipalId)] == ["account", "kind", "name"]
     others = {
         ALICE,
@@ -23,7 +25,7 @@ def test_a_principal_is_an_account_a_kind_and_a_name() -> None:
 
 
 def test_the_name_of_root_is_empty() -> None:
-    """RULE-PRINCIPAL: root has no name, and nobody else is nameless."""
+    """RULE-PRINCIPAL: root has no name, and every user has one."""
     assert ROOT.name == ""
     assert isinstance(
         error_of(lambda: PrincipalId(account=ACCOUNT, kind=Kind.ROOT, name="root")), InvalidValue
@@ -31,8 +33,8 @@ def test_the_name_of_root_is_empty() -> None:
     assert isinstance(error_of(lambda: PrincipalId.user(ACCOUNT, "")), InvalidValue)
 
 
-def test_names_are_one_spelling_compared_exactly() -> None:
-    """RULE-PRINCIPAL: a stored identifier has one spelling; composition and blanks make no second principal of it."""
+def test_a_name_has_one_spelling_and_is_compared_exactly() -> None:
+    """RULE-PRINCIPAL: other Unicode forms and surrounding blanks are refused."""
     for name in (" u-4711", "u-4711\n", "u\u0000", "e\u0301"):
         assert isinstance(
             error_of(lambda name=name: PrincipalId.user(ACCOUNT, name)), InvalidValue
@@ -41,7 +43,7 @@ def test_names_are_one_spelling_compared_exactly() -> None:
 
 
 def test_the_label_is_not_the_identity() -> None:
-    """RULE-PRINCIPAL: the label on the phone may change; it is in the URI and in nothing that identifies."""
+    """RULE-PRINCIPAL: the label is in the key URI and not in the record."""
     world = World()
     first, second = world.open(label="alice@old.example"), world.open(label="alice@new.example")
     assert "alice@old.example" in first.uri
@@ -49,8 +51,8 @@ def test_the_label_is_not_the_identity() -> None:
     assert "new.example" not in world.state().envelope.document
 
 
-def test_serial_numbers_are_random_and_never_come_back() -> None:
-    """RULE-SERIAL: a serial number is at least 128 random bits, another one for each enrollment."""
+def test_serial_numbers_are_random_and_never_repeated() -> None:
+    """RULE-SERIAL: at least 128 random bits for each enrollment."""
     serials = set()
     for _ in range(5):
         world = World()
@@ -60,8 +62,8 @@ def test_serial_numbers_are_random_and_never_come_back() -> None:
     assert len(serials) == 10
 
 
-def test_the_numbers_come_from_the_random_source_in_full() -> None:
-    """RULE-SERIAL: session id and serial number are each 16 fresh bytes, and they are not the same ones."""
+def test_session_id_and_serial_are_16_random_bytes_each() -> None:
+    """RULE-SERIAL: they come from two reads of the random source."""
     world = World()
     drawn = []
 
@@ -94,7 +96,7 @@ def test_a_step_is_the_floor_of_time(now: int, t0: int, period: int, step: int) 
 
 
 def test_no_step_is_negative() -> None:
-    """RULE-STEP: before T0 there is no step: named, and nothing is accepted or counted."""
+    """RULE-STEP: a time before T0 is refused, and nothing is accepted or counted."""
     world = World(now=0)
     phone = world.enroll(steps_off=1)
     world.store_state(seen_at=-1000)
@@ -105,7 +107,7 @@ def test_no_step_is_negative() -> None:
 
 
 def test_windows_end_at_step_zero() -> None:
-    """RULE-STEP: at the beginning of time the window has no steps below 0, and works."""
+    """RULE-STEP: at time zero the window has no steps below 0."""
     world = World(now=0)
     phone = world.enroll(steps_off=1)
     assert world.device().last_step == 1
@@ -114,7 +116,7 @@ def test_windows_end_at_step_zero() -> None:
 
 
 def test_a_device_has_no_key() -> None:
-    """RULE-KEY-DESTROYED: the device names its key's reference nowhere; the principal has the one reference."""
+    """RULE-KEY-DESTROYED: only the principal has the key reference."""
     assert not any(field.type == Key.__name__ for field in fields(VirtualDevice))
     world = World()
     phone = world.enroll()
@@ -124,5 +126,5 @@ def test_a_device_has_no_key() -> None:
 
 
 def test_step_is_thirty_seconds() -> None:
-    """RFC6238-4.1-X-T0: X is 30 and T0 is 0 unless somebody says otherwise."""
+    """RFC6238-4.1-X-T0: X is 30 and T0 is 0 by default."""
     assert (Parameters().period, Parameters().t0) == (STEP, 0)

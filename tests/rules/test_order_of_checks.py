@@ -1,8 +1,9 @@
-"""The order of checks: an error never tells more than the caller may know, so of two reasons the earlier is given.
+"""The order of checks: of two faults the error reports the earlier, so it reveals nothing beyond
+it.
 
-Permission, syntax, record intact, principal and device present, clock, disabled, throttled, out of sync, codes.
-That the record is checked before the device is looked for is a decision: a device that was edited away is
-tampering, not a principal without MFA.
+The order is permission, syntax, record intact, device present, clock, disabled, throttled, out of
+sync, codes. The record is checked before the device is looked for, so a device removed from the
+database is tampering and not a principal without MFA.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ def verifying(world: World, faults: Faults) -> object:
     return world.verify(codes(world, faults)[0])
 
 
-def resynchronising(world: World, faults: Faults) -> object:
+def resynchronizing(world: World, faults: Faults) -> object:
     by = Actor.admin(ADMIN) if "permission" in faults else Actor.signed_in(ALICE)
     first, second = codes(world, faults)
     return world.registry.resync(ALICE, code1=first, code2=second, by=by)
@@ -96,7 +97,7 @@ ORDERS: dict[Callable[[World, Faults], object], list[tuple[str, type[Exception]]
         ("out of sync", OutOfSync),
         ("codes", CodeRejected),
     ],
-    resynchronising: [
+    resynchronizing: [
         ("permission", AccessDenied),
         ("syntax", MalformedCode),
         ("tampered", RecordTampered),
@@ -126,12 +127,12 @@ IMPOSSIBLE = [{"no device", "disabled"}, {"no device", "throttled"}, {"no device
         if {first[0], second[0]} not in IMPOSSIBLE
     ],
 )
-def test_of_two_faults_the_earlier_is_told(
+def test_of_two_faults_the_earlier_is_reported(
     act: Callable[[World, Faults], object],
     first: tuple[str, type[Exception]],
     second: tuple[str, type[Exception]],
 ) -> None:
-    """RULE-ORDER: pairwise, for codes, pairs and removal; each fault alone is told as itself."""
+    """RULE-ORDER: pairwise, for codes, pairs and deactivation."""
     for faults in ({first[0]}, {first[0], second[0]}):
         world = world_with(frozenset(faults))
         assert (
@@ -210,23 +211,23 @@ CONFIRMING = [
         for first, second in combinations(order, 2)
     ],
 )
-def test_of_two_faults_of_an_enrollment_the_earlier_is_told(
+def test_of_two_faults_of_an_enrollment_the_earlier_is_reported(
     build: Callable[[Faults], tuple[World, Callable[[], object]]],
     first: tuple[str, type[Exception]],
     second: tuple[str, type[Exception]],
 ) -> None:
     """RULE-ORDER: pairwise, for opening and confirming."""
-    for faults, told in (
+    for faults, reported in (
         ({first[0]}, first),
         ({first[0], second[0]}, first),
         ({second[0]}, second),
     ):
         _, act = build(frozenset(faults))
-        assert type(error_of(act)) is told[1]
+        assert type(error_of(act)) is reported[1]
 
 
-def test_who_may_not_ask_learns_nothing() -> None:
-    """RULE-ORDER: without permission, device or none, known or not, tampered or not: word for word one answer."""
+def test_without_permission_the_error_reveals_nothing() -> None:
+    """RULE-ORDER: with or without a device, known or not, tampered or not, the error is the same."""
     stranger = Actor.signed_in(ADMIN)
     texts = set()
     for faults in ((), ("no device",), ("tampered",), ("disabled",), ("clock",)):
@@ -240,3 +241,16 @@ def test_who_may_not_ask_learns_nothing() -> None:
             texts.add((type(error), str(error)))
     assert len(texts) == 1
     assert type(error_of(lambda: World().registry.device(ROOT, by=stranger))) is AccessDenied
+
+
+def test_an_edited_record_is_reported_before_its_time_is_used() -> None:
+    """RULE-ORDER: also where an expired enrollment would be ended first."""
+    world = World()
+    world.open()
+    state = world.state()
+    later = state.seen_at + 10**6
+    document = state.envelope.document.replace(str(state.seen_at), str(later), 1)
+    envelope = replace(state.envelope, document=document)
+    world.store._records[ALICE] = replace(state, seen_at=later, envelope=envelope)
+    world.clock.advance(1000)
+    assert type(error_of(lambda: world.verify("123456"))) is RecordTampered
