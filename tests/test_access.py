@@ -1,4 +1,4 @@
-"""SEED-PERMIT: the matrix, cell by cell, for users and root, with every kind of actor; and what a claim is worth."""
+"""SEED-PERMIT: the permission matrix, cell by cell, and when an MFA claim counts."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ FOREIGN_ROOT = PrincipalId.root("999999999999")
 
 
 def claimed(world: World, who: PrincipalId) -> MfaClaim:
-    """The claim of a sign-in with *who*'s own device, enrolled for the purpose."""
+    """The claim of a sign-in with *who*'s own device, enrolled if it has none."""
     state = world.state(who)
     if state.device is None:
         world.enroll(who)
@@ -105,7 +105,7 @@ OWN_ROOT_MFA = SELF_MFA | {
 }  # on root these are root itself
 OWN_ROOT = SELF | OWN_ROOT_MFA | {"root, none"}
 
-# Written down from the law, not from the code.
+# Written from the rules, not copied from the code.
 YES_ON_USERS: dict[str, set[str]] = {
     "open": SELF | MANAGERS | {"trusted service"},
     "confirm": SELF | MANAGERS | {"trusted service"},
@@ -175,11 +175,11 @@ def cells() -> list[Any]:
 
 
 @pytest.mark.parametrize(("operation", "kind", "target", "allowed"), cells())
-def test_the_matrix(operation: str, kind: str, target: PrincipalId, allowed: bool) -> None:
-    """SEED-PERMIT: a yes in the cell does it; absent means access denied, and nothing is changed.
+def test_permission_matrix(operation: str, kind: str, target: PrincipalId, allowed: bool) -> None:
+    """SEED-PERMIT: anything not listed is denied, and a denied call changes nothing.
 
-    RULE-MATRIX-ENROLL, RULE-MATRIX-RESYNC, RULE-MATRIX-STATE, RULE-MATRIX-HISTORY, RULE-MATRIX-DEACTIVATE,
-    RULE-MATRIX-SERVICE, RULE-MATRIX-ROOT.
+    RULE-MATRIX-ENROLL, RULE-MATRIX-RESYNC, RULE-MATRIX-STATE, RULE-MATRIX-HISTORY,
+    RULE-MATRIX-DEACTIVATE, RULE-MATRIX-SERVICE, RULE-MATRIX-ROOT.
     """
     world, act = prepared(operation, target)
     actor = ACTORS[kind](world, target)
@@ -190,8 +190,8 @@ def test_the_matrix(operation: str, kind: str, target: PrincipalId, allowed: boo
         error = error_of(lambda: act(actor))
     assert type(error) is AccessDenied
     assert error.reason == "access denied"
-    told = world.observed[-1]
-    assert (told.type, told.reason, told.actor, told.principal) == (
+    event = world.observed[-1]
+    assert (event.type, event.reason, event.actor, event.principal) == (
         EventType.REFUSED,
         "access denied",
         str(actor),
@@ -199,8 +199,8 @@ def test_the_matrix(operation: str, kind: str, target: PrincipalId, allowed: boo
     )
 
 
-def test_the_matrix_knows_every_operation() -> None:
-    """SEED-PERMIT: each operation has its row, but verification and expiry: they have no actor."""
+def test_the_matrix_has_a_row_for_every_action() -> None:
+    """SEED-PERMIT: except verification and expiry, which have no actor."""
     assert set(ON_USERS) == set(Action) - {Action.VERIFY, Action.EXPIRE}
     assert set(ON_ROOT) == set(ON_USERS) - {Action.REANCHOR, Action.PRUNE}
     assert not any(
@@ -211,11 +211,11 @@ def test_the_matrix_knows_every_operation() -> None:
 # What a claim is worth
 
 
-def removal(world: World, actor: Actor, target: PrincipalId = ALICE) -> bool:
-    """Whether *actor*'s claim counts: deactivation asks for it."""
-    found = outcome_of(lambda: world.registry.deactivate(target, by=actor))
-    assert not isinstance(found, VmfaError) or type(found) is AccessDenied
-    return not isinstance(found, AccessDenied)
+def claim_counts(world: World, actor: Actor, target: PrincipalId = ALICE) -> bool:
+    """Whether *actor*'s claim counts, judged by a deactivation, which needs one."""
+    outcome = outcome_of(lambda: world.registry.deactivate(target, by=actor))
+    assert not isinstance(outcome, VmfaError) or type(outcome) is AccessDenied
+    return not isinstance(outcome, AccessDenied)
 
 
 AGES = [
@@ -234,7 +234,7 @@ AGES = [
 @pytest.mark.parametrize("method", [False, True])
 @pytest.mark.parametrize(("age", "counts"), AGES)
 def test_a_claim_is_at_most_an_hour_old(age: int, counts: bool, method: bool) -> None:
-    """RULE-CLAIM: one hour, to the second; from the future it counts no further than the clock's own tolerance."""
+    """RULE-CLAIM: to the second; a future claim counts within the tolerance of the clock."""
     world = World()
     world.enroll()
     at = int(world.clock()) - age
@@ -243,21 +243,21 @@ def test_a_claim_is_at_most_an_hour_old(age: int, counts: bool, method: bool) ->
         if method
         else MfaClaim(at=at, serial=world.device().serial)
     )
-    assert removal(world, Actor.signed_in(ALICE, mfa=mfa)) is counts
+    assert claim_counts(world, Actor.signed_in(ALICE, mfa=mfa)) is counts
 
 
 @pytest.mark.parametrize(("age", "counts"), AGES)
-def test_an_administrators_claim_ages_alike(age: int, counts: bool) -> None:
-    """RULE-CLAIM: on others as on oneself."""
+def test_an_administrators_claim_is_at_most_an_hour_old(age: int, counts: bool) -> None:
+    """RULE-CLAIM: the same for claims on other principals."""
     world = World()
     world.enroll()
     world.enroll(ADMIN)
     mfa = MfaClaim(at=int(world.clock()) - age, serial=world.device(ADMIN).serial)
-    assert removal(world, Actor.admin(ADMIN, mfa=mfa)) is counts
+    assert claim_counts(world, Actor.admin(ADMIN, mfa=mfa)) is counts
 
 
-def test_the_receipt_is_the_claim() -> None:
-    """RULE-CLAIM: the claim names the serial number and the time of the receipt that it came of."""
+def test_a_receipt_gives_the_claim() -> None:
+    """RULE-CLAIM: the claim has the serial number and the time of the receipt."""
     world = World()
     receipt = world.sign_in(world.enroll())
     assert (receipt.claim.serial, receipt.claim.at, receipt.claim.method) == (
@@ -266,23 +266,23 @@ def test_the_receipt_is_the_claim() -> None:
         "",
     )
     world.clock.advance(HOUR)
-    assert removal(world, Actor.signed_in(ALICE, mfa=receipt.claim))
+    assert claim_counts(world, Actor.signed_in(ALICE, mfa=receipt.claim))
 
 
 def test_a_claim_of_another_device_does_not_count() -> None:
-    """RULE-CLAIM: it counts only while that serial is assigned to the actor: not another's, not an invented one."""
+    """RULE-CLAIM: a claim counts only while its serial is assigned to the actor."""
     world = World()
     world.enroll()
     world.enroll(ADMIN)
     now = int(world.clock())
     for serial in (world.device(ADMIN).serial, "0" * 32, world.device().serial.upper() + "x"):
-        assert not removal(world, Actor.signed_in(ALICE, mfa=MfaClaim(at=now, serial=serial)))
+        assert not claim_counts(world, Actor.signed_in(ALICE, mfa=MfaClaim(at=now, serial=serial)))
     for serial in (world.device().serial, "0" * 32):
-        assert not removal(world, Actor.admin(ADMIN, mfa=MfaClaim(at=now, serial=serial)))
+        assert not claim_counts(world, Actor.admin(ADMIN, mfa=MfaClaim(at=now, serial=serial)))
 
 
 def test_a_claim_of_a_removed_device_does_not_count() -> None:
-    """RULE-CLAIM: the session signed in with the stolen phone ends with it, for oneself and as administrator."""
+    """RULE-CLAIM: a sign-in with a stolen phone is worth nothing once its device is removed."""
     world = World()
     world.enroll()
     world.enroll(ADMIN)
@@ -292,11 +292,11 @@ def test_a_claim_of_a_removed_device_does_not_count() -> None:
         world.registry.deactivate(who, by=Actor.support("stolen"))
         assert type(error_of(lambda: world.registry.history(ALICE, by=mine))) is AccessDenied
         world.enroll(who)
-    assert not removal(world, mine)
-    assert not removal(world, boss)
+    assert not claim_counts(world, mine)
+    assert not claim_counts(world, boss)
 
 
-def test_a_claim_of_a_session_that_was_only_opened_does_not_count() -> None:
+def test_a_claim_of_an_unconfirmed_enrollment_does_not_count() -> None:
     """RULE-CLAIM: a serial that is being enrolled is not assigned."""
     world = World()
     opened = world.open()
@@ -305,17 +305,17 @@ def test_a_claim_of_a_session_that_was_only_opened_does_not_count() -> None:
 
 
 @pytest.mark.parametrize("device", [{"disabled": True}, {"failures": 7}])
-def test_a_claim_outlives_the_failures_of_others(device: dict[str, Any]) -> None:
-    """RULE-CLAIM: while the serial is assigned the claim counts: guesses by somebody else do not end the session."""
+def test_failures_of_the_device_do_not_end_a_claim(device: dict[str, Any]) -> None:
+    """RULE-CLAIM: guesses by others do not sign the user out."""
     world = World()
     world.enroll()
     actor = Actor.signed_in(ALICE, mfa=claimed(world, ALICE))
     world.store_state(device=device)
-    assert removal(world, actor)
+    assert claim_counts(world, actor)
 
 
 def test_another_method_counts_without_a_device() -> None:
-    """RULE-CLAIM: a named other method of the service's is a claim of its own, for user, admin and root."""
+    """RULE-CLAIM: a claim by another method counts for user, administrator and root."""
     world = World()
     for actor in (
         by_method(ALICE, world.clock()),
@@ -323,54 +323,54 @@ def test_another_method_counts_without_a_device() -> None:
         by_method(ROOT, world.clock()),
     ):
         world.enroll()
-        assert removal(world, actor)
+        assert claim_counts(world, actor)
 
 
-def test_a_claim_names_exactly_one_thing() -> None:
-    """RULE-CLAIM: a serial number or a method, not both, not neither; at a time in whole seconds."""
+def test_a_claim_has_either_a_serial_or_a_method() -> None:
+    """RULE-CLAIM: and its time is in whole seconds."""
     for wrong in ({}, {"serial": "a", "method": "b"}, {"serial": " a"}, {"method": "\n"}):
         assert isinstance(error_of(lambda wrong=wrong: MfaClaim(at=0, **wrong)), InvalidValue)
     for at in (1.5, "0", None, True):
         assert isinstance(error_of(lambda at=at: MfaClaim(at=at, serial="a")), InvalidType)
 
 
-def test_an_administrator_is_self_on_himself() -> None:
-    """RULE-SELF: whatever else he is: his password alone removes neither his device nor anybody's."""
+def test_an_administrator_without_mfa_removes_no_device() -> None:
+    """RULE-SELF: an administrator acting on its own device is treated as its owner."""
     world = World()
     world.enroll()
     world.enroll(ADMIN)
     for target in (ALICE, ADMIN):
-        assert not removal(world, Actor.admin(ADMIN), target)
-    assert removal(world, Actor.admin(ADMIN, mfa=claimed(world, ADMIN)), ADMIN)
+        assert not claim_counts(world, Actor.admin(ADMIN), target)
+    assert claim_counts(world, Actor.admin(ADMIN, mfa=claimed(world, ADMIN)), ADMIN)
 
 
 def test_a_user_is_not_an_administrator() -> None:
-    """RULE-ADMIN: signed in with MFA is not yet an administrator, whatever the name."""
+    """RULE-ADMIN: a user with MFA may not act on other users."""
     world = World()
     world.enroll()
-    assert not removal(world, Actor.signed_in(ADMIN, mfa=claimed(world, ADMIN)))
+    assert not claim_counts(world, Actor.signed_in(ADMIN, mfa=claimed(world, ADMIN)))
 
 
-def test_the_same_name_in_another_account_is_somebody_else() -> None:
-    """RULE-ADMIN: anything on a principal of another account: no, though name and claim be right there."""
+def test_the_same_name_in_another_account_is_another_principal() -> None:
+    """RULE-ADMIN: an actor never acts on another account."""
     world = World()
     world.enroll()
     twin = PrincipalId.user(FOREIGN.account, ALICE.name)
     for role in (Actor.signed_in, Actor.admin):
-        assert not removal(world, role(twin, mfa=claimed(world, twin)))
+        assert not claim_counts(world, role(twin, mfa=claimed(world, twin)))
 
 
 def test_an_actor_is_required() -> None:
-    """RULE-ACTOR: each operation takes its actor; what is none is refused, and nothing is changed."""
+    """RULE-ACTOR: anything but an Actor is refused, and nothing is changed."""
     for operation in YES_ON_USERS:
         world, act = prepared(operation, ALICE)
-        for nobody in (None, ALICE, "root", Role.SERVICE):
+        for other in (None, ALICE, "root", Role.SERVICE):
             with world.nothing_written():
-                assert isinstance(outcome_of(partial(act, nobody)), InvalidType)
+                assert isinstance(outcome_of(partial(act, other)), InvalidType)
 
 
-def test_actors_are_complete() -> None:
-    """RULE-ACTOR: support names its case, a service its name, everybody else a principal; claims are claims."""
+def test_each_kind_of_actor_has_what_identifies_it() -> None:
+    """RULE-ACTOR: support a case, a service a name, every other actor a principal."""
     for make in (Actor.support, Actor.trusted_service):
         assert isinstance(error_of(lambda make=make: make("")), InvalidValue)
         assert isinstance(error_of(lambda make=make: make(None)), InvalidType)
@@ -395,13 +395,13 @@ def test_actors_are_complete() -> None:
         {"role": Role.SUPPORT, "reference": "x", "mfa": MfaClaim(at=0, serial="a")},
     ],
 )
-def test_an_actor_built_by_hand_claims_no_more_than_its_role(wrong: dict[str, Any]) -> None:
-    """SEED-PERMIT: proofs are two, and of root alone; absent means no."""
+def test_an_actor_has_only_the_fields_of_its_role(wrong: dict[str, Any]) -> None:
+    """SEED-PERMIT: only recovered root has proofs, exactly two."""
     assert isinstance(error_of(lambda: Actor(**wrong)), (InvalidValue, InvalidType))
 
 
 def test_the_actor_is_recorded() -> None:
-    """RULE-ACTOR: the event says who did it, in what role."""
+    """RULE-ACTOR: the event names the actor and its role."""
     world = World()
     world.enroll()
     admin = Actor.admin(ADMIN, mfa=claimed(world, ADMIN))
@@ -420,7 +420,7 @@ def test_the_actor_is_recorded() -> None:
 
 
 def test_requires_code_needs_no_actor() -> None:
-    """RULE-REQUIRES: a log-in page asks it before anyone is signed in."""
+    """RULE-REQUIRES: a sign-in page calls it before the user is signed in."""
     world = World()
     assert world.registry.requires_code(ALICE) is False
     world.enroll()

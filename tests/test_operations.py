@@ -1,4 +1,6 @@
-"""Operations as values: what a service uses that commits in its own transaction; and what every decision carries."""
+"""Operations as values, for services that commit in their own transaction, and what every decision
+carries.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,7 @@ from vmfa import (
     Receipt,
     Sync,
 )
-from vmfa.lifecycle import TRANSITIONS, Action, State, check_transition, phase
+from vmfa.lifecycle import Action, State, check_transition
 from vmfa.validators import MAX_INTEGER
 from world import ADMIN, ALICE, ROOT, SERVICE, START, STEP, SUPPORT, World, error_of
 
@@ -37,8 +39,8 @@ def operations(**more: object) -> Operations:
     return Operations(DerivedKeys(MASTER), issuer="Example", **more)
 
 
-def test_an_operation_names_its_principal_and_prints_no_code() -> None:
-    """OPERATION: it may hold codes, so it neither prints, pickles, copies nor changes."""
+def test_an_operation_does_not_show_its_codes() -> None:
+    """It may hold codes, so it does not print, pickle, copy or change."""
     operation = operations().resync(ALICE, code1="123456", code2="654321", by=ME)
     assert (operation.principal, operation.action) == (ALICE, Action.RESYNC)
     assert repr(operation) == str(operation) == "<Operation>"
@@ -47,8 +49,8 @@ def test_an_operation_names_its_principal_and_prints_no_code() -> None:
     assert isinstance(error_of(lambda: setattr(operation, "principal", ADMIN)), InvalidType)
 
 
-def test_the_witness_is_the_record_behind_the_actors_claim() -> None:
-    """SEED-PERMIT: needed where the actor is somebody else and claims MFA; not otherwise."""
+def test_actor_record_id_is_the_actor_with_an_mfa_claim_on_another_principal() -> None:
+    """SEED-PERMIT: in every other case no second record is needed."""
     claim = MfaClaim(at=START, serial="a")
     make = operations().device
     assert make(ALICE, by=Actor.admin(ADMIN, mfa=claim)).actor_record == ADMIN
@@ -65,8 +67,8 @@ def test_the_witness_is_the_record_behind_the_actors_claim() -> None:
     assert operations().verify(ALICE, "123456").actor_record is None
 
 
-def test_without_its_witness_a_claim_does_not_count() -> None:
-    """SEED-PERMIT: absent means no."""
+def test_without_the_actor_record_a_claim_does_not_count() -> None:
+    """SEED-PERMIT: anything not proven is denied."""
     world = World()
     world.enroll()
     world.enroll(ADMIN)
@@ -79,17 +81,17 @@ def test_without_its_witness_a_claim_does_not_count() -> None:
     )
 
 
-def test_an_operation_decides_on_its_own_principals_record_only() -> None:
-    """SEED-BOUND: another's record, handed over by mistake, is refused."""
+def test_an_operation_refuses_the_record_of_another_principal() -> None:
+    """SEED-BOUND: also when it is passed by mistake."""
     world = World()
     phone = world.enroll(ADMIN)
-    made = world.operations.verify(ALICE, phone.code(1)).decide(world.state(ADMIN), START)
-    assert isinstance(made.answer, InvalidValue)
-    assert made.principal is world.state(ADMIN)
+    decision = world.operations.verify(ALICE, phone.code(1)).decide(world.state(ADMIN), START)
+    assert isinstance(decision.answer, InvalidValue)
+    assert decision.principal is world.state(ADMIN)
 
 
-def test_a_claim_is_held_against_the_actors_own_record_only() -> None:
-    """SEED-BOUND: another actor_record than the actor, handed over by mistake, is refused."""
+def test_an_operation_refuses_the_record_of_another_actor() -> None:
+    """SEED-BOUND: also when it is passed by mistake."""
     world = World()
     for who in (ALICE, ADMIN, ROOT):
         world.enroll(who)
@@ -100,8 +102,8 @@ def test_a_claim_is_held_against_the_actors_own_record_only() -> None:
     )
 
 
-def test_deciding_changes_nothing() -> None:
-    """DECISION: a pure function: the state is the same afterwards, and the same question gets the same decision."""
+def test_deciding_is_a_pure_function() -> None:
+    """The state is the same afterwards, and the same call gives the same decision."""
     world = World()
     phone = world.enroll()
     state = world.state()
@@ -114,20 +116,20 @@ def test_deciding_changes_nothing() -> None:
 
 
 def test_a_decision_carries_answer_state_and_events() -> None:
-    """DECISION: the failure is in the next state, the error_of is an answer, raised only on settling."""
+    """The failure is in the next state; the error is raised by settle() only."""
     world = World()
     phone = world.enroll()
-    made = world.operations.verify(ALICE, phone.wrong_code()).decide(world.state(), START)
-    assert isinstance(made.answer, CodeRejected)
-    assert made.principal.device.failures == 1
-    assert [event.type for event in made.events] == [EventType.REJECTED]
-    assert made.stored == ()
-    assert error_of(made.settle) is made.answer
+    decision = world.operations.verify(ALICE, phone.wrong_code()).decide(world.state(), START)
+    assert isinstance(decision.answer, CodeRejected)
+    assert decision.principal.device.failures == 1
+    assert [event.type for event in decision.events] == [EventType.REJECTED]
+    assert decision.stored == ()
+    assert error_of(decision.settle) is decision.answer
     assert world.device().failures == 0
 
 
-def test_where_nothing_is_to_be_written_it_is_the_same_state() -> None:
-    """DECISION: guards and reads give back the very state that was decided on."""
+def test_a_decision_without_changes_returns_the_same_state() -> None:
+    """Guards and reads return the very state that was passed in."""
     world = World()
     phone = world.enroll()
     state, make = world.state(), world.operations
@@ -144,14 +146,16 @@ def test_where_nothing_is_to_be_written_it_is_the_same_state() -> None:
 
 @pytest.mark.parametrize("now", [START, START + 0.9])
 def test_each_change_is_one_revision(now: float) -> None:
-    """DECISION: revision + 1, seen_at the whole second, events numbered on and chained, the record sealed."""
+    """revision + 1, seen_at in whole seconds, events numbered and chained, the record
+    authenticated.
+    """
     world = World()
     before = world.state()
-    made = world.operations.open_enrollment(ALICE, by=ME, label="a").decide(before, now)
-    after = made.principal
+    decision = world.operations.open_enrollment(ALICE, by=ME, label="a").decide(before, now)
+    after = decision.principal
     assert (after.revision, after.seen_at, after.events) == (1, START, 1)
-    assert after.head == made.stored[-1].tag != ""
-    assert made.stored[-1].number == 1
+    assert after.head == decision.stored[-1].tag != ""
+    assert decision.stored[-1].number == 1
     again = world.operations.open_enrollment(ALICE, by=ME, label="a").decide(after, now)
     assert [event.number for event in again.stored] == [2, 3]
     assert (again.principal.revision, again.principal.events) == (2, 3)
@@ -159,8 +163,8 @@ def test_each_change_is_one_revision(now: float) -> None:
     assert again.principal.envelope is not None
 
 
-def test_a_change_without_stored_event_keeps_the_head() -> None:
-    """DECISION: an acceptance is told, not kept: revision moves, the history does not."""
+def test_an_acceptance_does_not_change_the_history() -> None:
+    """An acceptance is only observed: the revision changes, the history does not."""
     world = World()
     phone = world.enroll()
     before = world.state()
@@ -172,8 +176,8 @@ def test_a_change_without_stored_event_keeps_the_head() -> None:
     )
 
 
-def test_seen_at_never_falls() -> None:
-    """RULE-CLOCK: a commit a little behind keeps the higher time."""
+def test_seen_at_never_decreases() -> None:
+    """RULE-CLOCK: a commit with an earlier time keeps the higher one."""
     world = World()
     phone = world.enroll()
     after = (
@@ -185,8 +189,8 @@ def test_seen_at_never_falls() -> None:
     assert Principal(id=ALICE).seen_at == -MAX_INTEGER
 
 
-def test_a_refusal_is_an_event_of_its_own() -> None:
-    """OBSERVER: each error_of says what was tried, why not, by whom and on which device."""
+def test_a_refusal_is_an_event() -> None:
+    """It has the action, the reason, the actor and the device."""
     world = World()
     world.enroll()
     (event,) = world.operations.deactivate(ALICE, by=ME).decide(world.state(), START).events
@@ -201,7 +205,7 @@ def test_a_refusal_is_an_event_of_its_own() -> None:
 
 
 def test_reads_are_events() -> None:
-    """SEED-PERMIT: each read of device or history has an actor, and is told with him."""
+    """SEED-PERMIT: each read of device or history is an event with its actor."""
     world = World()
     world.enroll()
     for operation, reason in (
@@ -217,8 +221,8 @@ def test_reads_are_events() -> None:
         assert not event.stored
 
 
-def test_the_history_of_nobody_is_empty_and_readable() -> None:
-    """SEED-PERMIT: reading the history of an unknown principal is no error to whoever may read it."""
+def test_the_history_of_an_unknown_principal_is_empty() -> None:
+    """SEED-PERMIT: reading it is allowed for an actor that may read histories."""
     world = World()
     assert list(world.registry.history(ALICE, by=SUPPORT)) == []
     assert type(error_of(lambda: world.registry.device(ALICE, by=SUPPORT))) is NoDevice
@@ -227,8 +231,7 @@ def test_the_history_of_nobody_is_empty_and_readable() -> None:
 @pytest.mark.parametrize(
     "wrong", [{"issuer": ""}, {"issuer": "a:b"}, {"issuer": None}, {"policy": "strict"}]
 )
-def test_operations_are_checked_when_they_are_made(wrong: dict[str, object]) -> None:
-    """OPERATION: an issuer that is no part of a URI, or a policy that is none, is refused at once."""
+def test_invalid_issuer_or_policy_is_refused_at_construction(wrong: dict[str, object]) -> None:
     assert isinstance(
         error_of(lambda: Operations(DerivedKeys(MASTER), **{"issuer": "a", **wrong})),
         (InvalidValue, InvalidType),
@@ -236,71 +239,45 @@ def test_operations_are_checked_when_they_are_made(wrong: dict[str, object]) -> 
 
 
 @pytest.mark.parametrize("keys", [{"keys": MASTER}, {"imported_keys": MASTER}])
-def test_a_master_key_is_no_source_of_keys(keys: dict[str, object]) -> None:
-    """OPERATION: bytes in place of a key source are refused with a hint, not at the first verification."""
+def test_a_master_key_instead_of_a_key_source_is_refused_at_construction(
+    keys: dict[str, object],
+) -> None:
+    """The error names DerivedKeys."""
     error = error_of(lambda: Operations(**{"keys": DerivedKeys(MASTER), "issuer": "a", **keys}))
     assert isinstance(error, InvalidType)
     assert "DerivedKeys" in str(error)
 
 
-def test_the_default_policy_follows_the_seed() -> None:
-    """RULE-DEFAULTS: nothing given means Policy()."""
+def test_the_default_policy() -> None:
+    """RULE-DEFAULTS: without a policy argument it is Policy()."""
     assert operations().policy == Policy()
     assert operations(policy=Policy.strict()).policy == Policy.strict()
 
 
-# The machine: a decision outside of it is stopped before it can be committed
+# Decisions outside the transition table
 
 
 def states(world: World) -> dict[State, Principal]:
-    found = {State.NO_DEVICE: world.state(ADMIN)}
+    stored = {State.NO_DEVICE: world.state(ADMIN)}
     world.open()
-    found[State.ENROLLING] = world.state()
+    stored[State.ENROLLING] = world.state()
     world.enroll()
-    found[State.IN_SYNC] = world.state()
-    found[State.OUT_OF_SYNC] = world.store_state(device={"sync": Sync.OUT_OF_SYNC})
-    found[State.DISABLED] = world.store_state(device={"disabled": True})
-    return found
+    stored[State.IN_SYNC] = world.state()
+    stored[State.OUT_OF_SYNC] = world.store_state(device={"sync": Sync.OUT_OF_SYNC})
+    stored[State.DISABLED] = world.store_state(device={"disabled": True})
+    return stored
 
 
-def test_every_phase_is_told_apart() -> None:
-    """RULE-MACHINE: five phases; disabled lies over the sync state."""
-    assert {name: phase(state) for name, state in states(World()).items()} == {
-        name: name for name in State
-    }
-
-
-def test_the_table_is_the_machine_of_the_rules() -> None:
-    """RULE-MACHINE: the arrows, written down once more from the law."""
-    no, enrolling, in_sync, out, disabled = State
-    arrows = {
-        (no, Action.OPEN, enrolling),
-        (enrolling, Action.OPEN, enrolling),
-        *((enrolling, Action.CONFIRM, to) for to in (in_sync, out, enrolling, no)),
-        (enrolling, Action.CANCEL, no),
-        (enrolling, Action.EXPIRE, no),
-        (in_sync, Action.VERIFY, in_sync),
-        (in_sync, Action.VERIFY, disabled),
-        *((was, Action.RESYNC, to) for was in (in_sync, out) for to in (in_sync, disabled)),
-        (out, Action.RESYNC, out),
-        *((was, Action.DEACTIVATE, no) for was in (in_sync, out, disabled)),
-        *((was, Action.ADOPT, to) for was in (no, enrolling) for to in (in_sync, disabled)),
-        *((was, action, was) for was in State for action in (Action.REANCHOR, Action.PRUNE)),
-        *((was, Action.FORGET, no) for was in State),
-    }
-    assert {
-        (was, action, to) for (was, action), tos in TRANSITIONS.items() for to in tos
-    } == arrows
-
-
-def test_a_decision_outside_the_table_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    """RULE-MACHINE: a rule that opened beside a device, revived a disabled one or lowered last_step commits nothing."""
+def test_a_decision_outside_the_transition_table_is_not_committed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """RULE-MACHINE: a rule with a bug commits nothing."""
     world = World()
-    found = states(world)
-    device = found[State.IN_SYNC]
+    stored = states(world)
+    device = stored[State.IN_SYNC]
     for before, action, after in (
-        (device, Action.VERIFY, found[State.ENROLLING]),
-        (found[State.DISABLED], Action.RESYNC, device),
+        (device, Action.VERIFY, stored[State.ENROLLING]),
+        (stored[State.DISABLED], Action.RESYNC, device),
         (device, Action.VERIFY, replace(device, device=replace(device.device, last_step=0))),
         (device, Action.VERIFY, replace(device, device=replace(device.device, serial="0" * 32))),
         (
@@ -317,23 +294,23 @@ def test_a_decision_outside_the_table_is_stopped(monkeypatch: pytest.MonkeyPatch
     check_transition(device, Action.REANCHOR, replace(device, seen_at=0))
     monkeypatch.setattr(
         "vmfa.rules.verify",
-        lambda before, case, code: Decision(principal=found[State.NO_DEVICE], answer="in"),
+        lambda before, ctx, code: Decision(principal=stored[State.NO_DEVICE], answer="in"),
     )
     state = world.store_state(device={"disabled": False, "sync": Sync.IN_SYNC})
     assert isinstance(error_of(lambda: world.verify("123456")), AssertionError)
     assert world.state() is state
 
 
-def test_an_expiry_that_did_more_than_end_the_session_is_stopped(
+def test_an_expiry_outside_the_transition_table_is_not_committed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """RULE-MACHINE: the expiry that any operation finds is a transition of its own, checked like the others."""
+    """RULE-MACHINE: the expiry of a session is a transition of its own."""
     world = World()
-    found = states(world)
+    stored = states(world)
     monkeypatch.setattr(
-        "vmfa.rules.without_expired", lambda before, case: (found[State.IN_SYNC], ())
+        "vmfa.rules.without_expired", lambda before, ctx: (stored[State.IN_SYNC], ())
     )
     operation = world.operations.device(ALICE, by=ME)
     assert isinstance(
-        error_of(lambda: operation.decide(found[State.ENROLLING], START)), AssertionError
+        error_of(lambda: operation.decide(stored[State.ENROLLING], START)), AssertionError
     )

@@ -144,7 +144,7 @@ def test_the_code_is_spent_when_the_session_opens() -> None:
 
 @pytest.mark.parametrize("kind", BY_OTHERS)
 def test_others_open_an_enrollment_without_the_code(kind: str) -> None:
-    """RULE-BINDING: the code replaces the second factor of the owner; other actors do not need it."""
+    """RULE-BINDING: only the owner needs the code, in place of a second factor."""
     if kind == "support":
         return  # support opens nothing, for anybody
     world, _ = removed()

@@ -1,4 +1,4 @@
-"""SEED-BOUND: a key belongs to one principal; a record that was moved or edited verifies nowhere."""
+"""SEED-BOUND: a key belongs to one principal; a moved or edited record verifies nowhere."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ OTHERS = [ADMIN, PrincipalId.user("999999999999", ALICE.name), ROOT]
 
 
 def overwrite(world: World, row: Principal) -> None:
-    """Replace the stored record of *row*'s principal, as a person with access to the database can."""
+    """Replace a stored record, as a person with access to the database can."""
     world.store._records[row.id] = row
 
 

@@ -92,7 +92,7 @@ def test_an_invalid_label_is_refused(label: object) -> None:
 
 
 def test_a_new_session() -> None:
-    """SEED-SHOW: it ends in 15 minutes, has no attempts yet, and has the first offered parameters."""
+    """SEED-SHOW: it ends in 15 minutes, without attempts, and has the first offered parameters."""
     offers = (Parameters(digits=8), Parameters())
     world = World(Policy(offers=offers))
     opened = world.open()
@@ -242,7 +242,7 @@ def test_a_later_step_with_a_code_of_the_pair_is_spent_too(second: str, spent: i
 def test_of_several_pairs_the_nearest_counts(
     off: int, matching: set[int], chosen: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SEED-TWO: of several matching pairs the one nearest to now counts, the later one on a tie."""
+    """SEED-TWO: of several matching pairs the nearest to now counts, on a tie the later one."""
     world = World()
     opened = world.open()
     here = int(world.clock()) // STEP
@@ -523,7 +523,7 @@ def test_without_a_session_there_is_nothing_to_cancel() -> None:
 
 
 def test_opening_again_supersedes_the_session() -> None:
-    """RULE-ABANDONED: the new session has another key, serial and id; the old codes do not count."""
+    """RULE-ABANDONED: it has another key, serial and id, and the old codes do not count."""
     world = World()
     old = world.open()
     old_ref = world.state().key_ref

@@ -227,7 +227,7 @@ def test_of_two_faults_of_an_enrollment_the_earlier_is_reported(
 
 
 def test_without_permission_the_error_reveals_nothing() -> None:
-    """RULE-ORDER: with or without a device, known or not, tampered or not, the error is the same."""
+    """RULE-ORDER: with or without a device, known or not, tampered or not: the same error."""
     stranger = Actor.signed_in(ADMIN)
     texts = set()
     for faults in ((), ("no device",), ("tampered",), ("disabled",), ("clock",)):

@@ -49,7 +49,7 @@ def test_both_proofs_are_at_most_fifteen_minutes_old(
 
 
 def test_recovered_root_removes_its_device_without_a_code() -> None:
-    """SEED-RECOVER: root then enrolls a new device as usual; recovery itself opens no enrollment."""
+    """SEED-RECOVER: root then enrolls as usual; recovery itself opens no enrollment."""
     world = World()
     world.enroll(ROOT)
     actor = recovered(world.clock(), world.clock())
