@@ -20,32 +20,6 @@ from world import ADMIN, ALICE, HOUR, SERVICE, World, by_method, error_of, outco
 
 
 @pytest.mark.parametrize(
-    ("failures", "seconds"),
-    [
-        (0, 0),
-        (1, 0),
-        (2, 0),
-        (3, 15),
-        (4, 30),
-        (5, 60),
-        (6, 120),
-        (7, 240),
-        (8, 480),
-        (9, 960),
-        (10, 1920),
-        (11, 3600),
-        (12, 3600),
-        (45, 3600),
-        (99, 3600),
-        (10_000, 3600),
-    ],
-)
-def test_the_delay_doubles_from_the_third_failure_to_an_hour(failures: int, seconds: int) -> None:
-    """RFC4226-7.3-DELAY: min(15 s * 2^(n-3), 1 h) from n = 3 on, for any n."""
-    assert Policy().delay(failures) == seconds
-
-
-@pytest.mark.parametrize(
     ("failures", "delay"), [(3, 15), (4, 30), (10, 1920), (11, 3600), (50, 3600)]
 )
 def test_an_attempt_is_evaluated_when_the_delay_is_over(failures: int, delay: int) -> None:
@@ -265,6 +239,3 @@ def test_the_current_policy_decides_the_delay_of_recorded_failures() -> None:
     phone = world.enroll()
     world.store_state(device={"failures": 4, "failed_at": int(world.clock())})
     assert isinstance(outcome_of(lambda: world.verify(phone.code(1))), Receipt)
-    assert [
-        Policy(delay_from=5, delay_seconds=2, delay_cap=8).delay(n) for n in (4, 5, 6, 7, 8)
-    ] == [0, 2, 4, 8, 8]
