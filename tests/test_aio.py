@@ -14,6 +14,7 @@ import pytest
 
 import vmfa
 import vmfa.aio
+from aio_fixtures import astore, database, loop, run, server  # noqa: F401  # fixtures
 from cancelling import cancelled_at
 from support import MASTER, HandClock, Phone
 from vmfa import (
