@@ -49,7 +49,7 @@ from equivalent import EQUIVALENT
 ROOT = Path(__file__).resolve().parent.parent.parent
 SOURCE = ROOT / "src" / "vmfa"
 WITHOUT_MUTANTS = {"migrate.__init__", "stores.__init__", "stores.port"}  # nothing there runs
-LEFT_OUT = ("tests/typing", "tests/docs/test_traceability.py", "tests/schedules", "tests/durability", "tests/interop")
+LEFT_OUT = ("tests/typing", "tests/docs/test_traceability.py", "tests/integration/schedules", "tests/integration/durability", "tests/interop")
 SQLITE = ["tests/stores", "tests/contract"]
 POSTGRES = ["tests/postgres"]
 IN_PROCESSES = ("__main__", "commands")  # modules that tests start processes of their own for

@@ -1,4 +1,4 @@
-"""Every state of the disk that a power cut could leave: ``python tests/durability/crash_images.py`` (minutes).
+"""Every state of the disk that a power cut could leave: ``python tests/integration/durability/crash_images.py`` (minutes).
 
 strace records what a writer over the SQLite store says to the operating system. From that, at every point and by
 several strategies, the files are put together as a crash could leave them: what was synced is there; of what was not,
@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]  # as pytest would
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]  # as pytest would
 
 from writer import WHO  # noqa: E402  # found by the line above
 

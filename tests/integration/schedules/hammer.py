@@ -1,4 +1,4 @@
-"""One code, presented by many at once, round after round: ``python tests/schedules/hammer.py`` (50, 50 times; minutes).
+"""One code, presented by many at once, round after round: ``python tests/integration/schedules/hammer.py`` (50, 50 times; minutes).
 
 Exactly one is accepted in each round, and everybody else gets an error that has a name.
 """
@@ -19,7 +19,7 @@ from pathlib import Path
 from threading import Barrier
 from typing import Any
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]  # as pytest would
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]  # as pytest would
 
 import psycopg_pool  # noqa: E402  # as before
 from interleaving import SPAWN, WHO  # noqa: E402  # found by the line above

@@ -1,4 +1,4 @@
-"""Every schedule of every game, on both engines: ``python tests/schedules/explore.py`` (a quarter of an hour).
+"""Every schedule of every game, on both engines: ``python tests/integration/schedules/explore.py`` (a quarter of an hour).
 
 Two processes in every schedule there is; three in every schedule where each does only a few things, else in a sample of
 ``--sample`` random ones. ``--mutants`` plays broken statements instead; ``--engine`` and ``--game`` play one alone.
@@ -14,7 +14,7 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]  # as pytest would
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]  # as pytest would
 
 from interleaving import MUTANTS, Explorer  # noqa: E402  # found by the line above
 from scenarios import GAMES, SHORT, ground  # noqa: E402  # as before
