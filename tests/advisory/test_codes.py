@@ -29,15 +29,29 @@ from vmfa import (
 KEY = b"12345678901234567890"  # of RFC 4226, appendix D
 
 
-def test_django_otp_int_of_token_a_code_is_ascii_digits_and_nothing_else(enrolled: Enrolled) -> None:
+def test_django_otp_int_of_token_a_code_is_ascii_digits_and_nothing_else(
+    enrolled: Enrolled,
+) -> None:
     """django-otp took ``int(token)``: other scripts' digits, underscores, signs and floats passed for a code.
 
     Invariant: text of exactly that many ASCII digits; never a number.
     """
     enrolled.clock.advance(30)
     code = enrolled.phone.code()
-    foreign = [code.translate({ord("0") + n: chr(zero + n) for n in range(10)}) for zero in (0x660, 0x966, 0xFF10)]
-    near = [f"{code[:2]}_{code[2:]}", f"+{code}", f"0{code}", f"{code}.0", f"{code}e0", code[:-1], f"{code}\x00", ""]
+    foreign = [
+        code.translate({ord("0") + n: chr(zero + n) for n in range(10)})
+        for zero in (0x660, 0x966, 0xFF10)
+    ]
+    near = [
+        f"{code[:2]}_{code[2:]}",
+        f"+{code}",
+        f"0{code}",
+        f"{code}.0",
+        f"{code}e0",
+        code[:-1],
+        f"{code}\x00",
+        "",
+    ]
     for text in (*foreign, *near, int(code), float(code), code.encode(), None, [code], True):
         with pytest.raises(MalformedCode):
             enrolled.registry.verify(enrolled.principal, text)  # type: ignore[arg-type]  # what is tested
@@ -67,11 +81,16 @@ def test_authlib_offset_19_the_last_byte_names_the_offset_whatever_the_hash() ->
     Invariant: the last byte; all three modes of RFC 6238 appendix B come out.
     """
     appendix_b = {  # at 59 s, and at 20000000000 s
-        "sha1": ("94287082", "65353130"), "sha256": ("46119246", "77737706"), "sha512": ("90693936", "47863826"),
+        "sha1": ("94287082", "65353130"),
+        "sha256": ("46119246", "77737706"),
+        "sha512": ("90693936", "47863826"),
     }
     for algorithm, codes in appendix_b.items():
         key = (KEY * 4)[: hashlib.new(algorithm).digest_size]
-        assert tuple(totp(key, at, digits=8, algorithm=algorithm) for at in (59, 20000000000)) == codes
+        assert (
+            tuple(totp(key, at, digits=8, algorithm=algorithm) for at in (59, 20000000000))
+            == codes
+        )
 
 
 def test_cryptography_totp_time_is_divided_as_integers_and_never_before_t0() -> None:
@@ -100,7 +119,13 @@ def test_pyotp_naive_datetimes_are_no_time() -> None:
 
     Invariant: seconds since the epoch, and nothing else.
     """
-    for moment in (datetime(2025, 10, 26, 2, 30), datetime(2025, 10, 26, 2, 30, tzinfo=UTC), "1700000000", None, True):
+    for moment in (
+        datetime(2025, 10, 26, 2, 30),
+        datetime(2025, 10, 26, 2, 30, tzinfo=UTC),
+        "1700000000",
+        None,
+        True,
+    ):
         for use in (step_at, seconds_left, next_step_at, lambda at: totp(KEY, at)):
             with pytest.raises(InvalidType, match="seconds since the epoch"):
                 use(moment)  # type: ignore[operator]  # what is tested
@@ -166,5 +191,3 @@ def test_totp_rs_cve_2022_29185_every_candidate_is_computed_and_compared(
         spread.append((len(computed), len(compared)))
         monkeypatch.setattr(otp, "_codes", codes_at)
     assert spread == [(3, 3)] * 5
-
-

@@ -85,14 +85,24 @@ def test_a_session_signed_in_with_the_stolen_phone_ends_with_the_phone(
     assert registry.device(enrolled.principal, by=enrolled.actor)
 
 
-def test_passlib_appwallet_a_stored_key_is_bound_to_its_owner(keys: DerivedKeys, enrolled: Enrolled) -> None:
+def test_passlib_appwallet_a_stored_key_is_bound_to_its_owner(
+    keys: DerivedKeys, enrolled: Enrolled
+) -> None:
     """passlib's wallet enciphered without authenticating: a flipped bit deciphered, and a blob fitted any owner.
 
     Invariant: the key derives from everything it belongs to; a change of any of it gives another key.
     """
-    who, serial, parameters = enrolled.principal, enrolled.device.serial, enrolled.device.parameters
+    who, serial, parameters = (
+        enrolled.principal,
+        enrolled.device.serial,
+        enrolled.device.parameters,
+    )
     ref, key = keys.issue(who, serial, parameters)
-    flipped = KeyRef(scheme=ref.scheme, key_id=ref.key_id, material=bytes([ref.material[0] ^ 1]) + ref.material[1:])
+    flipped = KeyRef(
+        scheme=ref.scheme,
+        key_id=ref.key_id,
+        material=bytes([ref.material[0] ^ 1]) + ref.material[1:],
+    )
     others = [
         keys.reveal(flipped, who, serial, parameters),
         keys.reveal(ref, PrincipalId.user(who.account, "u-0815"), serial, parameters),
@@ -106,9 +116,21 @@ def test_passlib_appwallet_a_stored_key_is_bound_to_its_owner(keys: DerivedKeys,
 
 
 @pytest.mark.parametrize(
-    "other", ["U-4711", "u-4711 ", " u-4711", "u-4711\u200b", "u-4711\x00", "u-4711\n", "u\u22124711", "u-47\u00ad11"]
+    "other",
+    [
+        "U-4711",
+        "u-4711 ",
+        " u-4711",
+        "u-4711\u200b",
+        "u-4711\x00",
+        "u-4711\n",
+        "u\u22124711",
+        "u-47\u00ad11",
+    ],
 )
-def test_two_spellings_of_one_name_are_refused_or_another_principal(enrolled: Enrolled, other: str) -> None:
+def test_two_spellings_of_one_name_are_refused_or_another_principal(
+    enrolled: Enrolled, other: str
+) -> None:
     """Vault and Dovecot took two spellings of a name for two users on one side and for one on the other.
 
     Invariant: stored ids in one normal form, compared as bytes; never a second way to the same device or throttle.
@@ -148,7 +170,14 @@ def test_a_foreign_enrollment_session_does_not_exist(
     bob = PrincipalId.user(ACCOUNT, "u-0815")
     registry.open_enrollment(bob, by=Actor.signed_in(bob), label="bob")
     with pytest.raises(NoSession):
-        registry.confirm_enrollment(bob, session=opened.session_id, by=Actor.signed_in(bob), **pair)
+        registry.confirm_enrollment(
+            bob, session=opened.session_id, by=Actor.signed_in(bob), **pair
+        )
     with pytest.raises(VmfaError):
-        registry.confirm_enrollment(alice, session=opened.session_id, by=Actor.signed_in(bob), **pair)
-    assert registry.confirm_enrollment(alice, session=opened.session_id, by=owner, **pair).steps_off == 0
+        registry.confirm_enrollment(
+            alice, session=opened.session_id, by=Actor.signed_in(bob), **pair
+        )
+    assert (
+        registry.confirm_enrollment(alice, session=opened.session_id, by=owner, **pair).steps_off
+        == 0
+    )

@@ -41,7 +41,13 @@ def test_vault_cve_2025_6014_a_padded_code_is_the_same_code(enrolled: Enrolled) 
     """
     enrolled.sign_in()
     code = enrolled.phone.code()
-    for spelling in (f" {code}", f"{code} ", f"\t{code}\n", f"{code[:3]} {code[3:]}", f"{code[:3]}-{code[3:]}"):
+    for spelling in (
+        f" {code}",
+        f"{code} ",
+        f"\t{code}\n",
+        f"{code[:3]} {code[3:]}",
+        f"{code[:3]}-{code[3:]}",
+    ):
         with pytest.raises(AlreadyUsed):
             enrolled.registry.verify(enrolled.principal, spelling)
     wrong = enrolled.phone.wrong_code()
@@ -64,7 +70,9 @@ def _meet(clock: HandClock, ahead: Iterator[threading.Barrier]) -> float:
     return clock()
 
 
-def present_together(registries: list[DeviceRegistry], who: PrincipalId, code: str) -> list[type[object]]:
+def present_together(
+    registries: list[DeviceRegistry], who: PrincipalId, code: str
+) -> list[type[object]]:
     start, outcomes = threading.Barrier(len(registries)), []
 
     def present(registry: DeviceRegistry) -> None:
@@ -82,13 +90,16 @@ def present_together(registries: list[DeviceRegistry], who: PrincipalId, code: s
     return outcomes
 
 
-def test_gitea_cve_2026_20779_every_way_in_consumes_the_code(enrolled: Enrolled, store: MemoryStore) -> None:
+def test_gitea_cve_2026_20779_every_way_in_consumes_the_code(
+    enrolled: Enrolled, store: MemoryStore
+) -> None:
     """Gitea read, checked and wrote in three steps, and its second way of signing in wrote nothing at all.
 
     Invariant: one entry point verifies and consumes, by compare-and-set, for however many services there are.
     """
-    web, git = enrolled.registry, DeviceRegistry(
-        store, keys=DerivedKeys(MASTER), issuer="Git", clock=enrolled.clock
+    web, git = (
+        enrolled.registry,
+        DeviceRegistry(store, keys=DerivedKeys(MASTER), issuer="Git", clock=enrolled.clock),
     )
     enrolled.clock.advance(30)
     code = enrolled.phone.code()
@@ -115,7 +126,9 @@ def test_vikunja_cve_2026_33473_a_code_is_accepted_once(enrolled: Enrolled) -> N
         verify_totp(enrolled.phone.key, "123456", START)  # type: ignore[call-arg]  # what is tested
 
 
-def test_logto_9109_the_slower_writer_cannot_lower_the_step(enrolled: Enrolled, store: MemoryStore) -> None:
+def test_logto_9109_the_slower_writer_cannot_lower_the_step(
+    enrolled: Enrolled, store: MemoryStore
+) -> None:
     """In logto the request that took longer stored its lower step last, and the code between counted again.
 
     Invariant: the position is monotone, because a commit on an outdated record writes nothing.
@@ -123,8 +136,12 @@ def test_logto_9109_the_slower_writer_cannot_lower_the_step(enrolled: Enrolled, 
     operations = enrolled.registry.operations
     enrolled.clock.advance(60)
     before = store.load(enrolled.principal)
-    slower = operations.verify(enrolled.principal, enrolled.phone.code(-1)).decide(before, enrolled.clock())
-    faster = operations.verify(enrolled.principal, enrolled.phone.code()).decide(before, enrolled.clock())
+    slower = operations.verify(enrolled.principal, enrolled.phone.code(-1)).decide(
+        before, enrolled.clock()
+    )
+    faster = operations.verify(enrolled.principal, enrolled.phone.code()).decide(
+        before, enrolled.clock()
+    )
     assert store.commit(before, faster.principal, faster.stored)
     assert not store.commit(before, slower.principal, slower.stored)
     for code in (enrolled.phone.code(-1), enrolled.phone.code()):
@@ -152,14 +169,21 @@ def test_multiotp_261_drift_and_position_have_one_unit(enrolled: Enrolled) -> No
         assert receipt.drift == 5
 
 
-def test_devise_two_factor_106_what_is_spent_stays_spent_in_the_whole_window(enrolled: Enrolled) -> None:
+def test_devise_two_factor_106_what_is_spent_stays_spent_in_the_whole_window(
+    enrolled: Enrolled,
+) -> None:
     """devise-two-factor compared with the step of *now*: a code one step old was new again a step later.
 
     Invariant: nothing at or below the last accepted step counts, wherever it lies in the window.
     """
     enrolled.sign_in()
     at = enrolled.clock.now
-    for now, shown in ((at, at), (at, at - 30), (at + 30, at), (at + 59, at)):  # shown within one step of now
+    for now, shown in (
+        (at, at),
+        (at, at - 30),
+        (at + 30, at),
+        (at + 59, at),
+    ):  # shown within one step of now
         enrolled.clock.now = now
         with pytest.raises(AlreadyUsed):
             enrolled.registry.verify(enrolled.principal, totp(enrolled.phone.key, shown))
@@ -184,7 +208,9 @@ def test_allauth_the_memory_has_no_time_to_live(enrolled: Enrolled) -> None:
             enrolled.registry.verify(enrolled.principal, code)
 
 
-def test_django_otp_of_two_loaded_copies_one_accepts(enrolled: Enrolled, store: MemoryStore) -> None:
+def test_django_otp_of_two_loaded_copies_one_accepts(
+    enrolled: Enrolled, store: MemoryStore
+) -> None:
     """django-otp's ``verify_token`` on two copies of one row accepted twice: check and save lay apart.
 
     Invariant: compare-and-set on the revision; of two decisions on one record one is committed.
@@ -193,7 +219,9 @@ def test_django_otp_of_two_loaded_copies_one_accepts(enrolled: Enrolled, store: 
     operation = enrolled.registry.operations.verify(enrolled.principal, enrolled.phone.code())
     copies = [store.load(enrolled.principal) for _ in range(2)]
     made = [operation.decide(copy, enrolled.clock()) for copy in copies]
-    assert all(isinstance(decision.answer, Receipt) for decision in made)  # decided, and told to nobody yet
+    assert all(
+        isinstance(decision.answer, Receipt) for decision in made
+    )  # decided, and told to nobody yet
     committed = [
         store.commit(copy, decision.principal, decision.stored)
         for copy, decision in zip(copies, made, strict=True)
@@ -209,10 +237,14 @@ def test_privacyidea_ghsa_qq2p_without_row_locks_one_of_many_is_accepted(
     Invariant: the statement itself compares; several connections to a real file, no lock of ours between them.
     """
     stores = [SQLiteStore(tmp_path / "mfa.db") for _ in range(6)]
-    phone = enroll(DeviceRegistry(stores[0], keys=keys, issuer="Example", clock=clock), clock, alice).phone
+    phone = enroll(
+        DeviceRegistry(stores[0], keys=keys, issuer="Example", clock=clock), clock, alice
+    ).phone
     clock.advance(30)
     clocks = meeting(clock, len(stores))
-    registries = [DeviceRegistry(store, keys=keys, issuer="Example", clock=next(clocks)) for store in stores]
+    registries = [
+        DeviceRegistry(store, keys=keys, issuer="Example", clock=next(clocks)) for store in stores
+    ]
     outcomes = present_together(registries, alice, phone.code())
     for store in stores:
         store.close()
@@ -228,7 +260,9 @@ def test_privacyidea_resync_a_pair_lies_wholly_after_the_last_step(enrolled: Enr
     registry, phone = enrolled.registry, enrolled.phone
     enrolled.sign_in()
     with pytest.raises(PairRejected):
-        registry.resync(enrolled.principal, by=enrolled.actor, **phone.pair(1))  # its first code is spent
+        registry.resync(
+            enrolled.principal, by=enrolled.actor, **phone.pair(1)
+        )  # its first code is spent
     enrolled.clock.advance(60)
     report = registry.resync(enrolled.principal, by=enrolled.actor, **phone.pair())
     assert report.device.last_step == Parameters().step_at(int(enrolled.clock()))
@@ -271,7 +305,13 @@ def test_first_match_in_the_window_two_steps_that_share_a_code_are_spent_togethe
     clock.now = TWIN_STEP * 30
     code = totp(TWIN_KEY, TWIN_STEP * 30)
     assert code == totp(TWIN_KEY, (TWIN_STEP + 1) * 30)
-    registry.adopt(alice, by=Actor.trusted_service("importer"), key=TWIN_KEY, source="twins", last_step=TWIN_STEP - 1)
+    registry.adopt(
+        alice,
+        by=Actor.trusted_service("importer"),
+        key=TWIN_KEY,
+        source="twins",
+        last_step=TWIN_STEP - 1,
+    )
     assert registry.verify(alice, code).step == TWIN_STEP + 1
     assert verify_totp(TWIN_KEY, code, clock(), after=TWIN_STEP - 1) == TWIN_STEP + 1
     for _ in range(3):

@@ -52,7 +52,13 @@ def test_misp_10116_what_can_be_printed_holds_no_key(
     """
     key = enrolled.phone.key
     secrets = [
-        text for form in (reveal(key).hex(), base32(key), b64encode(reveal(key)).decode(), repr(reveal(key))[2:-1])
+        text
+        for form in (
+            reveal(key).hex(),
+            base32(key),
+            b64encode(reveal(key)).decode(),
+            repr(reveal(key))[2:-1],
+        )
         for text in (form, form.lower())
     ]
     record = store.load(enrolled.principal)
@@ -60,8 +66,18 @@ def test_misp_10116_what_can_be_printed_holds_no_key(
     operations = enrolled.registry.operations
     verification = operations.verify(enrolled.principal, enrolled.phone.code())
     values = [
-        key, keys, record, enrolled.device, receipt, receipt.claim, enrolled.registry, operations, operations.policy,
-        verification, enrolled.actor, *store.history(enrolled.principal),
+        key,
+        keys,
+        record,
+        enrolled.device,
+        receipt,
+        receipt.claim,
+        enrolled.registry,
+        operations,
+        operations.policy,
+        verification,
+        enrolled.actor,
+        *store.history(enrolled.principal),
     ]
     with caplog.at_level(logging.DEBUG):
         for value in values:
@@ -108,9 +124,16 @@ def test_a_row_written_back_after_deactivation_needs_the_reference_that_no_histo
     for kept in (str(history), *(event.document() for event in history), str(raw.rows(path))):
         assert reference.material.hex() not in kept
         assert b64encode(reference.material).decode() not in kept
-    rebuilt = keys.reveal(KeyRef(scheme="derived", key_id=keys.current_id, material=bytes(16)), who, serial, parameters)
+    rebuilt = keys.reveal(
+        KeyRef(scheme="derived", key_id=keys.current_id, material=bytes(16)),
+        who,
+        serial,
+        parameters,
+    )
     assert reveal(rebuilt) != reveal(enrolled.phone.key)
-    assert reveal(keys.reveal(reference, who, serial, parameters)) == reveal(enrolled.phone.key)  # it hung on the nonce
+    assert reveal(keys.reveal(reference, who, serial, parameters)) == reveal(
+        enrolled.phone.key
+    )  # it hung on the nonce
 
 
 def test_a_row_written_back_as_it_was_is_another_principals_nowhere(
@@ -121,7 +144,10 @@ def test_a_row_written_back_as_it_was_is_another_principals_nowhere(
     Invariant: the record is bound to its principal.
     """
     bob = PrincipalId.user(enrolled.principal.account, "u-0815")
-    raw.run(path, "INSERT INTO principal SELECT account, kind, 'u-0815', revision, state, tag FROM principal")
+    raw.run(
+        path,
+        "INSERT INTO principal SELECT account, kind, 'u-0815', revision, state, tag FROM principal",
+    )
     with pytest.raises(RecordTampered):
         registry.verify(bob, enrolled.phone.code(1))
 
@@ -148,28 +174,38 @@ def test_parameters_and_counters_edited_in_the_database_are_noticed(
     """
     registry, alice, clock = enrolled.registry, enrolled.principal, enrolled.clock
     with pytest.raises(CodeRejected):
-        registry.verify(alice, enrolled.phone.wrong_code())  # so that a reset of the counters would show
+        registry.verify(
+            alice, enrolled.phone.wrong_code()
+        )  # so that a reset of the counters would show
     raw.run(path, "UPDATE principal SET state = json_set(state, ?, ?)", field, value)
     before = raw.rows(path)
     clock.advance(30)
     for code in (enrolled.phone.code(), totp(enrolled.phone.key, clock(), digits=7)):
-        with pytest.raises((RecordTampered, MalformedCode)):  # no code has both six and seven digits
+        with pytest.raises(
+            (RecordTampered, MalformedCode)
+        ):  # no code has both six and seven digits
             registry.verify(alice, code)
     with pytest.raises(RecordTampered):
         registry.requires_code(alice)
     assert raw.rows(path) == before
 
 
-def test_wrong_master_key_deployed_is_named_before_anything_is_counted(enrolled: Enrolled, store: SQLiteStore) -> None:
+def test_wrong_master_key_deployed_is_named_before_anything_is_counted(
+    enrolled: Enrolled, store: SQLiteStore
+) -> None:
     """A reviewed design: after a deployment with the wrong key every honest code was a failure, and all were disabled.
 
     Invariant: key ids are fingerprints of the key; a named error, before the throttle.
     """
-    wrong = DeviceRegistry(store, keys=DerivedKeys(bytes(32)), issuer="Example", clock=enrolled.clock)
+    wrong = DeviceRegistry(
+        store, keys=DerivedKeys(bytes(32)), issuer="Example", clock=enrolled.clock
+    )
     before = store.load(enrolled.principal)
     enrolled.clock.advance(30)
     for _ in range(5):
         with pytest.raises(UnknownMasterKey):
             wrong.verify(enrolled.principal, enrolled.phone.code())
     assert store.load(enrolled.principal) == before
-    assert enrolled.registry.verify(enrolled.principal, enrolled.phone.code()).failures_cleared == 0
+    assert (
+        enrolled.registry.verify(enrolled.principal, enrolled.phone.code()).failures_cleared == 0
+    )

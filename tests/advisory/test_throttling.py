@@ -66,8 +66,13 @@ def test_vikunja_cve_2026_35597_the_failure_is_committed_before_it_is_told(
     """
     seen = []
     registry = DeviceRegistry(
-        store, keys=enrolled.registry.operations.keys, issuer="Example", clock=enrolled.clock,  # type: ignore[arg-type]
-        observer=lambda event: seen.append((event.type.value, store.load(enrolled.principal).device.failures)),  # type: ignore[union-attr]
+        store,
+        keys=enrolled.registry.operations.keys,
+        issuer="Example",
+        clock=enrolled.clock,  # type: ignore[arg-type]
+        observer=lambda event: seen.append(
+            (event.type.value, store.load(enrolled.principal).device.failures)
+        ),  # type: ignore[union-attr]
     )
     for failures in (1, 2, 3):
         with pytest.raises(CodeRejected):
@@ -87,7 +92,11 @@ def test_right_guess_told_by_the_commits_failure_right_and_wrong_fail_alike(
     store = DiskFull()
     told = []
     registry = DeviceRegistry(
-        store, keys=keys, issuer="Example", clock=clock, observer=lambda event: told.append(event.type)
+        store,
+        keys=keys,
+        issuer="Example",
+        clock=clock,
+        observer=lambda event: told.append(event.type),
     )
     enrolled = enroll(registry, clock, alice)
     clock.advance(30)
@@ -173,7 +182,9 @@ def test_privacyidea_2243_one_device_however_many_enroll_at_once(
         start.wait()
         try:
             outcomes.append(
-                type(registry.confirm_enrollment(alice, session=opened.session_id, by=owner, **pair)).__name__
+                type(
+                    registry.confirm_enrollment(alice, session=opened.session_id, by=owner, **pair)
+                ).__name__
             )
         except VmfaError as error:
             outcomes.append(type(error).__name__)
@@ -220,7 +231,9 @@ def test_wide_resync_window_is_no_oracle(enrolled: Enrolled) -> None:
     enrolled.clock.advance(300)
     wrong = phone.wrong_code()
     told = set()
-    for failures, pair in enumerate(((phone.code(), wrong), (wrong, phone.code()), (wrong, wrong)), 1):
+    for failures, pair in enumerate(
+        ((phone.code(), wrong), (wrong, phone.code()), (wrong, wrong)), 1
+    ):
         with pytest.raises(PairRejected) as caught:
             registry.resync(enrolled.principal, by=enrolled.actor, code1=pair[0], code2=pair[1])
         told.add((str(caught.value), caught.value.claimant_message, caught.value.remedy))
@@ -288,5 +301,7 @@ def test_pyjwt_options_a_misspelt_policy_is_refused() -> None:
         with pytest.raises(TypeError):
             Policy(window=value)  # type: ignore[arg-type]  # what is tested
     with pytest.raises(TypeError):
-        DeviceRegistry(MemoryStore(), keys=DerivedKeys(bytes(32)), issuer="Example", policy={"window": 1})  # type: ignore[arg-type]
+        DeviceRegistry(
+            MemoryStore(), keys=DerivedKeys(bytes(32)), issuer="Example", policy={"window": 1}
+        )  # type: ignore[arg-type]
     assert replace(Policy(), window=0).window == 0

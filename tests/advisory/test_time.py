@@ -58,14 +58,17 @@ def test_drift_walked_by_a_relay_goes_two_steps_and_comes_back(enrolled: Enrolle
     assert relayed[:2] == [0, -1]
     assert min(relayed) == -2
     moves = [
-        event for event in enrolled.registry.history(enrolled.principal, by=Actor.support("case 1"))
+        event
+        for event in enrolled.registry.history(enrolled.principal, by=Actor.support("case 1"))
         if event.type is EventType.DRIFT_CHANGED
     ]
     assert [dict(move.details)["after"] for move in moves] == [-1, -2]
     alternating = [accepted_drift(enrolled, offset) for offset in (-1, -3, -1, -3)]
     assert set(alternating) == {-2}  # to and fro moves nothing
     enrolled.clock.advance(120)
-    report = enrolled.registry.resync(enrolled.principal, by=enrolled.actor, **enrolled.phone.pair())
+    report = enrolled.registry.resync(
+        enrolled.principal, by=enrolled.actor, **enrolled.phone.pair()
+    )
     assert report.device.drift == 0
     assert accepted_drift(enrolled, 0) == 0
 

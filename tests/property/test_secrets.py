@@ -85,19 +85,25 @@ class Canaries:
             half = len(secret) // 2
             self._spellings |= {
                 shell_quoted.lower().encode(): name
-                for shell_quoted in (secret, f"{secret[:half]} {secret[half:]}", f"{secret[:half]}-{secret[half:]}")
+                for shell_quoted in (
+                    secret,
+                    f"{secret[:half]} {secret[half:]}",
+                    f"{secret[:half]}-{secret[half:]}",
+                )
             }
             self.add_bytes(name, secret.encode())
 
     def found_in(self, *values: object) -> set[str]:
         texts = {
-            value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogatepass") for value in values
+            value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogatepass")
+            for value in values
         }
         raw = b"\n".join(texts).lower()
         return {
             name
             for spelling, name in self._spellings.items()
-            if spelling in raw and not (spelling.isdigit() and only_in_longer_numbers(spelling, raw))
+            if spelling in raw
+            and not (spelling.isdigit() and only_in_longer_numbers(spelling, raw))
         }
 
 
@@ -108,7 +114,14 @@ def only_in_longer_numbers(digits: bytes, raw: bytes) -> bool:
 
 def printed(value: object) -> Iterator[object]:
     """All texts that a value gives of itself without being asked for a secret by name."""
-    yield from (repr(value), str(value), f"{value}", ascii(value), format(value), pprint.pformat(value))
+    yield from (
+        repr(value),
+        str(value),
+        f"{value}",
+        ascii(value),
+        format(value),
+        pprint.pformat(value),
+    )
     with suppress(TypeError, ValueError):
         yield json.dumps(value, default=str)
 
@@ -127,7 +140,9 @@ def recorded(value: object, depth: int = 4) -> Iterator[object]:
             yield from recorded(content, depth - 1)
 
 
-def chain(error: BaseException | None, seen: tuple[BaseException, ...] = ()) -> Iterator[BaseException]:
+def chain(
+    error: BaseException | None, seen: tuple[BaseException, ...] = ()
+) -> Iterator[BaseException]:
     if error is not None and error not in seen:
         yield error
         yield from chain(error.__cause__, (*seen, error))
@@ -155,7 +170,9 @@ class TellingPhone(Phone):
     canaries: Canaries = dataclasses.field(kw_only=True)
 
     def code(self, steps_off: int = 0) -> str:
-        self.canaries.add_text("code", *(super(TellingPhone, self).code(steps_off + off) for off in (-1, 0, 1)))
+        self.canaries.add_text(
+            "code", *(super(TellingPhone, self).code(steps_off + off) for off in (-1, 0, 1))
+        )
         return super().code(steps_off)
 
 
@@ -182,7 +199,12 @@ class World:
             world.store.close()
 
     def registry_over(self, store: Any, **more: Any) -> DeviceRegistry:
-        usual = {"keys": DerivedKeys(self.master), "policy": POLICY, "clock": self.clock, "observer": self.told.append}
+        usual = {
+            "keys": DerivedKeys(self.master),
+            "policy": POLICY,
+            "clock": self.clock,
+            "observer": self.told.append,
+        }
         return DeviceRegistry(store, issuer="Example", **usual | more)
 
     def phone(self, opened: OpenedEnrollment) -> Phone:
@@ -208,7 +230,9 @@ class World:
 
     def assign(self, steps_off: int = 0) -> Phone:
         opened, phone = self.open()
-        self.registry.confirm_enrollment(ALICE, session=opened.session_id, by=ME, **phone.pair(steps_off))
+        self.registry.confirm_enrollment(
+            ALICE, session=opened.session_id, by=ME, **phone.pair(steps_off)
+        )
         return phone
 
     def refuse(self, times: int) -> None:
@@ -228,13 +252,25 @@ def world(tmp_path: Path) -> Iterator[World]:
 # Controls: what is planted is found, or nothing that follows means anything
 
 
-@pytest.mark.parametrize("plant", [
-    lambda raw: raw, lambda raw: b"x" + raw + b"y", lambda raw: raw.hex(), lambda raw: raw.hex().upper(), repr,
-    list, lambda raw: b32encode(raw).decode(), lambda raw: b32encode(b"\1\2\3" + raw + b"\4").decode(),
-    lambda raw: b64encode(raw).decode(), lambda raw: b64encode(b"\1" + raw + b"\2").decode(),
-    lambda raw: urlsafe_b64encode(b"\1\2" + raw).decode(), lambda raw: {"a": [repr(raw)]},
-    lambda raw: b32encode(raw).decode().lower(), lambda raw: pickle.dumps({"key": raw}),
-])
+@pytest.mark.parametrize(
+    "plant",
+    [
+        lambda raw: raw,
+        lambda raw: b"x" + raw + b"y",
+        lambda raw: raw.hex(),
+        lambda raw: raw.hex().upper(),
+        repr,
+        list,
+        lambda raw: b32encode(raw).decode(),
+        lambda raw: b32encode(b"\1\2\3" + raw + b"\4").decode(),
+        lambda raw: b64encode(raw).decode(),
+        lambda raw: b64encode(b"\1" + raw + b"\2").decode(),
+        lambda raw: urlsafe_b64encode(b"\1\2" + raw).decode(),
+        lambda raw: {"a": [repr(raw)]},
+        lambda raw: b32encode(raw).decode().lower(),
+        lambda raw: pickle.dumps({"key": raw}),
+    ],
+)
 @pytest.mark.parametrize("begin", [b"", b"'", b'"', b"\\", b"'\"", b"\\'\"\n\x00"])
 def test_a_planted_key_is_found(plant, begin):
     canaries, raw = Canaries(), begin + secrets.token_bytes(20)
@@ -276,22 +312,43 @@ def values(world: World) -> dict[str, object]:
     opened, phone = world.open()
     enrolling = world.store.load(ALICE)
     operation = world.registry.operations.verify(ALICE, world.code())
-    decision = world.registry.operations.open_enrollment(ALICE, by=ME, label="a").decide(enrolling, world.clock())
+    decision = world.registry.operations.open_enrollment(ALICE, by=ME, label="a").decide(
+        enrolling, world.clock()
+    )
     world.phone(decision.answer)
-    report = world.registry.confirm_enrollment(ALICE, session=opened.session_id, by=ME, **phone.pair())
+    report = world.registry.confirm_enrollment(
+        ALICE, session=opened.session_id, by=ME, **phone.pair()
+    )
     world.clock.advance(30)
     receipt = world.registry.verify(ALICE, phone.code())
     assigned = world.store.load(ALICE)
     removed = world.registry.deactivate(ALICE, by=SERVICE)
     world.canaries.add_text("binding code", removed.binding_code)
     return {
-        "key": phone.key, "short key": vmfa.UnsafeShortKey(world.raw), "key source": DerivedKeys(world.master),
-        "opened": opened, "report": report, "receipt": receipt, "claim": receipt.claim, "deactivation": removed,
-        "operation": operation, "decision": decision, "enrolling": enrolling, "assigned": assigned,
-        "removed": world.store.load(ALICE), "device": assigned.device, "key reference": assigned.key_ref,
-        "envelope": assigned.envelope, "registry": world.registry, "operations": world.registry.operations,
-        "events": tuple(world.told), "history": world.registry.history(ALICE, by=SERVICE), "store": world.store,
-        "key URI": keyuri.parse(opened.uri), "actor": Actor.signed_in(ALICE, mfa=receipt.claim), "policy": POLICY,
+        "key": phone.key,
+        "short key": vmfa.UnsafeShortKey(world.raw),
+        "key source": DerivedKeys(world.master),
+        "opened": opened,
+        "report": report,
+        "receipt": receipt,
+        "claim": receipt.claim,
+        "deactivation": removed,
+        "operation": operation,
+        "decision": decision,
+        "enrolling": enrolling,
+        "assigned": assigned,
+        "removed": world.store.load(ALICE),
+        "device": assigned.device,
+        "key reference": assigned.key_ref,
+        "envelope": assigned.envelope,
+        "registry": world.registry,
+        "operations": world.registry.operations,
+        "events": tuple(world.told),
+        "history": world.registry.history(ALICE, by=SERVICE),
+        "store": world.store,
+        "key URI": keyuri.parse(opened.uri),
+        "actor": Actor.signed_in(ALICE, mfa=receipt.claim),
+        "policy": POLICY,
     }
 
 
@@ -304,15 +361,25 @@ def test_no_pickle_and_no_copy_holds_a_secret(world):
     for name, value in values(world).items():
         made: list[object] = []
         for way in (
-            *(lambda value, protocol=protocol: pickle.dumps(value, protocol) for protocol in range(6)),
-            copy.copy, copy.deepcopy, lambda value: value.__reduce_ex__(4), lambda value: value.__getstate__(), vars,
-            dataclasses.asdict, dataclasses.astuple,
+            *(
+                lambda value, protocol=protocol: pickle.dumps(value, protocol)
+                for protocol in range(6)
+            ),
+            copy.copy,
+            copy.deepcopy,
+            lambda value: value.__reduce_ex__(4),
+            lambda value: value.__getstate__(),
+            vars,
+            dataclasses.asdict,
+            dataclasses.astuple,
         ):
             try:
                 made.append(way(value))
             except Exception as refusal:  # noqa: BLE001  # whatever refuses, it must not tell
                 made.extend(told_by(refusal))
-        assert not world.canaries.found_in(*(text for each in made for text in recorded(each))), name
+        assert not world.canaries.found_in(*(text for each in made for text in recorded(each))), (
+            name
+        )
 
 
 def test_the_nonce_of_a_key_reference_is_in_the_record_and_nowhere_else(world):
@@ -368,7 +435,9 @@ def test_the_database_file_holds_no_secret(world):
     found = world.canaries.found_in(*(path.read_bytes() for path in kept))
     removed = world.registry.deactivate(ALICE, by=SERVICE)
     world.canaries.add_text("binding code", removed.binding_code)
-    opened = world.registry.open_enrollment(ALICE, by=ME, label="a", binding_code=removed.binding_code)
+    opened = world.registry.open_enrollment(
+        ALICE, by=ME, label="a", binding_code=removed.binding_code
+    )
     world.phone(opened)
     world.store.close()
     found |= world.canaries.found_in(*(path.read_bytes() for path in world.folder.iterdir()))
@@ -467,7 +536,9 @@ ERRORS: dict[str, Callable[[World], object]] = {
     "code as int": lambda w: vmfa.verify_totp(w.raw, int(w.code()), 0, after=-1, digits=8),
     "code with a letter": lambda w: vmfa.verify_totp(w.raw, w.code() + "x", 0, after=-1, digits=8),
     "code in bytes": lambda w: vmfa.verify_totp(w.raw, w.code().encode(), 0, after=-1, digits=8),
-    "used code": lambda w: vmfa.verify_totp(w.raw, vmfa.totp(w.raw, 0, digits=8), 0, after=0, digits=8),
+    "used code": lambda w: vmfa.verify_totp(
+        w.raw, vmfa.totp(w.raw, 0, digits=8), 0, after=0, digits=8
+    ),
     "no after": lambda w: vmfa.verify_totp(w.raw, w.code(), 0, digits=8),
     "bad after": lambda w: vmfa.verify_totp(w.raw, w.code(), 0, after=None, digits=8),
     "bad window": lambda w: vmfa.verify_totp(w.raw, w.code(), 0, after=-1, window=999, digits=8),
@@ -481,10 +552,14 @@ ERRORS: dict[str, Callable[[World], object]] = {
     "short retired master key": lambda w: DerivedKeys(w.master, w.raw),
     "pickled key source": lambda w: pickle.dumps(DerivedKeys(w.master)),
     "adopt into derived": lambda w: DerivedKeys(w.master).adopt(ALICE, "n", EIGHT, Key(w.raw)),
-    "unknown master key": lambda w: DerivedKeys(w.master).check("p", b"", "0" * 16 + "." + "0" * 64),
+    "unknown master key": lambda w: DerivedKeys(w.master).check(
+        "p", b"", "0" * 16 + "." + "0" * 64
+    ),
     "broken key URI": lambda w: keyuri.parse(f"otpauth://totp/E:a?secret={w.text}&digits=5"),
     "key URI with a broken secret": lambda w: keyuri.parse(f"otpauth://totp/E:a?secret={w.text}1"),
-    "key URI with a broken escape": lambda w: keyuri.parse(f"otpauth://totp/E:a?secret={w.text}%ff"),
+    "key URI with a broken escape": lambda w: keyuri.parse(
+        f"otpauth://totp/E:a?secret={w.text}%ff"
+    ),
     "key URI in bytes": lambda w: keyuri.parse(f"otpauth://totp/E:a?secret={w.text}".encode()),
     # verification
     "no device": lambda w: w.registry.verify(ALICE, w.code()),
@@ -499,7 +574,9 @@ ERRORS: dict[str, Callable[[World], object]] = {
     "clock went back": with_device(
         lambda w, p: (w.clock.advance(-3600), w.registry.verify(ALICE, p.code(-120)))
     ),
-    "no clock": lambda w: w.registry_over(MemoryStore(), clock=lambda: float("nan")).verify(ALICE, w.code()),
+    "no clock": lambda w: w.registry_over(MemoryStore(), clock=lambda: float("nan")).verify(
+        ALICE, w.code()
+    ),
     "revision edited": edited("revision = revision + 1"),
     "record edited": edited("state = replace(state, 'failures', 'faults')"),
     "record destroyed": edited("state = substr(state, 2)"),
@@ -507,21 +584,35 @@ ERRORS: dict[str, Callable[[World], object]] = {
     "record turned to bytes": edited("state = CAST(state || x'ff' AS BLOB)"),
     "tag edited": edited("tag = ''"),
     "another master key": with_device(
-        lambda w, p: w.registry_over(w.store, keys=DerivedKeys(secrets.token_bytes(32))).verify(ALICE, p.code())
+        lambda w, p: w.registry_over(w.store, keys=DerivedKeys(secrets.token_bytes(32))).verify(
+            ALICE, p.code()
+        )
     ),
     "commit fails, code right": over(BrokenStore, lambda w, r, p: r.verify(ALICE, p.code())),
     "commit fails, code wrong": over(BrokenStore, lambda w, r, p: r.verify(ALICE, w.code())),
     "contended": over(ContendedStore, lambda w, r, p: r.verify(ALICE, p.code())),
     # enrollment
-    "open fails": lambda w: w.registry_over(BrokenStore()).open_enrollment(ALICE, by=ME, label="a"),
-    "open contended": lambda w: w.registry_over(ContendedStore()).open_enrollment(ALICE, by=ME, label="a"),
-    "open by nobody": lambda w: w.registry.open_enrollment(ALICE, by=None, label="a", binding_code=w.code()),
-    "label is no text": lambda w: w.registry.open_enrollment(ALICE, by=ME, label=None, binding_code=w.code()),
-    "already assigned": with_device(lambda w, p: w.registry.open_enrollment(ALICE, by=ME, label="a")),
-    "wrong binding code": with_device(lambda w, p: (
-        w.registry.deactivate(ALICE, by=SERVICE),
-        w.registry.open_enrollment(ALICE, by=ME, label="a", binding_code=w.code()),
-    )),
+    "open fails": lambda w: w.registry_over(BrokenStore()).open_enrollment(
+        ALICE, by=ME, label="a"
+    ),
+    "open contended": lambda w: w.registry_over(ContendedStore()).open_enrollment(
+        ALICE, by=ME, label="a"
+    ),
+    "open by nobody": lambda w: w.registry.open_enrollment(
+        ALICE, by=None, label="a", binding_code=w.code()
+    ),
+    "label is no text": lambda w: w.registry.open_enrollment(
+        ALICE, by=ME, label=None, binding_code=w.code()
+    ),
+    "already assigned": with_device(
+        lambda w, p: w.registry.open_enrollment(ALICE, by=ME, label="a")
+    ),
+    "wrong binding code": with_device(
+        lambda w, p: (
+            w.registry.deactivate(ALICE, by=SERVICE),
+            w.registry.open_enrollment(ALICE, by=ME, label="a", binding_code=w.code()),
+        )
+    ),
     "wrong pair": lambda w: w.registry.confirm_enrollment(
         ALICE, session=w.open()[0].session_id, code1=w.code(), code2=w.code(), by=ME
     ),
@@ -535,24 +626,41 @@ ERRORS: dict[str, Callable[[World], object]] = {
         ALICE, session="none", code1=w.code(), code2=w.code(), by=None
     ),
     "confirmed by another": lambda w: w.registry.confirm_enrollment(
-        ALICE, session="none", code1=w.code(), code2=w.code(), by=Actor.signed_in(PrincipalId.user("1", "eve"))
+        ALICE,
+        session="none",
+        code1=w.code(),
+        code2=w.code(),
+        by=Actor.signed_in(PrincipalId.user("1", "eve")),
     ),
-    "confirmation fails": over(BrokenStore, lambda w, r, p: r.confirm_enrollment(
-        ALICE, session="none", code1=w.code(), code2=w.code(), by=ME
-    )),
+    "confirmation fails": over(
+        BrokenStore,
+        lambda w, r, p: r.confirm_enrollment(
+            ALICE, session="none", code1=w.code(), code2=w.code(), by=ME
+        ),
+    ),
     # resynchronisation, removal, import
-    "wrong resync": with_device(lambda w, p: w.registry.resync(ALICE, code1=w.code(), code2=w.code(), by=ME)),
+    "wrong resync": with_device(
+        lambda w, p: w.registry.resync(ALICE, code1=w.code(), code2=w.code(), by=ME)
+    ),
     "spent resync": with_device(lambda w, p: w.registry.resync(ALICE, by=ME, **p.pair())),
-    "malformed resync": with_device(lambda w, p: w.registry.resync(ALICE, code1="x" + w.code(), code2="", by=ME)),
-    "resync fails": over(BrokenStore, lambda w, r, p: (w.clock.advance(30), r.resync(ALICE, by=ME, **p.pair()))),
+    "malformed resync": with_device(
+        lambda w, p: w.registry.resync(ALICE, code1="x" + w.code(), code2="", by=ME)
+    ),
+    "resync fails": over(
+        BrokenStore, lambda w, r, p: (w.clock.advance(30), r.resync(ALICE, by=ME, **p.pair()))
+    ),
     "deactivated without MFA": with_device(lambda w, p: w.registry.deactivate(ALICE, by=ME)),
     "deactivation fails": over(BrokenStore, lambda w, r, p: r.deactivate(ALICE, by=SERVICE)),
     "adopted by the owner": lambda w: w.registry.adopt(ALICE, by=ME, key=Key(w.raw), source="old"),
     "adopted into derived": lambda w: w.registry.adopt(
         ALICE, by=SERVICE, key=Key(w.raw), source="old", parameters=EIGHT
     ),
-    "adopted raw": lambda w: w.registry.adopt(ALICE, by=SERVICE, key=w.raw, source="old", parameters=EIGHT),
-    "adopted text": lambda w: w.registry.adopt(ALICE, by=SERVICE, key=w.text, source="old", parameters=EIGHT),
+    "adopted raw": lambda w: w.registry.adopt(
+        ALICE, by=SERVICE, key=w.raw, source="old", parameters=EIGHT
+    ),
+    "adopted text": lambda w: w.registry.adopt(
+        ALICE, by=SERVICE, key=w.text, source="old", parameters=EIGHT
+    ),
 }
 
 
@@ -581,8 +689,17 @@ def test_no_error_holds_a_secret(world, name):
 
 def test_the_table_raises_every_error_that_there_is(world):
     """So that a new kind of refusal is not forgotten here."""
-    kinds = {type(raised(act, another(world, f"{number}"))) for number, act in enumerate(ERRORS.values())}
-    elsewhere = {"MissingExtra", "StoreCorrupt", "StoreError", "TooManySessions", "VmfaError"}  # none meets a secret
+    kinds = {
+        type(raised(act, another(world, f"{number}")))
+        for number, act in enumerate(ERRORS.values())
+    }
+    elsewhere = {
+        "MissingExtra",
+        "StoreCorrupt",
+        "StoreError",
+        "TooManySessions",
+        "VmfaError",
+    }  # none meets a secret
     assert {name for name, kind in vars(errors).items() if isinstance(kind, type)} - elsewhere == {
         kind.__name__ for kind in kinds if kind.__module__ == "vmfa.errors"
     }

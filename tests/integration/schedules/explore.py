@@ -30,13 +30,17 @@ def main() -> int:
     asked.add_argument("--game", choices=list(GAMES), action="append")
     asked.add_argument("--processes", type=int, choices=[2, 3], action="append")
     asked.add_argument("--sample", type=int, default=2000)
-    asked.add_argument("--mutants", action="store_true", help="play the mutants, each of which must be found")
+    asked.add_argument(
+        "--mutants", action="store_true", help="play the mutants, each of which must be found"
+    )
     options = asked.parse_args()
     failed = 0
     for engine in options.engine or ["sqlite", "postgres"]:
-        with tempfile.TemporaryDirectory() as folder, ground(engine, Path(folder), the_server) as database, closing(
-            Explorer(database, 3)
-        ) as explorer:
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            ground(engine, Path(folder), the_server) as database,
+            closing(Explorer(database, 3)) as explorer,
+        ):
             for mutant in MUTANTS if options.mutants else [""]:
                 killed = 0
                 for processes in options.processes or ([2] if mutant else [2, 3]):
