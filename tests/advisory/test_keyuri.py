@@ -1,4 +1,4 @@
-"""pyotp's ``parse_uri`` took what no authenticator can mean (field defects of key URIs)."""
+"""Invalid key URIs that pyotp's ``parse_uri`` accepted."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SECRET = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"
         "Arabic digit, encoded",
     ],
 )
-def test_pyotp_parse_uri(uri: str, part: str) -> None:
+def test_pyotp_parse_uri_invalid_fields_are_refused_by_name(uri: str, part: str) -> None:
     with pytest.raises(KeyUriError) as caught:
         parse(uri)
     assert caught.value.part == part
