@@ -27,7 +27,9 @@ LOST = "an acknowledged commit is lost"
 SET_TIMEOUT = 60  # seconds, far more than needed
 
 
-@pytest.mark.parametrize(("kind", "loses"), [("durable", False), ("unsafe", True), ("early", True)])
+@pytest.mark.parametrize(
+    ("kind", "loses"), [("durable", False), ("unsafe", True), ("early", True)]
+)
 def test_no_power_cut_takes_back_an_answer(kind: str, loses: bool, tmp_path: Path) -> None:
     """At every point of a writer's life, by every strategy; the two controls must be found out."""
     needed("strace", "strace")
@@ -40,7 +42,14 @@ def test_no_power_cut_takes_back_an_answer(kind: str, loses: bool, tmp_path: Pat
 @contextmanager
 def writing(engine: str, place: str, kind: str = "durable") -> Iterator[subprocess.Popen[bytes]]:
     """A writer at work in a process of its own."""
-    command = [sys.executable, str(Path(__file__).with_name("writer.py")), engine, place, kind, "100000"]
+    command = [
+        sys.executable,
+        str(Path(__file__).with_name("writer.py")),
+        engine,
+        place,
+        kind,
+        "100000",
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as writer:
         try:
             yield writer
@@ -51,7 +60,10 @@ def writing(engine: str, place: str, kind: str = "durable") -> Iterator[subproce
 def acknowledged(writer: subprocess.Popen[bytes], count: int) -> list[bytes]:
     assert writer.stdout is not None
     told = [writer.stdout.readline() for _ in range(count)]
-    assert all(line.startswith(b"ACK ") for line in told), (told, writer.stderr and writer.stderr.read())
+    assert all(line.startswith(b"ACK ") for line in told), (
+        told,
+        writer.stderr and writer.stderr.read(),
+    )
     return told
 
 
@@ -115,7 +127,10 @@ def test_a_careless_server_stopped_at_once_does_lose(crashable: Server) -> None:
     if not crashable.ours:
         pytest.skip("a server of others is not crashed")
     careless = with_options(crashable.conninfo, "-c synchronous_commit=off")
-    with lazy_log(crashable), PostgresStore(careless, unsafe_not_durable=True, timeout=20) as store:
+    with (
+        lazy_log(crashable),
+        PostgresStore(careless, unsafe_not_durable=True, timeout=20) as store,
+    ):
         store.create_schema()
         with writing("postgres", careless, "unsafe") as writer:
             told = acknowledged(writer, 20)

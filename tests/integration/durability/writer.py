@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from support import MASTER, START, HandClock, Phone, enroll  # found by the line above
 from vmfa import (  # as before
@@ -43,7 +43,9 @@ class EarlyStore(SQLiteStore):
 
 def open_store(engine: str, place: str, kind: str) -> Any:
     if engine == "sqlite":
-        return (EarlyStore if kind == "early" else SQLiteStore)(place, unsafe_not_durable=kind == "unsafe")
+        return (EarlyStore if kind == "early" else SQLiteStore)(
+            place, unsafe_not_durable=kind == "unsafe"
+        )
     from vmfa.stores.postgres import PostgresStore
 
     return PostgresStore(place, unsafe_not_durable=kind == "unsafe", timeout=20)
@@ -56,7 +58,9 @@ class Work:
         self.store = store
         self.who = who
         self.clock = HandClock()
-        self.registry = DeviceRegistry(store, keys=DerivedKeys(MASTER), issuer="Example", clock=self.clock)
+        self.registry = DeviceRegistry(
+            store, keys=DerivedKeys(MASTER), issuer="Example", clock=self.clock
+        )
         record = store.load(who)
         if record.device is None:
             self.phone = enroll(self.registry, self.clock, who).phone
@@ -64,7 +68,9 @@ class Work:
             keys = DerivedKeys(MASTER)
             key = keys.reveal(record.key_ref, who, record.device.serial, record.device.parameters)
             self.phone = Phone(key, self.clock)
-            self.clock.now = max(record.seen_at, START + 30 * (record.device.last_step - START // 30)) + 30
+            self.clock.now = (
+                max(record.seen_at, START + 30 * (record.device.last_step - START // 30)) + 30
+            )
 
     def do(self, turn: int) -> None:
         self.clock.advance(60)
@@ -83,7 +89,9 @@ def main(engine: str, place: str, kind: str, operations: int) -> None:
     store = open_store(engine, place, kind)
     store.load(WHO)
     if engine == "sqlite":
-        store._connection.execute("PRAGMA wal_autocheckpoint = 8")  # more often than usual, to be caught at it
+        store._connection.execute(
+            "PRAGMA wal_autocheckpoint = 8"
+        )  # more often than usual, to be caught at it
     work = Work(store)
     for turn in range(operations):
         try:

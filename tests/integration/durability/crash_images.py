@@ -1,4 +1,4 @@
-"""Every state of the disk that a power cut could leave: ``python tests/durability/crash_images.py`` (minutes).
+"""Every state of the disk that a power cut could leave: ``python tests/integration/durability/crash_images.py`` (minutes).
 
 strace records what a writer over the SQLite store says to the operating system. From that, at every point and by
 several strategies, the files are put together as a crash could leave them: what was synced is there; of what was not,
@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]  # as pytest would
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]  # as pytest would
 
 from writer import WHO  # noqa: E402  # found by the line above
 
@@ -51,7 +51,14 @@ def record(folder: Path, kind: str, operations: int) -> list[EventType]:
     """What a writer of that *kind* did to its store in *folder*."""
     place, log = folder / "written" / "mfa.db", folder / "strace.log"
     place.parent.mkdir()
-    writer = [sys.executable, str(Path(__file__).with_name("writer.py")), "sqlite", str(place), kind, str(operations)]
+    writer = [
+        sys.executable,
+        str(Path(__file__).with_name("writer.py")),
+        "sqlite",
+        str(place),
+        kind,
+        str(operations),
+    ]
     tracing = ["strace", "-f", "-xx", "-s", "1000000", "-o", str(log), "-e", f"trace={CALLS}"]
     subprocess.run([*tracing, *writer], check=True, stdout=subprocess.DEVNULL)
     return list(parse(log.read_text(errors="replace").splitlines(), str(place)))
@@ -65,13 +72,20 @@ def parse(lines: list[str], place: str) -> Iterator[EventType]:
             assert "unfinished" not in line, "the writer has one thread"
             continue
         name, result = call[1], call[3]
-        texts = [bytes.fromhex(text.replace("\\x", "")) for text in re.findall(r'"((?:\\x..)*)"', call[2])]
+        texts = [
+            bytes.fromhex(text.replace("\\x", ""))
+            for text in re.findall(r'"((?:\\x..)*)"', call[2])
+        ]
         numbers = re.sub(r'"[^"]*"', '""', call[2]).split(", ")
         path = opened.get(numbers[0], "")
         ours = path.startswith(place) and not path.endswith("-shm")
         if name == "openat":
             opened[result] = texts[0].decode()
-            if texts[0].decode().startswith(place) and "O_CREAT" in numbers[2] and not texts[0].endswith(b"-shm"):
+            if (
+                texts[0].decode().startswith(place)
+                and "O_CREAT" in numbers[2]
+                and not texts[0].endswith(b"-shm")
+            ):
                 yield EventType("created", texts[0].decode())
         elif name == "close":
             opened.pop(numbers[0], None)
@@ -83,7 +97,11 @@ def parse(lines: list[str], place: str) -> Iterator[EventType]:
             yield EventType("truncated", path, int(numbers[1]))
         elif name in ("fsync", "fdatasync") and (ours or path == folder):
             yield EventType("synced" if ours else "folder synced", path)
-        elif name == "unlink" and texts[0].decode().startswith(place) and not texts[0].endswith(b"-shm"):
+        elif (
+            name == "unlink"
+            and texts[0].decode().startswith(place)
+            and not texts[0].endswith(b"-shm")
+        ):
             yield EventType("removed", texts[0].decode())
 
 
@@ -121,7 +139,11 @@ class Disk:
         """The files as the power cut leaves them."""
         left = {path: bytearray(content) for path, content in self.files.items()}
         if strategy == "names late":
-            left |= {path: bytearray(content) for path, content in self.removed.items() if path not in left}
+            left |= {
+                path: bytearray(content)
+                for path, content in self.removed.items()
+                if path not in left
+            }
             for path in self.unnamed:
                 left.pop(path)
         for path, changes in self.pending.items():
@@ -132,8 +154,12 @@ class Disk:
                     for start in range(0, len(change.data), SECTOR):
                         if chance.random() < 0.5:
                             part = change.data[start : start + SECTOR]
-                            apply(left[path], EventType("written", path, change.offset + start, part))
-                elif strategy == "all" or (strategy in ("random", "names late", "torn") and chance.random() < 0.5):
+                            apply(
+                                left[path], EventType("written", path, change.offset + start, part)
+                            )
+                elif strategy == "all" or (
+                    strategy in ("random", "names late", "torn") and chance.random() < 0.5
+                ):
                     apply(left[path], change)
         return {path: bytes(content) for path, content in left.items()}
 
@@ -202,8 +228,10 @@ def main() -> int:
         lost = bool(outcome.problems["an acknowledged commit is lost"])
         as_expected = not outcome.problems if kind == "durable" else lost
         failed += not as_expected
-        say(f"{kind:8} {outcome.images} crash images, {dict(outcome.problems)} {outcome.examples}",
-            "" if as_expected else "NOT AS IT MUST BE")
+        say(
+            f"{kind:8} {outcome.images} crash images, {dict(outcome.problems)} {outcome.examples}",
+            "" if as_expected else "NOT AS IT MUST BE",
+        )
     return min(failed, 1)
 
 

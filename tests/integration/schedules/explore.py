@@ -1,4 +1,4 @@
-"""Every schedule of every game, on both engines: ``python tests/schedules/explore.py`` (a quarter of an hour).
+"""Every schedule of every game, on both engines: ``python tests/integration/schedules/explore.py`` (a quarter of an hour).
 
 Two processes in every schedule there is; three in every schedule where each does only a few things, else in a sample of
 ``--sample`` random ones. ``--mutants`` plays broken statements instead; ``--engine`` and ``--game`` play one alone.
@@ -14,7 +14,7 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]  # as pytest would
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]  # as pytest would
 
 from interleaving import MUTANTS, Explorer  # noqa: E402  # found by the line above
 from scenarios import GAMES, SHORT, ground  # noqa: E402  # as before
@@ -30,13 +30,17 @@ def main() -> int:
     asked.add_argument("--game", choices=list(GAMES), action="append")
     asked.add_argument("--processes", type=int, choices=[2, 3], action="append")
     asked.add_argument("--sample", type=int, default=2000)
-    asked.add_argument("--mutants", action="store_true", help="play the mutants, each of which must be found")
+    asked.add_argument(
+        "--mutants", action="store_true", help="play the mutants, each of which must be found"
+    )
     options = asked.parse_args()
     failed = 0
     for engine in options.engine or ["sqlite", "postgres"]:
-        with tempfile.TemporaryDirectory() as folder, ground(engine, Path(folder), the_server) as database, closing(
-            Explorer(database, 3)
-        ) as explorer:
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            ground(engine, Path(folder), the_server) as database,
+            closing(Explorer(database, 3)) as explorer,
+        ):
             for mutant in MUTANTS if options.mutants else [""]:
                 killed = 0
                 for processes in options.processes or ([2] if mutant else [2, 3]):

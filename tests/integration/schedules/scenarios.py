@@ -47,7 +47,15 @@ def _enrolling() -> tuple[MemoryStore, Job, float]:
     store, registry = _registry(clock)
     opened = registry.open_enrollment(WHO, by=SERVICE, label="alice@example.com")
     phone = Phone(Key.from_base32(opened.base32), clock)
-    return store, Job("confirm_enrollment", START, {"session": opened.session_id, "by": SERVICE, **phone.pair()}), START
+    return (
+        store,
+        Job(
+            "confirm_enrollment",
+            START,
+            {"session": opened.session_id, "by": SERVICE, **phone.pair()},
+        ),
+        START,
+    )
 
 
 OPEN = {"by": SERVICE, "label": "alice@example.com"}
@@ -117,13 +125,24 @@ def prune_confirm(processes: int) -> Game:
 GAMES: dict[str, Callable[[int], Game]] = {
     game.__name__: game
     for game in (
-        verify_verify, guess_guess, verify_deactivate, confirm_confirm, open_confirm, open_open, resync_verify,
-        forget_verify, confirm_read, prune_confirm,
+        verify_verify,
+        guess_guess,
+        verify_deactivate,
+        confirm_confirm,
+        open_confirm,
+        open_open,
+        resync_verify,
+        forget_verify,
+        confirm_read,
+        prune_confirm,
     )
 }
 
 
-SHORT = {"verify_verify", "guess_guess"}  # three processes have 150 schedules, where the others have a million
+SHORT = {
+    "verify_verify",
+    "guess_guess",
+}  # three processes have 150 schedules, where the others have a million
 
 
 class SQLiteGround:
@@ -179,13 +198,17 @@ class PostgresGround:
             self._db.execute("DELETE FROM vmfa_principal")
             self._db.execute("DELETE FROM vmfa_event")
             if record.revision:
-                self._db.execute("INSERT INTO vmfa_principal VALUES (%s, %s, %s, %s, %s, %s)", columns(record))
+                self._db.execute(
+                    "INSERT INTO vmfa_principal VALUES (%s, %s, %s, %s, %s, %s)", columns(record)
+                )
             for e in events:
                 row = (*columns(record)[:3], e.number, e.document(), e.tag)
                 self._db.execute("INSERT INTO vmfa_event VALUES (%s, %s, %s, %s, %s, %s)", row)
 
     def waits_for_a_lock(self, number: int) -> bool:
-        found = self._db.execute("SELECT cardinality(pg_blocking_pids(%s)) > 0", (number,)).fetchone()
+        found = self._db.execute(
+            "SELECT cardinality(pg_blocking_pids(%s)) > 0", (number,)
+        ).fetchone()
         assert found is not None
         return bool(found[0])
 
@@ -195,7 +218,9 @@ class PostgresGround:
 
 
 @contextmanager
-def ground(engine: str, folder: Path, server: Callable[[], Server]) -> Iterator[SQLiteGround | PostgresGround]:
+def ground(
+    engine: str, folder: Path, server: Callable[[], Server]
+) -> Iterator[SQLiteGround | PostgresGround]:
     """A database of *engine* for schedules; *server* is asked only where it is needed."""
     if engine == "sqlite":
         with closing(SQLiteGround(folder / "schedules.db")) as made:

@@ -1,4 +1,4 @@
-"""One code, presented by many at once, round after round: ``python tests/schedules/hammer.py`` (50, 50 times; minutes).
+"""One code, presented by many at once, round after round: ``python tests/integration/schedules/hammer.py`` (50, 50 times; minutes).
 
 Exactly one is accepted in each round, and everybody else gets an error that has a name.
 """
@@ -19,7 +19,7 @@ from pathlib import Path
 from threading import Barrier
 from typing import Any
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]  # as pytest would
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]  # as pytest would
 
 import psycopg_pool  # noqa: E402  # as before
 from interleaving import SPAWN, WHO  # noqa: E402  # found by the line above
@@ -60,14 +60,24 @@ def attempt(store: Any, code: str, now: float) -> str:
 
 def by_threads(engine: str, many: int, rounds: int) -> list[Counter[str]]:
     clock, found = HandClock(), []
-    with a_place(engine) as place, closing(open_store(engine, place)) as store, ThreadPoolExecutor(many) as pool:
-        phone = enroll(DeviceRegistry(store, keys=DerivedKeys(MASTER), issuer="Example", clock=clock), clock, WHO).phone
+    with (
+        a_place(engine) as place,
+        closing(open_store(engine, place)) as store,
+        ThreadPoolExecutor(many) as pool,
+    ):
+        phone = enroll(
+            DeviceRegistry(store, keys=DerivedKeys(MASTER), issuer="Example", clock=clock),
+            clock,
+            WHO,
+        ).phone
         for _ in range(rounds):
             clock.advance(30)
             barrier = Barrier(many)
             code, now = phone.code(), clock.now
 
-            def together(_: int, code: str = code, now: float = now, barrier: Barrier = barrier) -> str:
+            def together(
+                _: int, code: str = code, now: float = now, barrier: Barrier = barrier
+            ) -> str:
                 barrier.wait()
                 return attempt(store, code, now)
 
@@ -83,7 +93,9 @@ def a_strikers_store(engine: str, place: str) -> Iterator[Any]:
             yield store
     else:
         options = {"autocommit": True}
-        with psycopg_pool.ConnectionPool(place, min_size=1, max_size=1, timeout=60, kwargs=options) as pool:
+        with psycopg_pool.ConnectionPool(
+            place, min_size=1, max_size=1, timeout=60, kwargs=options
+        ) as pool:
             yield PostgresStore(pool, timeout=60)
 
 
@@ -100,11 +112,17 @@ def by_processes(engine: str, many: int, rounds: int) -> list[Counter[str]]:
     clock, found = HandClock(), []
     barrier = SPAWN.Barrier(many)
     with a_place(engine) as place, closing(open_store(engine, place)) as store:
-        phone = enroll(DeviceRegistry(store, keys=DerivedKeys(MASTER), issuer="Example", clock=clock), clock, WHO).phone
+        phone = enroll(
+            DeviceRegistry(store, keys=DerivedKeys(MASTER), issuer="Example", clock=clock),
+            clock,
+            WHO,
+        ).phone
         pipes, strikers = [], []
         for _ in range(many):
             ours, theirs = SPAWN.Pipe()
-            strikers.append(SPAWN.Process(target=striker, args=(theirs, engine, place, barrier), daemon=True))
+            strikers.append(
+                SPAWN.Process(target=striker, args=(theirs, engine, place, barrier), daemon=True)
+            )
             strikers[-1].start()
             theirs.close()
             pipes.append(ours)
@@ -139,7 +157,9 @@ def main() -> int:
             wrong += sum(ends["Receipt"] != 1 for ends in rounds)
             total = sum(rounds, Counter())
             took = time.monotonic() - began
-            say(f"{engine:8} {options.many} {way:9} {options.rounds} rounds: {dict(total)}, {took:.1f} s")
+            say(
+                f"{engine:8} {options.many} {way:9} {options.rounds} rounds: {dict(total)}, {took:.1f} s"
+            )
     return min(wrong, 1)
 
 

@@ -25,7 +25,17 @@ import psycopg
 import psycopg_pool
 
 from support import MASTER
-from vmfa import Actor, DerivedKeys, DeviceRegistry, MemoryStore, Principal, PrincipalId, SQLiteStore, Store, VmfaError
+from vmfa import (
+    Actor,
+    DerivedKeys,
+    DeviceRegistry,
+    MemoryStore,
+    Principal,
+    PrincipalId,
+    SQLiteStore,
+    Store,
+    VmfaError,
+)
 from vmfa.history import check_chain
 from vmfa.models import Deactivation
 from vmfa.record import check_intact
@@ -50,14 +60,18 @@ class Job:
 
     def do(self, store: Store) -> str:
         """What it answers, in words that do not depend on chance."""
-        registry = DeviceRegistry(store, keys=DerivedKeys(MASTER), issuer="Example", clock=lambda: self.at)
+        registry = DeviceRegistry(
+            store, keys=DerivedKeys(MASTER), issuer="Example", clock=lambda: self.at
+        )
         try:
             if self.name == "read":
                 return self._read(store)
             answer = getattr(registry, self.name)(WHO, **self.arguments)
         except VmfaError as error:
             return type(error).__name__
-        return "done" if answer is None or isinstance(answer, Deactivation) else type(answer).__name__
+        return (
+            "done" if answer is None or isinstance(answer, Deactivation) else type(answer).__name__
+        )
 
     def _read(self, store: Store) -> str:
         record = store.load(WHO)
@@ -74,7 +88,13 @@ def left_behind(store: Store) -> str:
     assert head == record.head, "the history does not end in its head"
     assert len(history) == record.events, "the history has lost or won events"
     device = record.device
-    counters = device and (device.sync.value, device.last_step, device.failures, device.budget, device.drift)
+    counters = device and (
+        device.sync.value,
+        device.last_step,
+        device.failures,
+        device.budget,
+        device.drift,
+    )
     session = record.enrollment and record.enrollment.attempts
     return f"revision {record.revision}, {counters=}, {session=}, {[event.type.value for event in history]}"
 
@@ -141,12 +161,20 @@ def first_record_overwritten(sql: str, values: Any, execute: Execute) -> Any:
 
 
 def no_transaction(sql: str, values: Any, execute: Execute) -> Any:
-    return execute("SELECT 1" if sql.split(maxsplit=1)[0] in ("BEGIN", "COMMIT", "ROLLBACK") else sql, values)
+    return execute(
+        "SELECT 1" if sql.split(maxsplit=1)[0] in ("BEGIN", "COMMIT", "ROLLBACK") else sql, values
+    )
 
 
 MUTANTS: dict[str, Callable[[str, Any, Execute], Any]] = {
     mutant.__name__: mutant
-    for mutant in (never_compared, compared_loosely, checked_then_written, first_record_overwritten, no_transaction)
+    for mutant in (
+        never_compared,
+        compared_loosely,
+        checked_then_written,
+        first_record_overwritten,
+        no_transaction,
+    )
 }
 
 
@@ -163,7 +191,9 @@ class Stepper:
     def statement(self, sql: str, values: Any, execute: Execute) -> Any:
         if self.mutant is None:
             return execute(sql, values)
-        return self.mutant(sql, values, lambda sql, values: self._step(sql, lambda: execute(sql, values)))
+        return self.mutant(
+            sql, values, lambda sql, values: self._step(sql, lambda: execute(sql, values))
+        )
 
     def _step(self, sql: str, work: Callable[[], Any]) -> Any:
         self._pipe.send(("want", " ".join(sql.split()[:3])))
@@ -211,9 +241,11 @@ def worker(pipe: Connection, engine: str, place: str) -> None:
             store = opened.enter_context(SQLiteStore(place, unsafe_not_durable=True))
             number = 0
         else:
-            pool = opened.enter_context(psycopg_pool.ConnectionPool(
-                place, kwargs={"autocommit": True}, min_size=1, max_size=1, open=True
-            ))
+            pool = opened.enter_context(
+                psycopg_pool.ConnectionPool(
+                    place, kwargs={"autocommit": True}, min_size=1, max_size=1, open=True
+                )
+            )
             store = PostgresStore(pool, unsafe_not_durable=True)
             with pool.connection() as connection:
                 number = connection.info.backend_pid
@@ -272,7 +304,9 @@ class Explorer:
         self._workers = []
         for _ in range(processes):
             ours, theirs = SPAWN.Pipe()
-            process = SPAWN.Process(target=worker, args=(theirs, database.engine, database.place), daemon=True)
+            process = SPAWN.Process(
+                target=worker, args=(theirs, database.engine, database.place), daemon=True
+            )
             process.start()
             theirs.close()
             self._pipes.append(ours)
@@ -285,7 +319,9 @@ class Explorer:
             process.join()
             pipe.close()
 
-    def explore(self, start: Store, jobs: Sequence[Job], mutant: str = "", *, sample: int | None = None) -> Report:
+    def explore(
+        self, start: Store, jobs: Sequence[Job], mutant: str = "", *, sample: int | None = None
+    ) -> Report:
         """Every schedule of *jobs*, or a *sample* of so many, at random; with a *mutant*, until one is bad."""
         serial = serial_ends(start, jobs)
         report = Report(0, [], set())
@@ -336,7 +372,9 @@ def next_schedule(choices: list[tuple[int, int]]) -> list[int] | None:
 class Run:
     """One schedule: ``trace`` is what was done, ``choices`` which was taken of how many."""
 
-    def __init__(self, pipes: list[Connection], numbers: list[int], database: Database, choose: Choose) -> None:
+    def __init__(
+        self, pipes: list[Connection], numbers: list[int], database: Database, choose: Choose
+    ) -> None:
         self.answers = [""] * len(pipes)
         self.trace: list[tuple[int, str]] = []
         self.choices: list[tuple[int, int]] = []
@@ -367,7 +405,9 @@ class Run:
     def _settle(self) -> None:
         """Wait until everybody wants something, sleeps, has ended, or waits for a lock that another one holds."""
         until = time.monotonic() + 20
-        while moving := [who for who, state in enumerate(self._state) if state in ("running", "blocked")]:
+        while moving := [
+            who for who, state in enumerate(self._state) if state in ("running", "blocked")
+        ]:
             heard = [self._hear(who) for who in moving]
             if any(heard):
                 continue
