@@ -45,7 +45,7 @@ def split_fields(*arguments):
 
 
 def allow_line_breaks(_app, _page, _template, context, _doctree):
-    """Let long names in table cells break after a word, so that no table is wider than its page."""
+    """Let long names in table cells break, so that no table is wider than its page."""
 
     def add_breaks(name):
         return re.sub(r"(::|[/_.])(?=\w)", r"\1<wbr>", name[0])
