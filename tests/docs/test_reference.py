@@ -45,12 +45,6 @@ class TestErrors:
         if issubclass(kind, errors.CodeRejected):
             assert row[2] == kind.remedy
 
-    def test_the_readme_has_the_same_statuses(self) -> None:
-        status = {bare(row[0]): row[-1] for row in ERRORS}
-        for row in rows(ROOT / "README.md", "error"):
-            for name in re.findall(r"`(\w+)`", row[0]):
-                assert (name, row[1]) == (name, status[name])
-
 
 class TestPolicy:
     TABLE = rows(DOCS / "policy.md", "field")
