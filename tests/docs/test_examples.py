@@ -6,6 +6,7 @@ import gc
 import re
 import stat
 import sys
+from code import InteractiveConsole
 from pathlib import Path
 from types import ModuleType
 
@@ -76,3 +77,15 @@ def test_the_tutorial_can_start_again_after_any_step(
     monkeypatch.chdir(tmp_path)
     run_examples(TUTORIAL, monkeypatch, last=last)
     run_examples(TUTORIAL, monkeypatch)
+
+
+def test_the_tutorial_can_be_typed_into_the_interactive_interpreter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Interactively, a blank line ends a block: a statement right after a block is an error."""
+    monkeypatch.chdir(tmp_path)
+    console = InteractiveConsole()
+    for example in FENCE.findall(TUTORIAL.read_text()):
+        for line in (*example.splitlines(), ""):
+            console.push(line)
+    assert capsys.readouterr().err == ""
