@@ -9,7 +9,7 @@ author = "the vmfa authors"
 copyright = "the vmfa authors"
 version = release = version_of("vmfa")
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "_generated"]
 html_theme = "furo"
 html_title = f"vmfa {version}"
 html_copy_source = False
