@@ -41,7 +41,7 @@ class EncodingStore(vmfa.MemoryStore):
     def commit(self, before: vmfa.Principal, after: vmfa.Principal, events: Sequence[vmfa.AuditEvent]) -> bool:
         with self._lock:
             row = self._rows.get(before.id)
-            if row is not None and (row[3], row[5]) != (before.revision, before.seal and before.seal.tag):
+            if row is not None and (row[3], row[5]) != (before.revision, before.envelope and before.envelope.tag):
                 return False
             self._rows[after.id] = columns(after)
             if events:

@@ -64,7 +64,7 @@ class Siege:
         return self.store.load(self.phone.who).device
 
     def _hear(self, event: vmfa.AuditEvent) -> None:
-        if event.what is vmfa.Happened.BUDGET_LOW:
+        if event.type is vmfa.EventType.BUDGET_LOW:
             self.warned = self.warned or event.at
 
     @property
@@ -111,7 +111,7 @@ class Siege:
 
     def tokens(self) -> int:
         """The budget, as an attacker who knows the policy keeps the count."""
-        grown = (self.clock.now - self.device.budget_at) // self.policy.budget_refill
+        grown = (self.clock.now - self.device.budget_updated_at) // self.policy.budget_refill
         return min(self.policy.budget, self.device.budget + grown)
 
 

@@ -18,7 +18,7 @@ from passlib.exc import TokenError
 
 import vmfa
 from measure import Run, Table, main, ratios
-from vmfa.otp import around, scan
+from vmfa.otp import scan, window_steps
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # libpass tells at import what it may one day drop
@@ -202,7 +202,7 @@ def refusal_from_text(run: Run) -> Table:
 
 
 def pair(run: Run) -> Table:
-    steps = around(STEP, 100, 100)
+    steps = window_steps(STEP, 100, 100)
     pair_of_codes = (vmfa.totp(RAW, NOW + 300), vmfa.totp(RAW, NOW + 330))
     return ratios(
         "A pair of codes in 201 steps, each step computed once",

@@ -45,7 +45,7 @@ class SeededKeys(vmfa.DerivedKeys):
     def issue(
         self, principal: vmfa.PrincipalId, serial: str, parameters: vmfa.Parameters
     ) -> tuple[vmfa.KeyRef, vmfa.Key]:
-        ref = vmfa.KeyRef(self.scheme, self.current_id, self._random.randbytes(16))
+        ref = vmfa.KeyRef(scheme=self.scheme, key_id=self.current_id, material=self._random.randbytes(16))
         return ref, self.reveal(ref, principal, serial, parameters)
 
 
@@ -138,7 +138,7 @@ class Person:
         return at
 
     def _hear(self, event: vmfa.AuditEvent) -> None:
-        self.saw[event.what.value] += 1
+        self.saw[event.type.value] += 1
 
 
 # The questions
@@ -275,17 +275,17 @@ def answer(run: Run) -> Iterator[Table]:
         for ppm, column in zip(rates, zip(*lives.values(), strict=True), strict=True)
     ]
     yield Facts("A phone that drifts: the first log-in that fails / two codes that fail, in three years",
-                ("drift", *intervals), facts, "default policy; resynchronised after each log-in that failed")
+                ("drift", *intervals), facts, "default policy; resynchronized after each log-in that failed")
 
     size, length = (20, 30) if run.quick else (100, 365)
     facts = []
     for title, policy in POLICIES.items():
         saw, logins = lived(policy, size, length), size * length
         yearly = 1000 * YEAR / DAY / logins
-        told = ("device resynchronised", "new device", "drift moved", "device disabled")
+        told = ("device resynchronized", "new device", "drift changed", "device disabled")
         facts.append((title, f"{1 - saw['accepted at try 1'] / logins:.2%}", f"{saw['all tries failed'] / logins:.3%}",
                       *[f"{saw[name] * yearly:.0f}" for name in told]))
-    yield Facts("A crowd of people, daily", ("policy", "fail at the first try", "at all three", "resynchronised",
+    yield Facts("A crowd of people, daily", ("policy", "fail at the first try", "at all three", "resynchronized",
                                              "new devices", "drifts moved", "disabled"), facts,
                 f"{size} people for {length} days; the last four a year and thousand people")
 

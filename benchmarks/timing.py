@@ -32,7 +32,7 @@ import vmfa
 from devices import BEGAN, STEP, phone_over
 from measure import Facts, Run, Table, main
 from vmfa.keys import base32
-from vmfa.otp import around, scan, step_at
+from vmfa.otp import scan, step_at, window_steps
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # libpass tells at import what it may one day drop
@@ -40,7 +40,7 @@ with warnings.catch_warnings():
 
 NOW = BEGAN
 HERE = step_at(NOW)
-WINDOW = around(HERE, 1, 1)
+WINDOW = window_steps(HERE, 1, 1)
 HIGHEST_T, HIGHEST_NS = 5.0, 100.0
 QUIET, LEAKS = "quiet", "leaks"
 Trace = tuple[Callable[[], object], Callable[[], object]]  # what makes ready, and what is timed

@@ -11,50 +11,50 @@ from html import escape
 from pathlib import Path
 from typing import Final
 
-from vmfa.machine import TRANSITIONS, Action, Phase
+from vmfa.lifecycle import TRANSITIONS, Action, State
 
 SVG: Final = Path(__file__).parents[1] / "docs/_static/lifecycle.svg"
-FREE: Final = (Phase.NO_DEVICE, Phase.ENROLLING)
-ASSIGNED: Final = (Phase.IN_SYNC, Phase.OUT_OF_SYNC, Phase.DISABLED)
+FREE: Final = (State.NO_DEVICE, State.ENROLLING)
+ASSIGNED: Final = (State.IN_SYNC, State.OUT_OF_SYNC, State.DISABLED)
 GROUPS: Final = {"free": FREE, "assigned": ASSIGNED}
 WIDE, HIGH = 130, 60
 
 PLACES: Final = {
-    Phase.NO_DEVICE: (110, 150), Phase.ENROLLING: (110, 430),
-    Phase.IN_SYNC: (520, 270), Phase.OUT_OF_SYNC: (520, 430), Phase.DISABLED: (785, 350),
+    State.NO_DEVICE: (110, 150), State.ENROLLING: (110, 430),
+    State.IN_SYNC: (520, 270), State.OUT_OF_SYNC: (520, 430), State.DISABLED: (785, 350),
 }
 FRAMES: Final = {"free": (15, 80, 256, 445), "assigned": (420, 80, 450, 445)}
 
 # Of each line: its path, where its words begin, and which end of them.
 LINES: Final = {
-    (Phase.NO_DEVICE, Phase.ENROLLING): ("M78,180 V400", (70, 290), "end"),
-    (Phase.ENROLLING, Phase.NO_DEVICE): ("M104,400 V180", (113, 275), "start"),
-    (Phase.ENROLLING, Phase.ENROLLING): ("M66,460 C56,501 96,501 90,460", (98, 484), "start"),
-    (Phase.ENROLLING, Phase.IN_SYNC): ("M175,412 L455,293", (335, 334), "end"),
-    (Phase.ENROLLING, Phase.OUT_OF_SYNC): ("M175,440 H455", (345, 460), "middle"),
-    (Phase.IN_SYNC, Phase.IN_SYNC): ("M490,240 C480,191 530,191 522,240", (536, 212), "start"),
-    (Phase.IN_SYNC, Phase.DISABLED): ("M585,280 L720,335", (618, 262), "start"),
-    (Phase.OUT_OF_SYNC, Phase.IN_SYNC): ("M520,400 V300", (530, 355), "start"),
-    (Phase.OUT_OF_SYNC, Phase.OUT_OF_SYNC): ("M490,460 C480,501 530,501 522,460", (536, 492), "start"),
-    (Phase.OUT_OF_SYNC, Phase.DISABLED): ("M585,420 L720,365", (652, 420), "start"),
-    ("assigned", Phase.NO_DEVICE): ("M420,135 H175", (343, 126), "middle"),
-    ("free", Phase.IN_SYNC): ("M271,258 H455", (343, 250), "middle"),
-    ("free", Phase.DISABLED): ("M271,190 C360,190 420,145 560,145 S790,180 800,320", (610, 132), "start"),
+    (State.NO_DEVICE, State.ENROLLING): ("M78,180 V400", (70, 290), "end"),
+    (State.ENROLLING, State.NO_DEVICE): ("M104,400 V180", (113, 275), "start"),
+    (State.ENROLLING, State.ENROLLING): ("M66,460 C56,501 96,501 90,460", (98, 484), "start"),
+    (State.ENROLLING, State.IN_SYNC): ("M175,412 L455,293", (335, 334), "end"),
+    (State.ENROLLING, State.OUT_OF_SYNC): ("M175,440 H455", (345, 460), "middle"),
+    (State.IN_SYNC, State.IN_SYNC): ("M490,240 C480,191 530,191 522,240", (536, 212), "start"),
+    (State.IN_SYNC, State.DISABLED): ("M585,280 L720,335", (618, 262), "start"),
+    (State.OUT_OF_SYNC, State.IN_SYNC): ("M520,400 V300", (530, 355), "start"),
+    (State.OUT_OF_SYNC, State.OUT_OF_SYNC): ("M490,460 C480,501 530,501 522,460", (536, 492), "start"),
+    (State.OUT_OF_SYNC, State.DISABLED): ("M585,420 L720,365", (652, 420), "start"),
+    ("assigned", State.NO_DEVICE): ("M420,135 H175", (343, 126), "middle"),
+    ("free", State.IN_SYNC): ("M271,258 H455", (343, 250), "middle"),
+    ("free", State.DISABLED): ("M271,190 C360,190 420,145 560,145 S790,180 800,320", (610, 132), "start"),
 }
 ENDINGS: Final = {  # what an action that can end in several ways came to
-    (Phase.ENROLLING, Action.OPEN, Phase.ENROLLING): "old key dead",
-    (Phase.ENROLLING, Action.CONFIRM, Phase.ENROLLING): "wrong pair",
-    (Phase.ENROLLING, Action.CONFIRM, Phase.NO_DEVICE): "last try",
-    (Phase.ENROLLING, Action.CONFIRM, Phase.OUT_OF_SYNC): "late pair",
-    (Phase.IN_SYNC, Action.VERIFY, Phase.DISABLED): "last failure",
-    (Phase.IN_SYNC, Action.RESYNC, Phase.DISABLED): "last failure",
-    (Phase.OUT_OF_SYNC, Action.RESYNC, Phase.DISABLED): "last failure",
-    (Phase.OUT_OF_SYNC, Action.RESYNC, Phase.OUT_OF_SYNC): "wrong pair",
-    ("free", Action.ADOPT, Phase.DISABLED): "failures used up before",
+    (State.ENROLLING, Action.OPEN, State.ENROLLING): "old key dead",
+    (State.ENROLLING, Action.CONFIRM, State.ENROLLING): "wrong pair",
+    (State.ENROLLING, Action.CONFIRM, State.NO_DEVICE): "last try",
+    (State.ENROLLING, Action.CONFIRM, State.OUT_OF_SYNC): "late pair",
+    (State.IN_SYNC, Action.VERIFY, State.DISABLED): "last failure",
+    (State.IN_SYNC, Action.RESYNC, State.DISABLED): "last failure",
+    (State.OUT_OF_SYNC, Action.RESYNC, State.DISABLED): "last failure",
+    (State.OUT_OF_SYNC, Action.RESYNC, State.OUT_OF_SYNC): "wrong pair",
+    ("free", Action.ADOPT, State.DISABLED): "failures used up before",
 }
 
-Source = Phase | str
-Edge = tuple[Source, Action, Phase]
+Source = State | str
+Edge = tuple[Source, Action, State]
 
 
 def edges() -> tuple[list[Edge], list[str]]:
@@ -63,9 +63,9 @@ def edges() -> tuple[list[Edge], list[str]]:
     sentences = []
     for action in Action:
         there = {now for was, did, now in left if did is action}
-        if {(phase, action, phase) for phase in Phase} <= left:
+        if {(phase, action, phase) for phase in State} <= left:
             sentences.append(f"{action}: in every phase, changes none")
-        elif len(there) == 1 and {(phase, action, min(there)) for phase in Phase} <= left:
+        elif len(there) == 1 and {(phase, action, min(there)) for phase in State} <= left:
             sentences.append(f"{action}: from every phase to “{min(there)}”")
         else:
             continue
@@ -73,7 +73,7 @@ def edges() -> tuple[list[Edge], list[str]]:
     drawn: list[Edge] = []
     for name, members in GROUPS.items():
         for action in Action:
-            for now in Phase:
+            for now in State:
                 shared = {(member, action, now) for member in members}
                 if now not in members and shared <= left:
                     left -= shared
@@ -85,7 +85,7 @@ def edges() -> tuple[list[Edge], list[str]]:
 
 def draw() -> str:
     drawn, sentences = edges()
-    said: dict[tuple[Source, Phase], list[str]] = {}
+    said: dict[tuple[Source, State], list[str]] = {}
     for was, action, now in drawn:
         why = ENDINGS.get((was, action, now))
         said.setdefault((was, now), []).append(f"{action} ({why})" if why else action.value)

@@ -22,9 +22,9 @@ MASTER = bytes(range(32))
 START = 1_700_000_010  # the first second of a step of 30
 
 
-def sealed(principal: Principal, keys: KeySource) -> Principal:
+def authenticated(principal: Principal, keys: KeySource) -> Principal:
     """A copy of *principal*, authenticated as a decision would leave it."""
-    return record.sealed(replace(principal, seal=None), keys)
+    return record.authenticated(replace(principal, envelope=None), keys)
 
 
 @dataclass

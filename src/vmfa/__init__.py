@@ -23,36 +23,52 @@ stores records in its own transaction. Every error is a ``VmfaError``; ``vmfa.er
 
 from __future__ import annotations
 
-_HOMES = {
-    "access": "Actor Role", "decision": "Decision", "events": "AuditEvent Happened",
-    "errors": "AccessDenied AlreadyUsed ClockWentBack CodeRejected DeviceAlreadyAssigned DeviceDisabled InvalidType "
-              "InvalidValue MalformedCode MissingExtra NoDevice NoSession OutOfSync PairRejected RecordTampered "
-              "StoreContended StoreCorrupt StoreError StoreTooNew StoreUnavailable Throttled TooManySessions "
-              "UnknownMasterKey VmfaError",
-    "keys": "Key UnsafeShortKey", "keysource": "DerivedKeys KeySource UnsafePlainKeys",
-    "known_answers": "KnownAnswer SelfTest selftest",
-    "model": "Deactivation EnrollmentSession KeyRef Kind MfaClaim OpenedEnrollment Principal PrincipalId Receipt Sync "
-             "SyncReport VirtualDevice",
-    "operations": "Operation Operations", "otp": "hotp next_step_at seconds_left step_at totp verify_hotp verify_totp",
-    "policy": "Parameters Policy", "registry": "DeviceRegistry",
-    "stores.memory": "MemoryStore", "stores.port": "Store", "stores.sqlite": "SQLiteStore",
-}
-_HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
-__all__ = sorted(_HOME)  # noqa: PLE0605  # one table says where each public name lives
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # for type checkers and IDEs; each module's __all__ lists its public names
+    from .access import *
+    from .decision import *
+    from .errors import *
+    from .events import *
+    from .keys import *
+    from .keysources.base import *
+    from .keysources.derived import *
+    from .keysources.plain import *
+    from .models import *
+    from .operations import *
+    from .otp import *
+    from .policy import *
+    from .registry import *
+    from .self_test import *
+    from .stores.base import *
+    from .stores.memory import *
+    from .stores.sqlite import *
+
+_MODULES = (  # in the order of their imports, so that a name loads no more than it needs
+    "errors", "keys", "otp", "policy", "models", "events", "keysources.base",
+    "keysources.derived", "keysources.plain", "access", "decision", "operations", "stores.base",
+    "registry", "stores.memory", "stores.sqlite", "self_test",
+)
 
 
 def __getattr__(name: str) -> object:
-    """Import a public name when it is first used (PEP 562): ``import vmfa`` alone costs nothing."""
+    """Import a public name when it is first used (PEP 562): ``import vmfa`` loads no module."""
     from importlib import import_module
 
-    if name == "errors":
-        return import_module(".errors", __name__)
-    home = _HOME.get(name)
-    if home is None:
-        raise AttributeError(f"module 'vmfa' has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(f".{home}", __name__), name)
-    return value
+    if name in _MODULES:
+        return import_module(f".{name}", __name__)
+    if name == "__all__":
+        return __dir__()
+    if not name.startswith("_"):
+        for module_name in _MODULES:
+            module = import_module(f".{module_name}", __name__)
+            if name in module.__all__:
+                value = globals()[name] = getattr(module, name)
+                return value
+    raise AttributeError(f"module 'vmfa' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    from importlib import import_module
+
+    modules = (import_module(f".{name}", __name__) for name in _MODULES)
+    return sorted(name for module in modules for name in module.__all__)

@@ -5,15 +5,18 @@ Absent means no. A principal acting on itself is *self*, whatever else it is (RU
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from enum import StrEnum
 from types import NoneType
 from typing import Final
 
 from .errors import AccessDenied, InvalidValue
-from .machine import Action
-from .model import MfaClaim, Principal, PrincipalId
+from .lifecycle import Action
+from .models import MfaClaim, Principal, PrincipalId
 from .policy import Policy
-from .values import Value, a, check_is, check_text, check_time
+from .validators import check_fields, check_instance, check_text, check_time, instance_of
+
+__all__ = ["Actor", "Role"]
 
 
 class Role(StrEnum):
@@ -26,21 +29,23 @@ class Role(StrEnum):
     SERVICE = "trusted service"
 
 
-class Actor(Value):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Actor:
     """Who acts. Build one with the class methods; the embedding service vouches for what it says."""
 
-    role: Role = a(Role)
+    role: Role = field(metadata=instance_of(Role))
     principal: PrincipalId | None = None
     mfa: MfaClaim | None = None
     reference: str = ""
     proofs: tuple[int, ...] = ()  # when e-mail address and phone number were proved, of recovered root
 
     def __post_init__(self) -> None:
+        check_fields(self)
         named = self.role in (Role.SUPPORT, Role.SERVICE)
         recovered = self.role is Role.RECOVERED_ROOT
         check_text("reference", self.reference, empty=not named)
-        check_is("principal", self.principal, NoneType if named else PrincipalId)
-        check_is("mfa", self.mfa, NoneType if named or recovered or self.mfa is None else MfaClaim)
+        check_instance("principal", self.principal, NoneType if named else PrincipalId)
+        check_instance("mfa", self.mfa, NoneType if named or recovered or self.mfa is None else MfaClaim)
         if type(self.proofs) is not tuple or len(self.proofs) != (2 if recovered else 0):
             raise InvalidValue("a recovery has two proofs, and nothing else has any")
         for proof in self.proofs:
@@ -77,7 +82,7 @@ class Actor(Value):
         return f"{self.role} {self.principal or self.reference}"
 
 
-class Standing(StrEnum):
+class Relationship(StrEnum):
     """The columns of the matrix: what an actor is to the principal it acts on."""
 
     SELF_MFA = "self, MFA"
@@ -87,15 +92,15 @@ class Standing(StrEnum):
     RECOVERED = "recovered root"
     SUPPORT = "support"
     SERVICE = "trusted service"
-    NOBODY = "nobody"
+    UNRELATED = "unrelated"
 
 
-_S = Standing
+_S = Relationship
 _OWNER: Final = frozenset({_S.SELF_MFA, _S.SELF})
 _MANAGERS: Final = frozenset({_S.ADMIN, _S.ROOT, _S.SERVICE})
 _TRUSTED: Final = frozenset({_S.SERVICE})
 
-ON_USERS: Final[dict[Action, frozenset[Standing]]] = {
+ON_USERS: Final[dict[Action, frozenset[Relationship]]] = {
     Action.OPEN: _OWNER | _MANAGERS,  # RULE-MATRIX-ENROLL
     Action.CONFIRM: _OWNER | _MANAGERS,
     Action.CANCEL: _OWNER | _MANAGERS,
@@ -110,7 +115,7 @@ ON_USERS: Final[dict[Action, frozenset[Standing]]] = {
 }
 _RECOVERY: Final = frozenset({_S.SELF_MFA, _S.RECOVERED, _S.SUPPORT})
 
-ON_ROOT: Final[dict[Action, frozenset[Standing]]] = {  # RULE-MATRIX-ROOT
+ON_ROOT: Final[dict[Action, frozenset[Relationship]]] = {  # RULE-MATRIX-ROOT
     Action.OPEN: _OWNER,  # SEED-ROOT
     Action.CONFIRM: _OWNER,
     Action.CANCEL: _OWNER,
@@ -123,8 +128,8 @@ ON_ROOT: Final[dict[Action, frozenset[Standing]]] = {  # RULE-MATRIX-ROOT
 }
 
 
-def standing(actor: Actor, target: PrincipalId, record: Principal | None, now: int, policy: Policy,
-             tolerance: int) -> Standing:
+def relationship_to(actor: Actor, target: PrincipalId, record: Principal | None, now: int, policy: Policy,
+             tolerance: int) -> Relationship:
     """What *actor* is to *target*. *record* is the actor's own, as its claim must be true of it."""
     if actor.role is Role.SERVICE:
         return _S.SERVICE
@@ -132,24 +137,24 @@ def standing(actor: Actor, target: PrincipalId, record: Principal | None, now: i
         return _S.SUPPORT
     own = actor.principal
     if own is None or own.account != target.account:
-        return _S.NOBODY
+        return _S.UNRELATED
     if actor.role is Role.RECOVERED_ROOT:
         unused = record is not None and min(actor.proofs) > record.recovered_at
         fresh = unused and all(-tolerance <= now - proof <= policy.recovery_seconds for proof in actor.proofs)
-        return _S.RECOVERED if own == target and fresh else _S.NOBODY
+        return _S.RECOVERED if own == target and fresh else _S.UNRELATED
     mfa = _claim_counts(actor.mfa, record, now, policy, tolerance)
     if own == target:
         return _S.SELF_MFA if mfa else _S.SELF
     if not mfa or target.is_root:  # RULE-ADMIN
-        return _S.NOBODY
-    return _S.ROOT if own.is_root else _S.ADMIN if actor.role is Role.ADMIN else _S.NOBODY
+        return _S.UNRELATED
+    return _S.ROOT if own.is_root else _S.ADMIN if actor.role is Role.ADMIN else _S.UNRELATED
 
 
-def check_permitted(action: Action, standing: Standing, target: PrincipalId) -> None:
+def check_permitted(action: Action, relationship: Relationship, target: PrincipalId) -> None:
     """:raises AccessDenied: the matrix has no yes in this cell."""
     matrix = ON_ROOT if target.is_root else ON_USERS
-    if standing not in matrix.get(action, ()):
-        raise AccessDenied(f"{standing} may not {action} here")
+    if relationship not in matrix.get(action, ()):
+        raise AccessDenied(f"{relationship} may not {action} here")
 
 
 def _claim_counts(claim: MfaClaim | None, record: Principal | None, now: int, policy: Policy,

@@ -15,14 +15,14 @@ from .access import Actor
 from .decision import Decision, T
 from .errors import StoreContended
 from .events import AuditEvent
-from .keysource import KeySource
-from .model import Principal, PrincipalId
+from .keysources.base import KeySource
+from .models import Principal, PrincipalId
 from .operations import Operation, Operations
 from .otp import check_int
 from .policy import Policy
-from .registry import ATTEMPTS, LONGEST_PAGE, Observer, P, answers_itself, check_page, check_parts, tell
+from .registry import ATTEMPTS, MAX_PAGE, Observer, P, answers_itself, check_page, check_parts, notify
 from .stores.threads import AsyncStore, InThreads
-from .values import LAST_SECOND, check_is
+from .validators import MAX_INTEGER, check_instance
 
 __all__ = ["AsyncStore", "DeviceRegistry", "InThreads"]
 
@@ -54,8 +54,8 @@ class DeviceRegistry:
                  policy: Policy | None = None, clock: Callable[[], float] = time.time,
                  observer: Observer | None = None) -> None:
         check_parts(store, clock, observer, waits=True)
-        sealing = not getattr(store, "volatile", False)
-        self.operations = Operations(keys, issuer=issuer, imported_keys=imported_keys, policy=policy, sealing=sealing)
+        authenticate = not getattr(store, "volatile", False)
+        self.operations = Operations(keys, issuer=issuer, imported_keys=imported_keys, policy=policy, authenticate=authenticate)
         self._store, self._clock, self._observer = store, clock, observer
         self._committing: set[asyncio.Task[bool]] = set()  # the loop itself holds tasks weakly
 
@@ -73,13 +73,13 @@ class DeviceRegistry:
     _prune_history: Final = _ask(Operations.prune_history)
 
     async def requires_code(self, principal: PrincipalId) -> bool:
-        check_is("principal", principal, PrincipalId)
+        check_instance("principal", principal, PrincipalId)
         return self.operations.requires_code(await self._store.load(principal))
 
     async def history(self, principal: PrincipalId, *, by: Actor, after: int = 0,
                       limit: int = 1000) -> Sequence[AuditEvent]:
-        check_int("after", after, 0, LAST_SECOND)
-        check_int("limit", limit, 0, LONGEST_PAGE)
+        check_int("after", after, 0, MAX_INTEGER)
+        check_int("limit", limit, 0, MAX_PAGE)
         for _ in range(ATTEMPTS):
             record = await self._record(principal, by=by)
             events = await self._store.history(principal, after=max(0, after - 1), limit=limit + 1)
@@ -99,13 +99,13 @@ class DeviceRegistry:
         return await self._store.principals(account, after=after, limit=limit)
 
     async def _run(self, operation: Operation[T]) -> T:
-        check_is("principal", operation.principal, PrincipalId)
+        check_instance("principal", operation.principal, PrincipalId)
         for _ in range(ATTEMPTS):
             before = await self._store.load(operation.principal)
-            witness = await self._store.load(operation.witness) if operation.witness else None
-            made = operation.decide(before, self._clock(), witness)
+            actor_record = await self._store.load(operation.actor_record) if operation.actor_record else None
+            made = operation.decide(before, self._clock(), actor_record)
             if made.principal is before:
-                tell(self._observer, made)
+                notify(self._observer, made)
                 return made.settle()
             committing = asyncio.create_task(self._commit(before, made))
             self._committing.add(committing)
@@ -117,7 +117,7 @@ class DeviceRegistry:
     async def _commit(self, before: Principal, made: Decision[T]) -> bool:
         done = await self._store.commit(before, made.principal, made.stored)
         if done:
-            tell(self._observer, made)
+            notify(self._observer, made)
         return done
 
     def _committed(self, task: asyncio.Task[bool]) -> None:

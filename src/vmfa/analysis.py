@@ -120,7 +120,7 @@ def report(policy: Policy, *, sign_ins_per_day: float = 1) -> PolicyReport:
 AT_MOST: Final = {  # settings that are weaker where they are larger than the rule has them
     "enroll_back": "SEED-LATE", "enroll_forward": "SEED-LATE",
     "resync_back": "SEED-RESYNC", "resync_forward": "SEED-RESYNC", "login_drift": "RULE-DRIFT",
-    "session_seconds": "RULE-ABANDONED", "session_attempts": "RULE-ABANDONED", "openings_per_day": "RULE-ABANDONED",
+    "session_seconds": "RULE-ABANDONED", "session_attempts": "RULE-ABANDONED", "enrollments_per_day": "RULE-ABANDONED",
     "delay_from": "RULE-THROTTLE", "budget": "RULE-BUDGET",
     "claim_seconds": "RULE-CLAIM", "recovery_seconds": "SEED-RECOVER", "binding_code_seconds": "RULE-BINDING",
 }

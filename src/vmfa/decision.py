@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Generic, NoReturn, TypeVar
 
-from .access import Standing
+from .access import Relationship
 from .errors import InvalidType, VmfaError
-from .events import AuditEvent, Happened
-from .keysource import KeySource
-from .model import Principal, PrincipalId
+from .events import AuditEvent, EventType
+from .keysources.base import KeySource
+from .models import Principal, PrincipalId
 from .policy import Policy
-from .values import Value, seconds
+from .validators import check_fields, timestamp
+
+__all__ = ["Decision"]
 
 T = TypeVar("T")
 
 
-class Decision(Value, Generic[T], kw_only=False):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision(Generic[T]):
     """The answer and the next state in one value. Commit ``principal`` and ``stored`` in one transaction, then settle.
 
     Where nothing is to be written, ``principal`` is the very state that was decided on.
@@ -42,17 +46,21 @@ class Decision(Value, Generic[T], kw_only=False):
         return self.answer
 
 
-class Case(Value):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
     """What a rule knows beside the state and the input. ``now`` is in Unix seconds."""
 
     principal: PrincipalId
     actor: str
-    now: int = seconds()
+    now: int = field(metadata=timestamp())
     policy: Policy
     keys: KeySource
     random: Callable[[int], bytes]
-    standing: Standing = Standing.NOBODY
+    relationship: Relationship = Relationship.UNRELATED
 
-    def note(self, what: Happened, serial: str = "", reason: str = "", **details: int | str) -> AuditEvent:
-        return AuditEvent(what=what, at=self.now, principal=self.principal, actor=self.actor, serial=serial,
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+    def event(self, type: EventType, serial: str = "", reason: str = "", **details: int | str) -> AuditEvent:
+        return AuditEvent(type=type, at=self.now, principal=self.principal, actor=self.actor, serial=serial,
                           reason=reason, details=tuple(details.items()))

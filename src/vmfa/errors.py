@@ -8,6 +8,33 @@ it. ``InvalidValue`` and ``InvalidType``: the calling code is wrong. No text her
 
 from __future__ import annotations
 
+__all__ = [
+    "AccessDenied",
+    "AlreadyUsed",
+    "ClockWentBack",
+    "CodeRejected",
+    "DeviceAlreadyAssigned",
+    "DeviceDisabled",
+    "InvalidType",
+    "InvalidValue",
+    "MalformedCode",
+    "MissingExtra",
+    "NoDevice",
+    "NoSession",
+    "OutOfSync",
+    "PairRejected",
+    "RecordTampered",
+    "StoreContended",
+    "StoreCorrupt",
+    "StoreError",
+    "StoreTooNew",
+    "StoreUnavailable",
+    "Throttled",
+    "TooManySessions",
+    "UnknownMasterKey",
+    "VmfaError",
+]
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Literal
@@ -50,7 +77,7 @@ class CodeRejected(VmfaError):
     reason = "not accepted"
     remedy: Remedy = "retry"
     retry_after: int | None = None
-    told = "Not accepted."
+    message_template = "Not accepted."
 
     def __init__(self, message: str = "the code is not accepted", *, retry_after: int | None = None,
                  remedy: Remedy | None = None) -> None:
@@ -64,7 +91,7 @@ class CodeRejected(VmfaError):
     def claimant_message(self) -> str:
         if self.remedy == "enroll":
             return "Not accepted. Start the set-up of the device again."
-        return self.told.format(wait=self.retry_after or 0)
+        return self.message_template.format(wait=self.retry_after or 0)
 
 
 class MalformedCode(CodeRejected, ValueError):
@@ -77,7 +104,7 @@ class PairRejected(CodeRejected):
     """The two codes are not two fresh consecutive codes of this device, near enough to now."""
 
     reason = "pair not accepted"
-    told = "Not accepted. Enter two codes that follow each other; if you waited, repeat with new ones."
+    message_template = "Not accepted. Enter two codes that follow each other; if you waited, repeat with new ones."
 
 
 class AlreadyUsed(CodeRejected):
@@ -93,7 +120,7 @@ class AlreadyUsed(CodeRejected):
         super().__init__(message, retry_after=retry_after)
         self.next_at = next_at
         then = "The next code begins in {wait} seconds." if retry_after else "Enter the code that is shown now."
-        self.told = f"This code was already used. {then}"
+        self.message_template = f"This code was already used. {then}"
 
 
 class Throttled(CodeRejected):
@@ -101,15 +128,15 @@ class Throttled(CodeRejected):
 
     reason = "throttled"
     remedy: Remedy = "wait"
-    told = "Wait {wait} seconds before the next attempt."
+    message_template = "Wait {wait} seconds before the next attempt."
 
 
 class OutOfSync(CodeRejected):
-    """The device counts, but its codes do not until it is resynchronised: SEED-LATE, RFC6238-6-REAUTH."""
+    """The device counts, but its codes do not until it is resynchronized: SEED-LATE, RFC6238-6-REAUTH."""
 
     reason = "out of sync"
     remedy: Remedy = "resync"
-    told = "The device is out of sync. Resynchronise it with two consecutive codes."
+    message_template = "The device is out of sync. Resynchronise it with two consecutive codes."
 
 
 class DeviceDisabled(CodeRejected):
@@ -117,7 +144,7 @@ class DeviceDisabled(CodeRejected):
 
     reason = "disabled"
     remedy: Remedy = "replace"
-    told = "This device no longer works. Contact an administrator."
+    message_template = "This device no longer works. Contact an administrator."
 
 
 class AccessDenied(VmfaError):

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
 from .errors import InvalidValue, RecordTampered, StoreTooNew
-from .keysource import Authenticator, encode_fields
-from .model import Principal, PrincipalId
+from .models import PrincipalId
 from .otp import check_int
-from .values import LAST_SECOND, Value, a, check_text, number, replace, seconds
+from .validators import MAX_INTEGER, check_fields, check_text, instance_of, integer, timestamp
+
+__all__ = ["AuditEvent", "EventType"]
 
 
-class Happened(StrEnum):
+class EventType(StrEnum):
     """What an event tells: the life cycle, which is stored, then what is only told."""
 
     OPENED = "enrollment opened"
@@ -24,8 +25,8 @@ class Happened(StrEnum):
     ABANDONED = "enrollment abandoned"  # its attempts were used up
     ASSIGNED = "device assigned"
     ADOPTED = "device adopted"
-    RESYNCHRONISED = "device resynchronised"
-    DRIFTED = "drift moved"
+    RESYNCHRONIZED = "device resynchronized"
+    DRIFT_CHANGED = "drift changed"
     BUDGET_LOW = "guess budget low"
     DISABLED = "device disabled"
     DEACTIVATED = "device deactivated"
@@ -39,32 +40,36 @@ class Happened(StrEnum):
     READ = "read"
 
 
-BINDINGS: Final = frozenset({Happened.ASSIGNED, Happened.ADOPTED, Happened.DEACTIVATED, Happened.PRUNED})
+BINDINGS: Final = frozenset({EventType.ASSIGNED, EventType.ADOPTED, EventType.DEACTIVATED, EventType.PRUNED})
 VERSION: Final = 1  # of the stored document
-TOLD_ONLY: Final = {Happened.ACCEPTED, Happened.REJECTED, Happened.REFUSED, Happened.READ, Happened.FORGOTTEN}
+TRANSIENT: Final = {EventType.ACCEPTED, EventType.REJECTED, EventType.REFUSED, EventType.READ, EventType.FORGOTTEN}
 
 
-class AuditEvent(Value):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditEvent:
     """One outcome. No key, no code. ``at`` in Unix seconds; ``number`` and ``tag`` only where it is stored."""
 
-    what: Happened
-    at: int = seconds()
+    type: EventType
+    at: int = field(metadata=timestamp())
     principal: PrincipalId
     actor: str
     serial: str = ""
     reason: str = ""
     details: tuple[tuple[str, int | str], ...] = ()
-    number: int = number(0, LAST_SECOND, default=0)
-    tag: str = a(str, default="")
+    number: int = field(default=0, metadata=integer(0, MAX_INTEGER))
+    tag: str = field(default="", metadata=instance_of(str))
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     @property
     def stored(self) -> bool:
         """Life-cycle events are kept in the history; every other outcome is only told to the observer."""
-        return self.what not in TOLD_ONLY
+        return self.type not in TRANSIENT
 
     def document(self) -> str:
         """The event as it is stored: JSON, without principal, number and tag, which are columns."""
-        told = {"v": VERSION, "what": self.what, "at": self.at, "actor": self.actor, "serial": self.serial,
+        told = {"v": VERSION, "type": self.type, "at": self.at, "actor": self.actor, "serial": self.serial,
                 "reason": self.reason, "details": dict(self.details)}
         return json.dumps(told, separators=(",", ":"))
 
@@ -74,13 +79,13 @@ class AuditEvent(Value):
         try:
             read = json.loads(document)
             check_version(read.pop("v"), VERSION)
-            what, details = Happened(read.pop("what")), tuple(read.pop("details").items())
-            event = cls(principal=principal, number=number, tag=tag, what=what, details=details, **read)
-            check_int("number", number, 1, LAST_SECOND)
+            type_, details = EventType(read.pop("type")), tuple(read.pop("details").items())
+            event = cls(principal=principal, number=number, tag=tag, type=type_, details=details, **read)
+            check_int("number", number, 1, MAX_INTEGER)
             for text in (event.actor, event.serial, event.reason):
-                check_text("text", text, longest=8192, empty=True)
+                check_text("text", text, max_bytes=8192, empty=True)
             for text, value in event.details:
-                check_text("text", text, longest=64)
+                check_text("text", text, max_bytes=64)
                 if not isinstance(value, int):
                     check_text("text", value, empty=True)
             return event
@@ -95,62 +100,3 @@ def check_version(version: int, newest: int) -> None:
         raise InvalidValue  # it is told by the caller
     if version > newest:
         raise StoreTooNew(f"a stored document has version {version}; this release reads up to {newest}")
-
-
-def chained(events: Iterable[AuditEvent], number: int, head: str, keys: Authenticator) -> tuple[AuditEvent, ...]:
-    """*events* behind the *number* events that end in the tag *head*, each bound to the one before."""
-    chain = []
-    for event in events:
-        if event.stored:
-            number += 1
-            numbered = replace(event, number=number)
-            head = keys.tag("history", _message(numbered, head))
-            chain.append(replace(numbered, tag=head))
-        else:
-            chain.append(event)
-    return tuple(chain)
-
-
-def redacted(event: AuditEvent) -> AuditEvent:
-    """What retention leaves: the place in the chain."""
-    return replace(event, what=Happened.REDACTED, at=0, actor="", serial="", reason="", details=())
-
-
-def check_chain(events: Sequence[AuditEvent], number: int, head: str, keys: Authenticator, pruned: int = 0) -> str:
-    """The tag of the last of *events*, which follow event *number* with the tag *head*.
-
-    :raises RecordTampered: names the first event that was changed, removed or moved.
-    """
-    for event in events:
-        number += 1
-        blank = event.what is Happened.REDACTED and number <= pruned
-        if event.number != number or not (blank or keys.check("history", _message(event, head), event.tag)):
-            raise RecordTampered(f"the history of this principal was changed at event {number}")
-        head = event.tag
-    return head
-
-
-def check_page(events: Sequence[AuditEvent], after: int, limit: int, record: Principal,
-               keys: Authenticator) -> Sequence[AuditEvent]:
-    """The page of *limit* events behind number *after* of the history that the authenticated *record* speaks of.
-
-    *events* are those behind number *after* - 1: the first gives the tag that the page starts from. Rows past
-    the end that the record names are no part of the history.
-    """
-    page = [event for event in events if event.number <= record.events]
-    start = page.pop(0).tag if after and page else ""
-    if len(page) < min(limit, record.events - after):
-        raise RecordTampered("events are missing from the history of this principal")
-    page = page[:limit]
-    last = check_chain(page, after, start, keys, record.pruned)
-    if page and page[-1].number == record.events and last != record.head:
-        raise RecordTampered("the history of this principal does not end as its record says")
-    blank = sum(event.what is Happened.REDACTED for event in page)
-    if blank > record.redacted or (len(page) == record.events and blank != record.redacted):
-        raise RecordTampered("more of the history of this principal was redacted than its record says")
-    return page
-
-
-def _message(event: AuditEvent, head: str) -> bytes:
-    who = event.principal
-    return encode_fields("vmfa event v1", who.account, who.kind, who.name, event.number, head, event.document())

@@ -6,24 +6,31 @@
 from __future__ import annotations
 
 import hashlib
-from hmac import compare_digest
-from os import urandom as random_bytes
+from hmac import compare_digest, digest as hmac_digest
+from os import urandom
+from struct import Struct
 
 from .errors import InvalidType, InvalidValue
+
+__all__ = ["Key", "UnsafeShortKey"]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, ClassVar, NoReturn, SupportsIndex
 
-    Keyed = tuple[Any, Any]  # two hash objects
-
-__all__ = ["Key", "Opaque", "UnsafeShortKey", "base32", "keyed", "mac", "random_bytes", "reveal"]
+    HmacStates = tuple[Any, Any]  # two hash objects
 
 SHORTEST, LONGEST = 16, 1024  # bytes
 # With the bytes of a block and of a digest
 HASHES = {"sha1": (hashlib.sha1, 64, 20), "sha256": (hashlib.sha256, 64, 32), "sha512": (hashlib.sha512, 128, 64)}
+_length = Struct(">I").pack
 _set = object.__setattr__  # past the refusal of :class:`Opaque`
 _IPAD, _OPAD = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5C))
+
+
+def random_bytes(size: int) -> bytes:
+    """Return *size* bytes from the operating system's generator: the only source of randomness."""
+    return urandom(size)
 
 
 class Opaque:
@@ -96,7 +103,7 @@ class Key(Opaque):
 
     if TYPE_CHECKING:
         _raw: bytes
-        _prepared: tuple[str, Keyed]
+        _prepared: tuple[str, HmacStates]
 
 
 class UnsafeShortKey(Key):
@@ -106,7 +113,7 @@ class UnsafeShortKey(Key):
     _shortest = 1
 
 
-def keyed(key: Key | bytes, algorithm: str) -> Keyed:
+def prepared_hmac(key: Key | bytes, algorithm: str) -> HmacStates:
     """The inner and the outer hash behind the padded key, which RFC 2104 section 4 proposes to prepare once.
 
     A :class:`Key` keeps them; for bytes they are prepared each time. Text is refused with a hint.
@@ -126,7 +133,7 @@ def keyed(key: Key | bytes, algorithm: str) -> Keyed:
 
 def mac(key: Key | bytes, algorithm: str, message: bytes) -> bytes:
     """HMAC as RFC 2104 writes it: H(K xor opad, H(K xor ipad, text))."""
-    keyed_inner, keyed_outer = keyed(key, algorithm)
+    keyed_inner, keyed_outer = prepared_hmac(key, algorithm)
     inner, outer = keyed_inner.copy(), keyed_outer.copy()
     inner.update(message)
     outer.update(inner.digest())
@@ -134,7 +141,31 @@ def mac(key: Key | bytes, algorithm: str, message: bytes) -> bytes:
     return digest
 
 
-def _keyed(raw: bytes, algorithm: str) -> Keyed:
+def encode_fields(*fields: str | int | bytes) -> bytes:
+    """Each field behind its length, four bytes: no two lists of fields have one encoding."""
+    packed = []
+    for field in fields:
+        encoded = field if isinstance(field, bytes) else str(field).encode()
+        packed.append(_length(len(encoded)))
+        packed.append(encoded)
+    return b"".join(packed)
+
+
+def hkdf_extract(salt: bytes, secret: bytes) -> bytes:
+    """RFC 5869 section 2.2. No salt is as many zeros, and so HMAC takes it."""
+    return hmac_digest(salt, secret, "sha256")
+
+
+def hkdf_expand(prk: Key | bytes, info: bytes, length: int) -> bytes:
+    """RFC 5869 section 2.3."""
+    block = okm = mac(prk, "sha256", info + b"\x01")
+    while len(okm) < length:
+        block = mac(prk, "sha256", block + info + bytes([len(okm) // 32 + 1]))
+        okm += block
+    return okm[:length]
+
+
+def _keyed(raw: bytes, algorithm: str) -> HmacStates:
     try:
         new, size, _ = HASHES[algorithm]
         raw = (raw if len(raw) <= size else new(raw).digest()).ljust(size, b"\0")

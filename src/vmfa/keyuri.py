@@ -6,16 +6,17 @@ write. Each choice has its reason in ``docs/key-uris.md``.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 from unicodedata import normalize
 
 from .errors import InvalidType, InvalidValue
 from .keys import Key, UnsafeShortKey, base32
-from .otp import COUNTERS
+from .otp import COUNTER_LIMIT
 from .policy import Parameters
-from .values import Value, check_text, replace
+from .validators import check_text
 
-LONGEST_URI: Final = 8192  # characters
+MAX_URI_LENGTH: Final = 8192  # characters
 _HEX: Final = frozenset("0123456789abcdefABCDEF")
 
 
@@ -29,7 +30,8 @@ class KeyUriError(InvalidValue):
         self.part = part
 
 
-class KeyUri(Value):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyUri:
     """What a key URI says. The key inside is opaque, so printing, pickling and copying give nothing away.
 
     ``counter`` is the next one of a "hotp" key, and None for "totp". ``issuer`` may be empty.
@@ -45,7 +47,7 @@ class KeyUri(Value):
 
 def check_label(name: str, value: str) -> None:
     """SEED-MANY: an issuer or an account label, text without a colon, which separates the two."""
-    check_text(name, value, longest=256)
+    check_text(name, value, max_bytes=256)
     if ":" in value:
         raise InvalidValue(f"{name} holds a colon")
 
@@ -80,8 +82,8 @@ def parse(uri: str, *, unsafe_short_key: bool = False) -> KeyUri:
 
 
 def _read(uri: str, kind_of_key: type[Key]) -> KeyUri:
-    if len(uri) > LONGEST_URI:
-        raise KeyUriError(f"a key URI has at most {LONGEST_URI} characters")
+    if len(uri) > MAX_URI_LENGTH:
+        raise KeyUriError(f"a key URI has at most {MAX_URI_LENGTH} characters")
     scheme, found, rest = uri.partition("://")
     if not found or scheme.lower() != "otpauth":
         raise KeyUriError("a key URI begins with otpauth://")
@@ -165,7 +167,7 @@ def _number(name: str, given: dict[str, str], default: int) -> int:
     if name not in given:
         return default
     text = _decoded(given[name], name)
-    if not (text.isascii() and text.isdigit() and len(text) <= 20 and int(text) < COUNTERS):
+    if not (text.isascii() and text.isdigit() and len(text) <= 20 and int(text) < COUNTER_LIMIT):
         raise KeyUriError(f"{name} is a whole number in ASCII digits, below 2**64", name)
     return int(text)
 

@@ -7,22 +7,26 @@ principal and stored events, commit, then ``settle``. ``DeviceRegistry`` does ju
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Generic, NoReturn, TypeVarTuple
 
 from . import rules
-from .access import Actor, check_permitted, standing
-from .decision import Case, Decision, T
+from .access import Actor, check_permitted, relationship_to
+from .decision import Context, Decision, T
 from .errors import InvalidType, InvalidValue, VmfaError
-from .events import AuditEvent, Happened, chained, check_page
+from .events import AuditEvent, EventType
+from .history import chained, check_page
 from .keys import Key, Opaque, random_bytes
-from .keysource import KeySource, KeySources
+from .keysources.base import KeySource, KeySources
 from .keyuri import check_label
-from .machine import Action, check_transition
-from .model import Deactivation, OpenedEnrollment, Principal, PrincipalId, Receipt, SyncReport, VirtualDevice
-from .otp import whole_seconds
+from .lifecycle import Action, check_transition
+from .models import Deactivation, OpenedEnrollment, Principal, PrincipalId, Receipt, SyncReport, VirtualDevice
+from .otp import to_unix_seconds
 from .policy import Parameters, Policy
-from .record import check_intact, sealed
-from .values import check_is, replace
+from .record import authenticated, check_intact
+from .validators import check_instance
+
+__all__ = ["Operation", "Operations"]
 
 Typed = TypeVarTuple("Typed")
 
@@ -39,73 +43,74 @@ class Operation(Opaque, Generic[T]):
     _typed: tuple[object, ...]  # codes may be among them: no frame names them
 
     def __init__(self, setting: Operations, action: Action, principal: PrincipalId, actor: Actor | None,
-                 rule: Callable[[Principal, Case, *Typed], Decision[T]], *typed: *Typed) -> None:
+                 rule: Callable[[Principal, Context, *Typed], Decision[T]], *typed: *Typed) -> None:
         super().__init__(action=action, principal=principal, _actor=actor, _setting=setting, _rule=rule, _typed=typed)
 
     def __bool__(self) -> NoReturn:
         raise InvalidType("an operation has no truth: decide it, commit the decision, and settle that")
 
     @property
-    def witness(self) -> PrincipalId | None:
+    def actor_record(self) -> PrincipalId | None:
         """Whose record the decision also needs: the actor's own, where its MFA claim names a device."""
         actor = self._actor
         if not isinstance(actor, Actor) or actor.mfa is None or actor.principal == self.principal:
             return None
         return actor.principal
 
-    def decide(self, before: Principal, now: float, witness: Principal | None = None) -> Decision[T]:
+    def decide(self, before: Principal, now: float, actor_record: Principal | None = None) -> Decision[T]:
         """Decide on the state *before* at Unix time *now*. Pure but for the randomness of new keys and numbers.
 
         A refusal is an answer, not an exception: commit first, if the principal changed, then settle.
         """
         who, setting, actor, state = self.principal, self._setting, self._actor, before
         acting = str(actor) if isinstance(actor, Actor) else "claimant" if self.action is Action.VERIFY else "nobody"
-        case = Case(principal=who, actor=acting, now=whole_seconds(now), policy=setting.policy, keys=setting.keys,
+        ctx = Context(principal=who, actor=acting, now=to_unix_seconds(now), policy=setting.policy, keys=setting.keys,
                     random=setting.random)
         ended: tuple[AuditEvent, ...] = ()
         try:
-            if before.id != who or (witness is not None and witness.id != self.witness):
+            if before.id != who or (actor_record is not None and actor_record.id != self.actor_record):
                 raise InvalidValue("this record is another principal's")
             if self.action is not Action.VERIFY:
-                case = self._permitted(before, case, witness)
+                ctx = self._permitted(before, ctx, actor_record)
             if self.action is not Action.FORGET:
-                state, ended = rules.without_expired(before, case)
-            made = self._rule(state, case, *self._typed)
+                state, ended = rules.without_expired(before, ctx)
+            made = self._rule(state, ctx, *self._typed)
         except VmfaError as refusal:
             serial = state.device.serial if state.device else ""
-            told = case.note(Happened.REFUSED, serial, refusal.reason, action=self.action.value)
-            made = Decision(state, refusal.with_traceback(None), (told,))
+            told = ctx.event(EventType.REFUSED, serial, refusal.reason, action=self.action.value)
+            made = Decision(principal=state, answer=refusal.with_traceback(None), events=(told,))
         if made.principal is before:
             return made
         if state is not before:
             check_transition(before, Action.EXPIRE, state)
         if made.principal is not state:
             check_transition(state, self.action, made.principal)
-        return self._finished(before, made, (*ended, *made.events), case)
+        return self._finished(before, made, (*ended, *made.events), ctx)
 
-    def _permitted(self, before: Principal, case: Case, witness: Principal | None) -> Case:
+    def _permitted(self, before: Principal, ctx: Context, actor_record: Principal | None) -> Context:
         actor = self._actor
         if not isinstance(actor, Actor):
             raise InvalidType("by is an Actor: build one with Actor.signed_in and its like")
-        own = before if actor.principal == self.principal else witness
+        own = before if actor.principal == self.principal else actor_record
         if own is not None and own is not before:
-            check_intact(own, case.keys)
-        tolerance = rules.parameters_of(before, case.policy).period
-        found = standing(actor, self.principal, own, case.now, case.policy, tolerance)
+            check_intact(own, ctx.keys)
+        tolerance = rules.parameters_of(before, ctx.policy).period
+        found = relationship_to(actor, self.principal, own, ctx.now, ctx.policy, tolerance)
         check_permitted(self.action, found, self.principal)
-        return replace(case, standing=found)
+        return replace(ctx, relationship=found)
 
     def _finished(self, before: Principal, made: Decision[T], happened: tuple[AuditEvent, ...],
-                  case: Case) -> Decision[T]:
+                  ctx: Context) -> Decision[T]:
         after = made.principal
         if self.action is Action.FORGET:
             return made
-        events = chained(happened, before.events, before.head, case.keys)
+        events = chained(happened, before.events, before.head, ctx.keys)
         stored = [event for event in events if event.number]
         head = stored[-1].tag if stored else before.head
-        after = sealed(after, case.keys, revision=before.revision + 1, seen_at=max(after.seen_at, case.now),
-                       events=before.events + len(stored), head=head)
-        return Decision(after, made.answer, events, made.rewritten)
+        after = replace(after, revision=before.revision + 1, seen_at=max(after.seen_at, ctx.now),
+                        events=before.events + len(stored), head=head, envelope=None)
+        after = authenticated(after, ctx.keys)
+        return Decision(principal=after, answer=made.answer, events=events, rewritten=made.rewritten)
 
 
 class Operations:
@@ -113,15 +118,15 @@ class Operations:
 
     def __init__(self, keys: KeySource, *, issuer: str, imported_keys: KeySource | None = None,
                  policy: Policy | None = None, random: Callable[[int], bytes] = random_bytes,
-                 sealing: bool = True) -> None:
+                 authenticate: bool = True) -> None:
         check_label("issuer", issuer)
         for source in (keys, imported_keys):
             if source is not None and (isinstance(source, type) or not hasattr(source, "scheme")):
                 raise InvalidType("keys are a KeySource such as DerivedKeys(master_key)")
         self.issuer = issuer
-        self.keys: KeySource = KeySources(keys, imported_keys, sealing=sealing)
+        self.keys: KeySource = KeySources(keys, imported_keys, authenticate=authenticate)
         self.policy: Policy = policy if policy is not None else Policy()
-        check_is("policy", self.policy, Policy)
+        check_instance("policy", self.policy, Policy)
         self.random = random
 
     def open_enrollment(self, principal: PrincipalId, *, by: Actor, label: str,

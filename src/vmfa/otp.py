@@ -11,16 +11,16 @@ from math import floor, isfinite
 from struct import Struct
 
 from .errors import AlreadyUsed, CodeRejected, InvalidType, InvalidValue, MalformedCode, VmfaError
-from .keys import HASHES, Key, keyed
+from .keys import HASHES, Key, prepared_hmac
+
+__all__ = ["hotp", "next_step_at", "seconds_left", "step_at", "totp", "verify_hotp", "verify_totp"]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["hotp", "next_step_at", "scan", "seconds_left", "step_at", "totp", "verify_hotp", "verify_totp"]
-
-COUNTERS = 1 << 64  # RFC4226-5.1-C: eight bytes; RFC6238-4.2-WIDE: more than 32 bits
-WIDEST = 100  # steps on one side of any scan
+COUNTER_LIMIT = 1 << 64  # RFC4226-5.1-C: eight bytes; RFC6238-4.2-WIDE: more than 32 bits
+MAX_WINDOW = 100  # steps on one side of any scan
 _pack = Struct(">Q").pack  # RFC4226-5.2-ORDER: high-order byte first
 _word_at = Struct(">I").unpack_from  # and so the four bytes that a code is made of
 
@@ -34,7 +34,7 @@ def hotp(key: Key | bytes, counter: int, *, digits: int = 6, algorithm: str = "s
     """
     try:
         check_parameters(algorithm, digits)
-        check_int("counter", counter, 0, COUNTERS - 1)
+        check_int("counter", counter, 0, COUNTER_LIMIT - 1)
         code = _codes(key, (counter,), digits, algorithm)[counter]
     except VmfaError as error:
         del key  # error trackers record the locals of a raising frame
@@ -68,10 +68,10 @@ def verify_totp(key: Key | bytes, code: str, at: float, *, after: int, window: i
     """
     try:
         check_parameters(algorithm, digits, period, t0)
-        check_int("after", after, -1, COUNTERS - 1)
-        check_int("window", window, 0, WIDEST)
-        steps = around(step_of(at, period, t0), window, window)
-        code = read_code(code, digits)
+        check_int("after", after, -1, COUNTER_LIMIT - 1)
+        check_int("window", window, 0, MAX_WINDOW)
+        steps = window_steps(step_of(at, period, t0), window, window)
+        code = normalize_code(code, digits)
         matches = _matching(code, _codes(key, steps, digits, algorithm))
     except VmfaError as error:
         del key, code
@@ -94,10 +94,10 @@ def verify_hotp(key: Key | bytes, code: str, *, counter: int, look_ahead: int = 
     """
     try:
         check_parameters(algorithm, digits)
-        check_int("counter", counter, 0, COUNTERS - 1)
-        check_int("look_ahead", look_ahead, 0, WIDEST)
-        counters = around(counter, 0, look_ahead)
-        code = read_code(code, digits)
+        check_int("counter", counter, 0, COUNTER_LIMIT - 1)
+        check_int("look_ahead", look_ahead, 0, MAX_WINDOW)
+        counters = window_steps(counter, 0, look_ahead)
+        code = normalize_code(code, digits)
         matches = _matching(code, _codes(key, counters, digits, algorithm))
     except VmfaError as error:
         del key, code
@@ -120,7 +120,7 @@ def step_at(at: float, *, period: int = 30, t0: int = 0) -> int:
 
 def seconds_left(at: float, *, period: int = 30, t0: int = 0) -> int:
     """RULE-BETTER-5: whole seconds, 1 to *period*, until the code of Unix time *at* is replaced by the next."""
-    return next_step_at(at, period=period, t0=t0) - whole_seconds(at)
+    return next_step_at(at, period=period, t0=t0) - to_unix_seconds(at)
 
 
 def next_step_at(at: float, *, period: int = 30, t0: int = 0) -> int:
@@ -138,10 +138,10 @@ def scan(key: Key, codes: Sequence[str], steps: Sequence[int], digits: int, algo
     return [_matching(code, candidates) for code in codes]
 
 
-def around(here: int, back: int, forward: int) -> range:
+def window_steps(here: int, back: int, forward: int) -> range:
     """The steps from *here* - *back* to *here* + *forward*; there is none below 0 or past 2**64 - 1."""
     start, stop = here - back, here + forward + 1
-    return range(start if start > 0 else 0, stop if stop < COUNTERS else COUNTERS)  # noqa: FURB136  # half the time
+    return range(start if start > 0 else 0, stop if stop < COUNTER_LIMIT else COUNTER_LIMIT)  # noqa: FURB136  # half the time
 
 
 def truncate(mac: bytes) -> int:
@@ -150,7 +150,7 @@ def truncate(mac: bytes) -> int:
     return word & 0x7FFF_FFFF
 
 
-def read_code(code: str, digits: int) -> str:
+def normalize_code(code: str, digits: int) -> str:
     """*code* without surrounding ASCII blanks and one blank or hyphen in its middle (SEED-SIX).
 
     This is the only place that normalises: what is counted, compared and spent is the step it matches.
@@ -173,7 +173,7 @@ def check_parameters(algorithm: str, digits: int, period: int = 30, t0: int = 0)
         raise InvalidValue("algorithm is 'sha1', 'sha256' or 'sha512' (RFC6238-1.2-HASH)")
     if type(period) is not int or type(t0) is not int:
         raise InvalidType("period and t0 are int, in seconds")
-    if not 0 < period <= COUNTERS or not -COUNTERS <= t0 <= COUNTERS:
+    if not 0 < period <= COUNTER_LIMIT or not -COUNTER_LIMIT <= t0 <= COUNTER_LIMIT:
         raise InvalidValue("period is at least 1 second; period and t0 have at most 64 bits")
 
 
@@ -184,7 +184,7 @@ def check_int(name: str, value: int, low: int, high: int) -> None:
         raise InvalidValue(f"{name} is {low} to {high}")
 
 
-def whole_seconds(at: float) -> int:
+def to_unix_seconds(at: float) -> int:
     if type(at) is int:
         return at
     if isinstance(at, bool) or not isinstance(at, (int, float)):
@@ -195,8 +195,8 @@ def whole_seconds(at: float) -> int:
 
 
 def step_of(at: float, period: int, t0: int) -> int:
-    step = (whole_seconds(at) - t0) // period
-    if not 0 <= step < COUNTERS:
+    step = (to_unix_seconds(at) - t0) // period
+    if not 0 <= step < COUNTER_LIMIT:
         raise InvalidValue("the time is before T0" if step < 0 else "the time is past the last step")
     return step
 
@@ -204,9 +204,9 @@ def step_of(at: float, period: int, t0: int) -> int:
 def _codes(key: Key | bytes, steps: Sequence[int], digits: int, algorithm: str) -> dict[int, str]:
     """HMAC as RFC 2104 writes it, H(K xor opad, H(K xor ipad, text)), truncated to a code, for each step.
 
-    A loop, and copies of the keyed hashes: for many steps they take two thirds of the time of a call for each.
+    A loop, and copies of the prepared_hmac hashes: for many steps they take two thirds of the time of a call for each.
     """
-    keyed_inner, keyed_outer = keyed(key, algorithm)
+    keyed_inner, keyed_outer = prepared_hmac(key, algorithm)
     modulus, codes = 10**digits, {}
     for step in steps:
         inner, outer = keyed_inner.copy(), keyed_outer.copy()

@@ -12,13 +12,15 @@ from .access import Actor
 from .decision import Decision, T
 from .errors import InvalidType, StoreContended
 from .events import AuditEvent
-from .keysource import KeySource
-from .model import PrincipalId
+from .keysources.base import KeySource
+from .models import PrincipalId
 from .operations import Operation, Operations
 from .otp import check_int
 from .policy import Policy
-from .stores.port import Store
-from .values import LAST_SECOND, check_is, check_text
+from .stores.base import Store
+from .validators import MAX_INTEGER, check_instance, check_text
+
+__all__ = ["DeviceRegistry"]
 
 P = ParamSpec("P")
 ATTEMPTS: Final = 64  # compare-and-set rounds: each lost one means that somebody else got through
@@ -47,7 +49,7 @@ def answers_itself(method: Any) -> None:
     method.__wrapped__ = shown
 
 
-def tell(observer: Observer | None, made: Decision[T]) -> None:
+def notify(observer: Observer | None, made: Decision[T]) -> None:
     """Tell *observer* what happened, after the commit: it cannot change an answer."""
     for event in made.events if observer else ():
         try:
@@ -81,11 +83,11 @@ def _waits(function: object) -> bool | None:
 
 def check_page(account: str, after: object, limit: int) -> None:
     check_text("account", account)
-    check_is("after", after, PrincipalId if after is not None else NoneType)
-    check_int("limit", limit, 0, LONGEST_PAGE)
+    check_instance("after", after, PrincipalId if after is not None else NoneType)
+    check_int("limit", limit, 0, MAX_PAGE)
 
 
-LONGEST_PAGE: Final = 1_000_000
+MAX_PAGE: Final = 1_000_000
 
 
 class DeviceRegistry:
@@ -103,8 +105,8 @@ class DeviceRegistry:
                  policy: Policy | None = None, clock: Callable[[], float] = time.time,
                  observer: Observer | None = None) -> None:
         check_parts(store, clock, observer, waits=False)
-        sealing = not getattr(store, "volatile", False)
-        self.operations = Operations(keys, issuer=issuer, imported_keys=imported_keys, policy=policy, sealing=sealing)
+        authenticate = not getattr(store, "volatile", False)
+        self.operations = Operations(keys, issuer=issuer, imported_keys=imported_keys, policy=policy, authenticate=authenticate)
         self._store, self._clock, self._observer = store, clock, observer
 
     open_enrollment: Final = _ask(Operations.open_enrollment)
@@ -122,13 +124,13 @@ class DeviceRegistry:
 
     def requires_code(self, principal: PrincipalId) -> bool:
         """The log-in page's first question: must this principal present a code? (RULE-REQUIRES) Out of sync: yes."""
-        check_is("principal", principal, PrincipalId)
+        check_instance("principal", principal, PrincipalId)
         return self.operations.requires_code(self._store.load(principal))
 
     def history(self, principal: PrincipalId, *, by: Actor, after: int = 0, limit: int = 1000) -> Sequence[AuditEvent]:
         """A page of the life-cycle events behind event number *after*, oldest first. :raises RecordTampered."""
-        check_int("after", after, 0, LAST_SECOND)
-        check_int("limit", limit, 0, LONGEST_PAGE)
+        check_int("after", after, 0, MAX_INTEGER)
+        check_int("limit", limit, 0, MAX_PAGE)
         for _ in range(ATTEMPTS):
             record = self._record(principal, by=by)
             events = self._store.history(principal, after=max(0, after - 1), limit=limit + 1)
@@ -149,12 +151,12 @@ class DeviceRegistry:
         return self._store.principals(account, after=after, limit=limit)
 
     def _run(self, operation: Operation[T]) -> T:
-        check_is("principal", operation.principal, PrincipalId)
+        check_instance("principal", operation.principal, PrincipalId)
         for _ in range(ATTEMPTS):
             before = self._store.load(operation.principal)
-            witness = self._store.load(operation.witness) if operation.witness else None
-            made = operation.decide(before, self._clock(), witness)
+            actor_record = self._store.load(operation.actor_record) if operation.actor_record else None
+            made = operation.decide(before, self._clock(), actor_record)
             if made.principal is before or self._store.commit(before, made.principal, made.stored):
-                tell(self._observer, made)
+                notify(self._observer, made)
                 return made.settle()
         raise StoreContended("others kept changing this principal; nothing was changed")

@@ -19,7 +19,7 @@ from vmfa import (
     VmfaError,
 )
 from vmfa.keys import reveal
-from vmfa.model import KeyRef
+from vmfa.models import KeyRef
 
 ACCOUNT = "123456789012"
 ADMIN = PrincipalId.user(ACCOUNT, "u-1")
@@ -92,7 +92,7 @@ def test_passlib_appwallet_a_stored_key_is_bound_to_its_owner(keys: DerivedKeys,
     """
     who, serial, parameters = enrolled.principal, enrolled.device.serial, enrolled.device.parameters
     ref, key = keys.issue(who, serial, parameters)
-    flipped = KeyRef(ref.scheme, ref.key_id, bytes([ref.material[0] ^ 1]) + ref.material[1:])
+    flipped = KeyRef(scheme=ref.scheme, key_id=ref.key_id, material=bytes([ref.material[0] ^ 1]) + ref.material[1:])
     others = [
         keys.reveal(flipped, who, serial, parameters),
         keys.reveal(ref, PrincipalId.user(who.account, "u-0815"), serial, parameters),

@@ -29,7 +29,7 @@ from vmfa import (
     totp,
 )
 from vmfa.keys import base32, reveal
-from vmfa.model import KeyRef
+from vmfa.models import KeyRef
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ def test_a_row_written_back_after_deactivation_needs_the_reference_that_no_histo
     for kept in (str(history), *(event.document() for event in history), str(raw.rows(path))):
         assert reference.material.hex() not in kept
         assert b64encode(reference.material).decode() not in kept
-    rebuilt = keys.reveal(KeyRef("derived", keys.current_id, bytes(16)), who, serial, parameters)
+    rebuilt = keys.reveal(KeyRef(scheme="derived", key_id=keys.current_id, material=bytes(16)), who, serial, parameters)
     assert reveal(rebuilt) != reveal(enrolled.phone.key)
     assert reveal(keys.reveal(reference, who, serial, parameters)) == reveal(enrolled.phone.key)  # it hung on the nonce
 

@@ -67,7 +67,7 @@ def test_vikunja_cve_2026_35597_the_failure_is_committed_before_it_is_told(
     seen = []
     registry = DeviceRegistry(
         store, keys=enrolled.registry.operations.keys, issuer="Example", clock=enrolled.clock,  # type: ignore[arg-type]
-        observer=lambda event: seen.append((event.what.value, store.load(enrolled.principal).device.failures)),  # type: ignore[union-attr]
+        observer=lambda event: seen.append((event.type.value, store.load(enrolled.principal).device.failures)),  # type: ignore[union-attr]
     )
     for failures in (1, 2, 3):
         with pytest.raises(CodeRejected):
@@ -87,7 +87,7 @@ def test_right_guess_told_by_the_commits_failure_right_and_wrong_fail_alike(
     store = DiskFull()
     told = []
     registry = DeviceRegistry(
-        store, keys=keys, issuer="Example", clock=clock, observer=lambda event: told.append(event.what)
+        store, keys=keys, issuer="Example", clock=clock, observer=lambda event: told.append(event.type)
     )
     enrolled = enroll(registry, clock, alice)
     clock.advance(30)

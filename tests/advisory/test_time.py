@@ -11,7 +11,7 @@ from vmfa import (
     ClockWentBack,
     CodeRejected,
     DeviceRegistry,
-    Happened,
+    EventType,
     Key,
     OutOfSync,
     PairRejected,
@@ -59,7 +59,7 @@ def test_drift_walked_by_a_relay_goes_two_steps_and_comes_back(enrolled: Enrolle
     assert min(relayed) == -2
     moves = [
         event for event in enrolled.registry.history(enrolled.principal, by=Actor.support("case 1"))
-        if event.what is Happened.DRIFTED
+        if event.type is EventType.DRIFT_CHANGED
     ]
     assert [dict(move.details)["after"] for move in moves] == [-1, -2]
     alternating = [accepted_drift(enrolled, offset) for offset in (-1, -3, -1, -3)]
@@ -127,7 +127,7 @@ def test_four_codes_filmed_an_old_pair_moves_nothing_into_the_past(enrolled: Enr
     report = registry.resync(enrolled.principal, by=me, **enrolled.phone.pair())
     assert not hasattr(report, "claim")  # it is no authentication
     history = registry.history(enrolled.principal, by=Actor.support("case 1"))
-    assert history[-1].what is Happened.RESYNCHRONISED
+    assert history[-1].what is EventType.RESYNCHRONIZED
     assert (history[-1].at, history[-1].actor) == (enrolled.clock.now, str(me))
 
 

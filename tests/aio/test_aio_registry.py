@@ -22,7 +22,7 @@ from vmfa import (
     AuditEvent,
     DerivedKeys,
     DeviceAlreadyAssigned,
-    Happened,
+    EventType,
     InvalidType,
     InvalidValue,
     Key,
@@ -34,7 +34,7 @@ from vmfa import (
     UnsafePlainKeys,
 )
 from vmfa.aio import AsyncStore, InThreads
-from vmfa.events import check_chain
+from vmfa.history import check_chain
 
 SERVICE = Actor.trusted_service("importer")
 
@@ -107,9 +107,9 @@ def test_every_operation_on_every_store(
         boss = PrincipalId.user(alice.account, "boss")
         admin = Actor.admin(boss, mfa=(await sign_in(registry, clock, boss)).claim)
         await registry.deactivate(alice, by=admin, reason="lost")  # the claim is checked on the boss's record
-        assert [event.what for event in await registry.history(alice, by=SERVICE)] == [
-            Happened.OPENED, Happened.CANCELLED, Happened.OPENED, Happened.ASSIGNED, Happened.RESYNCHRONISED,
-            Happened.REANCHORED, Happened.DEACTIVATED,
+        assert [event.type for event in await registry.history(alice, by=SERVICE)] == [
+            EventType.OPENED, EventType.CANCELLED, EventType.OPENED, EventType.ASSIGNED, EventType.RESYNCHRONIZED,
+            EventType.REANCHORED, EventType.DEACTIVATED,
         ]
         await registry.adopt(alice, by=SERVICE, key=Key(bytes(20)), source="elsewhere")
         await registry.forget(alice, by=SERVICE)
@@ -117,7 +117,7 @@ def test_every_operation_on_every_store(
         assert not await registry.history(alice, by=SERVICE)
 
     run(life())
-    assert [event.what for event in told].count(Happened.ACCEPTED) == 2
+    assert [event.type for event in told].count(EventType.ACCEPTED) == 2
 
 
 async def sign_in(registry: vmfa.aio.DeviceRegistry, clock: HandClock, who: PrincipalId) -> Receipt:
@@ -199,14 +199,14 @@ def test_a_lost_race_is_decided_anew_and_told_once(
         LosesEveryFirst(MemoryStore()), keys=DerivedKeys(MASTER), issuer="Example", clock=clock, observer=told.append
     )
     run(sign_in(registry, clock, alice))
-    assert [event.what for event in told] == [Happened.OPENED, Happened.ASSIGNED, Happened.ACCEPTED]
+    assert [event.type for event in told] == [EventType.OPENED, EventType.ASSIGNED, EventType.ACCEPTED]
 
 
 def test_an_observer_that_raises_changes_no_answer(
     alice: PrincipalId, clock: HandClock, run: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     def observer(event: AuditEvent) -> None:
-        raise RuntimeError(event.what)
+        raise RuntimeError(event.type)
 
     registry = vmfa.aio.DeviceRegistry(
         InThreads(MemoryStore()), keys=DerivedKeys(MASTER), issuer="Example", clock=clock, observer=observer
@@ -250,7 +250,7 @@ def test_a_cancelled_verification_has_counted_once_or_not_at_all(
         reached, end = await cancelled_at(registry.verify(alice, phone.code()), nth)
         assert isinstance(end, asyncio.CancelledError if reached else Receipt), end
         await what_goes_on(registry)
-        accepted = [event.what for event in told].count(Happened.ACCEPTED)  # what was committed was told
+        accepted = [event.type for event in told].count(EventType.ACCEPTED)  # what was committed was told
         if accepted:
             with pytest.raises(AlreadyUsed):
                 await registry.verify(alice, phone.code())
@@ -274,7 +274,7 @@ def test_a_cancelled_confirmation_leaves_a_session_or_a_device(
         await what_goes_on(registry)
         record, history = await astore.load(who), await astore.history(who)
         assert record.head == check_chain(history, 0, "", DerivedKeys(MASTER))
-        assert [event.what for event in history][1:] == ([Happened.ASSIGNED] if record.device else [])
+        assert [event.type for event in history][1:] == ([EventType.ASSIGNED] if record.device else [])
         if record.device is None:
             await registry.confirm_enrollment(who, session=opened.session_id, by=me, **phone.pair())
         with pytest.raises(DeviceAlreadyAssigned):
@@ -298,7 +298,7 @@ def test_a_refusal_whose_caller_is_gone_is_committed_and_told(
         told.clear()
         reached, _ = await cancelled_at(registry.verify(alice, phone.wrong_code()), nth)
         await what_goes_on(registry)
-        seen += [event.what for event in told].count(Happened.REJECTED)
+        seen += [event.type for event in told].count(EventType.REJECTED)
         device = (await astore.load(alice)).device
         assert device is not None
         assert device.failures == seen

@@ -84,7 +84,7 @@ def test_records_are_sealed_unless_nothing_of_the_store_outlives_the_process(mak
 
     for store, is_sealed in ((MemoryStore(), False), (Lasting(), True)):
         wizards(make(store), "alice")
-        assert (store.load(WHO).seal is not None) is is_sealed
+        assert (store.load(WHO).envelope is not None) is is_sealed
 
 
 def test_the_policy_decides(make: Make) -> None:
@@ -97,7 +97,7 @@ def test_every_read_is_told(make: Make) -> None:
     registry = make(MemoryStore(), observer=told.append)
     wizards(registry, "alice")
     registry.history(WHO, by=SERVICE)
-    assert [event.what.value for event in told] == ["enrollment opened", "read"]
+    assert [event.type.value for event in told] == ["enrollment opened", "read"]
 
 
 def test_principals_come_in_the_pages_that_are_asked_for(make: Make) -> None:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import vmfa.otp
 from vmfa import VmfaError
 from vmfa.access import _claim_counts
-from vmfa.model import MfaClaim
-from vmfa.otp import around, read_code, step_at, truncate
+from vmfa.models import MfaClaim
+from vmfa.otp import normalize_code, step_at, truncate, window_steps
 from vmfa.policy import Policy
 from vmfa.rules import _refilled
 
@@ -22,7 +22,7 @@ class Device:
     """What the refill reads of a device."""
 
     budget: int
-    budget_at: int
+    budget_updated_at: int
 
 
 @dataclass
@@ -63,7 +63,7 @@ def the_window_is_what_is_near_and_exists(here: int, back: int, forward: int, st
     post: _
     """
     near = here - back <= step <= here + forward and 0 <= step < 2**64
-    return (step in around(here, back, forward)) == near
+    return (step in window_steps(here, back, forward)) == near
 
 
 def the_window_is_never_wider_than_asked(here: int, back: int, forward: int) -> bool:
@@ -73,7 +73,7 @@ def the_window_is_never_wider_than_asked(here: int, back: int, forward: int) -> 
     pre: 0 <= back <= 101 and 0 <= forward <= 101
     post: _
     """
-    return len(around(here, back, forward)) <= back + forward + 1
+    return len(window_steps(here, back, forward)) <= back + forward + 1
 
 
 def only_ascii_digits_are_a_code(character: str, last: bool) -> bool:
@@ -84,7 +84,7 @@ def only_ascii_digits_are_a_code(character: str, last: bool) -> bool:
     """
     text = "12345" + character if last else character + "12345"
     try:
-        return read_code(text, 6) == text and "0" <= character <= "9"
+        return normalize_code(text, 6) == text and "0" <= character <= "9"
     except VmfaError:
         return not "0" <= character <= "9"
 
@@ -99,21 +99,21 @@ def the_delay_is_capped(failures: int) -> bool:
     return POLICY.delay(failures) == expected
 
 
-def the_budget_grows_by_whole_tokens_and_never_above_its_size(budget: int, budget_at: int, now: int) -> bool:
+def the_budget_grows_by_whole_tokens_and_never_above_its_size(budget: int, budget_updated_at: int, now: int) -> bool:
     """RULE-BUDGET: one token for each 48 h, no second of growth lost, a clock that went back takes nothing
 
     pre: 0 <= budget <= 100
-    pre: -2**40 <= budget_at <= 2**40 and -2**40 <= now <= 2**40
+    pre: -2**40 <= budget_updated_at <= 2**40 and -2**40 <= now <= 2**40
     post: _
     """
-    tokens, since = _refilled(Device(budget, budget_at), Case(now, POLICY))
+    tokens, since = _refilled(Device(budget, budget_updated_at), Context(now, POLICY))
     if tokens == 100:
-        return since == now and (budget == 100 or now - budget_at >= (100 - budget) * 172800)
+        return since == now and (budget == 100 or now - budget_updated_at >= (100 - budget) * 172800)
     gained = tokens - budget
     left = now - since
-    if now < budget_at:
-        return gained == 0 and since == budget_at
-    return gained >= 0 and since == budget_at + gained * 172800 and 0 <= left < 172800
+    if now < budget_updated_at:
+        return gained == 0 and since == budget_updated_at
+    return gained >= 0 and since == budget_updated_at + gained * 172800 and 0 <= left < 172800
 
 
 def a_claim_counts_for_an_hour(at: int, now: int) -> bool:

@@ -17,7 +17,7 @@ BOUND = "what equals the bound gives the bound either way"
 SHORTCUT = "a shortcut for the usual case: what stands behind it gives the same"
 RAISED_ANEW = "the refusal is raised anew, with a text that tells nothing of what is stored"
 PLAIN = "return self.adopt(principal, serial, parameters, key), key"
-CHAIN = ("def check_chain(events: Sequence[AuditEvent], number: int, head: str, keys: Authenticator,"
+CHAIN = ("def check_chain(events: Sequence[AuditEvent], number: int, head: str, keys: RecordAuthenticator,"
          " pruned: int = 0) -> str:")
 PRINTABLE = "if value.isascii() and value.isprintable():"
 IDENTICAL = "if self is other:"
@@ -35,7 +35,7 @@ SPACED = 'spaced = normalize("NFC", _decoded(written.replace("+", " "), "issuer"
 SECRET = 'return kind_of_key.from_base32(_decoded(given.get("secret", ""), "secret"))'
 QUOTED = 'name, account = quote(issuer, safe=""), quote(label, safe="@")'
 NEVER_ESCAPED = "the other text has letters more, which are never escaped"
-AROUND = ("return range(start if start > 0 else 0, stop if stop < COUNTERS else COUNTERS)"
+AROUND = ("return range(start if start > 0 else 0, stop if stop < COUNTER_LIMIT else COUNTER_LIMIT)"
           "  # noqa: FURB136  # half the time")
 WORD = "word: int = _word_at(mac, mac[-1] & 0x0F)[0]  # of the last byte, whatever the hash: not byte 19"
 BEFORE_T0 = 'raise InvalidValue("the time is before T0" if step < 0 else "the time is past the last step")'
@@ -55,7 +55,7 @@ SEED_OF_RFCS = '_SEED: Final = b"1234567890" * 7  # both RFCs; RFC 6238 cuts it 
 CODES_OF_RFC = "for (algorithm, size), code in zip(_SIZES.items(), codes.split(), strict=True):"
 FALSE_TOO = "None is false as well, and the caller asks no more"
 NO_DICTIONARY = "of a secret that is random and stays here, any length of some bytes does"
-DIGESTS = 'digests = [sha256(secret + reveal(item.key)).digest() if isinstance(item, Entry) else b"" for item in items]'
+DIGESTS = 'digests = [sha256(secret + reveal(item.key)).digest() if isinstance(item, ImportedDevice) else b"" for item in items]'
 PAGE = "PAGE: Final = 1000"
 ANY_PAGE = "pages are turned to the end: of whatever size they are, what is read is the same"
 SWALLOWED = "the error is caught where it is raised, and one sentence is told in its place"
@@ -71,7 +71,7 @@ CHANCE = "it makes a race likelier: what is caught is caught without it too, by 
 TOGETHER = ("outcomes = _together(12, lambda _, code=code: registry.verify(who, code))"
             "  # type: ignore[misc]  # a default")
 ACCOUNTS = 'for account in (_account(), _account() + "%_\'\\"/\\\\;?é😀", _account().ljust(512, "x")):'
-AN_EVENT = ('AuditEvent(what=Happened.OPENED, at=n, principal=of.id, actor="contract", reason=reason, number=n,'
+AN_EVENT = ('AuditEvent(type=EventType.OPENED, at=n, principal=of.id, actor="contract", reason=reason, number=n,'
             ' tag=f"t{n}")')
 A_REF = 'return KeyRef("derived", "0123456789abcdef", bytes(range(240, 256)))'
 
@@ -103,7 +103,7 @@ EQUIVALENT: dict[tuple[str, str], str] = {
         "no position is below -1",
     ("otp", f"{AROUND} | start > 0 | Gt 0 -> GtE"): BOUND,
     ("otp", f"{AROUND} | 0 | - 1"): BOUND,
-    ("otp", f"{AROUND} | stop < COUNTERS | Lt 0 -> LtE"): BOUND,
+    ("otp", f"{AROUND} | stop < COUNTER_LIMIT | Lt 0 -> LtE"): BOUND,
     ("otp", f"{WORD} | 0 | - 1"): "the first of one is the last",
     ("otp", "if type(at) is int: | if type(at) is int: | deleted"): SHORTCUT,
     ("otp", "if type(at) is int: | if type(at) is int: | condition: never"): SHORTCUT,
@@ -121,7 +121,7 @@ EQUIVALENT: dict[tuple[str, str], str] = {
               " other bytes")): "what is stripped as well, X, is no digit that the table gives",
     **{("events", f'check_text("text", {rest} | \'text\' | other text'): RAISED_ANEW
        for rest in ("text, longest=8192, empty=True)", "text, longest=64)", "value, empty=True)")},
-    ("events", 'check_int("number", number, 1, LAST_SECOND) | \'number\' | other text'): RAISED_ANEW,
+    ("events", 'check_int("number", number, 1, MAX_INTEGER) | \'number\' | other text'): RAISED_ANEW,
     ("events", f"{CHAIN} | 0 | - 1"): "no event has a number below 1",
     **{("values", f"{PRINTABLE} | {PRINTABLE} | {how}"): SHORTCUT for how in ("deleted", "condition: never")},
     ("values", "return | return | deleted"): SHORTCUT,
@@ -152,9 +152,9 @@ EQUIVALENT: dict[tuple[str, str], str] = {
                " recovered and self.principal is not None and (not self.princ | without operand 1")): TYPING,
     ("access", ("if own is None or own.account != target.account: | own is None or own.account != target.account"
                " | without operand 0")): TYPING,
-    ("rules", ("if side and side == device.lean and near:  # RFC6238-6-DRIFT, RULE-DRIFT: two in a row off on one side"
-              " | side and side == device.lean and near | without operand 0")): "drift + 0 and lean 0 are what it was",
-    ("rules", "grown = max(0, case.now - device.budget_at) // policy.budget_refill | 0 | + 1"):
+    ("rules", ("if side and side == device.last_offset and near:  # RFC6238-6-DRIFT, RULE-DRIFT: two in a row off on one side"
+              " | side and side == device.last_offset and near | without operand 0")): "drift + 0 and last_offset 0 are what it was",
+    ("rules", "grown = max(0, case.now - device.budget_updated_at) // policy.budget_refill | 0 | + 1"):
         "a refill takes 60 s at least, so 1 // refill is 0 as well",
     ("rules", ("found = _pair(before, session, case, pair, here, policy.enroll_back, policy.enroll_forward, -1) | 1 |"
               " + 1")): "no step before 0 is ever scanned",
@@ -247,7 +247,7 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("trail", 'check_int("revision", head.revision, 0, 1 << 62) | \'revision\' | other text'): SWALLOWED,
     ("trail", 'check_int("events", head.events, 0, 1 << 62) | \'events\' | other text'): SWALLOWED,
     ("trail", 'raise errors.InvalidType("head is text") | \'head is text\' | other text'): SWALLOWED,
-    ("migrate.command", ("Rehearsal(store) if args.dry_run else store, keys=keys, imported_keys=imported_keys,"
+    ("migrate.command", ("DryRunStore(store) if args.dry_run else store, keys=keys, imported_keys=imported_keys,"
                          ' issuer="vmfa", | \'vmfa\' | other text')): "nothing that is adopted bears the issuer",
     ("migrate.command", ('data = b""  # error trackers record the locals of a raising frame | b\'\' | other bytes')):
         "whatever stands in for the source is not the source",
@@ -257,7 +257,7 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("sealing", f"{HELD} | held is None or ref is None or (not sealed_keys.needs_rekey( | without operand 1"): NEITHER,
     ("trail_command", ("return _reported(compare(store, heads, operations=operations, by=by, clock=clock)) |"
                        " clock=clock | argument dropped")): ANY_TIME,
-    ("trail_command", ("found.extend(examine(store, account, operations=operations, by=by, clock=clock)) | clock=clock"
+    ("trail_command", ("found.extend(verify_history(store, account, operations=operations, by=by, clock=clock)) | clock=clock"
                        " | argument dropped")): ANY_TIME,
     ("testing", f"{ACCOUNTS} | _account().ljust(512, 'x') | exchanged"): "it is as long either way",
     ("testing", "if which: | if which: | condition: not"): "one of two threads writes and the other reads, whichever",

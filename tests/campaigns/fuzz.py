@@ -67,8 +67,8 @@ def codes() -> tuple[Target, list[bytes]]:
         text = text_of(data)
         for digits in (6, 7, 8):
             with contextlib.suppress(VmfaError):
-                assert re.fullmatch("[0-9]+", otp.read_code(text, digits))
-                assert len(otp.read_code(text, digits)) == digits
+                assert re.fullmatch("[0-9]+", otp.normalize_code(text, digits))
+                assert len(otp.normalize_code(text, digits)) == digits
             with contextlib.suppress(VmfaError):
                 otp.verify_totp(key, text, at, after=-1, digits=digits)
                 assert re.sub("[^0-9]", "", text) in shown
@@ -79,7 +79,7 @@ def codes() -> tuple[Target, list[bytes]]:
 
 def payloads() -> tuple[Target, list[bytes]]:
     from vmfa import VmfaError
-    from vmfa.migrate import django_otp, google_authenticator, otpauth, otpauth_migration, passlib, pyotp
+    from vmfa.importers import django_otp, google_authenticator, otpauth, otpauth_migration, passlib, pyotp
 
     readers = (otpauth.read, django_otp.read, passlib.read, pyotp.read, otpauth_migration.read,
                lambda text: google_authenticator.read(text, owner="alice"))
@@ -107,7 +107,7 @@ def payloads() -> tuple[Target, list[bytes]]:
 
 
 def arguments() -> tuple[Target, list[bytes]]:
-    from vmfa.__main__ import BUG, main
+    from vmfa.cli.main import BUG, main
 
     os.chdir(tempfile.mkdtemp(prefix="vmfa-fuzz-"))
     Path("key").write_bytes(bytes(range(32)))
@@ -154,7 +154,7 @@ def rows() -> tuple[Target, list[bytes]]:
         edited[place] = text if place != 3 else len(data)
         account, kind, name, *columns_read = edited
         with contextlib.suppress(VmfaError, ValueError):  # of a kind that is none
-            record = from_columns(PrincipalId(account, Kind(kind), name), *columns_read)
+            record = from_columns(PrincipalId(account=account, kind=Kind(kind), name=name), *columns_read)
             answer = operations.verify(record.id, code).decide(record, clock()).answer
             assert isinstance(answer, VmfaError) or tuple(edited) == row, "an edited row verified"
         with contextlib.suppress(VmfaError):
@@ -173,8 +173,8 @@ def fuzz(name: str, seconds: int) -> None:
     import atheris
 
     with atheris.instrument_imports(include=["vmfa"]):
-        import vmfa.__main__
-        import vmfa.migrate.command  # noqa: F401  # with all that they need
+        import vmfa.cli.main
+        import vmfa.cli.importing  # noqa: F401  # with all that they need
 
         one, seeds = TARGETS[name]()
     corpus = Path(tempfile.mkdtemp(prefix="vmfa-corpus-"))

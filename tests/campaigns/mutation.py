@@ -121,18 +121,18 @@ class Tests:
         self.session: Any = None
         self.failed: list[str] = []
 
-    def tell(self, what: str, text: str = "") -> None:
+    def notify(self, what: str, text: str = "") -> None:
         os.write(self.told, f"{what} {text}\n".encode())
 
     def pytest_sessionstart(self) -> None:
-        from hypothesis import Phase, settings
+        from hypothesis import State, settings
 
-        settings.register_profile("mutation", settings.default, phases=(Phase.explicit, Phase.generate))
+        settings.register_profile("mutation", settings.default, phases=(State.explicit, State.generate))
         settings.load_profile("mutation")  # a counter-example need not be a small one
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:
-            self.tell("killed", f"{report.nodeid}, as it was collected")
+            self.notify("killed", f"{report.nodeid}, as it was collected")
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         self.session = session
@@ -141,7 +141,7 @@ class Tests:
         try:
             self.work(self)
         except BaseException:
-            self.tell("unclear", repr(traceback.format_exc(limit=-3)))
+            self.notify("unclear", repr(traceback.format_exc(limit=-3)))
             raise
         return True
 
@@ -152,12 +152,12 @@ class Tests:
     def run(self, names: Iterable[str], *, stop: bool = True) -> None:
         chosen = [self.items[name] for name in names if name in self.items]
         for item, following in zip(chosen, [*chosen[1:], None], strict=True):
-            self.tell("running", item.nodeid)
+            self.notify("running", item.nodeid)
             item.ihook.pytest_runtest_protocol(item=item, nextitem=following)
             if self.failed and stop:
-                self.tell("killed", self.failed[0])
+                self.notify("killed", self.failed[0])
                 return
-        self.tell("survived")
+        self.notify("survived")
 
 
 def pytest_run(tests: Iterable[str], plugin: Tests, *more: str) -> None:
@@ -167,7 +167,7 @@ def pytest_run(tests: Iterable[str], plugin: Tests, *more: str) -> None:
         [plugin],
     )
     if plugin.session is None:  # a conftest that cannot be imported is what pytest calls a wrong use
-        plugin.tell("killed" if ending == pytest.ExitCode.USAGE_ERROR else "unclear",
+        plugin.notify("killed" if ending == pytest.ExitCode.USAGE_ERROR else "unclear",
                     f"pytest ended before it ran a test: {ending!r}")
 
 
@@ -370,7 +370,7 @@ class Room:
                     import_module("vmfa" if self.name == "__init__" else f"vmfa.{self.name}")
                     import_module("support")
                 except BaseException as error:  # noqa: BLE001  # whatever it is, nobody can use the library
-                    tests.tell("killed", f"import: {type(error).__name__}")
+                    tests.notify("killed", f"import: {type(error).__name__}")
                     return
                 pytest_run(files, tests)
 

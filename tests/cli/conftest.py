@@ -13,7 +13,7 @@ import pytest
 
 from support import MASTER, HandClock, Phone
 from vmfa import Key
-from vmfa.__main__ import main
+from vmfa.cli.main import main
 
 
 @dataclass

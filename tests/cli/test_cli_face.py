@@ -9,7 +9,7 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from vmfa.__main__ import parser
+from vmfa.cli.main import parser
 
 FACE = Path(__file__).with_name("face.txt")
 

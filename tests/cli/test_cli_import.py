@@ -61,7 +61,7 @@ def test_a_file_that_is_not_there_is_named(terminal):
 
 def test_without_the_extra_for_sealing_the_error_names_it_and_all_else_works(terminal, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.ciphers.aead", None)
-    monkeypatch.delitem(sys.modules, "vmfa.sealing", raising=False)
+    monkeypatch.delitem(sys.modules, "vmfa.keysources.sealed", raising=False)
     phone = terminal.enroll("123456789012/u-4711")
     assert terminal.run("verify", "123456789012/u-4711", phone.code()).code == 0
     (tmp_path / "uris.txt").write_text("")

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from vmfa import Key, totp
-from vmfa.__main__ import COMMANDS
+from vmfa.cli.main import COMMANDS
 
 ALICE = "123456789012/u-4711"
 VMFA = [sys.executable, "-m", "vmfa"]
@@ -105,7 +105,7 @@ def test_every_command_in_a_process_of_its_own_with_kills_between(shell: Shell) 
     shell.json("verify", ALICE, "-", input=code().encode())
     assert shell.json("show", ALICE)["sync"] == "in sync"
     assert [event["what"] for event in shell.json("history", ALICE)["events"]] == [
-        "enrollment opened", "device assigned", "device resynchronised",
+        "enrollment opened", "device assigned", "device resynchronized",
     ]
     shell.json("deactivate", ALICE)
     assert shell.run("verify", ALICE, code()).returncode == 4
@@ -126,7 +126,7 @@ def test_the_script_is_installed() -> None:
     from importlib.metadata import entry_points
 
     (script,) = entry_points(group="console_scripts", name="vmfa")
-    assert script.value == "vmfa.__main__:main"
+    assert script.value == "vmfa.cli.main:main"
 
 
 def test_ctrl_c_is_one_sentence(at_terminal: AtTerminal) -> None:

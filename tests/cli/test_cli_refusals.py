@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
-from vmfa import DerivedKeys, SQLiteStore, commands
-from vmfa.__main__ import COMMANDS, main
+from vmfa import DerivedKeys, SQLiteStore
+from vmfa.cli import commands
+from vmfa.cli.main import COMMANDS, main
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -295,7 +296,7 @@ def test_of_a_key_file_that_never_ends_not_a_byte_more_is_read_than_shows_it(ter
         endless.write(bytes(4097))
         patience = Timer(10, endless.write, [b"who reads on gets more"])
         patience.start()
-        with pytest.raises(commands.Unusable, match="is too long"):
+        with pytest.raises(commands.EnvironmentProblem, match="is too long"):
             commands.read_key_file(str(terminal.folder / "fifo"), DerivedKeys)
         assert patience.is_alive()
         patience.cancel()
@@ -431,7 +432,7 @@ def test_of_a_line_that_never_ends_not_a_byte_more_is_read_than_there_is_room_fo
 def test_a_question_is_seen_before_it_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = io.BytesIO()
     monkeypatch.setattr("sys.stderr", io.TextIOWrapper(shown, line_buffering=True))
-    commands.complain("code: ", end="")
+    commands.print_error("code: ", end="")
     assert shown.getvalue() == b"code: "
 
 
@@ -466,7 +467,7 @@ def test_130_interrupted(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) ->
     def interrupt(*arguments: object) -> NoReturn:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("vmfa.commands.selftest", interrupt)
+    monkeypatch.setattr("vmfa.cli.commands.selftest", interrupt)
     try:
         says(terminal.run("selftest"), 130, "interrupted")
     except KeyboardInterrupt:
@@ -483,7 +484,7 @@ def test_70_a_bug_is_told_by_its_place_and_not_by_its_text(
     def bug(*arguments: object) -> NoReturn:
         raise KeyError("GEZDGNBV")
 
-    monkeypatch.setattr("vmfa.commands.selftest", bug)
+    monkeypatch.setattr("vmfa.cli.commands.selftest", bug)
     outcome = terminal.run("selftest")
     says(outcome, 70)
     assert re.fullmatch(r"vmfa: a bug of vmfa: KeyError in \S*test_cli_refusals\.py, line \d+\n", outcome.err)
@@ -493,7 +494,7 @@ def test_70_a_bug_is_told_by_its_place_and_not_by_its_text(
 
 
 def test_5_a_known_answer_is_wrong(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vmfa.known_answers._HOTP", "755225")
+    monkeypatch.setattr("vmfa.self_test._HOTP", "755225")
     outcome = terminal.run("selftest")
     assert outcome.code == 5
     assert "WRONG  RFC 4226 Appendix D, counter 0\n" in outcome.out

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from vmfa import Actor, DerivedKeys, DeviceRegistry, PrincipalId, SQLiteStore, totp
-from vmfa.__main__ import ABOUT, EXITS
+from vmfa.cli.main import ABOUT, EXITS
 
 if TYPE_CHECKING:
     from conftest import Terminal

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from vmfa.commands import KEY_NOTICE
+from vmfa.cli.commands import KEY_NOTICE
 
 if TYPE_CHECKING:
     from conftest import Terminal
@@ -83,7 +83,7 @@ def test_what_people_read(terminal: Terminal) -> None:
         f"2  2023-11-14T22:13:30Z  enrollment superseded  {service}",
         f"3  2023-11-14T22:13:30Z  enrollment opened  {service}",
         f"4  2023-11-14T22:13:30Z  device assigned  {service}  sync=out of sync  steps_off=-5",
-        f"5  2023-11-14T22:14:30Z  device resynchronised  {service}  steps_off=-5",
+        f"5  2023-11-14T22:14:30Z  device resynchronized  {service}  steps_off=-5",
         f"6  2023-11-14T22:15:00Z  device deactivated  {service}  reason=lost phone",
         "intact: 6 events; keep the head elsewhere: HEAD",
     ]

@@ -12,7 +12,7 @@ import pytest
 from vmfa import (
     CodeRejected,
     Decision,
-    Happened,
+    EventType,
     Key,
     MemoryStore,
     NoDevice,
@@ -22,7 +22,7 @@ from vmfa import (
     VmfaError,
     rules,
 )
-from vmfa.demo import START, DemoFailed, HandClock, Phone, Stage, all_differ, near_codes, refusal, story
+from vmfa.cli.demo import START, DemoFailed, HandClock, Phone, Stage, all_differ, near_codes, refusal, story
 
 STORY = [  # seconds from its beginning, the rule, what is told, with every code as ......
     (0, "SEED-SHOW", "Alice opens the wizard. It shows a key and a URI for her phone: once, in this answer only."),
@@ -35,7 +35,7 @@ STORY = [  # seconds from its beginning, the rule, what is told, with every code
     (60, "SEED-BACKUP", "Her tablet, with the same key, shows the same codes: ......, used there, is spent."),
     (60, "SEED-ONE", "She has a device, so she gets no second one: the wizard does not open."),
     (60, "SEED-LATE", "Bob's phone is five steps late. His two codes assign it, and the answer says: out of sync."),
-    (120, "SEED-LATE", "Until it is resynchronised its codes are refused, unevaluated."),
+    (120, "SEED-LATE", "Until it is resynchronized its codes are refused, unevaluated."),
     (120, "SEED-RESYNC",
      "Two fresh consecutive codes put it in sync: the library now knows that it is five steps late."),
     (150, "RFC6238-6-DRIFT", "They signed nobody in. The next code of the late phone does."),
@@ -62,14 +62,14 @@ def test_the_story_leaves_its_people_and_their_histories_in_the_store() -> None:
     list(story(store))
     alice, bob = PrincipalId.user("123456789012", "alice"), PrincipalId.user("123456789012", "bob")
     assert list(store.principals("123456789012")) == [alice, bob]
-    history = [event for event in store.history(alice) if event.what is not Happened.SUPERSEDED]
-    told = [(event.what.value, event.actor) for event in history]  # chance may have opened a wizard more than once
+    history = [event for event in store.history(alice) if event.type is not EventType.SUPERSEDED]
+    told = [(event.type.value, event.actor) for event in history]  # chance may have opened a wizard more than once
     assert [each for each, _ in groupby(told)] == [
         ("enrollment opened", "trusted service vmfa demo"), ("device assigned", f"signed in {alice}"),
         ("device deactivated", f"signed in {alice}"), ("enrollment opened", "trusted service vmfa demo"),
         ("device assigned", f"signed in {alice}"),
     ]
-    assert [event.reason for event in history if event.what is Happened.DEACTIVATED] == ["new phone"]
+    assert [event.reason for event in history if event.type is EventType.DEACTIVATED] == ["new phone"]
 
 
 def taken(before: Any, case: Any, device: Any, error: Any) -> Decision[Receipt]:
@@ -85,7 +85,7 @@ def accept_all(before: Any, case: Any, code: str) -> Decision[Receipt]:
         principal=before.id, serial=before.device.serial if before.device else "none", step=0, at=case.now, drift=0,
         failures_cleared=0,
     )
-    return Decision(before, receipt)
+    return Decision(principal=before, answer=receipt)
 
 
 def refuse(*arguments: object) -> None:
@@ -110,7 +110,7 @@ NOT, REFUSED = "^the library does not do what", "^the library refused what it sh
         ("vmfa.rules._failed", taken, f"{NOT} RFC4226-7.3-DELAY"),
         ("vmfa.policy.Policy.delay", lambda policy, failures: 0, f"{NOT} RFC4226-7.3-DELAY"),
         ("vmfa.operations.check_permitted", lambda *cell: None, f"{NOT} SEED-PERMIT"),
-        ("vmfa.rules.read_code", lambda code, digits: "000000", REFUSED),
+        ("vmfa.rules.normalize_code", lambda code, digits: "000000", REFUSED),
     ],
 )
 def test_a_planted_bug_stops_the_story(monkeypatch: pytest.MonkeyPatch, place: str, bug: Any, told: str) -> None:
@@ -140,11 +140,11 @@ def test_a_key_that_repeats_a_code_is_left_for_another(monkeypatch: pytest.Monke
         asked.append(len(phones))
         return next(answers, True)
 
-    monkeypatch.setattr("vmfa.demo.all_differ", differ)
+    monkeypatch.setattr("vmfa.cli.demo.all_differ", differ)
     assert len(list(story(store))) == 19
     assert asked == [1, 1, 1, 2, 3]  # and never a code that an earlier phone shows
     history = store.history(PrincipalId.user("123456789012", "alice"))
-    assert [event.what for event in history].count(Happened.SUPERSEDED) == 2
+    assert [event.type for event in history].count(EventType.SUPERSEDED) == 2
 
 
 def test_codes_that_repeat_are_seen() -> None:

@@ -16,9 +16,9 @@ from typing import Any, NoReturn
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESCCM
 
-from vmfa import known_answers
+from vmfa import self_test
 from vmfa.keys import HASHES
-from vmfa.known_answers import selftest
+from vmfa.self_test import selftest
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 
@@ -41,7 +41,7 @@ def test_every_answer_is_right_here() -> None:
     assert {answer.source for answer in report.answers} == {
         *(f"FIPS 180-4, {algorithm}" for algorithm in HASHES),
         *(f"RFC 4226 Appendix D, counter {counter}" for counter in range(10)),
-        *(f"RFC 6238 Appendix B, {algorithm}, time {at}" for algorithm in HASHES for at in known_answers._TOTP),
+        *(f"RFC 6238 Appendix B, {algorithm}, time {at}" for algorithm in HASHES for at in self_test._TOTP),
         *(f"RFC 5869 Appendix A.{number}, {half}" for number in (1, 2, 3) for half in ("extract", "expand")),
         "GCM specification, test case 14, AES-256",
         *(f"RFC 2104, prepared keys, {algorithm}" for algorithm in HASHES),
@@ -60,7 +60,7 @@ def test_the_report_says_what_it_was_made_with() -> None:
 
 
 def test_without_the_extra_for_sealing_nothing_is_said_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vmfa.known_answers.find_spec", lambda name: None)
+    monkeypatch.setattr("vmfa.self_test.find_spec", lambda name: None)
     report = selftest()
     assert report.passed
     assert "AES-256-GCM" not in dict(report.computed_by)
@@ -78,16 +78,16 @@ def missing(*_: object) -> NoReturn:
 
 
 def test_the_answers_are_those_of_the_norms() -> None:
-    assert known_answers._HOTP.split() == [row["code"] for row in rows("rfc4226_appendix_d.json")]
+    assert self_test._HOTP.split() == [row["code"] for row in rows("rfc4226_appendix_d.json")]
     printed = {(row["at"], row["algorithm"]): row["code"] for row in rows("rfc6238_appendix_b.json")}
     ours = {
         (at, algorithm): code
-        for at, codes in known_answers._TOTP.items()
-        for algorithm, code in zip(known_answers._SIZES, codes.split(), strict=True)
+        for at, codes in self_test._TOTP.items()
+        for algorithm, code in zip(self_test._SIZES, codes.split(), strict=True)
     }
     assert ours == printed
     assert [
-        (secret.hex(), salt.hex(), info.hex(), prk, okm) for secret, salt, info, prk, okm in known_answers._HKDF
+        (secret.hex(), salt.hex(), info.hex(), prk, okm) for secret, salt, info, prk, okm in self_test._HKDF
     ] == [
         (row["secret"], row["salt"], row["info"], row["prk"], row["okm"]) for row in rows("rfc5869_appendix_a.json")
     ]
@@ -105,7 +105,7 @@ def test_truncation_at_byte_19_shows_in_the_longer_hashes(monkeypatch: pytest.Mo
 
 
 def test_a_wrong_hkdf_shows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vmfa.known_answers.hkdf_expand", lambda prk, info, length: bytes(length))
+    monkeypatch.setattr("vmfa.self_test.hkdf_expand", lambda prk, info, length: bytes(length))
     assert failed() == {f"RFC 5869 Appendix A.{number}, expand" for number in (1, 2, 3)}
 
 
@@ -125,8 +125,8 @@ def test_a_prepared_key_that_is_wrong_for_one_size_shows(monkeypatch: pytest.Mon
     def wrong_once(raw: bytes, algorithm: str) -> Any:
         return right(raw if len(raw) != size else bytes(size), algorithm)
 
-    right = known_answers.keyed
-    monkeypatch.setattr(known_answers, "keyed", wrong_once)
+    right = self_test.prepared_hmac
+    monkeypatch.setattr(self_test, "prepared_hmac", wrong_once)
     assert failed() == {f"RFC 2104, prepared keys, {algorithm}" for algorithm in HASHES}
 
 
@@ -146,7 +146,7 @@ def test_a_cipher_that_is_refused_is_named(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_another_answer_is_told_from_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vmfa.known_answers.hkdf_extract", lambda salt, secret: bytes(32))
+    monkeypatch.setattr("vmfa.self_test.hkdf_extract", lambda salt, secret: bytes(32))
     report = selftest()
     assert {answer.problem for answer in report.answers if not answer.passed} == {"another answer"}
     assert report.sentence == "a known answer is not computed here"
@@ -168,7 +168,7 @@ def test_a_forbidden_hash_is_a_failure_and_no_error(monkeypatch: pytest.MonkeyPa
     def forbidden(*arguments: object) -> NoReturn:
         raise ValueError("sha1 is not available in this mode")
 
-    monkeypatch.setattr("vmfa.known_answers.hmac_digest", forbidden)
+    monkeypatch.setattr("vmfa.self_test.hmac_digest", forbidden)
     report = selftest()
     assert not report.passed
     assert failed() == {f"RFC 2104, prepared keys, {algorithm}" for algorithm in ("sha1", "sha256", "sha512")}

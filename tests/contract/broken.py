@@ -10,7 +10,7 @@ from threading import get_ident
 from typing import Any
 from unicodedata import normalize
 
-from vmfa import AuditEvent, Happened, MemoryStore, Principal, PrincipalId, Store, Sync
+from vmfa import AuditEvent, EventType, MemoryStore, Principal, PrincipalId, Store, Sync
 
 BROKEN: list[tuple[type[MemoryStore], str, str]] = []
 
@@ -96,7 +96,7 @@ class LosesTheSign(Scripted):
 @caught_by("every_field_of_a_device_comes_back", "and seal does not")
 class LosesTheSeal(Scripted):
     def write(self, after: Principal, events: Sequence[AuditEvent]) -> None:
-        super().write(replace(after, seal=None), events)
+        super().write(replace(after, envelope=None), events)
 
 
 @caught_by("every_field_of_an_enrollment_comes_back", "and enrollment does not")
@@ -178,20 +178,20 @@ def breaks_an_event(name: str, keep: Callable[[Any], Any]) -> None:
 
 DEVICE, SESSION, EVENT = (f"every_field_of_{what}_comes_back" for what in ("a_device", "an_enrollment", "an_event"))
 PARAMETERS = tuple(f"parameters.{name}" for name in ("algorithm", "digits", "period", "t0"))
-for path in ("seen_at", "openings", "recovered_at", "binding", "head", "redacted", "binding.digest",
+for path in ("seen_at", "enrollment_times", "recovered_at", "binding", "head", "redacted", "binding.digest",
              "binding.expires_at"):
     breaks(DEVICE, path, default)
-for path in (*PARAMETERS, "disabled", "drift", "pair_drift", "lean", "failures", "failed_at", "budget", "budget_at",
+for path in (*PARAMETERS, "disabled", "drift", "synced_drift", "last_offset", "failures", "failed_at", "budget", "budget_updated_at",
              "enrolled_at", "last_step", "sync"):
     breaks(DEVICE, f"device.{path}", default)
 for path in (*PARAMETERS, "opened_at", "expires_at", "attempts"):
     breaks(SESSION, f"enrollment.{path}", default)
-for path in ("seen_at", "openings", "recovered_at", "device.last_step", "device.parameters.t0"):
+for path in ("seen_at", "enrollment_times", "recovered_at", "device.last_step", "device.parameters.t0"):
     breaks(DEVICE, path, narrow)
 for path in ("enrollment.expires_at", "enrollment.parameters.t0"):
     breaks(SESSION, path, narrow)
-for path in ("seen_at", "openings", "binding.expires_at", "device.drift", "device.pair_drift", "device.lean",
-             "device.enrolled_at", "device.failed_at", "device.budget_at"):
+for path in ("seen_at", "enrollment_times", "binding.expires_at", "device.drift", "device.synced_drift", "device.last_offset",
+             "device.enrolled_at", "device.failed_at", "device.budget_updated_at"):
     breaks(DEVICE, path, unsigned)
 for path in ("enrollment.opened_at", "enrollment.parameters.t0"):
     breaks(SESSION, path, unsigned)
@@ -215,7 +215,7 @@ class AnswersARowCountAtFirst(Scripted):
 @caught_by("a_principal_that_was_never_stored_has_revision_0", "a principal that was never stored has no history")
 class TellsOfWhoIsUnknown(Scripted):
     def history(self, principal: PrincipalId, *, after: int = 0, limit: int = 1000) -> Sequence[AuditEvent]:
-        unknown = AuditEvent(what=Happened.OPENED, at=0, principal=principal, actor="", number=1, tag="")
+        unknown = AuditEvent(type=EventType.OPENED, at=0, principal=principal, actor="", number=1, tag="")
         return super().history(principal, after=after, limit=limit) or [unknown]
 
 
@@ -225,14 +225,14 @@ class FoldsCase(Scripted):
         return who if who.is_root else PrincipalId.user(who.account, who.name.lower())
 
     def still(self, current: Principal | None, before: Principal) -> bool:
-        return before.seal is None or super().still(current, before)
+        return before.envelope is None or super().still(current, before)
 
 
 class Upserts(Scripted):
     """Whoever finds no record overwrites the one that is there."""
 
     def still(self, current: Principal | None, before: Principal) -> bool:
-        return before.seal is None or super().still(current, before)
+        return before.envelope is None or super().still(current, before)
 
 
 @caught_by("names_are_compared_as_bytes_and_none_is_special", "leads to its own record")
@@ -329,7 +329,7 @@ class ComparesOnlyTheRevision(Scripted):
 @caught_by("the_revision_is_compared_beside_the_tag", "another revision loses")
 class ComparesOnlyTheTag(Scripted):
     def still(self, current: Principal | None, before: Principal) -> bool:
-        return (current.seal if current else None) == before.seal
+        return (current.envelope if current else None) == before.envelope
 
 
 @caught_by("the_tag_is_compared_beside_the_revision", "cannot remove it")

@@ -15,13 +15,13 @@ import pytest
 import lifecycle
 from tables import DOCS, rows
 from vmfa import DerivedKeys, Kind, Parameters, Policy, PrincipalId, SQLiteStore, errors
-from vmfa.access import ON_ROOT, ON_USERS, Standing
-from vmfa.events import AuditEvent, Happened
-from vmfa.machine import Action, Phase
-from vmfa.model import EnrollmentSession, KeyRef, Principal, Sync, VirtualDevice
-from vmfa.record import sealed
+from vmfa.access import ON_ROOT, ON_USERS, Relationship
+from vmfa.events import AuditEvent, EventType
+from vmfa.lifecycle import Action, State
+from vmfa.models import EnrollmentSession, KeyRef, Principal, Sync, VirtualDevice
+from vmfa.record import authenticated
 from vmfa.stores.postgres import TABLES
-from vmfa.values import content
+from vmfa.validators import content
 
 ROOT = Path(__file__).parents[2]
 
@@ -74,16 +74,16 @@ class TestPolicy:
 
 
 COLUMNS = {
-    "self, MFA": Standing.SELF_MFA, "self, none": Standing.SELF, "admin, MFA": Standing.ADMIN,
-    "root, MFA": Standing.ROOT, "recovered root": Standing.RECOVERED, "support": Standing.SUPPORT,
-    "service": Standing.SERVICE,
+    "self, MFA": Relationship.SELF_MFA, "self, none": Relationship.SELF, "admin, MFA": Relationship.ADMIN,
+    "root, MFA": Relationship.ROOT, "recovered root": Relationship.RECOVERED, "support": Relationship.SUPPORT,
+    "service": Relationship.SERVICE,
 }
 
 
 class TestPermissions:
     @pytest.mark.parametrize(("head", "matrix"), [("On a user", ON_USERS), ("On root", ON_ROOT)])
     def test_the_matrix_is_the_one_that_is_enforced(
-        self, head: str, matrix: dict[Action, frozenset[Standing]]
+        self, head: str, matrix: dict[Action, frozenset[Relationship]]
     ) -> None:
         part = (DOCS / "permissions.md").read_text().split(f"## {head}\n")[1].split("\n## ")[0]
         lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in part.splitlines() if line[:1] == "|"]
@@ -134,19 +134,19 @@ class TestSchema:
 
     def test_the_documents_have_these_fields(self) -> None:
         device = VirtualDevice(
-            serial="s", parameters=Parameters(), enrolled_at=0, sync=Sync.IN_SYNC, last_step=0, budget=1, budget_at=0
+            serial="s", parameters=Parameters(), enrolled_at=0, sync=Sync.IN_SYNC, last_step=0, budget=1, budget_updated_at=0
         )
         session = EnrollmentSession(session_id="i", serial="s", parameters=Parameters(), opened_at=0, expires_at=1)
-        ref = KeyRef("derived", "", b"")
+        ref = KeyRef(scheme="derived", key_id="", material=b"")
         assigned = Principal(id=self.WHO, key_ref=ref, device=device)
         state, of_device, of_session = (
             list(content(value)) for value in (assigned, device, session)
         )
-        for apart in ("id", "revision", "seal"):
+        for apart in ("id", "revision", "envelope"):
             state.remove(apart)
-        parts = json.loads(sealed(assigned, self.KEYS, revision=1).seal.document)  # type: ignore[union-attr]  # sealed
+        parts = json.loads(authenticated(assigned, self.KEYS, revision=1).envelope.document)  # type: ignore[union-attr]  # sealed
         assert (len(parts), len(parts[3])) == (1 + len(state), len(of_device))
-        event = AuditEvent(what=Happened.OPENED, at=0, principal=self.WHO, actor="a")
+        event = AuditEvent(type=EventType.OPENED, at=0, principal=self.WHO, actor="a")
         page = self.PAGE.read_text().split("## An event")
         described, told = page[0].split("## The state of a principal")[1], page[1]
         names = re.findall(r"^\| `(\w+)`", described, re.MULTILINE)
@@ -164,16 +164,16 @@ class TestLifeCycle:
         assert lifecycle.SVG.read_text() == lifecycle.draw()
 
     def test_an_edge_that_nobody_placed_is_noticed(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        revived = {(Phase.DISABLED, Action.RESYNC): frozenset({Phase.IN_SYNC})}
+        revived = {(State.DISABLED, Action.RESYNC): frozenset({State.IN_SYNC})}
         monkeypatch.setattr(lifecycle, "TRANSITIONS", lifecycle.TRANSITIONS | revived)
         with pytest.raises(ValueError, match="not drawn"):
             lifecycle.draw()
 
     def test_an_edge_that_is_gone_is_noticed(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        left = {key: ends for key, ends in lifecycle.TRANSITIONS.items() if key != (Phase.ENROLLING, Action.CANCEL)}
+        left = {key: ends for key, ends in lifecycle.TRANSITIONS.items() if key != (State.ENROLLING, Action.CANCEL)}
         monkeypatch.setattr(lifecycle, "TRANSITIONS", left)
         assert "cancel" not in lifecycle.draw()
         assert lifecycle.SVG.read_text() != lifecycle.draw()
 
     def test_the_page_has_every_phase(self) -> None:
-        assert [row[0] for row in rows(DOCS / "lifecycle.md", "phase")] == [phase.value for phase in Phase]
+        assert [row[0] for row in rows(DOCS / "lifecycle.md", "phase")] == [phase.value for phase in State]

@@ -28,7 +28,7 @@ from writer import WHO  # noqa: E402  # found by the line above
 
 from support import MASTER  # noqa: E402  # as before
 from vmfa import DerivedKeys, SQLiteStore, VmfaError  # noqa: E402  # as before
-from vmfa.events import check_chain  # noqa: E402  # as before
+from vmfa.history import check_chain  # noqa: E402  # as before
 from vmfa.record import check_intact  # noqa: E402  # as before
 
 STRATEGIES = ("none", "all", "random", "torn", "torn", "names late")
@@ -38,7 +38,7 @@ MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None  # the images themsel
 
 
 @dataclass(frozen=True)
-class Happened:
+class EventType:
     """One call of the writer on a file of the store, or an acknowledgement."""
 
     what: str  # created, written, truncated, synced, removed, folder synced, acknowledged
@@ -47,7 +47,7 @@ class Happened:
     data: bytes = b""
 
 
-def record(folder: Path, kind: str, operations: int) -> list[Happened]:
+def record(folder: Path, kind: str, operations: int) -> list[EventType]:
     """What a writer of that *kind* did to its store in *folder*."""
     place, log = folder / "written" / "mfa.db", folder / "strace.log"
     place.parent.mkdir()
@@ -57,7 +57,7 @@ def record(folder: Path, kind: str, operations: int) -> list[Happened]:
     return list(parse(log.read_text(errors="replace").splitlines(), str(place)))
 
 
-def parse(lines: list[str], place: str) -> Iterator[Happened]:
+def parse(lines: list[str], place: str) -> Iterator[EventType]:
     folder, opened = os.path.dirname(place), dict[str, str]()
     for line in lines:
         call = re.match(r"(?:\d+ +)?(\w+)\((.*)\) += (-?\d+)", line)
@@ -72,19 +72,19 @@ def parse(lines: list[str], place: str) -> Iterator[Happened]:
         if name == "openat":
             opened[result] = texts[0].decode()
             if texts[0].decode().startswith(place) and "O_CREAT" in numbers[2] and not texts[0].endswith(b"-shm"):
-                yield Happened("created", texts[0].decode())
+                yield EventType("created", texts[0].decode())
         elif name == "close":
             opened.pop(numbers[0], None)
         elif name == "write" and numbers[0] == "1":
-            yield Happened("acknowledged", offset=int(texts[0].split()[1]))
+            yield EventType("acknowledged", offset=int(texts[0].split()[1]))
         elif name == "pwrite64" and ours:
-            yield Happened("written", path, int(numbers[3]), texts[0][: int(result)])
+            yield EventType("written", path, int(numbers[3]), texts[0][: int(result)])
         elif name == "ftruncate" and ours:
-            yield Happened("truncated", path, int(numbers[1]))
+            yield EventType("truncated", path, int(numbers[1]))
         elif name in ("fsync", "fdatasync") and (ours or path == folder):
-            yield Happened("synced" if ours else "folder synced", path)
+            yield EventType("synced" if ours else "folder synced", path)
         elif name == "unlink" and texts[0].decode().startswith(place) and not texts[0].endswith(b"-shm"):
-            yield Happened("removed", texts[0].decode())
+            yield EventType("removed", texts[0].decode())
 
 
 @dataclass
@@ -92,13 +92,13 @@ class Disk:
     """``files`` is what is surely there, ``pending`` what is not synced yet; so for the names in the folder."""
 
     files: dict[str, bytearray] = field(default_factory=dict)
-    pending: dict[str, list[Happened]] = field(default_factory=dict)
+    pending: dict[str, list[EventType]] = field(default_factory=dict)
     unnamed: set[str] = field(default_factory=set)
     removed: dict[str, bytearray] = field(default_factory=dict)
     acknowledged: int = 0
 
-    def go_on(self, one: Happened) -> None:
-        match one.what:
+    def go_on(self, one: EventType) -> None:
+        match one.type:
             case "acknowledged":
                 self.acknowledged = one.offset
             case "created":
@@ -132,13 +132,13 @@ class Disk:
                     for start in range(0, len(change.data), SECTOR):
                         if chance.random() < 0.5:
                             part = change.data[start : start + SECTOR]
-                            apply(left[path], Happened("written", path, change.offset + start, part))
+                            apply(left[path], EventType("written", path, change.offset + start, part))
                 elif strategy == "all" or (strategy in ("random", "names late", "torn") and chance.random() < 0.5):
                     apply(left[path], change)
         return {path: bytes(content) for path, content in left.items()}
 
 
-def apply(content: bytearray, change: Happened) -> None:
+def apply(content: bytearray, change: EventType) -> None:
     if change.what == "truncated":
         content[:] = content[: change.offset].ljust(change.offset, b"\0")
         return
@@ -174,7 +174,7 @@ class Outcome:
     examples: dict[str, tuple[int, str]]
 
 
-def every_crash(done: list[Happened], folder: Path, *, one_in: int = 1, seed: int = 1) -> Outcome:
+def every_crash(done: list[EventType], folder: Path, *, one_in: int = 1, seed: int = 1) -> Outcome:
     """Crash after each of the things *done*, or after one in so many, by every strategy."""
     disk, chance, outcome = Disk(), random.Random(seed), Outcome(0, Counter(), {})
     for number, one in enumerate(done):

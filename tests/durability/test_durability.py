@@ -19,12 +19,12 @@ from postgres_server import Server, crashable, database, server, with_options  #
 from programs import needed
 from support import MASTER
 from vmfa import DerivedKeys, SQLiteStore, Store
-from vmfa.events import check_chain
+from vmfa.history import check_chain
 from vmfa.record import check_intact
 from vmfa.stores.postgres import PostgresStore
 
 LOST = "an acknowledged commit is lost"
-PATIENCE = 60  # seconds, far more than needed
+SET_TIMEOUT = 60  # seconds, far more than needed
 
 
 @pytest.mark.parametrize(("kind", "loses"), [("durable", False), ("unsafe", True), ("early", True)])
@@ -99,7 +99,7 @@ def test_a_server_stopped_at_once_loses_nothing(crashable: Server) -> None:  # n
                 crashable.start()
                 told = acknowledged(writer, 20)
                 assert writer.poll() is None
-            deadline = time.monotonic() + PATIENCE
+            deadline = time.monotonic() + SET_TIMEOUT
             while True:
                 try:
                     check_nothing_lost(store, told[-1])

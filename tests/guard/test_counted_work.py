@@ -54,7 +54,7 @@ class Claimant:
         """Days later, in the state and with the code that lead to *verdict*."""
         phone = self.user.phone
         self.clock.advance(10 * DAY)
-        self.present(phone.code())  # neither failures nor a lean to one side are left
+        self.present(phone.code())  # neither failures nor a last_offset to one side are left
         self.clock.advance(10 * DAY)
         self.wrong = phone.wrong_code(3)
         match verdict:

@@ -6,9 +6,9 @@ import pytest
 
 from programs import oathtool_codes, output
 from vmfa import Actor, AlreadyUsed, DerivedKeys, DeviceRegistry, Parameters
-from vmfa.migrate.adoption import Fate, Principals, adopt_all
-from vmfa.migrate.google_authenticator import read
-from vmfa.sealing import SealedKeys
+from vmfa.importers.base import Principals, Status, adopt_all
+from vmfa.importers.google_authenticator import read
+from vmfa.keysources.sealed import SealedKeys
 
 SERVICE = Actor.trusted_service("import")
 
@@ -36,7 +36,7 @@ def test_a_time_based_secret(google_authenticator, oathtool, registry, clock, al
     )
     principals = Principals(account=alice.account)
     (told,) = adopt_all(registry, read(text, owner=alice.name), by=SERVICE, principals=principals)
-    assert (told.fate, told.principal) == (Fate.ADOPTED, alice)
+    assert (told.fate, told.principal) == (Status.ADOPTED, alice)
     assert told.notes == ("4 scratch codes are not taken over",)
     secret = text.split("\n", 1)[0]
     with pytest.raises(AlreadyUsed):

@@ -8,8 +8,8 @@ import pytest
 
 from batches import ACCOUNT, OFFERS
 from vmfa import Actor, DerivedKeys, DeviceRegistry, MemoryStore, Policy, Store
-from vmfa.migrate.adoption import Item, Outcome, Principals, adopt_all
-from vmfa.sealing import SealedKeys
+from vmfa.importers.base import Item, Outcome, Principals, adopt_all
+from vmfa.keysources.sealed import SealedKeys
 
 Import = Callable[..., list[Outcome]]
 

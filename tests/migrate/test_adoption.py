@@ -18,7 +18,7 @@ from vmfa import (
     Actor,
     AlreadyUsed,
     DeviceDisabled,
-    Happened,
+    EventType,
     Key,
     MemoryStore,
     NoDevice,
@@ -29,15 +29,24 @@ from vmfa import (
     StoreContended,
     StoreUnavailable,
 )
+from vmfa.importers.base import (
+    DryRunStore,
+    ImportedDevice,
+    Principals,
+    Rejected,
+    Status,
+    UnreadableSource,
+    adopt_all,
+    json_records,
+)
 from vmfa.keys import reveal
-from vmfa.migrate.adoption import Entry, Fate, Principals, Rehearsal, Unfit, UnreadableSource, adopt_all, json_records
 
 SERVICE = Actor.trusted_service("import")
 KEYS = [Key(f"the key of number {number}".encode()) for number in range(4)]
 
 
-def entry(number: int = 0, **changes: object) -> Entry:
-    made = Entry(where=f"line {number}", owner=f"u-{number}", source=f"test: u-{number}", key=KEYS[number],
+def entry(number: int = 0, **changes: object) -> ImportedDevice:
+    made = ImportedDevice(where=f"line {number}", owner=f"u-{number}", source=f"test: u-{number}", key=KEYS[number],
                  parameters=Parameters())
     return replace(made, **changes)
 
@@ -49,10 +58,10 @@ def fates(outcomes) -> list[str]:
 class TestAdopted:
     def test_the_device_is_assigned_and_its_provenance_is_in_the_history(self, importing, registry):
         (told,) = importing([entry(notes=("a note",))])
-        assert (told.fate, told.principal, told.notes) == (Fate.ADOPTED, user("u-0"), ("a note",))
+        assert (told.fate, told.principal, told.notes) == (Status.ADOPTED, user("u-0"), ("a note",))
         assert told.device == registry.device(user("u-0"), by=SERVICE)
         (event,) = registry.history(user("u-0"), by=SERVICE)
-        assert event.what is Happened.ADOPTED
+        assert event.type is EventType.ADOPTED
         assert dict(event.details)["source"] == "test: u-0"
         assert event.actor == "trusted service import"
 
@@ -98,14 +107,14 @@ class TestRefused:
     ])
     def test_an_entry_that_does_not_fit_changes_nothing(self, importing, registry, changes, reason):
         first, second = importing([entry(**changes), entry(1)])
-        assert first.fate is Fate.REFUSED
+        assert first.fate is Status.REFUSED
         assert reason in first.reason
-        assert second.fate is Fate.ADOPTED
+        assert second.fate is Status.ADOPTED
         assert list(registry.principals(ACCOUNT)) == [user("u-1")]
 
     def test_what_the_reader_found_unfit(self, importing):
-        (told,) = importing([Unfit(where="line 7", owner="bob", reason="HOTP")])
-        assert (told.where, told.owner, told.fate, told.reason) == ("line 7", "bob", Fate.REFUSED, "HOTP")
+        (told,) = importing([Rejected(where="line 7", owner="bob", reason="HOTP")])
+        assert (told.where, told.owner, told.fate, told.reason) == ("line 7", "bob", Status.REFUSED, "HOTP")
 
     def test_whatever_gives_entries_one_by_one_will_do(self, importing):
         assert fates(importing(entry(number) for number in range(3))) == ["adopted"] * 3
@@ -121,7 +130,7 @@ class TestRefused:
         made = enroll(registry, clock, user("u-0"))
         held = made.device
         (told,) = importing([entry()])
-        assert (told.fate, told.device) == (Fate.REFUSED, None)
+        assert (told.fate, told.device) == (Status.REFUSED, None)
         assert "never overwrites" in told.reason
         assert made.device == held
         made.sign_in()
@@ -132,7 +141,7 @@ class TestRefused:
         clock.advance(60)
         assert registry.verify(user("u-0"), Phone(KEYS[0], clock).code())
 
-    @pytest.mark.parametrize("over", [lambda store: store, Rehearsal], ids=["imported", "rehearsed"])
+    @pytest.mark.parametrize("over", [lambda store: store, DryRunStore], ids=["imported", "rehearsed"])
     def test_an_edited_record(self, registry_over, tmp_path, over):
         with SQLiteStore(tmp_path / "mfa.db") as store:
             registry = registry_over(over(store))
@@ -212,8 +221,8 @@ class TestPrincipals:
     def test_by_a_map(self, importing):
         principals = Principals(account=ACCOUNT, names={"u-0": "4711"})
         first, second = importing([entry(), entry(1)], principals)
-        assert (first.fate, first.principal) == (Fate.ADOPTED, user("4711"))
-        assert (second.fate, second.reason) == (Fate.REFUSED, "the owner is not in the map of names")
+        assert (first.fate, first.principal) == (Status.ADOPTED, user("4711"))
+        assert (second.fate, second.reason) == (Status.REFUSED, "the owner is not in the map of names")
 
     @pytest.mark.parametrize("owner", ["root", "", "admin", "u-1", None])
     @pytest.mark.parametrize("root", ["u-0", None])
@@ -232,7 +241,7 @@ class TestPrincipals:
         principals = Principals(account=ACCOUNT, root="u-0")
         importing([entry()], principals)
         (told,) = importing([entry()], principals)
-        assert (told.fate, told.principal) == (Fate.REFUSED, PrincipalId.root(ACCOUNT))
+        assert (told.fate, told.principal) == (Status.REFUSED, PrincipalId.root(ACCOUNT))
 
 
 class TestWhatStopsTheBatch:
@@ -273,7 +282,7 @@ class TestRehearsal:
     @pytest.fixture
     def rehearse(self, registry_over, store):
         def run(items):
-            dry = registry_over(Rehearsal(store))
+            dry = registry_over(DryRunStore(store))
             return list(adopt_all(dry, items, by=SERVICE, principals=Principals(account=ACCOUNT)))
 
         return run
@@ -283,7 +292,7 @@ class TestRehearsal:
         importing([entry(2)])
         held = {who: store.load(who) for who in map(user, ("u-0", "u-1", "u-2", "u-3"))}
         items = [
-            entry(), entry(1, owner="u-0"), entry(2), entry(3), Unfit(where="line 9", owner="", reason="HOTP"),
+            entry(), entry(1, owner="u-0"), entry(2), entry(3), Rejected(where="line 9", owner="", reason="HOTP"),
             entry(1, key=Key(bytes(20)), parameters=Parameters(digits=7)),
         ]
         rehearsed = rehearse(items)
@@ -300,25 +309,25 @@ class TestRehearsal:
 
     def test_it_reads_like_the_store_with_the_rehearsed_writes(self, registry, store, clock, alice):
         enroll(registry, clock, alice)
-        rehearsal = Rehearsal(store)
+        rehearsal = DryRunStore(store)
         assert rehearsal.principals(ACCOUNT) == [alice]
         assert rehearsal.history(alice, limit=1) == list(store.history(alice, limit=1))
         assert rehearsal.load(user("nobody")).revision == 0
         assert isinstance(rehearsal.store, MemoryStore)
 
     def test_it_is_volatile_where_the_store_is(self, store, tmp_path):
-        assert Rehearsal(store).volatile is True
+        assert DryRunStore(store).volatile is True
         with SQLiteStore(tmp_path / "mfa.db") as file:
-            assert Rehearsal(file).volatile is False
+            assert DryRunStore(file).volatile is False
 
     @pytest.mark.parametrize("method", ["history", "principals"])
     def test_where_no_page_is_named_it_is_that_of_every_store(self, method):
-        assert signature(getattr(Rehearsal, method)) == signature(getattr(Store, method))
+        assert signature(getattr(DryRunStore, method)) == signature(getattr(Store, method))
 
     def test_pages_of_principals_are_those_of_the_store(self, registry, store):
         for number in range(4):
             registry.open_enrollment(user(f"u-{number}"), by=SERVICE, label="alice")
-        assert Rehearsal(store).principals(ACCOUNT, after=user("u-0"), limit=2) == [user("u-1"), user("u-2")]
+        assert DryRunStore(store).principals(ACCOUNT, after=user("u-0"), limit=2) == [user("u-1"), user("u-2")]
 
     def test_pages_of_a_history_run_on_from_what_is_stored_to_what_is_rehearsed(self, registry_over, clock, alice):
         class Frugal(MemoryStore):
@@ -330,7 +339,7 @@ class TestRehearsal:
         store = Frugal()
         for _ in range(2):
             registry_over(store).open_enrollment(alice, by=SERVICE, label="alice")
-        rehearsal = Rehearsal(store)
+        rehearsal = DryRunStore(store)
         for _ in range(2):
             registry_over(rehearsal).open_enrollment(alice, by=SERVICE, label="alice")
         everything = [event.number for event in rehearsal.history(alice)]
@@ -345,12 +354,12 @@ class TestRehearsal:
         registry.open_enrollment(alice, by=SERVICE, label="alice")
         stale = store.history(alice)[0]
         store._events[alice].append(replace(stale, number=2))  # of a commit that never was
-        rehearsal = Rehearsal(store)
+        rehearsal = DryRunStore(store)
         dry = registry_over(rehearsal)
         dry.cancel_enrollment(alice, by=SERVICE)
         dry.open_enrollment(alice, by=SERVICE, label="alice")
-        assert [(event.number, event.what) for event in dry.history(alice, by=SERVICE)] == [
-            (1, Happened.OPENED), (2, Happened.CANCELLED), (3, Happened.OPENED),
+        assert [(event.number, event.type) for event in dry.history(alice, by=SERVICE)] == [
+            (1, EventType.OPENED), (2, EventType.CANCELLED), (3, EventType.OPENED),
         ]
         assert [event.number for event in rehearsal.history(alice, after=1)] == [2, 3]
 

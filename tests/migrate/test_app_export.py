@@ -11,8 +11,8 @@ from hypothesis import given, strategies as st
 from batches import user
 from support import Phone
 from vmfa import Key, Parameters, UnsafeShortKey
-from vmfa.migrate.adoption import Entry, Fate, Unfit
-from vmfa.migrate.otpauth_migration import read
+from vmfa.importers.base import ImportedDevice, Rejected, Status
+from vmfa.importers.otpauth_migration import read
 
 RAW = b"12345678901234567890"
 
@@ -53,7 +53,7 @@ def test_an_export_of_two_accounts(importing, registry, clock):
     text = uri(account(algorithm=1, digits=1, type=2), bob)
     told = importing(read(f"\n{text}\n"))
     assert [(outcome.fate, outcome.principal, outcome.where) for outcome in told] == [
-        (Fate.ADOPTED, user("alice"), "line 2, account 1"), (Fate.ADOPTED, user("bob"), "line 2, account 2"),
+        (Status.ADOPTED, user("alice"), "line 2, account 1"), (Status.ADOPTED, user("bob"), "line 2, account 2"),
     ]
     clock.advance(60)
     assert registry.verify(user("alice"), Phone(Key(RAW), clock).code())
@@ -89,8 +89,8 @@ def test_enumerations(fields, parameters):
 ])
 def test_accounts_that_are_not_adopted_and_why(one, owner, reason):
     first, second = read(uri(one, account()))
-    assert first == Unfit(where="line 1, account 1", owner=owner, reason=reason)
-    assert isinstance(second, Entry)
+    assert first == Rejected(where="line 1, account 1", owner=owner, reason=reason)
+    assert isinstance(second, ImportedDevice)
 
 
 @pytest.mark.parametrize(("line", "reason"), [
@@ -100,7 +100,7 @@ def test_accounts_that_are_not_adopted_and_why(one, owner, reason):
     ("otpauth-migration://offline?data=CgUBAg==", "the payload is no Base64 of an export"),
 ])
 def test_lines_that_are_no_export(line, reason):
-    assert read(line) == [Unfit(where="line 1", owner="", reason=reason)]
+    assert read(line) == [Rejected(where="line 1", owner="", reason=reason)]
 
 
 def test_an_export_of_nothing():
@@ -110,7 +110,7 @@ def test_an_export_of_nothing():
 
 def test_an_account_without_a_name_is_nobodys(importing):
     (told,) = importing(read(uri(account(name=5))))
-    assert (told.fate, told.reason) == (Fate.REFUSED, "name is empty")
+    assert (told.fate, told.reason) == (Status.REFUSED, "name is empty")
 
 
 def test_an_account_that_is_a_number_is_passed_over():
@@ -132,7 +132,7 @@ def test_blanks_around_a_name_are_not_the_owners():
 def test_an_account_without_a_secret_has_no_key():
     for unsafe_short_keys in (False, True):
         (item,) = read(uri(message((2, "alice"))), unsafe_short_keys=unsafe_short_keys)
-        assert isinstance(item, Unfit)
+        assert isinstance(item, Rejected)
 
 
 def test_of_what_is_said_twice_the_last_counts():
@@ -145,7 +145,7 @@ def test_of_what_is_said_twice_the_last_counts():
 @pytest.mark.parametrize("kind", [1, 3, 4, 5, 6, 7])
 def test_fields_that_are_neither_numbers_nor_bytes_are_of_an_unknown_kind(kind):
     (item,) = read(uri(account() + varint(9 << 3 | kind) + varint(1) + b"x"))
-    assert item == Unfit(where="line 1, account 1", owner="", reason="the export has a field of an unknown kind")
+    assert item == Rejected(where="line 1, account 1", owner="", reason="the export has a field of an unknown kind")
 
 
 @pytest.mark.parametrize("number", [8, 15, 16, 2047, 2048, 2**29 - 1])
@@ -176,16 +176,16 @@ def test_short_keys_by_name():
 @given(st.binary(max_size=80))
 def test_any_payload_is_entries_or_reasons(payload):
     for text in (uri(payload), f"otpauth-migration://offline?data={b64encode(payload).decode()}"):
-        assert all(isinstance(item, (Entry, Unfit)) for item in read(text))
+        assert all(isinstance(item, (ImportedDevice, Rejected)) for item in read(text))
 
 
 @given(st.binary(max_size=40), st.integers(0, 60))
 def test_near_misses(noise, position):
     whole = account(algorithm=1, type=2)
     bent = whole[:position] + noise + whole[position + len(noise) :]
-    assert all(isinstance(item, (Entry, Unfit)) for item in read(uri(bent)))
+    assert all(isinstance(item, (ImportedDevice, Rejected)) for item in read(uri(bent)))
 
 
 @given(st.text() | st.text().map("otpauth-migration://offline?data={}".format))
 def test_any_text_is_entries_or_reasons(text):
-    assert all(isinstance(item, (Entry, Unfit)) for item in read(text))
+    assert all(isinstance(item, (ImportedDevice, Rejected)) for item in read(text))

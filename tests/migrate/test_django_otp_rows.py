@@ -14,8 +14,8 @@ from hypothesis import given, strategies as st
 from batches import refusal_of, user
 from support import Phone
 from vmfa import Actor, AlreadyUsed, Key, Parameters, Throttled
-from vmfa.migrate.adoption import Entry, Fate, Unfit
-from vmfa.migrate.django_otp import entries, read
+from vmfa.importers.base import ImportedDevice, Rejected, Status
+from vmfa.importers.django_otp import entries, read
 
 ROW = {
     "id": 7, "user_id": 42, "name": "default", "confirmed": True, "key": "00" * 20, "step": 30, "t0": 0, "digits": 6,
@@ -75,7 +75,7 @@ def test_what_django_otp_accepted_is_spent_and_the_next_code_is_not(importing, r
     assert person.verify_token(phone.code())
     (told,) = importing(read(dumped()))
     alice = user(str(person.user_id))
-    assert (told.fate, told.principal, told.where) == (Fate.ADOPTED, alice, f"totpdevice {person.pk}")
+    assert (told.fate, told.principal, told.where) == (Status.ADOPTED, alice, f"totpdevice {person.pk}")
     assert told.device.last_step == person.last_t == at() // 30
     with pytest.raises(AlreadyUsed):
         registry.verify(alice, phone.code())
@@ -143,7 +143,7 @@ def test_other_kinds_of_device(otp, person):
     found = {item.where: item for item in read(dumped())}
     assert found[f"otp_hotp.hotpdevice {hotp.pk}"].reason == "HOTP: only time-based devices are assigned"
     assert found[f"otp_static.staticdevice {static.pk}"].reason == "this is no TOTP device"
-    assert isinstance(found[f"totpdevice {person.pk}"], Entry)
+    assert isinstance(found[f"totpdevice {person.pk}"], ImportedDevice)
     assert len(found) == 3
     assert {item.owner for item in found.values()} == {"", str(person.user_id)}
 
@@ -173,16 +173,16 @@ def test_natural_keys(person):
 def test_rows_that_are_not_adopted_and_why(changes, reason):
     (item,) = entries([{**ROW, **changes}])
     where, owner = f"totpdevice {changes.get('id', 7)}", "" if "user_id" in changes else "42"
-    assert item == Unfit(where=where, owner=owner, reason=reason)
+    assert item == Rejected(where=where, owner=owner, reason=reason)
 
 
 def test_short_keys_by_name():
     row = {**ROW, "key": "00" * 10}
     (item,) = entries([row], unsafe_short_keys=True)
-    assert isinstance(item, Entry)
+    assert isinstance(item, ImportedDevice)
     dump = json.dumps([{"model": "otp_totp.totpdevice", "pk": 7, "fields": row}])
     assert read(dump, unsafe_short_keys=True) == [item]
-    assert [type(item) for item in (*read(dump), *entries([row]))] == [Unfit, Unfit]
+    assert [type(item) for item in (*read(dump), *entries([row]))] == [Rejected, Rejected]
 
 
 def test_older_rows_that_know_no_tolerance_and_no_failures():
@@ -207,7 +207,7 @@ def test_devices_of_other_packages_are_passed_over():
     ) | st.none()},
 )))
 def test_any_dump_is_entries_or_reasons(records):
-    assert all(isinstance(item, (Entry, Unfit)) for item in read(json.dumps(records)))
+    assert all(isinstance(item, (ImportedDevice, Rejected)) for item in read(json.dumps(records)))
 
 
 def row_of(device) -> dict[str, object]:

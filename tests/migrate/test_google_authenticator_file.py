@@ -8,8 +8,8 @@ from hypothesis import given, strategies as st
 from batches import refusal_of, user
 from support import Phone
 from vmfa import AlreadyUsed, Key, Parameters, UnsafeShortKey
-from vmfa.migrate.adoption import Entry, Fate, Unfit
-from vmfa.migrate.google_authenticator import read
+from vmfa.importers.base import ImportedDevice, Rejected, Status
+from vmfa.importers.google_authenticator import read
 
 SECRET = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"
 
@@ -20,7 +20,7 @@ def file(*options: str, secret: str = SECRET, scratch: tuple[str, ...] = ("12345
 
 def test_a_file():
     text = file("RATE_LIMIT 3 30 1700000000", "WINDOW_SIZE 17", "DISALLOW_REUSE 5666 5668 5667", "TIME_SKEW -4")
-    assert read(text, owner="alice") == [Entry(
+    assert read(text, owner="alice") == [ImportedDevice(
         where="file", owner="alice", source="google-authenticator: alice", key=Key(b"1234567890" * 2),
         parameters=Parameters(), last_step=5668, drift=-4, notes=("2 scratch codes are not taken over",),
     )]
@@ -44,7 +44,7 @@ def test_blank_lines_around_say_nothing():
 def test_numbers_of_more_than_twenty_digits_are_none(digits):
     """The longest that is a number at all is refused as the position of a device, by its own sentence."""
     (item,) = read(file(f"DISALLOW_REUSE {'9' * digits}"), owner="alice")
-    assert isinstance(item, Entry if digits == 20 else Unfit)
+    assert isinstance(item, ImportedDevice if digits == 20 else Rejected)
 
 
 def test_a_period_of_its_own():
@@ -65,7 +65,7 @@ def test_a_period_of_its_own():
     (file("STEP_SIZE 0"), refusal_of(period=0)),
 ])
 def test_files_that_are_not_adopted_and_why(text, reason):
-    assert read(text, owner="alice") == [Unfit(where="file", owner="alice", reason=reason)]
+    assert read(text, owner="alice") == [Rejected(where="file", owner="alice", reason=reason)]
 
 
 def test_short_keys_by_name():
@@ -76,7 +76,7 @@ def test_short_keys_by_name():
 def test_position_and_skew_are_taken_over(importing, registry, clock):
     here = int(clock() // 30)
     (told,) = importing(read(file(f"DISALLOW_REUSE {here + 3}", "TIME_SKEW 3"), owner="u-1"))
-    assert (told.fate, told.device.drift, told.device.last_step) == (Fate.ADOPTED, 3, here + 3)
+    assert (told.fate, told.device.drift, told.device.last_step) == (Status.ADOPTED, 3, here + 3)
     phone = Phone(Key(b"1234567890" * 2), clock)
     with pytest.raises(AlreadyUsed):
         registry.verify(user("u-1"), phone.code(3))
@@ -88,4 +88,4 @@ def test_position_and_skew_are_taken_over(importing, registry, clock):
 ])).map("\n".join))
 def test_any_text_is_an_entry_or_a_reason(text):
     (item,) = read(text, owner="alice")
-    assert isinstance(item, (Entry, Unfit))
+    assert isinstance(item, (ImportedDevice, Rejected))

@@ -15,9 +15,9 @@ from batches import ACCOUNT, refusal_of, user
 from leaks import assert_silent
 from support import MASTER, Phone
 from vmfa import Actor, DeviceRegistry, InvalidValue, Key, NoDevice, Parameters, PrincipalId, SQLiteStore
-from vmfa.migrate import command
-from vmfa.migrate.adoption import UnreadableSource
-from vmfa.sealing import SealedKeys
+from vmfa.cli import importing as command
+from vmfa.importers.base import UnreadableSource
+from vmfa.keysources.sealed import SealedKeys
 
 SECRET = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"
 OTHER = "AAAQEAYEAUDAOCAJBIFQYDIOB4AAAAAA"
@@ -224,7 +224,7 @@ class TestReading:
         assert_silent(caught.value, SECRET)
 
     def test_too_much(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(command, "LONGEST_SOURCE", 4)
+        monkeypatch.setattr(command, "MAX_SOURCE_BYTES", 4)
         (tmp_path / "file").write_text(SECRET)
         with pytest.raises(UnreadableSource, match=r"^a source has at most 4 bytes$") as caught:
             command.read_text(str(tmp_path / "file"))
@@ -240,7 +240,7 @@ class TestReading:
 
     @pytest.mark.parametrize("way", ["a file", "-"])
     def test_of_a_source_that_never_ends_not_a_byte_more_is_read_than_shows_it(self, tmp_path, monkeypatch, way):
-        monkeypatch.setattr(command, "LONGEST_SOURCE", 4)
+        monkeypatch.setattr(command, "MAX_SOURCE_BYTES", 4)
         os.mkfifo(tmp_path / "fifo")
         with open(tmp_path / "fifo", "r+b", buffering=0) as endless, open(tmp_path / "fifo", "rb") as stdin:
             endless.write(SECRET[:5].encode())

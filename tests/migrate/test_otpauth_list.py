@@ -9,8 +9,8 @@ from hypothesis import given, strategies as st
 from batches import user
 from support import Phone
 from vmfa import Parameters, UnsafeShortKey
-from vmfa.migrate.adoption import Entry, Fate, Unfit
-from vmfa.migrate.otpauth import read
+from vmfa.importers.base import ImportedDevice, Rejected, Status
+from vmfa.importers.otpauth import read
 
 SECRET = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"
 
@@ -20,7 +20,7 @@ def test_a_list_that_pyotp_wrote(importing, registry, clock):
     text = "\n".join(totp.provisioning_uri(name=name, issuer_name="Big Corp") for name, totp in totps.items())
     told = importing(read(text))
     assert [(outcome.fate, outcome.principal) for outcome in told] == [
-        (Fate.ADOPTED, user("alice@example.com")), (Fate.ADOPTED, user("bob smith")),
+        (Status.ADOPTED, user("alice@example.com")), (Status.ADOPTED, user("bob smith")),
     ]
     clock.advance(60)
     for name, totp in totps.items():
@@ -54,7 +54,7 @@ u 4712\totpauth://totp/alice?secret={SECRET}
     ("https://example.com/", "", "a line is a key URI, or an owner's name and a key URI"),
 ])
 def test_what_is_not_adopted_and_why(line, owner, reason):
-    assert read(line) == [Unfit(where="line 1", owner=owner, reason=reason)]
+    assert read(line) == [Rejected(where="line 1", owner=owner, reason=reason)]
 
 
 def test_short_keys_by_name():
@@ -70,11 +70,11 @@ def test_the_policy_decides_what_a_uri_may_ask_for(importing, clock):
 
 def test_a_short_key_signs_in(importing, registry, clock):
     (told,) = importing(read("otpauth://totp/a?secret=JBSWY3DPEHPK3PXP", unsafe_short_keys=True))
-    assert told.fate is Fate.ADOPTED
+    assert told.fate is Status.ADOPTED
     clock.advance(60)
     assert registry.verify(user("a"), Phone(UnsafeShortKey(b"Hello!\xde\xad\xbe\xef"), clock).code())
 
 
 @given(st.text() | st.text(st.sampled_from(f"otpauth://totp/a?secret={SECRET}&\n #")))
 def test_any_text_is_entries_or_reasons(text):
-    assert all(isinstance(item, (Entry, Unfit)) for item in read(text))
+    assert all(isinstance(item, (ImportedDevice, Rejected)) for item in read(text))

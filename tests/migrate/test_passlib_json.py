@@ -10,8 +10,8 @@ from passlib.totp import TOTP
 
 from batches import user
 from vmfa import AlreadyUsed, Key, Parameters, UnsafeShortKey
-from vmfa.migrate.adoption import Entry, Fate, Unfit
-from vmfa.migrate.passlib import entries, read
+from vmfa.importers.base import ImportedDevice, Rejected, Status
+from vmfa.importers.passlib import entries, read
 
 RECORD = {"owner": "u-1", "totp": {"v": 1, "type": "totp", "key": "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"}}
 
@@ -21,7 +21,7 @@ def test_what_passlib_accepted_is_spent_and_the_next_code_is_not(importing, regi
     match = TOTP.verify(theirs.generate(time=int(clock())).token, theirs, time=int(clock()))
     text = json.dumps([{"owner": "u-1", "totp": theirs.to_json(), "last_counter": match.counter}])
     (told,) = importing(read(text))
-    assert (told.fate, told.principal, told.device.last_step) == (Fate.ADOPTED, user("u-1"), match.counter)
+    assert (told.fate, told.principal, told.device.last_step) == (Status.ADOPTED, user("u-1"), match.counter)
     with pytest.raises(AlreadyUsed):
         registry.verify(user("u-1"), theirs.generate(time=int(clock())).token)
     clock.advance(30)
@@ -73,7 +73,7 @@ def test_encrypted_keys_are_named_and_exported_decrypted(importing):
 ])
 def test_records_that_are_not_adopted_and_why(changes, reason):
     (item,) = entries([{**RECORD, **changes}])
-    assert isinstance(item, Unfit)
+    assert isinstance(item, Rejected)
     assert (item.where, item.reason) == ("entry 1", reason)
     assert item.owner == ("" if "owner" in changes else "u-1")
 
@@ -83,7 +83,7 @@ def test_short_keys_by_name():
     (item,) = entries([record], unsafe_short_keys=True)
     assert isinstance(item.key, UnsafeShortKey)
     assert read(json.dumps([record]), unsafe_short_keys=True) == [item]
-    assert [type(item) for item in read(json.dumps([record]))] == [Unfit]
+    assert [type(item) for item in read(json.dumps([record]))] == [Rejected]
 
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.text()
@@ -95,4 +95,4 @@ SCALARS = st.none() | st.booleans() | st.integers() | st.text()
                               SCALARS | st.sampled_from([1, "totp", "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"])),
 )))
 def test_any_records_are_entries_or_reasons(records):
-    assert all(isinstance(item, (Entry, Unfit)) for item in read(json.dumps(records)))
+    assert all(isinstance(item, (ImportedDevice, Rejected)) for item in read(json.dumps(records)))

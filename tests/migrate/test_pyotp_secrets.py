@@ -11,8 +11,8 @@ from hypothesis import given, strategies as st
 
 from batches import refusal_of, user
 from vmfa import AlreadyUsed, Key, Parameters, UnsafeShortKey
-from vmfa.migrate.adoption import Entry, Fate, Unfit, UnreadableSource
-from vmfa.migrate.pyotp import entries, read
+from vmfa.importers.base import ImportedDevice, Rejected, Status, UnreadableSource
+from vmfa.importers.pyotp import entries, read
 
 RECORD = {"owner": "u-1", "secret": "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"}
 
@@ -22,7 +22,7 @@ def test_what_pyotp_accepted_is_spent_and_the_next_code_is_not(importing, regist
     theirs = pyotp.TOTP(secret)
     timecode = theirs.verify_and_get_timecode(theirs.at(clock()), for_time=clock())
     (told,) = importing(read(json.dumps([{"owner": "u-1", "secret": secret, "last_timecode": timecode}])))
-    assert (told.fate, told.principal, told.device.last_step) == (Fate.ADOPTED, user("u-1"), timecode)
+    assert (told.fate, told.principal, told.device.last_step) == (Status.ADOPTED, user("u-1"), timecode)
     with pytest.raises(AlreadyUsed):
         registry.verify(user("u-1"), theirs.at(clock()))
     clock.advance(30)
@@ -69,7 +69,7 @@ def test_every_parameter(importing, registry, clock):
 ])
 def test_records_that_are_not_adopted_and_why(changes, reason):
     (item,) = entries([{**RECORD, **changes}])
-    assert isinstance(item, Unfit)
+    assert isinstance(item, Rejected)
     assert (item.where, item.reason) == ("entry 1", reason)
     assert item.owner == ("" if "owner" in changes else "u-1")
 
@@ -79,7 +79,7 @@ def test_short_keys_by_name():
     (item,) = entries([record], unsafe_short_keys=True)
     assert isinstance(item.key, UnsafeShortKey)
     assert read(json.dumps([record]), unsafe_short_keys=True) == [item]
-    assert [type(item) for item in read(json.dumps([record]))] == [Unfit]
+    assert [type(item) for item in read(json.dumps([record]))] == [Rejected]
 
 
 def test_what_is_no_list():
@@ -92,4 +92,4 @@ def test_what_is_no_list():
     st.none() | st.booleans() | st.integers() | st.text() | st.sampled_from([RECORD["secret"], "sha1", 6]),
 )))
 def test_any_records_are_entries_or_reasons(records):
-    assert all(isinstance(item, (Entry, Unfit)) for item in read(json.dumps(records)))
+    assert all(isinstance(item, (ImportedDevice, Rejected)) for item in read(json.dumps(records)))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from vmfa import AccessDenied, Actor, InvalidType, InvalidValue, MfaClaim, Policy, Principal, PrincipalId, Role
-from vmfa.access import Standing, _claim_counts, check_permitted, standing
-from vmfa.machine import Action
+from vmfa.access import Relationship, _claim_counts, check_permitted, relationship_to
+from vmfa.lifecycle import Action
 
 NOW = 1_700_000_010
 ALICE, BOB, ROOT = PrincipalId.user("a", "alice"), PrincipalId.user("a", "bob"), PrincipalId.root("a")
@@ -14,9 +14,9 @@ STRANGER = PrincipalId.user("b", "alice")
 CLAIM = MfaClaim(at=NOW, method="webauthn")
 
 
-def stands(actor: Actor, target: PrincipalId) -> Standing:
+def stands(actor: Actor, target: PrincipalId) -> Relationship:
     own = Principal(id=actor.principal) if actor.principal else None
-    return standing(actor, target, own, NOW, Policy(), 30)
+    return relationship_to(actor, target, own, NOW, Policy(), 30)
 
 
 @pytest.mark.parametrize(("actor", "target", "expected"), [
@@ -47,7 +47,7 @@ def test_the_column_of_the_matrix(actor, target, expected):
 
 def test_recovery_needs_the_record_that_tells_which_proofs_were_used():
     actor = Actor.recovered_root("a", email_at=NOW, phone_at=NOW)
-    assert standing(actor, ROOT, None, NOW, Policy(), 30) is Standing.NOBODY
+    assert relationship_to(actor, ROOT, None, NOW, Policy(), 30) is Relationship.UNRELATED
 
 
 def test_a_claim_counts_or_does_not():
@@ -59,7 +59,7 @@ def test_a_claim_counts_or_does_not():
 
 def test_the_refusal_names_the_column_and_the_operation():
     with pytest.raises(AccessDenied) as caught:
-        check_permitted(Action.READ_HISTORY, Standing.SELF, ALICE)
+        check_permitted(Action.READ_HISTORY, Relationship.SELF, ALICE)
     assert str(caught.value) == "self, none may not read history here"
 
 

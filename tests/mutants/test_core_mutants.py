@@ -22,7 +22,7 @@ from vmfa import (
     Deactivation,
     DerivedKeys,
     DeviceRegistry,
-    Happened,
+    EventType,
     InvalidValue,
     Key,
     Kind,
@@ -36,14 +36,13 @@ from vmfa import (
     RecordTampered,
     UnsafePlainKeys,
 )
-from vmfa.events import chained, check_chain, check_page, redacted
-from vmfa.keys import HASHES, Opaque, keyed, mac
-from vmfa.keysource import hkdf_expand, hkdf_extract
-from vmfa.keyuri import LONGEST_URI, KeyUriError, build, parse
-from vmfa.model import Seal
+from vmfa.history import chained, check_chain, check_page, redacted
+from vmfa.keys import HASHES, Opaque, hkdf_expand, hkdf_extract, mac, prepared_hmac
+from vmfa.keyuri import MAX_URI_LENGTH, KeyUriError, build, parse
+from vmfa.models import Envelope
 from vmfa.operations import Operations
 from vmfa.record import columns, from_columns
-from vmfa.values import Value, number
+from vmfa.validators import Value, number
 
 ALICE = PrincipalId.user("123456789012", "u-4711")
 SERVICE = Actor.trusted_service("importer")
@@ -62,7 +61,7 @@ def test_a_hash_that_the_build_refuses_is_named_and_its_key_is_not(monkeypatch, 
 
     monkeypatch.setitem(HASHES, "sha1", (refused, 64, 20))
     sentence = "there is no sha1 in this build: vmfa.selftest() tells what there is"
-    for act in (lambda: keyed(key, "sha1"), lambda: mac(key, "sha1", b""), lambda: vmfa.totp(key, 0)):
+    for act in (lambda: prepared_hmac(key, "sha1"), lambda: mac(key, "sha1", b""), lambda: vmfa.totp(key, 0)):
         with pytest.raises(InvalidValue) as caught:
             act()
         assert str(caught.value) == sentence
@@ -71,7 +70,7 @@ def test_a_hash_that_the_build_refuses_is_named_and_its_key_is_not(monkeypatch, 
         vmfa.totp(key, 0)
     assert_silent(caught.value, RAW)
     with pytest.raises(InvalidValue, match="no md5 in"):
-        keyed(key, "md5")
+        prepared_hmac(key, "md5")
 
 
 def test_what_is_opaque_has_no_dictionary_to_look_into():
@@ -99,7 +98,7 @@ def test_each_purpose_has_its_key_and_it_is_derived_once():
     keys = DerivedKeys(MASTER)
     assert keys.subkey("record", keys.current_id) != keys.subkey("history", keys.current_id)
     assert keys.subkey("record", keys.current_id) is keys.subkey("record", keys.current_id)
-    assert (keys.sealing, UnsafePlainKeys().sealing) == (True, True)
+    assert (keys.authenticate, UnsafePlainKeys().authenticate) == (True, True)
 
 
 # values, model, record
@@ -127,13 +126,13 @@ def test_a_value_is_frozen_for_dataclasses_too():
 
 def test_the_name_of_root_is_empty_and_no_other():
     with pytest.raises(InvalidValue, match=r"^the name of root is empty$"):
-        PrincipalId("a", Kind.ROOT, "x")
+        PrincipalId(account="a", kind=Kind.ROOT, name="x")
     with pytest.raises(InvalidValue, match=r"^name is empty$"):
-        PrincipalId("a", Kind.USER, "")
+        PrincipalId(account="a", kind=Kind.USER, name="")
 
 
 def test_the_text_of_a_principal_says_nothing_of_its_seal():
-    assert "seal" not in repr(Principal(id=ALICE, seal=Seal("document", "tag")))
+    assert "envelope" not in repr(Principal(id=ALICE, envelope=Envelope(document="document", tag="tag")))
 
 
 @pytest.mark.parametrize(("place", "other"), [(1, 6.0), (2, 30.0), (3, False), (3, 0.0), (3, -0.0)])
@@ -167,11 +166,11 @@ def test_an_adoption_outlives_retention(clock: HandClock):
     registry.open_enrollment(ALICE, by=SERVICE, label="a")
     registry.adopt(ALICE, by=SERVICE, key=Key(RAW), source="old")
     assert registry.prune_history(ALICE, by=SERVICE, older_than=int(clock()) + 1) == 2
-    happened = [event.what for event in registry.history(ALICE, by=SERVICE)]
-    assert happened == [Happened.REDACTED, Happened.REDACTED, Happened.ADOPTED, Happened.PRUNED]
+    happened = [event.type for event in registry.history(ALICE, by=SERVICE)]
+    assert happened == [EventType.REDACTED, EventType.REDACTED, EventType.ADOPTED, EventType.PRUNED]
 
 
-def event(at: int, what: Happened = Happened.ASSIGNED) -> AuditEvent:
+def event(at: int, what: EventType = EventType.ASSIGNED) -> AuditEvent:
     return AuditEvent(what=what, at=at, principal=ALICE, actor="a")
 
 
@@ -185,16 +184,16 @@ def test_only_what_is_redacted_is_taken_unseen():
     blank = [redacted(whole[0]), whole[1], redacted(whole[2]), whole[3]]
     assert page_of(blank, whole, 2) == blank
     with pytest.raises(RecordTampered, match="changed at event 2"):
-        page_of([blank[0], vmfa.values.replace(whole[1], actor="b"), *blank[2:]], whole, 2)
+        page_of([blank[0], vmfa.validators.replace(whole[1], actor="b"), *blank[2:]], whole, 2)
     with pytest.raises(RecordTampered, match="changed at event 1"):
         check_chain([blank[0]], 0, "", KEYS)  # nobody said that any was pruned
     with pytest.raises(RecordTampered, match="changed at event 1"):  # blank ones have their places, too
-        page_of([vmfa.values.replace(blank[0], number=3), *blank[1:]], whole, 2)
+        page_of([vmfa.validators.replace(blank[0], number=3), *blank[1:]], whole, 2)
 
 
 def test_an_event_has_no_number_below_nothing():
     with pytest.raises(InvalidValue, match="number is 0 to"):
-        AuditEvent(what=Happened.READ, at=0, principal=ALICE, actor="a", number=-1)
+        AuditEvent(type=EventType.READ, at=0, principal=ALICE, actor="a", number=-1)
 
 
 # registry, aio
@@ -256,9 +255,9 @@ def test_retention_with_await(clock):
 def test_a_key_uri_has_at_most_so_many_characters():
     start = f"otpauth://totp/alice?secret={SECRET}&issuer="
     with pytest.raises(KeyUriError, match="issuer is longer than"):
-        parse(start.ljust(LONGEST_URI, "x"))
-    with pytest.raises(KeyUriError, match=f"^a key URI has at most {LONGEST_URI} characters$"):
-        parse(start.ljust(LONGEST_URI + 1, "x"))
+        parse(start.ljust(MAX_URI_LENGTH, "x"))
+    with pytest.raises(KeyUriError, match=f"^a key URI has at most {MAX_URI_LENGTH} characters$"):
+        parse(start.ljust(MAX_URI_LENGTH + 1, "x"))
 
 
 @pytest.mark.parametrize(("uri", "part"), [

@@ -46,7 +46,7 @@ def registry(store: MemoryStore, keys: DerivedKeys, clock: HandClock, told: list
 
 
 def last(told: list[AuditEvent], count: int = 1) -> list[tuple[str, str, str, dict[str, int | str]]]:
-    return [(each.what.value, each.serial, each.reason, dict(each.details)) for each in told[-count:]]
+    return [(each.type.value, each.serial, each.reason, dict(each.details)) for each in told[-count:]]
 
 
 def refusal(call: Callable[[], object]) -> VmfaError:
@@ -62,14 +62,14 @@ def test_drift_that_moves(enrolled: Enrolled, told):
         enrolled.registry.verify(enrolled.principal, enrolled.phone.code(1))
     step = enrolled.clock() // 30 + 1
     assert last(told, 2) == [
-        ("code accepted", serial, "", {"step": step}), ("drift moved", serial, "", {"before": 0, "after": 1}),
+        ("code accepted", serial, "", {"step": step}), ("drift changed", serial, "", {"before": 0, "after": 1}),
     ]
 
 
 def test_a_resynchronisation(enrolled: Enrolled, told):
     enrolled.registry.resync(enrolled.principal, by=enrolled.actor, **enrolled.phone.pair(7))
-    assert last(told) == [("device resynchronised", enrolled.device.serial, "", {"steps_off": 7})]
-    assert (enrolled.device.drift, enrolled.device.pair_drift, enrolled.device.lean) == (7, 7, 0)
+    assert last(told) == [("device resynchronized", enrolled.device.serial, "", {"steps_off": 7})]
+    assert (enrolled.device.drift, enrolled.device.synced_drift, enrolled.device.last_offset) == (7, 7, 0)
 
 
 def test_a_pair_that_does_not_resynchronise(enrolled: Enrolled, told):
@@ -106,7 +106,7 @@ def test_out_of_sync(registry, clock, alice, told):
     serial = device.device.serial
     assert ("device assigned", serial, "", {"sync": "out of sync", "steps_off": -5}) in last(told, len(told))
     error = refusal(lambda: registry.verify(alice, device.phone.code(3)))
-    sentence = "the device is out of sync: its codes are not evaluated until it is resynchronised"
+    sentence = "the device is out of sync: its codes are not evaluated until it is resynchronized"
     assert (type(error), str(error)) == (OutOfSync, sentence)
     assert last(told) == [("refused", serial, OutOfSync.reason, {"action": "verify"})]
 
@@ -198,10 +198,10 @@ def test_an_edited_record_is_named_before_its_clock_is_believed(keys, clock, ali
     operations = Operations(keys, issuer="E")
     opened = operations.open_enrollment(alice, by=owner, label="alice").decide(Principal(id=alice), clock())
     record = opened.principal
-    assert record.seal is not None
+    assert record.envelope is not None
     later = record.seen_at + 10**6
-    seal = replace(record.seal, document=record.seal.document.replace(str(record.seen_at), str(later), 1))
-    edited = replace(record, seen_at=later, seal=seal)
+    seal = replace(record.envelope, document=record.envelope.document.replace(str(record.seen_at), str(later), 1))
+    edited = replace(record, seen_at=later, envelope=seal)
     answer = operations.verify(alice, "123456").decide(edited, clock() + 1000).answer
     assert isinstance(answer, RecordTampered)
 
@@ -273,11 +273,11 @@ def test_no_operation_seals_anew_what_somebody_edited(keys, clock, alice, name):
     operations = Operations(keys, imported_keys=UnsafePlainKeys(), issuer="E")
     adopting = operations.adopt(alice, by=SERVICE, key=Key.generate(), source="old", failures=7)
     record = adopting.decide(Principal(id=alice), clock()).principal
-    assert record.seal is not None
+    assert record.envelope is not None
     assert record.device is not None
-    document = record.seal.document.replace(",7,", ",0,")
-    assert document != record.seal.document
-    edited = replace(record, device=replace(record.device, failures=0), seal=replace(record.seal, document=document))
+    document = record.envelope.document.replace(",7,", ",0,")
+    assert document != record.envelope.document
+    edited = replace(record, device=replace(record.device, failures=0), envelope=replace(record.envelope, document=document))
     made = ON_A_DEVICE[name](operations, alice).decide(edited, clock() + 30)
     assert isinstance(made.answer, RecordTampered)
     assert made.principal is edited

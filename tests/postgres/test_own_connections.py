@@ -14,8 +14,8 @@ from psycopg_pool import PoolTimeout
 
 from postgres_server import fresh_schema, server  # noqa: F401  # fixtures
 from vmfa import Principal, PrincipalId, StoreUnavailable
-from vmfa.stores import connections, postgres
-from vmfa.stores.connections import MOST, OwnConnections
+from vmfa.stores import _pool, postgres
+from vmfa.stores._pool import MAX_CONNECTIONS, OwnConnections
 from vmfa.stores.postgres import PostgresStore
 
 WHO = PrincipalId.user("123456789012", "u-4711")
@@ -55,10 +55,10 @@ def test_one_at_a_time_is_always_the_same(own: OwnConnections) -> None:
 
 def test_who_still_holds_the_closed_ones_waits_for_none_of_them(own: OwnConnections) -> None:
     """A thread that found them just before another closed them."""
-    for connection in taken(own, MOST):
+    for connection in taken(own, MAX_CONNECTIONS):
         own.putconn(connection)
     own.close()
-    for connection in taken(own, MOST):
+    for connection in taken(own, MAX_CONNECTIONS):
         own.putconn(connection)
         assert connection.closed
 
@@ -72,7 +72,7 @@ def test_the_last_used_is_used_first(own: OwnConnections) -> None:
 
 
 def test_who_finds_all_in_use_waits_for_the_next(own: OwnConnections) -> None:
-    held = taken(own, MOST)
+    held = taken(own, MAX_CONNECTIONS)
     with ThreadPoolExecutor(1) as another:
         waiting = another.submit(own.getconn, 2 * SOON)
         own.putconn(held[3])
@@ -82,7 +82,7 @@ def test_who_finds_all_in_use_waits_for_the_next(own: OwnConnections) -> None:
 
 
 def test_a_place_that_falls_free_is_as_good(own: OwnConnections) -> None:
-    held = taken(own, MOST)
+    held = taken(own, MAX_CONNECTIONS)
     with ThreadPoolExecutor(1) as another:
         waiting = another.submit(own.getconn, 2 * SOON)
         held[3].close()
@@ -96,19 +96,19 @@ def test_a_place_that_falls_free_is_as_good(own: OwnConnections) -> None:
 
 
 def test_nobody_waits_longer_than_told(own: OwnConnections) -> None:
-    held = taken(own, MOST)
+    held = taken(own, MAX_CONNECTIONS)
     with pytest.raises(PoolTimeout, match=r"^8 connections are in use$"):
         own.getconn(0.01)
     for connection in held:
         own.putconn(connection)
-    assert set(taken(own, MOST)) == set(held)
+    assert set(taken(own, MAX_CONNECTIONS)) == set(held)
     for connection in held:
         own.putconn(connection)
 
 
 def test_in_the_store_that_is_unavailable(store: PostgresStore, database: str) -> None:
     own = store._pool()
-    held = [own.getconn(SOON) for _ in range(MOST)]
+    held = [own.getconn(SOON) for _ in range(MAX_CONNECTIONS)]
     store.timeout = 0.01
     with pytest.raises(StoreUnavailable, match="no connection was to be had"):
         store.load(WHO)
@@ -135,15 +135,15 @@ def test_one_that_was_idle_for_long_is_not_used_again(
     own: OwnConnections, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old, young = taken(own, 2)
-    now = float(round(connections.time.monotonic()))
-    monkeypatch.setattr(connections.time, "monotonic", lambda: now - 600)
+    now = float(round(_pool.time.monotonic()))
+    monkeypatch.setattr(_pool.time, "monotonic", lambda: now - 600)
     own.putconn(old)
-    monkeypatch.setattr(connections.time, "monotonic", lambda: now)
+    monkeypatch.setattr(_pool.time, "monotonic", lambda: now)
     assert own.getconn(SOON) is old  # ten minutes are not too long
     own.putconn(old)
-    monkeypatch.setattr(connections.time, "monotonic", lambda: now + 600)
+    monkeypatch.setattr(_pool.time, "monotonic", lambda: now + 600)
     own.putconn(young)
-    monkeypatch.setattr(connections.time, "monotonic", lambda: now + 600.5)
+    monkeypatch.setattr(_pool.time, "monotonic", lambda: now + 600.5)
     assert own.getconn(SOON) is young
     assert old.closed
     assert own._opened == 1
@@ -152,7 +152,7 @@ def test_one_that_was_idle_for_long_is_not_used_again(
 
 def test_a_connection_that_cannot_be_opened_takes_no_place() -> None:
     nowhere = OwnConnections({"conninfo": "host=/nowhere"})
-    for _ in range(MOST + 1):
+    for _ in range(MAX_CONNECTIONS + 1):
         with pytest.raises(psycopg.OperationalError, match="/nowhere"):
             nowhere.getconn(0.01)
 
@@ -188,11 +188,11 @@ def test_many_threads_share_the_few(store: PostgresStore, database: str) -> None
         everybody.wait()
         return store.load(WHO)
 
-    with ThreadPoolExecutor(3 * MOST) as pool:
-        loads = [pool.submit(load, number) for number in range(3 * MOST)]
+    with ThreadPoolExecutor(3 * MAX_CONNECTIONS) as pool:
+        loads = [pool.submit(load, number) for number in range(3 * MAX_CONNECTIONS)]
         everybody.set()
         assert {each.result().revision for each in loads} == {0}
-    assert store._pool()._opened <= MOST
+    assert store._pool()._opened <= MAX_CONNECTIONS
 
 
 def test_a_new_connection_is_no_reason_to_look_the_others_over_again(
@@ -202,7 +202,7 @@ def test_a_new_connection_is_no_reason_to_look_the_others_over_again(
     execute = psycopg.Cursor.execute
 
     def listening(self: Any, query: str, *rest: Any) -> Any:
-        looks.extend([query] * (query == postgres.LOOK))
+        looks.extend([query] * (query == postgres.PROBE))
         return execute(self, query, *rest)
 
     monkeypatch.setattr(psycopg.Cursor, "execute", listening)
@@ -212,12 +212,12 @@ def test_a_new_connection_is_no_reason_to_look_the_others_over_again(
     second = own.getconn(SOON)
     own.putconn(first)
     store.load(WHO)
-    assert looks == [postgres.LOOK] * 2
+    assert looks == [postgres.PROBE] * 2
     held = own.getconn(SOON)
     assert held is first
     own.putconn(second)
     store.load(WHO)
-    assert looks == [postgres.LOOK] * 2
+    assert looks == [postgres.PROBE] * 2
     own.putconn(held)
 
 

@@ -34,7 +34,7 @@ from vmfa import (
     ClockWentBack,
     DerivedKeys,
     DeviceRegistry,
-    Happened,
+    EventType,
     InvalidType,
     InvalidValue,
     MissingExtra,
@@ -48,14 +48,14 @@ from vmfa import (
     StoreTooNew,
     StoreUnavailable,
 )
-from vmfa.events import check_chain
+from vmfa.history import check_chain
 from vmfa.stores import postgres
 from vmfa.stores.postgres import PostgresStore, schema_sql
 from vmfa.stores.postgres_async import AsyncPostgresStore
 
 WHO = PrincipalId.user("123456789012", "u-4711")
-LOOK = "SELECT max(version), current_setting('synchronous_commit',"  # the first statement of a connection
-FIRST = {LOOK, "SELECT set_config('statement_timeout', %s,"}
+PROBE = "SELECT max(version), current_setting('synchronous_commit',"  # the first statement of a connection
+FIRST = {PROBE, "SELECT set_config('statement_timeout', %s,"}
 SERVICE = Actor.trusted_service("importer")
 
 
@@ -128,7 +128,7 @@ def test_who_loses_a_race_leaves_no_transaction_behind(
     enroll(registry, clock, alice)
     held = store.load(alice)
     said.clear()
-    assert not store.commit(Principal(id=alice, revision=held.revision + 1, seal=held.seal), Principal(id=alice), [])
+    assert not store.commit(Principal(id=alice, revision=held.revision + 1, envelope=held.envelope), Principal(id=alice), [])
     assert said[-3:] == ["BEGIN", "DELETE FROM vmfa_principal", "ROLLBACK"]
 
 
@@ -137,7 +137,7 @@ def test_each_connection_is_looked_over_once(store: Any, database: str, said: li
         ours = over_pool(store, pool)
         for _ in range(3):
             ours.load(WHO)
-    assert [words == LOOK for words in said[-4:]] == [True, False, False, False]
+    assert [words == PROBE for words in said[-4:]] == [True, False, False, False]
 
 
 def test_what_is_said_again_is_said_over_the_same_cursor(
@@ -287,8 +287,8 @@ def test_copies_under_another_account_kind_or_name_change_nothing(
     planted = copied()
     somebody.sign_in()
     registry.deactivate(alice, by=SERVICE)
-    assert [event.what for event in registry.history(alice, by=SERVICE)] == [
-        Happened.OPENED, Happened.ASSIGNED, Happened.DEACTIVATED,
+    assert [event.type for event in registry.history(alice, by=SERVICE)] == [
+        EventType.OPENED, EventType.ASSIGNED, EventType.DEACTIVATED,
     ]
     assert others() == planted
     planted = copied()  # of the record as it is now
@@ -488,7 +488,7 @@ def test_a_lost_commit_of_a_life_cycle_event_is_reported_and_whole(
     wire.cut_after("COMMIT")
     with pytest.raises(StoreUnavailable, match="may have been committed"):
         through.open_enrollment(alice, by=SERVICE, label="alice")
-    assert [event.what for event in store.history(alice)] == [Happened.OPENED]
+    assert [event.type for event in store.history(alice)] == [EventType.OPENED]
     assert store.load(alice).enrollment is not None
 
 
@@ -502,7 +502,7 @@ def test_what_is_known_not_to_be_committed_is_done_again(
     cut(wire, statement)
     through.open_enrollment(alice, by=SERVICE, label="alice")
     assert wire.happened.is_set()
-    assert [event.what for event in store.history(alice)] == [Happened.OPENED]
+    assert [event.type for event in store.history(alice)] == [EventType.OPENED]
 
 
 def test_a_connection_that_died_idle_costs_nothing(
@@ -606,7 +606,7 @@ def test_the_servers_errors_get_our_names_and_lose_their_text(
 def test_only_what_is_known_not_to_be_committed_may_be_tried_again(
     code: str, final: bool, kind: type[StoreError], again: bool
 ) -> None:
-    failure, may = postgres._named(psycopg.errors.lookup(code)(), final=final, creating=False)
+    failure, may = postgres._translate_error(psycopg.errors.lookup(code)(), final=final, creating=False)
     assert (type(failure), may) == (kind, again)
 
 
@@ -794,7 +794,7 @@ def test_a_closed_store_opens_again_by_itself(store: Any, said: list[str]) -> No
     store.close()
     for _ in range(20):
         assert store.load(WHO) == Principal(id=WHO)
-    assert said.count(LOOK) <= 8  # connections are kept again
+    assert said.count(PROBE) <= 8  # connections are kept again
     store.close()
     store.close()
 

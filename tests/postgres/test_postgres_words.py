@@ -61,7 +61,7 @@ def test_who_creates_the_same_tables_is_waited_for(code: str) -> None:
 
 
 def _told(error: psycopg.Error, *, final: bool, creating: bool = False, had: bool = True) -> tuple[str, bool]:
-    failure, again = postgres._named(error, final=final, creating=creating, had=had)
+    failure, again = postgres._translate_error(error, final=final, creating=creating, had=had)
     return str(failure), again
 
 
@@ -121,7 +121,7 @@ def test_a_lock_is_waited_for_as_long_as_was_told_and_never_for_ever(
         call.begin(db)
         call.next(None)
         step = call.next((1, [(2, "on", "on", "off", "UTF8", "0", 0.0)]))
-    assert step == postgres.Step(postgres.PATIENCE, (milliseconds,))
+    assert step == postgres.Step(postgres.SET_TIMEOUT, (milliseconds,))
 
 
 def test_no_wait_for_the_network_is_without_an_end() -> None:

@@ -57,7 +57,7 @@ assert len(set(CODES.values())) == len(CODES), "every code of the search belongs
 
 _SMALL: dict[str, Any] = {
     "window": 1, "enroll_back": 2, "enroll_forward": 1, "resync_back": 2, "resync_forward": 2, "login_drift": 1,
-    "session_seconds": 2 * STEP, "session_attempts": 2, "openings_per_day": 1, "delay_seconds": STEP,
+    "session_seconds": 2 * STEP, "session_attempts": 2, "enrollments_per_day": 1, "delay_seconds": STEP,
     "delay_cap": 2 * STEP, "budget_refill": 4 * STEP, "budget_warning": 1,
 }
 POLICIES = {
@@ -94,7 +94,7 @@ class Source:
         return bytes([self.generation]) * size
 
     def _ref(self) -> KeyRef:
-        return KeyRef(self.scheme, "", bytes([self.generation]))
+        return KeyRef(scheme=self.scheme, key_id="", material=bytes([self.generation]))
 
 
 class Ledger(NamedTuple):
@@ -114,7 +114,7 @@ class Ledger(NamedTuple):
     disabled: bool = False
     base: int = 0  # the drift that the last pair set
     drift: int = 0
-    lean: int = 0
+    last_offset: int = 0
     seen_at: int = 0
 
 
@@ -154,7 +154,7 @@ class Explorer:
         self.policy = policy
         self.source = source or Source()
         self.operations = Operations(
-            self.source, issuer="Explorer", policy=policy, random=self.source.random, sealing=False,
+            self.source, issuer="Explorer", policy=policy, random=self.source.random, authenticate=False,
         )
 
     def search(self, limit: int, beginning: tuple[Action, ...] = ()) -> Found:
@@ -246,7 +246,7 @@ def _digest(node: Node) -> bytes:
     record = node.record
     device = record.device and replace(record.device, enrolled_at=0)
     seen = (node.step, node.ledger, device, record.enrollment, record.key_ref and record.key_ref.material,
-            record.openings, record.seen_at, record.revision == 0)
+            record.enrollment_times, record.seen_at, record.revision == 0)
     return blake2b(repr(seen).encode(), digest_size=12).digest()
 
 
@@ -300,7 +300,7 @@ def _agree(ledger: Ledger, record: Principal, policy: Policy) -> None:
         _must(device.budget == ledger.credit // policy.budget_refill, "the budget grows at its rate and no faster")
         _must(device.disabled == ledger.disabled, "disabled by cap or budget, never revived")
         _must((device.sync is Sync.IN_SYNC) == ledger.in_sync, "in sync or out of it as the pair was")
-        _must((device.drift, device.pair_drift, device.lean) == (ledger.drift, ledger.base, ledger.lean),
+        _must((device.drift, device.synced_drift, device.last_offset) == (ledger.drift, ledger.base, ledger.last_offset),
               "drift moves one step after two deviations, near what the pair set")
 
 
@@ -353,7 +353,7 @@ def _guard(node: Node, ledger: Ledger, action: Action, policy: Policy, went_back
         return "already assigned"
     if went_back:
         return "clock went back"
-    return "too many sessions" if action.name == "open" and ledger.opened >= policy.openings_per_day else ""
+    return "too many sessions" if action.name == "open" and ledger.opened >= policy.enrollments_per_day else ""
 
 
 def _nothing(ledger: Ledger) -> Ledger:
@@ -395,7 +395,7 @@ def _judged(ledger: Ledger, action: Action, step: int, now: int, policy: Policy)
         if s is None or not -policy.resync_back <= s - step <= policy.resync_forward or s - 1 <= ledger.spent:
             return _failure(ledger, now, policy, "pair not accepted")
         drift = s - step if abs(s - step) > policy.window else 0
-        return "yes", ledger._replace(spent=s, failures=0, in_sync=True, base=drift, drift=drift, lean=0)
+        return "yes", ledger._replace(spent=s, failures=0, in_sync=True, base=drift, drift=drift, last_offset=0)
     if not ledger.in_sync:
         return "out of sync", ledger
     (token,) = action.codes
@@ -405,10 +405,10 @@ def _judged(ledger: Ledger, action: Action, step: int, now: int, policy: Policy)
     if token[1] <= ledger.spent:
         return "already used", ledger
     side = token[1] - here
-    drift, lean = ledger.drift, side
-    if side and side == ledger.lean and abs(drift + side - ledger.base) <= policy.login_drift:
-        drift, lean = drift + side, 0
-    return "yes", ledger._replace(spent=token[1], failures=0, drift=drift, lean=lean)
+    drift, last_offset = ledger.drift, side
+    if side and side == ledger.last_offset and abs(drift + side - ledger.base) <= policy.login_drift:
+        drift, last_offset = drift + side, 0
+    return "yes", ledger._replace(spent=token[1], failures=0, drift=drift, last_offset=last_offset)
 
 
 def _failure(ledger: Ledger, now: int, policy: Policy, reason: str) -> tuple[str, Ledger]:
@@ -547,12 +547,12 @@ PLANTS: dict[str, tuple[str, Plant]] = {
         "verify", after=lambda old, new, answer: new if isinstance(answer, VmfaError) else _device(new, budget=2))),
     "the budget grows too fast": ("budget", lambda: _with_policy("verify", budget_refill=2 * STEP)),
     "a full budget saves up": ("budget", lambda: _around(
-        "verify", after=lambda old, new, answer: _device(new, budget_at=old.device.budget_at) if new.device else new)),
+        "verify", after=lambda old, new, answer: _device(new, budget_updated_at=old.device.budget_updated_at) if new.device else new)),
     "a disabled device is revived by a pair": ("budget", lambda: _around(
         "resync", before=lambda r: _device(r, disabled=False))),
     "a disabled device signs in": ("budget", lambda: _around(
         "verify", before=lambda r: _device(r, disabled=False), after=_keeps("disabled"))),
-    "drift moves at once": ("cap", lambda: _around("verify", before=lambda r: _device(r, lean=1))),
+    "drift moves at once": ("cap", lambda: _around("verify", before=lambda r: _device(r, last_offset=1))),
     "drift is not bounded": ("cap", lambda: _with_policy("verify", login_drift=5)),
     "an attempt of the wizard is not counted": ("cap", lambda: _around(
         "confirm_enrollment", after=lambda old, new, answer: old if isinstance(answer, VmfaError) else new)),
@@ -562,7 +562,7 @@ PLANTS: dict[str, tuple[str, Plant]] = {
     "a cancelled session goes on": ("cap", lambda: _around("cancel_enrollment", after=lambda old, new, answer: old)),
     "a superseded key goes on": ("cap", lambda: _around(
         "open_enrollment", after=lambda old, new, answer: replace(new, key_ref=old.key_ref or new.key_ref))),
-    "openings are not counted": ("cap", lambda: _with_policy("open_enrollment", openings_per_day=5)),
+    "enrollment_times are not counted": ("cap", lambda: _with_policy("open_enrollment", enrollments_per_day=5)),
     "opening beside a device": ("cap", lambda: _around(
         "open_enrollment", before=lambda r: replace(r, device=None, key_ref=None) if r.device else r)),
     "an import overwrites a device": ("cap", lambda: _around(

@@ -66,7 +66,7 @@ class Kept(Explorer):
 
 
 def bare(record: Principal) -> Principal:
-    return replace(record, seal=None, head="")
+    return replace(record, envelope=None, head="")
 
 
 def ways(policy: str, states: int, every: int) -> Iterator[tuple[Action, ...]]:

@@ -17,16 +17,16 @@ from hypothesis import assume, example, given, strategies as st
 import vmfa
 from reference import ALGORITHMS, reference_hotp, reference_matches
 from vmfa import AlreadyUsed, CodeRejected, Key, MalformedCode, UnsafeShortKey
-from vmfa.keys import HASHES, keyed
-from vmfa.otp import COUNTERS, read_code
+from vmfa.keys import HASHES, prepared_hmac
+from vmfa.otp import COUNTER_LIMIT, normalize_code
 
 RFC_KEY = b"12345678901234567890"
 EQUAL_NEIGHBOURS = 910737  # under RFC_KEY this counter and the next share a code
 
 raw_keys = st.binary(min_size=16, max_size=160)
 counters = st.one_of(
-    st.integers(0, COUNTERS - 1),
-    st.sampled_from([0, 1, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**63 - 1, 2**63, COUNTERS - 2, COUNTERS - 1]),
+    st.integers(0, COUNTER_LIMIT - 1),
+    st.sampled_from([0, 1, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**63 - 1, 2**63, COUNTER_LIMIT - 2, COUNTER_LIMIT - 1]),
 )
 algorithms = st.sampled_from(ALGORITHMS)
 digit_counts = st.sampled_from([6, 7, 8])
@@ -109,7 +109,7 @@ def test_the_prepared_hmac_at_every_key_length(where, material):
 
 
 def by_prepared_hashes(key, algorithm, message):
-    inner, outer = (prepared.copy() for prepared in keyed(key, algorithm))
+    inner, outer = (prepared.copy() for prepared in prepared_hmac(key, algorithm))
     inner.update(message)
     outer.update(inner.digest())
     return outer.digest()
@@ -123,7 +123,7 @@ class TestSteps:
     def test_the_step_is_the_floor(self, at, period, t0):
         """RFC6238-4.2-FLOOR: "T = (Current Unix time - T0) / X, where the default floor function is used"."""
         exact = (Fraction(at) - t0) / period
-        assume(0 <= exact < COUNTERS)
+        assume(0 <= exact < COUNTER_LIMIT)
         step = vmfa.step_at(at, period=period, t0=t0)
         assert step <= exact < step + 1
 
@@ -147,7 +147,7 @@ class TestReadCode:
     def test_total_over_everything(self, code, digits):
         """SEED-SIX: "a six-digit authentication code": those digits, or one named error, whatever is typed."""
         try:
-            text = read_code(code, digits)
+            text = normalize_code(code, digits)
         except MalformedCode:
             text = None
         assert text == model_of_read_code(code, digits)
@@ -157,7 +157,7 @@ class TestReadCode:
         """SEED-SIX: the same, where it is hardest."""
         code = data.draw(near_misses(f"{number:08}"[-digits:]))
         try:
-            text = read_code(code, digits)
+            text = normalize_code(code, digits)
         except MalformedCode:
             text = None
         assert text == model_of_read_code(code, digits)
@@ -180,7 +180,7 @@ keys_with_here = st.one_of(
     st.tuples(raw_keys, st.integers(0, 2**40)),
     st.tuples(st.just(RFC_KEY), st.integers(EQUAL_NEIGHBOURS - 3, EQUAL_NEIGHBOURS + 4)),
     st.tuples(raw_keys, st.integers(0, 4)),
-    st.tuples(raw_keys, st.integers(COUNTERS - 4, COUNTERS - 1)),
+    st.tuples(raw_keys, st.integers(COUNTER_LIMIT - 4, COUNTER_LIMIT - 1)),
 )
 
 
@@ -192,8 +192,8 @@ class TestVerifyTotp:
     def test_against_a_naive_model(self, key_here, off, used, window, period, t0, digits, algorithm, data):
         """RFC6238-5.2-DELAY: "an acceptable OTP transmission delay window for validation"."""
         key, here = key_here
-        shown = min(max(here + off, 0), COUNTERS - 1)
-        after = min(max(here + used, -1), COUNTERS - 1)
+        shown = min(max(here + off, 0), COUNTER_LIMIT - 1)
+        after = min(max(here + used, -1), COUNTER_LIMIT - 1)
         code = reference_hotp(key, shown, digits, algorithm)
         if data.draw(st.booleans()):
             code = f"{(int(code) + data.draw(st.integers(1, 9))) % 10**digits:0{digits}}"
@@ -240,7 +240,7 @@ class TestVerifyHotp:
     def test_against_a_naive_model(self, key_here, off, look_ahead, digits, algorithm):
         """RFC4226-E4-RCP: "C-client >= C-server", "C-client - C-server <= s"."""
         key, counter = key_here
-        code = reference_hotp(key, min(max(counter + off, 0), COUNTERS - 1), digits, algorithm)
+        code = reference_hotp(key, min(max(counter + off, 0), COUNTER_LIMIT - 1), digits, algorithm)
         expected = reference_matches(key, code, range(counter, counter + look_ahead + 1), digits, algorithm)
         try:
             told = [

@@ -9,12 +9,12 @@ from dataclasses import replace
 import pytest
 from hypothesis import assume, given, strategies as st
 
-from support import MASTER, sealed
+from support import MASTER
 from vmfa import (
     AuditEvent,
     DerivedKeys,
     EnrollmentSession,
-    Happened,
+    EventType,
     InvalidValue,
     Key,
     KeyRef,
@@ -29,12 +29,12 @@ from vmfa import (
     VirtualDevice,
     VmfaError,
 )
-from vmfa.events import chained, check_chain
-from vmfa.keys import base32, reveal
-from vmfa.keysource import encode_fields, key_binding
-from vmfa.model import Binding
+from vmfa.history import chained, check_chain
+from vmfa.keys import base32, encode_fields, reveal
+from vmfa.keysources.derived import key_binding
+from vmfa.models import PendingBinding
 from vmfa.record import check_intact, columns, from_columns
-from vmfa.values import LAST_SECOND, Value, check_text, content
+from vmfa.validators import MAX_INTEGER, Value, check_text, content
 
 KEYS = DerivedKeys(MASTER)
 
@@ -49,7 +49,7 @@ def named(text: str) -> bool:
 
 names = st.text(st.characters(categories=["L", "N", "P", "S", "Zs"]), min_size=1, max_size=12).filter(named)
 short = st.text("0123456789abcdef", min_size=1, max_size=32)
-times = st.integers(-LAST_SECOND, LAST_SECOND)
+times = st.integers(-MAX_INTEGER, MAX_INTEGER)
 ids = st.one_of(st.builds(PrincipalId.user, names, names), st.builds(PrincipalId.root, names))
 shapes = st.builds(
     Parameters, algorithm=st.sampled_from(["sha1", "sha256", "sha512"]), digits=st.integers(6, 8),
@@ -58,32 +58,32 @@ shapes = st.builds(
 refs = st.builds(KeyRef, short, short, st.binary(max_size=64))
 devices = st.builds(
     VirtualDevice, serial=short, parameters=shapes, enrolled_at=times, sync=st.sampled_from(Sync),
-    disabled=st.booleans(), drift=st.integers(-1000, 1000), pair_drift=st.integers(-1000, 1000),
-    lean=st.integers(-1, 1), last_step=st.integers(-1, 2**64 - 1), failures=st.integers(0, 10_000), failed_at=times,
-    budget=st.integers(0, 10_000), budget_at=times,
+    disabled=st.booleans(), drift=st.integers(-1000, 1000), synced_drift=st.integers(-1000, 1000),
+    last_offset=st.integers(-1, 1), last_step=st.integers(-1, 2**64 - 1), failures=st.integers(0, 10_000), failed_at=times,
+    budget=st.integers(0, 10_000), budget_updated_at=times,
 )
 sessions = st.builds(
     EnrollmentSession, session_id=short, serial=short, parameters=shapes, opened_at=times, expires_at=times,
     attempts=st.integers(0, 1000),
 )
-bindings = st.none() | st.builds(Binding, st.just("") | short, times)
+bindings = st.none() | st.builds(PendingBinding, st.just("") | short, times)
 
 
 @st.composite
 def principals(draw: st.DrawFn) -> Principal:
     held = draw(st.sampled_from(["nothing", "device", "enrollment"]))
     return Principal(
-        id=draw(ids), revision=draw(st.integers(1, LAST_SECOND)), seen_at=draw(times), recovered_at=draw(times),
+        id=draw(ids), revision=draw(st.integers(1, MAX_INTEGER)), seen_at=draw(times), recovered_at=draw(times),
         device=draw(devices) if held == "device" else None,
         enrollment=draw(sessions) if held == "enrollment" else None,
         key_ref=None if held == "nothing" else draw(refs),
-        openings=tuple(draw(st.lists(times, max_size=3))), binding=draw(bindings),
-        events=draw(st.integers(0, LAST_SECOND)), head=draw(st.just("") | short),
+        enrollment_times=tuple(draw(st.lists(times, max_size=3))), binding=draw(bindings),
+        events=draw(st.integers(0, MAX_INTEGER)), head=draw(st.just("") | short),
     )
 
 
 events = st.builds(
-    AuditEvent, what=st.sampled_from(Happened), at=times, principal=ids, actor=st.just("") | names,
+    AuditEvent, what=st.sampled_from(EventType), at=times, principal=ids, actor=st.just("") | names,
     serial=st.just("") | short, reason=st.just("") | names,
     details=st.dictionaries(names, st.integers() | st.just("") | names, max_size=3).map(
         lambda details: tuple(details.items())
@@ -169,14 +169,14 @@ class TestRecords:
     @given(principals())
     def test_round_trip(self, principal):
         """SEED-BOUND: what was sealed is what is read."""
-        kept = sealed(principal, KEYS)
-        assert replace(kept, seal=None) == principal
-        document = json.loads(kept.seal.document)
-        assert kept.seal.document == json.dumps(document, separators=(",", ":"))
+        kept = authenticated(principal, KEYS)
+        assert replace(kept, envelope=None) == principal
+        document = json.loads(kept.envelope.document)
+        assert kept.envelope.document == json.dumps(document, separators=(",", ":"))
         ref = principal.key_ref
         assert document == [
             2, principal.seen_at, listed(principal.enrollment), listed(principal.device),
-            ref and [ref.scheme, ref.key_id, b64encode(ref.material).decode()], list(principal.openings),
+            ref and [ref.scheme, ref.key_id, b64encode(ref.material).decode()], list(principal.enrollment_times),
             principal.recovered_at, listed(principal.binding), principal.events, principal.head, principal.pruned,
             principal.redacted,
         ]
@@ -188,14 +188,14 @@ class TestRecords:
     def test_a_seal_fits_one_record(self, one, other):
         """SEED-BOUND: a row that was moved to another principal or revision is refused."""
         assume((one.id, one.revision) != (other.id, other.revision))
-        moved = from_columns(other.id, other.revision, *columns(sealed(one, KEYS))[4:])
+        moved = from_columns(other.id, other.revision, *columns(authenticated(one, KEYS))[4:])
         with pytest.raises(RecordTampered):
             check_intact(moved, KEYS)
 
     @given(principals(), st.data())
     def test_total_over_edited_documents(self, principal, data):
         """SEED-BOUND: an edited row is a named error, at reading or at the seal, and nothing else."""
-        *_, revision, state, tag = columns(sealed(principal, KEYS))
+        *_, revision, state, tag = columns(authenticated(principal, KEYS))
         document = json.loads(state)
         target = document
         place = data.draw(st.sampled_from(range(len(document))))
@@ -242,12 +242,12 @@ class TestEvents:
         """SEED-BOUND: a row that is no event is a named error, and nothing else."""
         if data.draw(st.booleans()):
             kept = json.loads(AuditEvent(
-                what=Happened.OPENED, at=1, principal=PrincipalId.root("a"), actor="me"
+                type=EventType.OPENED, at=1, principal=PrincipalId.root("a"), actor="me"
             ).document())
             kept[data.draw(st.sampled_from(sorted(kept)))] = data.draw(json_values)
             document = json.dumps(kept)
         try:
-            event = AuditEvent.from_document(PrincipalId("a", Kind.ROOT, ""), 1, document, "t")
+            event = AuditEvent.from_document(PrincipalId(account="a", kind=Kind.ROOT, name=""), 1, document, "t")
         except VmfaError:
             return
         assert isinstance(event, AuditEvent)

@@ -14,7 +14,7 @@ import pytest
 from property.explore import PLANTS, POLICIES, search, search_planted, search_reissued
 from property.replay import Kept, replay as replayed, stores, ways
 from vmfa import AuditEvent, MemoryStore, Principal
-from vmfa.values import replace
+from vmfa.validators import replace
 
 STATES = 1500  # every history of up to four or five actions
 PLANTED = 3000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, strategies as st
 
 from vmfa import InvalidType, InvalidValue, Parameters, Policy
-from vmfa.otp import WIDEST, around
+from vmfa.otp import MAX_WINDOW, window_steps
 from vmfa.policy import DAY
 
 small = st.one_of(st.integers(0, 12), st.integers(-2, 110))
@@ -14,7 +14,7 @@ anything = st.one_of(st.none(), st.booleans(), st.floats(), st.text(max_size=3),
 NAMES = {
     **dict.fromkeys(
         ["window", "enroll_back", "enroll_forward", "resync_back", "resync_forward", "login_drift", "session_attempts",
-         "openings_per_day", "delay_from", "failure_cap"], small
+         "enrollments_per_day", "delay_from", "failure_cap"], small
     ),
     **dict.fromkeys(
         ["session_seconds", "delay_seconds", "delay_cap", "budget", "budget_refill", "budget_warning", "claim_seconds",
@@ -27,8 +27,8 @@ def holds_together(policy: Policy) -> bool:
     """Windows nest, waits and the budget fit, and nothing is negative."""
     return (
         0 <= policy.window <= min(policy.enroll_back, policy.enroll_forward)
-        and policy.enroll_back <= policy.resync_back <= WIDEST
-        and policy.enroll_forward <= policy.resync_forward <= WIDEST
+        and policy.enroll_back <= policy.resync_back <= MAX_WINDOW
+        and policy.enroll_forward <= policy.resync_forward <= MAX_WINDOW
         and 0 < policy.delay_seconds <= policy.delay_cap <= DAY
         and 0 < policy.failure_cap <= 100
         and 0 <= policy.budget_warning < policy.budget
@@ -55,8 +55,8 @@ def sound(draw: st.DrawFn) -> dict[str, int]:
     window = draw(st.integers(0, 10))
     numbers = {"window": window}
     for side in ("back", "forward"):
-        numbers[f"enroll_{side}"] = draw(st.integers(window, WIDEST))
-        numbers[f"resync_{side}"] = draw(st.integers(numbers[f"enroll_{side}"], WIDEST))
+        numbers[f"enroll_{side}"] = draw(st.integers(window, MAX_WINDOW))
+        numbers[f"resync_{side}"] = draw(st.integers(numbers[f"enroll_{side}"], MAX_WINDOW))
     numbers["delay_seconds"] = draw(st.integers(1, DAY))
     numbers["delay_cap"] = draw(st.integers(numbers["delay_seconds"], DAY))
     numbers["budget"] = draw(st.integers(1, 10_000))
@@ -90,10 +90,10 @@ def test_the_delay_grows_and_is_capped(delay_from, one, other, failures, more):
     assert bool(policy.delay(failures)) == (failures >= delay_from)
 
 
-@given(st.integers(0, 2**64 - 1), st.integers(0, WIDEST), st.integers(0, WIDEST))
+@given(st.integers(0, 2**64 - 1), st.integers(0, MAX_WINDOW), st.integers(0, MAX_WINDOW))
 def test_no_policy_scans_for_ever(here, back, forward):
     """RFC4226-7.4-S: "ensures the server does not go on checking HOTP values forever"."""
-    steps = around(here, back + 1, forward)
+    steps = window_steps(here, back + 1, forward)
     assert here in steps
     assert 1 <= len(steps) <= 202
     assert steps[0] >= 0

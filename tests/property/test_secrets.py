@@ -43,8 +43,7 @@ from vmfa import (
     errors,
     keyuri,
 )
-from vmfa.keys import keyed, reveal
-from vmfa.keysource import hkdf_extract
+from vmfa.keys import hkdf_extract, prepared_hmac, reveal
 
 ALICE = PrincipalId.user("123456789012", "u-4711")
 ME = Actor.signed_in(ALICE)
@@ -85,8 +84,8 @@ class Canaries:
         for secret in found:
             half = len(secret) // 2
             self._spellings |= {
-                spelled.lower().encode(): name
-                for spelled in (secret, f"{secret[:half]} {secret[half:]}", f"{secret[:half]}-{secret[half:]}")
+                shell_quoted.lower().encode(): name
+                for shell_quoted in (secret, f"{secret[:half]} {secret[half:]}", f"{secret[:half]}-{secret[half:]}")
             }
             self.add_bytes(name, secret.encode())
 
@@ -290,7 +289,7 @@ def values(world: World) -> dict[str, object]:
         "opened": opened, "report": report, "receipt": receipt, "claim": receipt.claim, "deactivation": removed,
         "operation": operation, "decision": decision, "enrolling": enrolling, "assigned": assigned,
         "removed": world.store.load(ALICE), "device": assigned.device, "key reference": assigned.key_ref,
-        "seal": assigned.seal, "registry": world.registry, "operations": world.registry.operations,
+        "envelope": assigned.envelope, "registry": world.registry, "operations": world.registry.operations,
         "events": tuple(world.told), "history": world.registry.history(ALICE, by=SERVICE), "store": world.store,
         "key URI": keyuri.parse(opened.uri), "actor": Actor.signed_in(ALICE, mfa=receipt.claim), "policy": POLICY,
     }
@@ -320,7 +319,7 @@ def test_the_nonce_of_a_key_reference_is_in_the_record_and_nowhere_else(world):
     world.assign()
     kept = world.store.load(ALICE)
     world.canaries.add_bytes("nonce", kept.key_ref.material)
-    assert world.canaries.found_in(kept.seal.document) == {"nonce"}
+    assert world.canaries.found_in(kept.envelope.document) == {"nonce"}
     world.clock.advance(30)
     with suppress(VmfaError):
         world.registry.verify(ALICE, world.code())
@@ -329,7 +328,7 @@ def test_the_nonce_of_a_key_reference_is_in_the_record_and_nowhere_else(world):
     assert len(history) >= 3
     documents = [event.document() for event in (*world.told, *history)]
     assert not world.canaries.found_in(*map(repr, world.told), *documents, repr(kept))
-    assert not world.canaries.found_in(world.store.load(ALICE).seal.document)
+    assert not world.canaries.found_in(world.store.load(ALICE).envelope.document)
 
 
 # What is written
@@ -451,7 +450,7 @@ ERRORS: dict[str, Callable[[World], object]] = {
     "pickled key": lambda w: pickle.dumps(Key(w.raw)),
     "copied key": lambda w: copy.deepcopy([Key(w.raw)]),
     "key as dictionary key": lambda w: {Key(w.raw): 1},
-    "unknown algorithm of a key": lambda w: keyed(Key(w.raw), "md5"),
+    "unknown algorithm of a key": lambda w: prepared_hmac(Key(w.raw), "md5"),
     "key as JSON": lambda w: json.dumps(Key(w.raw)),
     "key as text": lambda w: Key(w.raw) + "",
     # codes

@@ -77,7 +77,7 @@ class Session:
 class Life:
     device: Device | None = None
     session: Session | None = None
-    openings: list[int] = field(default_factory=list)
+    enrollment_times: list[int] = field(default_factory=list)
     dead: list[tuple[Key, str]] = field(default_factory=list)  # keys and serials that once were
 
 
@@ -158,7 +158,7 @@ class Machine(RuleBasedStateMachine):
     def open(self, who: PrincipalId, by_service: bool) -> None:
         life = self.lives[who]
         self.touch(life)
-        today = [at for at in life.openings if at > self.now - DAY]
+        today = [at for at in life.enrollment_times if at > self.now - DAY]
         expected = "already assigned" if life.device else "yes"
         if expected == "yes" and len(today) >= 10 and not by_service:
             expected = "too many sessions"
@@ -166,7 +166,7 @@ class Machine(RuleBasedStateMachine):
         opened = self.ask(lambda: self.registry.open_enrollment(who, by=by, label="a"), expected)
         if expected == "yes":
             self.end_session(life)
-            life.openings = today if by_service else [*today, self.now]
+            life.enrollment_times = today if by_service else [*today, self.now]
             life.session = Session(opened.session_id, Key.from_base32(opened.base32), opened.serial, self.now + 900)
 
     @rule(who=st.sampled_from(USERS), k=st.one_of(st.integers(-1, 1), st.integers(-10, 10)))
@@ -226,7 +226,7 @@ class Machine(RuleBasedStateMachine):
         life = self.lives[who]
         ends = {
             "session": life.session.until if life.session else 0,
-            "opening": life.openings[0] + DAY if life.openings else 0,
+            "opening": life.enrollment_times[0] + DAY if life.enrollment_times else 0,
             "delay": self.now + life.device.wait(self.now) if life.device else 0,
         }[what] - early
         if ends > self.now:

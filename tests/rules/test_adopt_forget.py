@@ -13,7 +13,7 @@ from vmfa import (
     CodeRejected,
     DeviceAlreadyAssigned,
     DeviceDisabled,
-    Happened,
+    EventType,
     InvalidType,
     InvalidValue,
     NoDevice,
@@ -50,13 +50,13 @@ def test_an_import_is_assigned_and_in_sync() -> None:
     device = world.device()
     assert device == VirtualDevice(
         serial=device.serial, parameters=Parameters(), enrolled_at=START, sync=Sync.IN_SYNC, disabled=False, drift=3,
-        pair_drift=3, last_step=HERE - 5, failures=2, failed_at=START, budget=100, budget_at=START,
+        synced_drift=3, last_step=HERE - 5, failures=2, failed_at=START, budget=100, budget_updated_at=START,
     )
     assert len(bytes.fromhex(device.serial)) == 16
     assert world.state().key_ref.scheme == "plain"
     event = world.store.history(ALICE)[-1]
-    assert (event.what, event.serial, event.details) == (
-        Happened.ADOPTED, device.serial, (("source", "old system"), ("last_step", HERE - 5)),
+    assert (event.type, event.serial, event.details) == (
+        EventType.ADOPTED, device.serial, (("source", "old system"), ("last_step", HERE - 5)),
     )
 
 
@@ -88,7 +88,7 @@ def test_the_replay_position_is_taken_over() -> None:
     ("last_step", "good"), [(-2, False), (-1, True), (0, True), (HERE + 21, True), (HERE + 22, False)]
 )
 def test_a_replay_position_is_within_reach(last_step: int, good: bool) -> None:
-    """Adopting: -1 is never used; none so far ahead that the device could not be resynchronised."""
+    """Adopting: -1 is never used; none so far ahead that the device could not be resynchronized."""
     found = answer(lambda: adopted(last_step=last_step))
     assert isinstance(found, InvalidValue) is not good
 
@@ -123,12 +123,12 @@ def test_an_import_never_overwrites() -> None:
 
 def test_an_import_supersedes_an_enrollment() -> None:
     """SEED-ONE: a wizard that was open is over, recorded, and its key is dead."""
-    for elapsed, ended in ((0, Happened.SUPERSEDED), (900, Happened.EXPIRED)):
+    for elapsed, ended in ((0, EventType.SUPERSEDED), (900, EventType.EXPIRED)):
         world = World(imported_keys=UnsafePlainKeys())
         opened = world.open()
         world.clock.advance(elapsed)
         adopt(world)
-        assert world.happened() == [Happened.OPENED, ended, Happened.ADOPTED]
+        assert world.happened() == [EventType.OPENED, ended, EventType.ADOPTED]
         phone = world.phone(opened)
         assert type(refusal(lambda w=world, o=opened, p=phone: w.confirm(o, p.pair()))) is NoSession
         world.clock.advance(STEP)
@@ -200,7 +200,7 @@ def test_forgetting_erases_record_and_history(state: str) -> None:
     assert world.state().revision == 0
     assert world.happened() == []
     assert world.registry.principals(ALICE.account) == []
-    assert (world.told[-1].what, world.told[-1].actor) == (Happened.FORGOTTEN, "trusted service importer")
+    assert (world.told[-1].what, world.told[-1].actor) == (EventType.FORGOTTEN, "trusted service importer")
     world.clock.advance(STEP)
     assert type(refusal(lambda: world.verify(phone.code()))) is NoDevice
     assert type(refusal(lambda: world.confirm(opened, phone.pair()))) is NoSession
@@ -230,7 +230,7 @@ def test_a_damaged_record_can_be_forgotten() -> None:
     world = World()
     world.enroll()
     state = world.state()
-    world.store.commit(state, replace(state, revision=9, seal=replace(state.seal, tag="x")), ())
+    world.store.commit(state, replace(state, revision=9, envelope=replace(state.envelope, tag="x")), ())
     world.clock.now = 0
     assert world.registry.forget(ALICE, by=SERVICE) is None
     assert world.state().revision == 0
@@ -241,8 +241,8 @@ def test_a_damaged_wizard_that_has_expired_can_be_forgotten() -> None:
     world = World()
     world.open()
     state = world.state()
-    assert state.seal is not None
-    assert world.store.commit(state, replace(state, seal=replace(state.seal, tag="spoilt")), ())
+    assert state.envelope is not None
+    assert world.store.commit(state, replace(state, envelope=replace(state.envelope, tag="spoilt")), ())
     world.clock.advance(1000)
     world.registry.forget(ALICE, by=SERVICE)
     assert world.state() == Principal(id=ALICE)

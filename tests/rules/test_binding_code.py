@@ -84,7 +84,7 @@ def test_the_code_is_kept_hashed() -> None:
     answered = world.registry.deactivate(ALICE, by=SUPPORT)
     code = answered.binding_code
     state = world.state()
-    assert code not in f"{state!r}{state.seal.document}{world.told!r}{answered!r}{world.store.history(ALICE)!r}"
+    assert code not in f"{state!r}{state.envelope.document}{world.told!r}{answered!r}{world.store.history(ALICE)!r}"
     assert len(state.binding.digest) == 64
     assert isinstance(refusal(answered.__getstate__), InvalidType)
 

@@ -26,7 +26,7 @@ from vmfa import (
     UnsafePlainKeys,
     VmfaError,
 )
-from vmfa.record import sealed
+from vmfa.record import authenticated
 
 from .world import ALICE, BOSS, RFC_KEY, ROOT, SERVICE, STEP, SUPPORT, World, refusal
 
@@ -53,7 +53,7 @@ EDITS: dict[str, Callable[[Principal], Principal]] = {
     "seen_at": lambda p: replace(p, seen_at=0),
     "device removed": lambda p: replace(p, device=None, key_ref=None),
     "key": lambda p: replace(p, key_ref=replace(p.key_ref, material=bytes(16))),
-    "openings": lambda p: replace(p, openings=()),
+    "enrollment_times": lambda p: replace(p, enrollment_times=()),
     "recovered_at": lambda p: replace(p, recovered_at=0),
     "head": lambda p: replace(p, head=""),
     "events": lambda p: replace(p, events=0),
@@ -63,8 +63,8 @@ EDITS: dict[str, Callable[[Principal], Principal]] = {
 def reencoded(world: World, edit: Callable[[Principal], Principal], who: PrincipalId = ALICE) -> Principal:
     """The edited row, its document rewritten to match, under the old tag: all but the master key is known."""
     before = world.state(who)
-    forged = sealed(edit(before), Operations(UnsafePlainKeys(), issuer="Mallory").keys)
-    return replace(forged, seal=replace(forged.seal, tag=before.seal.tag))
+    forged = authenticated(edit(before), Operations(UnsafePlainKeys(), issuer="Mallory").keys)
+    return replace(forged, envelope=replace(forged.envelope, tag=before.envelope.tag))
 
 
 @pytest.mark.parametrize("edit", EDITS)
@@ -105,7 +105,7 @@ def test_a_record_without_seal_is_tampered() -> None:
     """RULE-RECORD: only the record of nobody has no seal."""
     world = World()
     phone = world.enroll()
-    overwrite(world, replace(world.state(), seal=None))
+    overwrite(world, replace(world.state(), envelope=None))
     assert type(refusal(lambda: world.verify(phone.code(1)))) is RecordTampered
 
 
@@ -124,7 +124,7 @@ def test_a_device_moved_in_full_derives_another_key(other: PrincipalId) -> None:
     """SEED-BOUND: even sealed anew for the other principal, the reference is no longer this phone's key."""
     world = World()
     phone = world.enroll()
-    overwrite(world, sealed(replace(world.state(), id=other), world.operations.keys))
+    overwrite(world, authenticated(replace(world.state(), id=other), world.operations.keys))
     world.clock.advance(STEP)
     assert type(refusal(lambda: world.verify(phone.code(), other))) is CodeRejected
     assert world.verify(phone.code())
@@ -212,7 +212,7 @@ def test_a_retired_master_key_still_reads() -> None:
     rotated = World(keys=DerivedKeys(new, MASTER), store=world.store)
     rotated.clock.advance(STEP)
     assert rotated.verify(phone.code(1))
-    assert world.state().seal.tag.startswith(DerivedKeys(new).current_id)
+    assert world.state().envelope.tag.startswith(DerivedKeys(new).current_id)
     without = World(keys=DerivedKeys(new), store=world.store)  # the old one was taken away too early
     without.clock.advance(2 * STEP)
     with world.nothing_written():
@@ -226,7 +226,7 @@ def test_a_reference_without_its_source_is_named() -> None:
     without = World(store=world.store)
     error = refusal(lambda: without.verify("123456"))
     assert type(error) is UnknownMasterKey
-    assert world.state().key_ref == KeyRef("plain", "", b"12345678901234567890")
+    assert world.state().key_ref == KeyRef(scheme="plain", key_id="", material=b"12345678901234567890")
     assert world.device().failures == 0
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vmfa import DeviceDisabled, Happened, Policy
+from vmfa import DeviceDisabled, EventType, Policy
 
 from .world import DAY, STEP, World, refusal
 
@@ -23,7 +23,7 @@ def test_a_device_starts_with_a_hundred_and_a_failure_spends_one() -> None:
     world.fail(phone)
     assert world.device().budget == 99
     refusal(lambda: world.resync({"code1": phone.wrong_code(), "code2": phone.wrong_code()}))
-    assert (world.device().budget, world.device().budget_at) == (98, world.clock())
+    assert (world.device().budget, world.device().budget_updated_at) == (98, world.clock())
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_one_token_returns_every_48_hours_never_above_100(elapsed: int, left: in
     world = World()
     phone = world.enroll()
     now = int(world.clock())
-    spent(world, budget=50, budget_at=now)
+    spent(world, budget=50, budget_updated_at=now)
     world.clock.advance(elapsed)
     world.fail(phone)
     assert world.device().budget == left
@@ -46,13 +46,13 @@ def test_the_growing_token_is_not_lost_by_a_failure() -> None:
     world = World()
     phone = world.enroll()
     start = int(world.clock())
-    spent(world, budget=50, budget_at=start)
+    spent(world, budget=50, budget_updated_at=start)
     for hours, left in ((47, 49), (49, 49), (95, 48), (97, 48), (143, 47)):
         world.clock.now = start + hours * 3600
         spent(world, failures=0)
         world.fail(phone)
         assert world.device().budget == left
-    assert world.device().budget_at == start + 2 * TOKEN
+    assert world.device().budget_updated_at == start + 2 * TOKEN
 
 
 def test_a_full_budget_grows_nothing_in_advance() -> None:
@@ -61,7 +61,7 @@ def test_a_full_budget_grows_nothing_in_advance() -> None:
     phone = world.enroll()
     world.clock.advance(1000 * DAY)
     world.fail(phone)
-    assert (world.device().budget, world.device().budget_at) == (99, world.clock())
+    assert (world.device().budget, world.device().budget_updated_at) == (99, world.clock())
     world.clock.advance(TOKEN - 1)
     world.fail(phone)
     assert world.device().budget == 98
@@ -71,10 +71,10 @@ def test_the_token_that_fills_the_budget_ends_what_was_growing() -> None:
     """RULE-BUDGET: at 100 nothing grows, also where 100 was only just reached: half a token is not kept for later."""
     world = World()
     phone = world.enroll()
-    spent(world, budget=99, budget_at=int(world.clock()))
+    spent(world, budget=99, budget_updated_at=int(world.clock()))
     world.clock.advance(TOKEN + TOKEN // 2)
     world.fail(phone)
-    assert (world.device().budget, world.device().budget_at) == (99, world.clock())
+    assert (world.device().budget, world.device().budget_updated_at) == (99, world.clock())
 
 
 def test_a_success_refills_nothing() -> None:
@@ -93,13 +93,13 @@ def test_at_zero_the_device_is_disabled() -> None:
     """RULE-BUDGET: one token left is usable; spending the last disables, with few consecutive failures."""
     world = World()
     phone = world.enroll()
-    spent(world, budget=2, budget_at=int(world.clock()))
+    spent(world, budget=2, budget_updated_at=int(world.clock()))
     world.fail(phone)
     assert (world.device().budget, world.device().disabled) == (1, False)
     assert world.sign_in(phone)
     assert type(world.fail(phone)) is DeviceDisabled
     assert (world.device().budget, world.device().failures, world.device().disabled) == (0, 1, True)
-    assert world.happened()[-1] is Happened.DISABLED
+    assert world.happened()[-1] is EventType.DISABLED
     world.clock.advance(1000 * DAY)
     assert type(refusal(lambda: world.verify(phone.code()))) is DeviceDisabled
 
@@ -109,9 +109,9 @@ def test_a_warning_at_25(before: int, warned: bool) -> None:
     """RULE-BUDGET: an event when 25 are left, once: not at 26 and not again at 24."""
     world = World()
     phone = world.enroll()
-    spent(world, budget=before, budget_at=int(world.clock()))
+    spent(world, budget=before, budget_updated_at=int(world.clock()))
     world.fail(phone)
-    assert (Happened.BUDGET_LOW in world.happened()) is warned
+    assert (EventType.BUDGET_LOW in world.happened()) is warned
     if warned:
         assert world.told[-1].details == (("budget", 25),)
 
@@ -149,9 +149,9 @@ def test_a_clock_set_back_a_little_grows_nothing() -> None:
     world = World()
     phone = world.enroll()
     now = int(world.clock())
-    spent(world, budget=50, budget_at=now + STEP)
+    spent(world, budget=50, budget_updated_at=now + STEP)
     world.fail(phone)
-    assert (world.device().budget, world.device().budget_at) == (49, now + STEP)
+    assert (world.device().budget, world.device().budget_updated_at) == (49, now + STEP)
 
 
 def test_a_smaller_budget_of_a_later_policy_holds_at_once() -> None:

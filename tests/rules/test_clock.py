@@ -10,7 +10,7 @@ from vmfa import (
     Actor,
     AlreadyUsed,
     ClockWentBack,
-    Happened,
+    EventType,
     NoDevice,
     Parameters,
     Policy,
@@ -18,7 +18,7 @@ from vmfa import (
     UnsafePlainKeys,
     VmfaError,
 )
-from vmfa.model import Binding
+from vmfa.models import PendingBinding
 
 from .world import ALICE, DAY, RFC_KEY, SERVICE, STEP, World, answer, by_method, refusal
 
@@ -120,8 +120,8 @@ def test_a_trusted_service_re_anchors() -> None:
     world.registry.reanchor(ALICE, by=SERVICE)
     assert world.state().seen_at == right
     event = world.store.history(ALICE)[-1]
-    assert (event.what, event.details, event.actor) == (
-        Happened.REANCHORED, (("seen_at", right + DAY),), "trusted service importer",
+    assert (event.type, event.details, event.actor) == (
+        EventType.REANCHORED, (("seen_at", right + DAY),), "trusted service importer",
     )
     assert world.device().last_step == receipt.step
 
@@ -143,27 +143,27 @@ def test_it_never_lowers_last_step() -> None:
 
 
 def test_times_that_lie_ahead_become_now() -> None:
-    """RULE-CLOCK: failure, budget, session, openings and binding code no longer wait for a time that never was."""
+    """RULE-CLOCK: failure, budget, session, enrollment_times and binding code no longer wait for a time that never was."""
     world = World()
     world.enroll()
     right = int(world.clock())
     ahead = right + 1000 * DAY
-    world.put(device={"failed_at": ahead, "budget_at": ahead, "failures": 3}, seen_at=ahead)
+    world.put(device={"failed_at": ahead, "budget_updated_at": ahead, "failures": 3}, seen_at=ahead)
     before = world.device()
     world.registry.reanchor(ALICE, by=SERVICE)
-    assert world.device() == replace(before, failed_at=right, budget_at=right)
+    assert world.device() == replace(before, failed_at=right, budget_updated_at=right)
 
     world = World()
     opened = world.open()
     session = world.state().enrollment
     world.put(
-        enrollment=replace(session, opened_at=ahead, expires_at=ahead + 900), seen_at=ahead, openings=(ahead,) * 10,
-        binding=Binding("", ahead + DAY),
+        enrollment=replace(session, opened_at=ahead, expires_at=ahead + 900), seen_at=ahead, enrollment_times=(ahead,) * 10,
+        binding=PendingBinding(digest="", expires_at=ahead + DAY),
     )
     world.registry.reanchor(ALICE, by=SERVICE)
     state = world.state()
     assert (state.enrollment.opened_at, state.enrollment.expires_at) == (right, right + 900)
-    assert (state.openings, state.binding.expires_at) == ((right,) * 10, right + DAY)
+    assert (state.enrollment_times, state.binding.expires_at) == ((right,) * 10, right + DAY)
     assert refusal(world.open).retry_after == DAY
     assert type(refusal(world.open)) is TooManySessions
     assert world.confirm(opened, world.phone(opened).pair()).steps_off == 0
@@ -174,7 +174,7 @@ def test_times_in_the_past_stay() -> None:
     world = World()
     world.enroll()
     past = int(world.clock()) - 10
-    world.put(device={"failed_at": past, "budget_at": past, "failures": 3})
+    world.put(device={"failed_at": past, "budget_updated_at": past, "failures": 3})
     before = world.state()
     world.registry.reanchor(ALICE, by=SERVICE)
     after = world.state()
@@ -183,12 +183,12 @@ def test_times_in_the_past_stay() -> None:
 
     world = World()
     world.open()
-    world.put(binding=Binding("", int(world.clock()) + 5))
+    world.put(binding=PendingBinding(digest="", expires_at=int(world.clock()) + 5))
     before = world.state()
     world.clock.advance(10)
     world.registry.reanchor(ALICE, by=SERVICE)
     after = world.state()
-    assert (after.enrollment, after.openings, after.binding) == (before.enrollment, before.openings, before.binding)
+    assert (after.enrollment, after.enrollment_times, after.binding) == (before.enrollment, before.enrollment_times, before.binding)
 
 
 def test_re_anchoring_goes_forward_as_well() -> None:

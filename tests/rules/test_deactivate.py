@@ -6,7 +6,7 @@ from base64 import b64encode
 
 import pytest
 
-from vmfa import Actor, CodeRejected, Happened, InvalidType, InvalidValue, NoDevice, NoSession, PairRejected, Sync
+from vmfa import Actor, CodeRejected, EventType, InvalidType, InvalidValue, NoDevice, NoSession, PairRejected, Sync
 
 from .world import ALICE, BOSS, SERVICE, STEP, SUPPORT, World, answer, by_method, refusal
 
@@ -25,8 +25,8 @@ def test_any_assigned_device_can_be_deactivated(device: dict[str, object]) -> No
     assert world.registry.requires_code(ALICE) is False
     assert len(world.happened()) == events + 1
     event = world.store.history(ALICE)[-1]
-    assert (event.what, event.serial, event.reason, event.actor) == (
-        Happened.DEACTIVATED, serial, "lost phone", "support case 17",
+    assert (event.type, event.serial, event.reason, event.actor) == (
+        EventType.DEACTIVATED, serial, "lost phone", "support case 17",
     )
 
 
@@ -53,9 +53,9 @@ def test_the_reference_is_dropped_from_the_record() -> None:
     world = World()
     world.enroll()
     nonce = b64encode(world.state().key_ref.material).decode()
-    assert nonce in world.state().seal.document
+    assert nonce in world.state().envelope.document
     world.registry.deactivate(ALICE, by=SUPPORT)
-    assert nonce not in world.state().seal.document
+    assert nonce not in world.state().envelope.document
     assert not any(nonce in event.document() for event in world.store.history(ALICE))
 
 
@@ -71,7 +71,7 @@ def test_replacing_takes_both_steps() -> None:
     assert new.key_ref != old.key_ref
     assert (new.device.failures, new.device.budget) == (0, 100)
     assert world.happened() == [
-        Happened.OPENED, Happened.ASSIGNED, Happened.DEACTIVATED, Happened.OPENED, Happened.ASSIGNED,
+        EventType.OPENED, EventType.ASSIGNED, EventType.DEACTIVATED, EventType.OPENED, EventType.ASSIGNED,
     ]
 
 
@@ -90,11 +90,11 @@ def test_without_a_device_there_is_nothing_to_deactivate() -> None:
 
 
 def test_deactivation_resets_no_throttle_of_an_enrollment() -> None:
-    """SEED-ROTATE: the day's openings are the principal's, so a removal gives none back."""
+    """SEED-ROTATE: the day's enrollment_times are the principal's, so a removal gives none back."""
     world = World()
     world.enroll()
     world.registry.deactivate(ALICE, by=SERVICE)
-    assert len(world.state().openings) == 1
+    assert len(world.state().enrollment_times) == 1
     assert type(refusal(lambda: world.registry.cancel_enrollment(ALICE, by=Actor.signed_in(ALICE)))) is NoSession
 
 

@@ -13,7 +13,7 @@ from .world import DAY, HOUR, refusal
 
 DEFAULTS = {
     "window": 1, "enroll_back": 10, "enroll_forward": 10, "resync_back": 20, "resync_forward": 20, "login_drift": 2,
-    "session_seconds": 15 * 60, "session_attempts": 10, "openings_per_day": 10, "delay_from": 3, "delay_seconds": 15,
+    "session_seconds": 15 * 60, "session_attempts": 10, "enrollments_per_day": 10, "delay_from": 3, "delay_seconds": 15,
     "delay_cap": HOUR, "failure_cap": 100, "budget": 100, "budget_refill": 48 * HOUR, "budget_warning": 25,
     "claim_seconds": HOUR, "recovery_seconds": 15 * 60, "binding_code_seconds": DAY, "binding_code_required": False,
     "offers": (Parameters(algorithm="sha1", digits=6, period=30, t0=0),),
@@ -35,7 +35,7 @@ WIDE: dict[str, Any] = {"enroll_back": 100, "enroll_forward": 100, "resync_back"
 BOUNDS = {
     "window": (0, 10), "enroll_back": (1, 100), "enroll_forward": (1, 100), "resync_back": (10, 100),
     "resync_forward": (10, 100), "login_drift": (0, 10), "session_seconds": (30, DAY), "session_attempts": (1, 100),
-    "openings_per_day": (1, 100), "delay_from": (1, 100), "delay_seconds": (1, HOUR), "delay_cap": (15, DAY),
+    "enrollments_per_day": (1, 100), "delay_from": (1, 100), "delay_seconds": (1, HOUR), "delay_cap": (15, DAY),
     "failure_cap": (1, 100), "budget": (26, 10_000), "budget_refill": (60, 365 * DAY), "budget_warning": (0, 99),
     "claim_seconds": (1, DAY), "recovery_seconds": (1, DAY), "binding_code_seconds": (60, 30 * DAY),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from support import Phone
-from vmfa import CodeRejected, Happened, Policy, Receipt
+from vmfa import CodeRejected, EventType, Policy, Receipt
 
 from .world import STEP, World, answer, refusal
 
@@ -22,13 +22,13 @@ def test_two_acceptances_off_on_the_same_side_move_it_one_step(side: int) -> Non
     world = World()
     phone = world.enroll()
     assert off_by(world, phone, side) == 0
-    assert (world.device().drift, world.device().lean) == (0, side)
-    assert Happened.DRIFTED not in world.happened()
+    assert (world.device().drift, world.device().last_offset) == (0, side)
+    assert EventType.DRIFT_CHANGED not in world.happened()
     assert off_by(world, phone, side) == side
-    assert (world.device().drift, world.device().lean, world.device().pair_drift) == (side, 0, 0)
+    assert (world.device().drift, world.device().last_offset, world.device().synced_drift) == (side, 0, 0)
     event = world.store.history(world.state().id)[-1]
-    assert (event.what, event.details) == (Happened.DRIFTED, (("before", 0), ("after", side)))
-    assert [told.what for told in world.told[-2:]] == [Happened.ACCEPTED, Happened.DRIFTED]
+    assert (event.type, event.details) == (EventType.DRIFT_CHANGED, (("before", 0), ("after", side)))
+    assert [told.what for told in world.told[-2:]] == [EventType.ACCEPTED, EventType.DRIFT_CHANGED]
 
 
 @pytest.mark.parametrize("between", [0, 1])
@@ -63,7 +63,7 @@ def test_login_moves_it_no_further_than_two_from_the_pair(side: int, base: int) 
     for _ in range(6):
         assert off_by(world, phone, base + side * 3) == base + side * 2
     assert abs(world.device().drift) <= 22
-    assert world.happened().count(Happened.DRIFTED) == 2
+    assert world.happened().count(EventType.DRIFT_CHANGED) == 2
     world.clock.advance(10 * STEP)
     assert type(answer(lambda: world.verify(phone.code(base + side * 4)))) is CodeRejected
 
@@ -97,13 +97,13 @@ def test_a_policy_may_forbid_it() -> None:
 
 
 def test_failures_do_not_move_it() -> None:
-    """RFC6238-6-DRIFT: only acceptances count, wrong and spent codes leave drift and lean alone."""
+    """RFC6238-6-DRIFT: only acceptances count, wrong and spent codes leave drift and last_offset alone."""
     world = World()
     phone = world.enroll()
     off_by(world, phone, 1)
     refusal(lambda: world.verify(phone.wrong_code()))
     refusal(lambda: world.verify(phone.code(1)))
-    assert (world.device().drift, world.device().lean) == (0, 1)
+    assert (world.device().drift, world.device().last_offset) == (0, 1)
     assert off_by(world, phone, 1) == 1
 
 

@@ -14,7 +14,7 @@ from vmfa import (
     Actor,
     AlreadyUsed,
     DeviceAlreadyAssigned,
-    Happened,
+    EventType,
     InvalidType,
     InvalidValue,
     MalformedCode,
@@ -96,7 +96,7 @@ def test_the_session_remembers_what_the_wizard_needs() -> None:
     assert (session.session_id, session.serial) == (opened.session_id, opened.serial)
     assert (session.opened_at, session.expires_at, session.attempts) == (world.clock(), world.clock() + 900, 0)
     assert session.parameters == offers[0]
-    assert world.happened() == [Happened.OPENED]
+    assert world.happened() == [EventType.OPENED]
     assert world.registry.requires_code(ALICE) is False
 
 
@@ -114,11 +114,11 @@ def test_two_consecutive_codes_assign_the_device() -> None:
     device = state.device
     assert device == VirtualDevice(
         serial=opened.serial, parameters=Parameters(), enrolled_at=START, sync=Sync.IN_SYNC, disabled=False, drift=0,
-        pair_drift=0, lean=0, last_step=START // STEP, failures=0, budget=100, budget_at=START,
+        synced_drift=0, last_offset=0, last_step=START // STEP, failures=0, budget=100, budget_updated_at=START,
     )
     assert (report.sync, report.steps_off) == (Sync.IN_SYNC, 0)
     assert world.registry.requires_code(ALICE) is True
-    assert world.happened() == [Happened.OPENED, Happened.ASSIGNED]
+    assert world.happened() == [EventType.OPENED, EventType.ASSIGNED]
     assert world.told[-1].details == (("sync", "in sync"), ("steps_off", 0))
 
 
@@ -136,9 +136,9 @@ def test_no_other_pair_assigns(first: int, second: int) -> None:
     assert (error.reason, error.remedy) == ("pair not accepted", "retry")
     after = world.state()
     assert after.enrollment.attempts == before.enrollment.attempts + 1
-    assert (after.device, after.key_ref, after.openings) == (None, before.key_ref, before.openings)
-    assert world.happened() == [Happened.OPENED]
-    assert (world.told[-1].what, world.told[-1].details) == (Happened.REJECTED, (("attempts", 1),))
+    assert (after.device, after.key_ref, after.enrollment_times) == (None, before.key_ref, before.enrollment_times)
+    assert world.happened() == [EventType.OPENED]
+    assert (world.told[-1].what, world.told[-1].details) == (EventType.REJECTED, (("attempts", 1),))
     assert world.confirm(opened, phone.pair()).sync is Sync.IN_SYNC
 
 
@@ -228,7 +228,7 @@ def test_beyond_it_the_device_is_assigned_but_out_of_sync(late: int) -> None:
     report = world.confirm(opened, world.phone(opened).pair(late))
     assert (report.sync, report.steps_off) == (Sync.OUT_OF_SYNC, late)
     assert report.device == world.device()
-    assert (report.device.sync, report.device.drift, report.device.pair_drift) == (Sync.OUT_OF_SYNC, 0, 0)
+    assert (report.device.sync, report.device.drift, report.device.synced_drift) == (Sync.OUT_OF_SYNC, 0, 0)
     assert world.registry.requires_code(ALICE) is True
     assert world.told[-1].details == (("sync", "out of sync"), ("steps_off", late))
 
@@ -336,9 +336,9 @@ def test_a_session_lasts_fifteen_minutes(after: int, open_still: bool) -> None:
     assert error.reason == "no session"
     state = world.state()
     assert (state.enrollment, state.device, state.key_ref) == (None, None, None)
-    assert world.happened() == [Happened.OPENED, Happened.EXPIRED]
-    assert [(event.what, event.reason) for event in world.told[-2:]] == [
-        (Happened.EXPIRED, ""), (Happened.REFUSED, "no session"),
+    assert world.happened() == [EventType.OPENED, EventType.EXPIRED]
+    assert [(event.type, event.reason) for event in world.told[-2:]] == [
+        (EventType.EXPIRED, ""), (EventType.REFUSED, "no session"),
     ]
     assert world.told[-2].serial == opened.serial
     with world.nothing_written():
@@ -375,7 +375,7 @@ def test_whoever_comes_next_finds_an_expired_session_over(way: str) -> None:
     state = world.state()
     assert state.key_ref != old
     assert (state.enrollment is None) is (way != "open")
-    assert world.happened()[:2] == [Happened.OPENED, Happened.EXPIRED]
+    assert world.happened()[:2] == [EventType.OPENED, EventType.EXPIRED]
     assert state.events == len(world.happened())
 
 
@@ -402,8 +402,8 @@ def test_a_session_ends_at_ten_failed_attempts() -> None:
     assert "set-up" in error.claimant_message
     state = world.state()
     assert (state.enrollment, state.device, state.key_ref) == (None, None, None)
-    assert world.happened() == [Happened.OPENED, Happened.ABANDONED]
-    assert [event.what for event in world.told[-2:]] == [Happened.REJECTED, Happened.ABANDONED]
+    assert world.happened() == [EventType.OPENED, EventType.ABANDONED]
+    assert [event.type for event in world.told[-2:]] == [EventType.REJECTED, EventType.ABANDONED]
     assert world.told[-2].details == (("attempts", 10),)
     assert type(refusal(lambda: world.confirm(opened, phone.pair()))) is NoSession
 
@@ -427,7 +427,7 @@ def test_a_session_can_be_cancelled(named: bool) -> None:
     world.registry.cancel_enrollment(ALICE, by=ME, session=opened.session_id if named else None)
     state = world.state()
     assert (state.enrollment, state.device, state.key_ref) == (None, None, None)
-    assert world.happened() == [Happened.OPENED, Happened.CANCELLED]
+    assert world.happened() == [EventType.OPENED, EventType.CANCELLED]
     assert world.told[-1].serial == opened.serial
     assert type(refusal(lambda: world.confirm(opened, phone.pair()))) is NoSession
     assert world.enroll()
@@ -453,7 +453,7 @@ def test_opening_again_supersedes_the_session() -> None:
     new = world.open()
     assert len({old.session_id, new.session_id}) == len({old.serial, new.serial}) == len({old.base32, new.base32}) == 2
     assert world.state().key_ref != old_ref
-    assert world.happened() == [Happened.OPENED, Happened.SUPERSEDED, Happened.OPENED]
+    assert world.happened() == [EventType.OPENED, EventType.SUPERSEDED, EventType.OPENED]
     assert [event.serial for event in world.store.history(ALICE)] == [old.serial, old.serial, new.serial]
     old_phone, new_phone = world.phone(old), world.phone(new)
     assert type(refusal(lambda: world.confirm(old, old_phone.pair()))) is NoSession
@@ -464,12 +464,12 @@ def test_opening_again_supersedes_the_session() -> None:
 
 def test_opening_after_expiry_says_that_the_old_one_expired() -> None:
     """RULE-ABANDONED: what is found expired is recorded as expired, not as superseded; to the second."""
-    for after, ended in ((899, Happened.SUPERSEDED), (900, Happened.EXPIRED)):
+    for after, ended in ((899, EventType.SUPERSEDED), (900, EventType.EXPIRED)):
         world = World()
         world.open()
         world.clock.advance(after)
         world.open()
-        assert world.happened() == [Happened.OPENED, ended, Happened.OPENED]
+        assert world.happened() == [EventType.OPENED, ended, EventType.OPENED]
 
 
 def test_attempts_start_anew_with_a_new_session_only() -> None:
@@ -511,7 +511,7 @@ def test_ended_sessions_count_as_well() -> None:
         world.registry.deactivate(ALICE, by=SERVICE)
         world.open()
         world.registry.cancel_enrollment(ALICE, by=ME)
-        assert len(world.state().openings) == 2 * number + 2
+        assert len(world.state().enrollment_times) == 2 * number + 2
     assert type(refusal(world.open)) is TooManySessions
 
 
@@ -530,7 +530,7 @@ def test_a_trusted_service_opens_more_and_is_not_counted() -> None:
     world = World()
     for _ in range(11):
         world.open(by=SERVICE)
-    assert world.state().openings == ()
+    assert world.state().enrollment_times == ()
     for _ in range(10):
         world.open()
     assert type(refusal(world.open)) is TooManySessions
@@ -539,7 +539,7 @@ def test_a_trusted_service_opens_more_and_is_not_counted() -> None:
 
 def test_the_wait_never_exceeds_a_day() -> None:
     """RULE-ABANDONED: an opening under a clock that ran a little ahead adds nothing to the wait."""
-    world = World(Policy(openings_per_day=1))
+    world = World(Policy(enrollments_per_day=1))
     world.open()
     world.clock.advance(-STEP)
     assert refusal(world.open).retry_after == DAY

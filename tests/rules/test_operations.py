@@ -15,7 +15,7 @@ from vmfa import (
     CodeRejected,
     Decision,
     DerivedKeys,
-    Happened,
+    EventType,
     InvalidType,
     InvalidValue,
     MfaClaim,
@@ -26,8 +26,8 @@ from vmfa import (
     Receipt,
     Sync,
 )
-from vmfa.machine import TRANSITIONS, Action, Phase, check_transition, phase
-from vmfa.values import LAST_SECOND
+from vmfa.lifecycle import TRANSITIONS, Action, State, check_transition, phase
+from vmfa.validators import MAX_INTEGER
 
 from .world import ALICE, BOSS, ROOT, SERVICE, START, STEP, SUPPORT, World, refusal
 
@@ -52,10 +52,10 @@ def test_the_witness_is_the_record_behind_the_actors_claim() -> None:
     """SEED-PERMIT: needed where the actor is somebody else and claims MFA; not otherwise."""
     claim = MfaClaim(at=START, serial="a")
     make = operations().device
-    assert make(ALICE, by=Actor.admin(BOSS, mfa=claim)).witness == BOSS
+    assert make(ALICE, by=Actor.admin(BOSS, mfa=claim)).actor_record == BOSS
     for actor in (ME, Actor.signed_in(ALICE, mfa=claim), Actor.admin(BOSS), SERVICE, SUPPORT, None, "root"):
-        assert make(ALICE, by=actor).witness is None
-    assert operations().verify(ALICE, "123456").witness is None
+        assert make(ALICE, by=actor).actor_record is None
+    assert operations().verify(ALICE, "123456").actor_record is None
 
 
 def test_without_its_witness_a_claim_does_not_count() -> None:
@@ -80,7 +80,7 @@ def test_an_operation_decides_on_its_own_principals_record_only() -> None:
 
 
 def test_a_claim_is_held_against_the_actors_own_record_only() -> None:
-    """SEED-BOUND: another witness than the actor, handed over by mistake, is refused."""
+    """SEED-BOUND: another actor_record than the actor, handed over by mistake, is refused."""
     world = World()
     for who in (ALICE, BOSS, ROOT):
         world.enroll(who)
@@ -109,7 +109,7 @@ def test_a_decision_carries_answer_state_and_events() -> None:
     made = world.operations.verify(ALICE, phone.wrong_code()).decide(world.state(), START)
     assert isinstance(made.answer, CodeRejected)
     assert made.principal.device.failures == 1
-    assert [event.what for event in made.events] == [Happened.REJECTED]
+    assert [event.type for event in made.events] == [EventType.REJECTED]
     assert made.stored == ()
     assert refusal(made.settle) is made.answer
     assert world.device().failures == 0
@@ -142,7 +142,7 @@ def test_each_change_is_one_revision(now: float) -> None:
     assert [event.number for event in again.stored] == [2, 3]
     assert (again.principal.revision, again.principal.events) == (2, 3)
     assert again.principal.head == again.stored[-1].tag
-    assert again.principal.seal is not None
+    assert again.principal.envelope is not None
 
 
 def test_a_change_without_stored_event_keeps_the_head() -> None:
@@ -160,7 +160,7 @@ def test_seen_at_never_falls() -> None:
     phone = world.enroll()
     after = world.operations.verify(ALICE, phone.wrong_code()).decide(world.state(), START - 7).principal
     assert after.seen_at == START
-    assert Principal(id=ALICE).seen_at == -LAST_SECOND
+    assert Principal(id=ALICE).seen_at == -MAX_INTEGER
 
 
 def test_a_refusal_is_an_event_of_its_own() -> None:
@@ -168,7 +168,7 @@ def test_a_refusal_is_an_event_of_its_own() -> None:
     world = World()
     world.enroll()
     (event,) = world.operations.deactivate(ALICE, by=ME).decide(world.state(), START).events
-    assert (event.what, event.reason, event.details) == (Happened.REFUSED, "access denied", (("action", "deactivate"),))
+    assert (event.type, event.reason, event.details) == (EventType.REFUSED, "access denied", (("action", "deactivate"),))
     assert (event.actor, event.serial, event.at) == (str(ME), world.device().serial, START)
     (event,) = world.operations.verify(BOSS, "123456").decide(world.state(BOSS), START).events
     assert (event.reason, event.serial, event.actor) == ("no device", "", "claimant")
@@ -183,7 +183,7 @@ def test_reads_are_events() -> None:
         (world.operations.record(ALICE, by=SUPPORT), "history"),
     ):
         (event,) = operation.decide(world.state(), START).events
-        assert (event.what, event.reason, event.actor) == (Happened.READ, reason, "support case 17")
+        assert (event.type, event.reason, event.actor) == (EventType.READ, reason, "support case 17")
         assert not event.stored
 
 
@@ -219,25 +219,25 @@ def test_the_default_policy_follows_the_seed() -> None:
 # The machine: a decision outside of it is stopped before it can be committed
 
 
-def states(world: World) -> dict[Phase, Principal]:
-    found = {Phase.NO_DEVICE: world.state(BOSS)}
+def states(world: World) -> dict[State, Principal]:
+    found = {State.NO_DEVICE: world.state(BOSS)}
     world.open()
-    found[Phase.ENROLLING] = world.state()
+    found[State.ENROLLING] = world.state()
     world.enroll()
-    found[Phase.IN_SYNC] = world.state()
-    found[Phase.OUT_OF_SYNC] = world.put(device={"sync": Sync.OUT_OF_SYNC})
-    found[Phase.DISABLED] = world.put(device={"disabled": True})
+    found[State.IN_SYNC] = world.state()
+    found[State.OUT_OF_SYNC] = world.put(device={"sync": Sync.OUT_OF_SYNC})
+    found[State.DISABLED] = world.put(device={"disabled": True})
     return found
 
 
 def test_every_phase_is_told_apart() -> None:
     """RULE-MACHINE: five phases; disabled lies over the sync state."""
-    assert {name: phase(state) for name, state in states(World()).items()} == {name: name for name in Phase}
+    assert {name: phase(state) for name, state in states(World()).items()} == {name: name for name in State}
 
 
 def test_the_table_is_the_machine_of_the_rules() -> None:
     """RULE-MACHINE: the arrows, written down once more from the law."""
-    no, enrolling, in_sync, out, disabled = Phase
+    no, enrolling, in_sync, out, disabled = State
     arrows = {
         (no, Action.OPEN, enrolling), (enrolling, Action.OPEN, enrolling),
         *((enrolling, Action.CONFIRM, to) for to in (in_sync, out, enrolling, no)),
@@ -247,8 +247,8 @@ def test_the_table_is_the_machine_of_the_rules() -> None:
         (out, Action.RESYNC, out),
         *((was, Action.DEACTIVATE, no) for was in (in_sync, out, disabled)),
         *((was, Action.ADOPT, to) for was in (no, enrolling) for to in (in_sync, disabled)),
-        *((was, action, was) for was in Phase for action in (Action.REANCHOR, Action.PRUNE)),
-        *((was, Action.FORGET, no) for was in Phase),
+        *((was, action, was) for was in State for action in (Action.REANCHOR, Action.PRUNE)),
+        *((was, Action.FORGET, no) for was in State),
     }
     assert {(was, action, to) for (was, action), tos in TRANSITIONS.items() for to in tos} == arrows
 
@@ -257,10 +257,10 @@ def test_a_decision_outside_the_table_is_stopped(monkeypatch: pytest.MonkeyPatch
     """RULE-MACHINE: a rule that opened beside a device, revived a disabled one or lowered last_step commits nothing."""
     world = World()
     found = states(world)
-    device = found[Phase.IN_SYNC]
+    device = found[State.IN_SYNC]
     for before, action, after in (
-        (device, Action.VERIFY, found[Phase.ENROLLING]),
-        (found[Phase.DISABLED], Action.RESYNC, device),
+        (device, Action.VERIFY, found[State.ENROLLING]),
+        (found[State.DISABLED], Action.RESYNC, device),
         (device, Action.VERIFY, replace(device, device=replace(device.device, last_step=0))),
         (device, Action.VERIFY, replace(device, device=replace(device.device, serial="0" * 32))),
         (device, Action.VERIFY, replace(device, key_ref=replace(device.key_ref, material=bytes(16)))),
@@ -269,7 +269,7 @@ def test_a_decision_outside_the_table_is_stopped(monkeypatch: pytest.MonkeyPatch
     ):
         assert isinstance(refusal(lambda b=before, a=action, c=after: check_transition(b, a, c)), AssertionError)
     check_transition(device, Action.REANCHOR, replace(device, seen_at=0))
-    monkeypatch.setattr("vmfa.rules.verify", lambda before, case, code: Decision(found[Phase.NO_DEVICE], "in"))
+    monkeypatch.setattr("vmfa.rules.verify", lambda before, case, code: Decision(principal=found[State.NO_DEVICE], answer="in"))
     state = world.put(device={"disabled": False, "sync": Sync.IN_SYNC})
     assert isinstance(refusal(lambda: world.verify("123456")), AssertionError)
     assert world.state() is state
@@ -279,6 +279,6 @@ def test_an_expiry_that_did_more_than_end_the_session_is_stopped(monkeypatch: py
     """RULE-MACHINE: the expiry that any operation finds is a transition of its own, checked like the others."""
     world = World()
     found = states(world)
-    monkeypatch.setattr("vmfa.rules.without_expired", lambda before, case: (found[Phase.IN_SYNC], ()))
+    monkeypatch.setattr("vmfa.rules.without_expired", lambda before, case: (found[State.IN_SYNC], ()))
     operation = world.operations.device(ALICE, by=ME)
-    assert isinstance(refusal(lambda: operation.decide(found[Phase.ENROLLING], START)), AssertionError)
+    assert isinstance(refusal(lambda: operation.decide(found[State.ENROLLING], START)), AssertionError)

@@ -32,7 +32,7 @@ from vmfa import (
     Throttled,
     TooManySessions,
 )
-from vmfa.record import sealed
+from vmfa.record import authenticated
 
 from .world import ALICE, BOSS, ROOT, SUPPORT, World, refusal
 
@@ -54,10 +54,10 @@ def world_with(faults: Faults) -> World:
     world.put(device=device, seen_at=now + 1000 if "clock" in faults else now)
     if "no device" in faults:
         state = replace(world.state(), device=None, key_ref=None)
-        world.store._records[ALICE] = sealed(state, world.operations.keys)
+        world.store._records[ALICE] = authenticated(state, world.operations.keys)
     if "tampered" in faults:
         state = world.state()
-        world.store._records[ALICE] = replace(state, seal=replace(state.seal, tag=state.seal.tag[:-1] + "?"))
+        world.store._records[ALICE] = replace(state, envelope=replace(state.envelope, tag=state.envelope.tag[:-1] + "?"))
     world.phone_of_alice = phone  # type: ignore[attr-defined]  # for the codes
     return world
 
@@ -132,7 +132,7 @@ def open_faults(faults: Faults) -> tuple[World, Callable[[], object]]:
         world.enroll()
     else:
         world.open()
-    world.put(openings=(now,) * 10 if "openings" in faults else (), seen_at=now + 1000 if "clock" in faults else now)
+    world.put(enrollment_times=(now,) * 10 if "enrollment_times" in faults else (), seen_at=now + 1000 if "clock" in faults else now)
     if "tampered" in faults:
         world.store._records[ALICE] = replace(world.state(), revision=99)
     by = Actor.admin(BOSS) if "permission" in faults else Actor.signed_in(ALICE)
@@ -141,7 +141,7 @@ def open_faults(faults: Faults) -> tuple[World, Callable[[], object]]:
 
 OPENING = [
     ("permission", AccessDenied), ("syntax", InvalidValue), ("tampered", RecordTampered),
-    ("assigned", DeviceAlreadyAssigned), ("clock", ClockWentBack), ("openings", TooManySessions),
+    ("assigned", DeviceAlreadyAssigned), ("clock", ClockWentBack), ("enrollment_times", TooManySessions),
 ]
 
 

@@ -11,7 +11,7 @@ import pytest
 from vmfa import (
     AccessDenied,
     Actor,
-    Happened,
+    EventType,
     InvalidType,
     InvalidValue,
     Kind,
@@ -21,8 +21,8 @@ from vmfa import (
     UnsafePlainKeys,
     VmfaError,
 )
-from vmfa.access import ON_ROOT, ON_USERS, Standing
-from vmfa.machine import Action
+from vmfa.access import ON_ROOT, ON_USERS, Relationship
+from vmfa.lifecycle import Action
 
 from .world import ACCOUNT, ALICE, BOSS, HOUR, RFC_KEY, ROOT, STEP, World, answer, by_method, refusal
 
@@ -166,7 +166,7 @@ def test_the_matrix(operation: str, kind: str, target: PrincipalId, allowed: boo
     assert error.reason == "access denied"
     told = world.told[-1]
     assert (told.what, told.reason, told.actor, told.principal) == (
-        Happened.REFUSED, "access denied", str(actor), target,
+        EventType.REFUSED, "access denied", str(actor), target,
     )
 
 
@@ -174,7 +174,7 @@ def test_the_matrix_knows_every_operation() -> None:
     """SEED-PERMIT: each operation has its row, but verification and expiry: they have no actor."""
     assert set(ON_USERS) == set(Action) - {Action.VERIFY, Action.EXPIRE}
     assert set(ON_ROOT) == set(ON_USERS) - {Action.REANCHOR, Action.PRUNE}
-    assert not any(Standing.NOBODY in row for row in (*ON_USERS.values(), *ON_ROOT.values()))
+    assert not any(Relationship.UNRELATED in row for row in (*ON_USERS.values(), *ON_ROOT.values()))
 
 
 # What a claim is worth

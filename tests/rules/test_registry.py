@@ -20,7 +20,7 @@ from vmfa import (
     DerivedKeys,
     DeviceAlreadyAssigned,
     DeviceRegistry,
-    Happened,
+    EventType,
     InvalidType,
     MemoryStore,
     Policy,
@@ -150,7 +150,7 @@ def test_a_lost_race_is_decided_again() -> None:
     world.store.before_commit = overtake
     world.told.clear()
     assert type(refusal(lambda: world.verify(code))) is AlreadyUsed
-    assert [event.what for event in world.told] == [Happened.REFUSED]
+    assert [event.type for event in world.told] == [EventType.REFUSED]
 
 
 def test_of_two_wizards_one_assigns() -> None:
@@ -167,7 +167,7 @@ def test_of_two_wizards_one_assigns() -> None:
     world.store.before_commit = overtake
     assert refusal(lambda: world.confirm(opened, pair)).reason == "no session"
     assert type(refusal(world.open)) is DeviceAlreadyAssigned
-    assert world.happened().count(Happened.ASSIGNED) == 1
+    assert world.happened().count(EventType.ASSIGNED) == 1
 
 
 def test_parallel_guesses_are_counted_one_by_one() -> None:
@@ -188,7 +188,7 @@ def test_parallel_guesses_are_counted_one_by_one() -> None:
 
 
 def test_each_round_asks_clock_and_store_anew() -> None:
-    """SEED-ONE: a retry uses the present record, the present witness and the present second."""
+    """SEED-ONE: a retry uses the present record, the present actor_record and the present second."""
     world = World(store=Watched())
     phone = world.enroll()
 
@@ -233,11 +233,11 @@ def test_the_observer_gets_every_outcome() -> None:
     world.registry.adopt(ALICE, by=SERVICE, key=RFC_KEY, source="import")
     world.registry.reanchor(ALICE, by=SERVICE)
     world.registry.forget(ALICE, by=SERVICE)
-    assert [(event.what, event.reason) for event in world.told] == [
-        (Happened.OPENED, ""), (Happened.ASSIGNED, ""), (Happened.ACCEPTED, ""), (Happened.REFUSED, "already used"),
-        (Happened.REFUSED, "malformed"), (Happened.REJECTED, "not accepted"), (Happened.REFUSED, "access denied"),
-        (Happened.READ, "device"), (Happened.READ, "history"), (Happened.DEACTIVATED, ""), (Happened.ADOPTED, ""),
-        (Happened.REANCHORED, ""), (Happened.FORGOTTEN, ""),
+    assert [(event.type, event.reason) for event in world.told] == [
+        (EventType.OPENED, ""), (EventType.ASSIGNED, ""), (EventType.ACCEPTED, ""), (EventType.REFUSED, "already used"),
+        (EventType.REFUSED, "malformed"), (EventType.REJECTED, "not accepted"), (EventType.REFUSED, "access denied"),
+        (EventType.READ, "device"), (EventType.READ, "history"), (EventType.DEACTIVATED, ""), (EventType.ADOPTED, ""),
+        (EventType.REANCHORED, ""), (EventType.FORGOTTEN, ""),
     ]
 
 

@@ -13,7 +13,7 @@ from vmfa import (
     AlreadyUsed,
     CodeRejected,
     DeviceDisabled,
-    Happened,
+    EventType,
     MalformedCode,
     NoDevice,
     OutOfSync,
@@ -47,9 +47,9 @@ def test_a_pair_within_the_window_puts_the_device_in_sync(k: int) -> None:
     assert (report.sync, report.steps_off, report.device) == (Sync.IN_SYNC, k, device)
     drift = k if abs(k) > 1 else 0
     assert device == replace(
-        before, sync=Sync.IN_SYNC, drift=drift, pair_drift=drift, lean=0, last_step=world.clock() // STEP + k,
+        before, sync=Sync.IN_SYNC, drift=drift, synced_drift=drift, last_offset=0, last_step=world.clock() // STEP + k,
     )
-    assert world.happened()[-1] is Happened.RESYNCHRONISED
+    assert world.happened()[-1] is EventType.RESYNCHRONIZED
     assert world.told[-1].details == (("steps_off", k),)
 
 
@@ -112,7 +112,7 @@ def test_a_stale_pair_counts_as_a_failure() -> None:
         assert (type(error), error.retry_after) == (PairRejected, wait)
         device = world.device()
         assert (device.failures, device.failed_at, device.budget) == (failures, world.clock(), 100 - failures)
-        assert world.told[-1].what is Happened.REJECTED
+        assert world.told[-1].what is EventType.REJECTED
         assert world.told[-1].reason == "pair not accepted"
         if wait:
             assert type(refusal(lambda: world.resync(pair))) is Throttled
@@ -133,10 +133,10 @@ def test_it_clears_failures_and_delay_but_not_the_budget() -> None:
     """SEED-RESYNC: consecutive failures and delay are cleared, the budget never."""
     world, phone = late()
     world.put(device={"failures": 5, "failed_at": int(world.clock()) - 60, "budget": 40,
-                      "budget_at": int(world.clock()) - 60})
+                      "budget_updated_at": int(world.clock()) - 60})
     world.resync(phone.pair())
     device = world.device()
-    assert (device.failures, device.budget, device.budget_at) == (0, 40, world.clock() - 60)
+    assert (device.failures, device.budget, device.budget_updated_at) == (0, 40, world.clock() - 60)
     refusal(lambda: world.verify(phone.wrong_code()))
     assert world.device().budget == 39
 
@@ -154,7 +154,7 @@ def test_same_key_serial_and_enrollment_date() -> None:
 
 
 def test_a_later_step_that_shares_a_code_of_the_pair_is_spent_too() -> None:
-    """RFC6238-5.2-ONCE: codes that resynchronised are spent as strings: within reach of a log-in they pass no more."""
+    """RFC6238-5.2-ONCE: codes that resynchronized are spent as strings: within reach of a log-in they pass no more."""
     world = World(imported_keys=UnsafePlainKeys(), now=(APART + 1) * STEP)
     world.registry.adopt(ALICE, by=SERVICE, key=RFC_KEY, source="test", last_step=-1)
     phone = Phone(RFC_KEY, world.clock)
@@ -182,7 +182,7 @@ def test_a_device_in_sync_may_be_resynchronised() -> None:
     world.resync(phone.pair())
     world.clock.advance(10 * STEP)
     assert world.resync(phone.pair()).sync is Sync.IN_SYNC
-    assert world.happened().count(Happened.RESYNCHRONISED) == 2
+    assert world.happened().count(EventType.RESYNCHRONIZED) == 2
 
 
 def test_wrong_pairs_disable_a_device_out_of_sync() -> None:

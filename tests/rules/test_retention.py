@@ -8,11 +8,11 @@ import pytest
 
 import vmfa.aio
 from support import MASTER, HandClock
-from vmfa import AccessDenied, Actor, DerivedKeys, Happened, InvalidType, MemoryStore, NoDevice, StoreContended
+from vmfa import AccessDenied, Actor, DerivedKeys, EventType, InvalidType, MemoryStore, NoDevice, StoreContended
 
 from .world import ALICE, DAY, ROOT, SERVICE, World, refusal
 
-BINDINGS = {Happened.ASSIGNED, Happened.ADOPTED, Happened.DEACTIVATED, Happened.PRUNED}
+BINDINGS = {EventType.ASSIGNED, EventType.ADOPTED, EventType.DEACTIVATED, EventType.PRUNED}
 
 
 @pytest.fixture
@@ -28,8 +28,8 @@ def world() -> World:
     return world
 
 
-def names(world: World) -> list[Happened]:
-    return [event.what for event in world.registry.history(ALICE, by=SERVICE)]
+def names(world: World) -> list[EventType]:
+    return [event.type for event in world.registry.history(ALICE, by=SERVICE)]
 
 
 def test_old_events_are_redacted_and_bindings_stay(world: World) -> None:
@@ -38,9 +38,9 @@ def test_old_events_are_redacted_and_bindings_stay(world: World) -> None:
     done = world.registry.prune_history(ALICE, by=SERVICE, older_than=int(world.clock()) - DAY)
     after = world.registry.history(ALICE, by=SERVICE)
     assert done == 3
-    assert [event.what for event in after] == [
-        Happened.REDACTED, Happened.REDACTED, Happened.REDACTED, Happened.ASSIGNED, Happened.DEACTIVATED,
-        Happened.OPENED, Happened.ASSIGNED, Happened.PRUNED,
+    assert [event.type for event in after] == [
+        EventType.REDACTED, EventType.REDACTED, EventType.REDACTED, EventType.ASSIGNED, EventType.DEACTIVATED,
+        EventType.OPENED, EventType.ASSIGNED, EventType.PRUNED,
     ]
     assert [event.tag for event in after[:-1]] == [event.tag for event in before]
     for event in after[:3]:
@@ -50,7 +50,7 @@ def test_old_events_are_redacted_and_bindings_stay(world: World) -> None:
 def test_retention_is_an_event_that_says_how_much(world: World) -> None:
     world.registry.prune_history(ALICE, by=SERVICE, older_than=int(world.clock()) - DAY)
     last = world.registry.history(ALICE, by=SERVICE)[-1]
-    assert (last.what, dict(last.details)["events"], last.actor) == (Happened.PRUNED, 3, str(SERVICE))
+    assert (last.type, dict(last.details)["events"], last.actor) == (EventType.PRUNED, 3, str(SERVICE))
 
 
 def test_nothing_old_writes_nothing(world: World) -> None:
@@ -63,7 +63,7 @@ def test_a_second_time_redacts_only_what_has_become_old(world: World) -> None:
     assert world.registry.prune_history(ALICE, by=SERVICE, older_than=int(world.clock()) - DAY) == 0
     world.clock.advance(DAY)
     assert world.registry.prune_history(ALICE, by=SERVICE, older_than=int(world.clock())) == 1
-    assert set(names(world)) == {Happened.REDACTED, *BINDINGS} - {Happened.ADOPTED}
+    assert set(names(world)) == {EventType.REDACTED, *BINDINGS} - {EventType.ADOPTED}
 
 
 def test_the_device_and_its_position_stay(world: World) -> None:
@@ -98,7 +98,7 @@ def test_an_unknown_principal_has_nothing_to_redact() -> None:
 
 
 def test_the_same_with_await() -> None:
-    async def life() -> list[Happened]:
+    async def life() -> list[EventType]:
         clock = HandClock()
         store = vmfa.aio.InThreads(MemoryStore())
         registry = vmfa.aio.DeviceRegistry(store, keys=DerivedKeys(MASTER), issuer="Example", clock=clock)
@@ -107,6 +107,6 @@ def test_the_same_with_await() -> None:
         assert await registry.prune_history(ALICE, by=SERVICE, older_than=int(clock()) + 1) == 2
         with pytest.raises(NoDevice):
             await registry.device(ALICE, by=SERVICE)
-        return [event.what for event in await registry.history(ALICE, by=SERVICE)]
+        return [event.type for event in await registry.history(ALICE, by=SERVICE)]
 
-    assert asyncio.run(life()) == [Happened.REDACTED, Happened.REDACTED, Happened.PRUNED]
+    assert asyncio.run(life()) == [EventType.REDACTED, EventType.REDACTED, EventType.PRUNED]

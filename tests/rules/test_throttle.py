@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vmfa import Actor, CodeRejected, DeviceAlreadyAssigned, DeviceDisabled, Happened, Policy, Receipt, Throttled
+from vmfa import Actor, CodeRejected, DeviceAlreadyAssigned, DeviceDisabled, EventType, Policy, Receipt, Throttled
 
 from .world import ALICE, BOSS, HOUR, SERVICE, World, answer, by_method, counted_codes, refusal
 
@@ -170,8 +170,8 @@ def test_the_hundredth_consecutive_failure_disables() -> None:
     assert (type(error), error.reason, error.remedy, error.retry_after) == (DeviceDisabled, "disabled", "replace", None)
     assert "administrator" in error.claimant_message
     assert (world.device().failures, world.device().disabled) == (100, True)
-    assert world.happened()[-1] is Happened.DISABLED
-    assert [event.what for event in world.told[-2:]] == [Happened.REJECTED, Happened.DISABLED]
+    assert world.happened()[-1] is EventType.DISABLED
+    assert [event.type for event in world.told[-2:]] == [EventType.REJECTED, EventType.DISABLED]
     assert world.told[-1].details == (("failures", 100), ("budget", world.device().budget))
 
 

@@ -9,7 +9,7 @@ from vmfa import (
     AlreadyUsed,
     CodeRejected,
     DeviceDisabled,
-    Happened,
+    EventType,
     MalformedCode,
     MfaClaim,
     NoDevice,
@@ -254,7 +254,7 @@ def test_already_used_is_told_to_the_observer_and_not_counted() -> None:
     with world.nothing_written():
         for _ in range(200):
             assert type(refusal(lambda: world.verify(phone.code()))) is AlreadyUsed
-    assert [(event.what, event.reason) for event in world.told] == [(Happened.REFUSED, "already used")] * 200
+    assert [(event.type, event.reason) for event in world.told] == [(EventType.REFUSED, "already used")] * 200
 
 
 # SEED-BACKUP
@@ -296,7 +296,7 @@ def test_one_app_holds_many_independent_devices() -> None:
 
 
 def test_codes_of_a_device_out_of_sync_are_refused_unevaluated(monkeypatch: pytest.MonkeyPatch) -> None:
-    """SEED-LATE: right or wrong, its codes are not looked at until it is resynchronised."""
+    """SEED-LATE: right or wrong, its codes are not looked at until it is resynchronized."""
     world = World()
     phone = world.enroll(steps_off=-5)
     with world.nothing_written(), counted_codes(monkeypatch) as computed:
@@ -328,8 +328,8 @@ def test_an_acceptance_changes_last_step_and_the_counters_only() -> None:
     world.verify(phone.code())
     after = world.device()
     assert (after.last_step, after.failures) == (1_000_000_000 // STEP, 0)
-    for name in ("serial", "parameters", "enrolled_at", "sync", "disabled", "drift", "pair_drift", "lean", "failed_at",
-                 "budget", "budget_at"):
+    for name in ("serial", "parameters", "enrolled_at", "sync", "disabled", "drift", "synced_drift", "last_offset", "failed_at",
+                 "budget", "budget_updated_at"):
         assert getattr(after, name) == getattr(before, name)
 
 
@@ -341,14 +341,14 @@ def test_acceptances_and_rejections_are_told_and_not_kept() -> None:
     world.verify(phone.code())
     rejected, accepted = world.told
     assert (rejected.what, rejected.reason, rejected.details) == (
-        Happened.REJECTED, "not accepted", (("failures", 1),),
+        EventType.REJECTED, "not accepted", (("failures", 1),),
     )
-    assert (accepted.what, accepted.details) == (Happened.ACCEPTED, (("step", 1_000_000_000 // STEP),))
+    assert (accepted.what, accepted.details) == (EventType.ACCEPTED, (("step", 1_000_000_000 // STEP),))
     for event in world.told:
         assert (event.principal, event.serial, event.at) == (ALICE, world.device().serial, 1_000_000_000)
         assert event.actor == "claimant"
         assert (event.number, event.tag) == (0, "")
-    assert world.happened() == [Happened.ADOPTED]
+    assert world.happened() == [EventType.ADOPTED]
 
 
 def test_without_a_device_there_is_nothing_to_verify() -> None:

@@ -21,7 +21,7 @@ def test_a_principal_is_an_account_a_kind_and_a_name() -> None:
 def test_the_name_of_root_is_empty() -> None:
     """RULE-PRINCIPAL: root has no name, and nobody else is nameless."""
     assert ROOT.name == ""
-    assert isinstance(refusal(lambda: PrincipalId(ACCOUNT, Kind.ROOT, "root")), InvalidValue)
+    assert isinstance(refusal(lambda: PrincipalId(account=ACCOUNT, kind=Kind.ROOT, name="root")), InvalidValue)
     assert isinstance(refusal(lambda: PrincipalId.user(ACCOUNT, "")), InvalidValue)
 
 
@@ -38,7 +38,7 @@ def test_the_label_is_not_the_identity() -> None:
     first, second = world.open(label="alice@old.example"), world.open(label="alice@new.example")
     assert "alice@old.example" in first.uri
     assert "alice@new.example" in second.uri
-    assert "new.example" not in world.state().seal.document
+    assert "new.example" not in world.state().envelope.document
 
 
 def test_serial_numbers_are_random_and_never_come_back() -> None:

@@ -16,7 +16,7 @@ from vmfa import (
     AuditEvent,
     DerivedKeys,
     DeviceRegistry,
-    Happened,
+    EventType,
     Key,
     KeyRef,
     MemoryStore,
@@ -31,8 +31,8 @@ from vmfa import (
     VirtualDevice,
     VmfaError,
 )
-from vmfa.keysource import KeySource
-from vmfa.record import sealed
+from vmfa.keysources.base import KeySource
+from vmfa.record import authenticated
 
 ACCOUNT = "123456789012"
 ALICE = PrincipalId.user(ACCOUNT, "u-4711")
@@ -126,15 +126,15 @@ class World:
         assert device is not None
         return device
 
-    def happened(self, who: PrincipalId = ALICE) -> list[Happened]:
+    def happened(self, who: PrincipalId = ALICE) -> list[EventType]:
         """What the stored history of *who* says, oldest first."""
-        return [event.what for event in self.store.history(who)]
+        return [event.type for event in self.store.history(who)]
 
     def put(self, who: PrincipalId = ALICE, *, device: dict[str, Any] | None = None, **changes: Any) -> Principal:
         """Store a state that the library itself could have written, sealed, without the way to it."""
         before = self.state(who)
         after = edited(before, device, **changes)
-        assert self.store.commit(before, sealed(replace(after, revision=before.revision + 1), self.operations.keys), ())
+        assert self.store.commit(before, authenticated(replace(after, revision=before.revision + 1), self.operations.keys), ())
         return self.state(who)
 
     @contextmanager

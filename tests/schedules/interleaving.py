@@ -26,8 +26,8 @@ import psycopg_pool
 
 from support import MASTER
 from vmfa import Actor, DerivedKeys, DeviceRegistry, MemoryStore, Principal, PrincipalId, SQLiteStore, Store, VmfaError
-from vmfa.events import check_chain
-from vmfa.model import Deactivation
+from vmfa.history import check_chain
+from vmfa.models import Deactivation
 from vmfa.record import check_intact
 from vmfa.stores.postgres import PostgresStore
 
@@ -76,7 +76,7 @@ def left_behind(store: Store) -> str:
     device = record.device
     counters = device and (device.sync.value, device.last_step, device.failures, device.budget, device.drift)
     session = record.enrollment and record.enrollment.attempts
-    return f"revision {record.revision}, {counters=}, {session=}, {[event.what.value for event in history]}"
+    return f"revision {record.revision}, {counters=}, {session=}, {[event.type.value for event in history]}"
 
 
 def serial_ends(start: Store, jobs: Sequence[Job]) -> set[tuple[tuple[str, ...], str]]:

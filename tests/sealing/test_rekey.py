@@ -21,7 +21,8 @@ from vmfa import (
     StoreUnavailable,
     UnknownMasterKey,
 )
-from vmfa.sealing import Rekeyed, SealedKeys, rekey
+from vmfa.keysources.sealed import SealedKeys
+from vmfa.rekey import Rekeyed, rekey
 
 ACCOUNT = "123456789012"
 OLD, NEW = bytes(range(200, 232)), bytes(range(100, 132))
@@ -83,7 +84,7 @@ def test_nothing_else_of_a_record_changes(adopted, clock):
     passed(adopted)
     after = adopted.load(PEOPLE[0])
     assert after.revision == before.revision + 1
-    assert replace(after, revision=before.revision, key_ref=before.key_ref, seal=before.seal) == before
+    assert replace(after, revision=before.revision, key_ref=before.key_ref, envelope=before.envelope) == before
     assert not SealedKeys(NEW, OLD).needs_rekey(after.key_ref)
     assert len(adopted.history(PEOPLE[0])) == 1
 

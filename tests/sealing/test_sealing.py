@@ -29,7 +29,7 @@ from vmfa import (
     UnsafeShortKey,
 )
 from vmfa.keys import reveal
-from vmfa.sealing import SealedKeys
+from vmfa.keysources.sealed import SealedKeys
 
 ALICE = PrincipalId.user("123456789012", "u-4711")
 SERIAL = "00112233445566778899aabbccddeeff"
@@ -67,7 +67,7 @@ def test_no_nonce_is_used_twice(source):
 def test_the_form_is_frozen(source):
     """Sealed once with HKDF and the encoding written out: what version 1 stores, for ever."""
     parameters = Parameters(algorithm="sha256", digits=8, period=60, t0=-5)
-    ref = KeyRef("sealed", "de9715a61297483f", bytes.fromhex(FROZEN))
+    ref = KeyRef(scheme="sealed", key_id="de9715a61297483f", material=bytes.fromhex(FROZEN))
     assert source.reveal(ref, ALICE, SERIAL, parameters) == KEY
     prk = hmac.digest(b"vmfa", OLD, "sha256")
     sealing_key = hmac.digest(prk, fields("vmfa subkey v1", "sealed device key", ref.key_id) + b"\1", "sha256")
@@ -140,7 +140,7 @@ class TestBound:
             source.reveal(replace(ref, material=ref.material[:keep]), ALICE, SERIAL, SIX)
 
     def test_a_sealed_nothing_is_no_key(self, source, monkeypatch):
-        monkeypatch.setattr("vmfa.sealing.reveal", lambda key: b"" if key == KEY else reveal(key))
+        monkeypatch.setattr("vmfa.keysources.sealed.reveal", lambda key: b"" if key == KEY else reveal(key))
         ref = source.adopt(ALICE, SERIAL, SIX, KEY)
         with pytest.raises(RecordTampered):
             source.reveal(ref, ALICE, SERIAL, SIX)
@@ -209,7 +209,7 @@ class TestSecrets:
 
 def test_without_the_extra_the_error_names_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.ciphers.aead", None)
-    monkeypatch.delitem(sys.modules, "vmfa.sealing")
+    monkeypatch.delitem(sys.modules, "vmfa.keysources.sealed")
     with pytest.raises(MissingExtra, match=r"^sealed keys need the extra sealing: pip install 'vmfa\[sealing\]'$"):
-        import_module("vmfa.sealing")
+        import_module("vmfa.keysources.sealed")
 

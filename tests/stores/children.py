@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 NOBODY = 65534
-PATIENCE = 30  # seconds until a child that hangs is ended
+SET_TIMEOUT = 30  # seconds until a child that hangs is ended
 
 
 def fork(work: Callable[[], object]) -> tuple[int, int]:
@@ -25,7 +25,7 @@ def fork(work: Callable[[], object]) -> tuple[int, int]:
         return child, reading
     try:
         os.close(reading)
-        signal.alarm(PATIENCE)
+        signal.alarm(SET_TIMEOUT)
         try:
             outcome: object = work()
         except BaseException:  # noqa: BLE001  # told to the parent

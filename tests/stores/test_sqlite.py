@@ -26,7 +26,7 @@ from vmfa import (
     CodeRejected,
     DerivedKeys,
     DeviceRegistry,
-    Happened,
+    EventType,
     InvalidValue,
     NoDevice,
     PrincipalId,
@@ -41,7 +41,7 @@ from vmfa import (
     VmfaError,
 )
 from vmfa.keys import base32, reveal
-from vmfa.record import sealed
+from vmfa.record import authenticated
 from vmfa.stores import sqlite
 
 ALICE = PrincipalId.user("123456789012", "u-4711")
@@ -437,12 +437,12 @@ def test_a_database_that_may_not_grow_rolls_the_record_back_with_its_events(
     held = store.load(enrolled.principal)
     many = [
         AuditEvent(
-            what=Happened.RESYNCHRONISED, at=0, principal=held.id, actor="x", reason="x" * 512, number=n, tag="t"
+            type=EventType.RESYNCHRONIZED, at=0, principal=held.id, actor="x", reason="x" * 512, number=n, tag="t"
         )
         for n in range(held.events + 1, held.events + 50)
     ]
     with pytest.raises(StoreUnavailable, match="SQLITE_FULL"):
-        store.commit(held, sealed(replace(held, revision=held.revision + 1), keys), many)
+        store.commit(held, authenticated(replace(held, revision=held.revision + 1), keys), many)
     assert raw.rows(path) == before
     enrolled.registry.deactivate(enrolled.principal, by=actor)
 

@@ -77,7 +77,7 @@ def test_a_signal_handler_does_not_break_the_transaction_it_falls_into(registry,
         store.close()
     assert len(met) == 1
     assert not registry.requires_code(ALICE)
-    assert [event.what.value for event in registry.history(ALICE, by=SERVICE)][-1] == "device deactivated"
+    assert [event.type.value for event in registry.history(ALICE, by=SERVICE)][-1] == "device deactivated"
 
 
 @pytest.mark.parametrize("end", ["deactivate", "cancel", "supersede", "forget"])

@@ -17,7 +17,7 @@ from stores import raw
 from stores.children import fork, in_child, in_children, outcome_of
 from support import MASTER, Enrolled, HandClock, enroll
 from vmfa import AlreadyUsed, DerivedKeys, DeviceRegistry, PrincipalId, Receipt, SQLiteStore, StoreContended, VmfaError
-from vmfa.events import check_chain
+from vmfa.history import check_chain
 from vmfa.stores import sqlite
 
 

@@ -26,7 +26,7 @@ from vmfa import (
     UnknownMasterKey,
     VmfaError,
 )
-from vmfa.events import check_chain
+from vmfa.history import check_chain
 
 AUDITOR = Actor.support("audit")
 BOB = PrincipalId.user("123456789012", "u-0815")
@@ -230,7 +230,7 @@ def test_copies_under_another_account_kind_or_name_change_nothing(fresh: Enrolle
     registry, who, service = fresh.registry, fresh.principal, Actor.trusted_service("x")
     registry.verify(who, fresh.phone.code())
     registry.deactivate(who, by=service)
-    assert [event.what.value for event in registry.history(who, by=service)] == [
+    assert [event.type.value for event in registry.history(who, by=service)] == [
         "enrollment opened", "device assigned", "device deactivated",
     ]
     assert others_than(who, path) == planted
@@ -254,7 +254,7 @@ def test_a_record_moved_to_another_principal_is_refused(bob: Enrolled, path: Pat
 def test_a_record_copied_to_another_account_or_kind_is_refused(
     bob: Enrolled, path: Path, account: str, kind: Kind
 ) -> None:
-    target = PrincipalId(account, kind, "x" if kind is Kind.USER else "")
+    target = PrincipalId(account=account, kind=kind, name="x" if kind is Kind.USER else "")
     raw.run(
         path,
         "INSERT INTO principal SELECT ?, ?, ?, revision, state, tag FROM principal WHERE name = 'u-0815'",
@@ -300,7 +300,7 @@ def test_a_retired_master_key_still_reads(fresh: Enrolled, store: SQLiteStore, k
     both = DerivedKeys(bytes(32), MASTER)
     registry = DeviceRegistry(store, keys=both, issuer="Example", clock=fresh.clock)
     assert registry.verify(fresh.principal, fresh.phone.code())
-    assert store.load(fresh.principal).seal.tag.startswith(both.current_id)  # type: ignore[union-attr]  # it is sealed
+    assert store.load(fresh.principal).envelope.tag.startswith(both.current_id)  # type: ignore[union-attr]  # it is sealed
 
 
 # The history
@@ -329,8 +329,8 @@ def checked(store: SQLiteStore, who: PrincipalId, keys: DerivedKeys) -> None:
 def test_a_history_that_nobody_touched_is_whole(busy: Enrolled, store: SQLiteStore, keys: DerivedKeys) -> None:
     checked(store, busy.principal, keys)
     assert busy.registry.history(busy.principal, by=AUDITOR) == store.history(busy.principal)
-    assert [event.what.value for event in store.history(busy.principal)] == [
-        "enrollment opened", "device assigned", "device resynchronised", "device resynchronised", "device deactivated",
+    assert [event.type.value for event in store.history(busy.principal)] == [
+        "enrollment opened", "device assigned", "device resynchronized", "device resynchronized", "device deactivated",
         "enrollment opened",
     ]
 

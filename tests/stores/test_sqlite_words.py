@@ -50,15 +50,15 @@ UNUSABLE = "the database cannot be used ({}); nothing was accepted"
 def test_what_sqlite_says_is_told_in_our_words(name: str, kind: type[StoreError], sentence: str) -> None:
     error = sqlite3.OperationalError("near 'a stored reference'")
     error.sqlite_errorname, error.sqlite_errorcode = name, getattr(sqlite3, name)
-    told = sqlite._named(error)
+    told = sqlite._translate_error(error)
     assert (type(told), str(told)) == (kind, sentence.format(name))
 
 
 def test_what_is_no_text_is_told_without_being_quoted() -> None:
     """Where Python finds it, SQLite has no error."""
-    told = sqlite._named(sqlite3.OperationalError("Could not decode to UTF-8 column 'state'"))
+    told = sqlite._translate_error(sqlite3.OperationalError("Could not decode to UTF-8 column 'state'"))
     assert (type(told), str(told)) == (RecordTampered, "a stored record is not text")
-    told = sqlite._named(UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"))
+    told = sqlite._translate_error(UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"))
     assert (type(told), str(told)) == (StoreCorrupt, "this is no sound vmfa database")
 
 

@@ -25,20 +25,20 @@ from vmfa import (
     SQLiteStore,
     StoreUnavailable,
 )
-from vmfa.stores.port import Store
-from vmfa.trail import (
+from vmfa.audit import (
     ATTEMPTS,
-    Examined,
-    Head,
-    TrailBroken,
+    AuditFailed,
+    Checkpoint,
+    HistoryResult,
+    checkpoint_document,
     compare,
-    examine,
-    heads_document,
-    held_against,
+    compare_with,
     iso,
     line,
-    read_heads,
+    read_checkpoints,
+    verify_history,
 )
+from vmfa.stores.base import Store
 
 ACCOUNT = "123456789012"
 ALICE, BOB = PrincipalId.user(ACCOUNT, "u-4711"), PrincipalId.user(ACCOUNT, "u-4712")
@@ -57,14 +57,14 @@ class House:
         self.registry = DeviceRegistry(self.store, keys=keys, issuer="Example", clock=clock)
         self.enrolled = {who: enroll(self.registry, clock, who) for who in (ROOT, ALICE, BOB)}
 
-    def examine(self, by: Actor = AUDITOR) -> dict[PrincipalId, Examined]:
-        found = examine(self.store, ACCOUNT, operations=self.registry.operations, by=by, clock=self.clock)
+    def verify_history(self, by: Actor = AUDITOR) -> dict[PrincipalId, HistoryResult]:
+        found = verify_history(self.store, ACCOUNT, operations=self.registry.operations, by=by, clock=self.clock)
         return {each.principal: each for each in found}
 
-    def heads(self) -> list[Head]:
-        return [each.head for each in self.examine().values() if each.head]
+    def heads(self) -> list[Checkpoint]:
+        return [each.head for each in self.verify_history().values() if each.head]
 
-    def compare(self, heads: list[Head]) -> dict[PrincipalId, str]:
+    def compare(self, heads: list[Checkpoint]) -> dict[PrincipalId, str]:
         found = compare(self.store, heads, operations=self.registry.operations, by=AUDITOR, clock=self.clock)
         return {each.principal: each.reason for each in found}
 
@@ -84,7 +84,7 @@ def house(tmp_path: Path, keys: DerivedKeys, clock: HandClock) -> Iterator[House
         yield made
 
 
-def reasons(found: dict[PrincipalId, Examined]) -> dict[PrincipalId, str]:
+def reasons(found: dict[PrincipalId, HistoryResult]) -> dict[PrincipalId, str]:
     return {who: each.reason for who, each in found.items()}
 
 
@@ -95,12 +95,12 @@ INTACT = {ROOT: "", ALICE: "", BOB: ""}
 
 
 def test_intact_histories_are_given_with_their_heads_and_events(house: House) -> None:
-    found = house.examine()
+    found = house.verify_history()
     assert reasons(found) == INTACT
     for who, each in found.items():
         record = house.store.load(who)
-        assert each.head == Head(principal=who, revision=record.revision, events=2, head=record.head)
-        assert [event.what.value for event in each.events] == ["enrollment opened", "device assigned"]
+        assert each.head == Checkpoint(principal=who, revision=record.revision, events=2, head=record.head)
+        assert [event.type.value for event in each.events] == ["enrollment opened", "device assigned"]
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_one_broken_history_is_named_and_the_others_are_still_judged(
     if "3 - number" in statement:
         house.edit("DELETE FROM event WHERE name = ? AND number = 1", ALICE.name)
     house.edit(statement, ALICE.name)
-    found = house.examine()
+    found = house.verify_history()
     assert reasons(found) == {**INTACT, ALICE: "record tampered"}
     assert told in found[ALICE].problem
     assert found[ALICE].head is None
@@ -133,7 +133,7 @@ def test_an_event_that_cannot_be_read_is_named_by_its_number(
     house: House, document: str | bytes, reason: str
 ) -> None:
     house.edit("UPDATE event SET document = CAST(? AS TEXT) WHERE name = ? AND number = 2", document, ALICE.name)
-    found = house.examine()
+    found = house.verify_history()
     assert reasons(found) == {**INTACT, ALICE: reason}
     assert found[ALICE].problem.startswith("event 2 of the history of this principal: ")
 
@@ -141,13 +141,13 @@ def test_an_event_that_cannot_be_read_is_named_by_its_number(
 def test_a_row_that_names_nobody_is_told_with_its_place_behind_what_could_be_examined(house: House) -> None:
     house.edit("UPDATE principal SET name = ' ' || name WHERE name = ?", BOB.name)  # it sorts between root and Alice
     seen: list[PrincipalId] = []
-    with pytest.raises(TrailBroken, match=f"{ACCOUNT}, behind {ROOT}: a stored row names no principal; what follows"):
-        seen.extend(each.principal for each in examine(
+    with pytest.raises(AuditFailed, match=f"{ACCOUNT}, behind {ROOT}: a stored row names no principal; what follows"):
+        seen.extend(each.principal for each in verify_history(
             house.store, ACCOUNT, operations=house.registry.operations, by=AUDITOR, clock=house.clock
         ))
     house.edit("UPDATE principal SET kind = 'admin' WHERE name = ?", f" {BOB.name}")
-    with pytest.raises(TrailBroken, match=f"^account {ACCOUNT}, before all others: a stored row names no principal; "):
-        house.examine()
+    with pytest.raises(AuditFailed, match=f"^account {ACCOUNT}, before all others: a stored row names no principal; "):
+        house.verify_history()
 
 
 class Blinded(MemoryStore):
@@ -176,26 +176,26 @@ def test_where_a_store_fails_at_such_a_row_its_place_is_told(
         registry = DeviceRegistry(store, keys=keys, issuer="Example", clock=clock)
         for who in (ALICE, BOB):
             registry.open_enrollment(who, by=SERVICE, label="x")
-        found = examine(store, ACCOUNT, operations=registry.operations, by=AUDITOR, clock=clock)
+        found = verify_history(store, ACCOUNT, operations=registry.operations, by=AUDITOR, clock=clock)
         assert [next(found).principal for _ in range(after)] == [ALICE][:after]
-        with pytest.raises(TrailBroken, match=f"{place}: a stored row names no principal; what follows"):
+        with pytest.raises(AuditFailed, match=f"{place}: a stored row names no principal; what follows"):
             next(found)
 
 
 def test_root_is_no_business_of_a_trusted_service_and_that_hides_nobody_else(house: House) -> None:
-    assert reasons(house.examine(SERVICE)) == {**INTACT, ROOT: "access denied"}
+    assert reasons(house.verify_history(SERVICE)) == {**INTACT, ROOT: "access denied"}
 
 
 def test_an_administrator_with_mfa_reads_the_users(house: House) -> None:
     boss = house.enrolled[BOB]
     admin = Actor.admin(BOB, mfa=boss.sign_in().claim)
-    assert reasons(house.examine(admin)) == {**INTACT, ROOT: "access denied"}
-    assert reasons(house.examine(Actor.admin(BOB))) == dict.fromkeys(INTACT, "access denied")
+    assert reasons(house.verify_history(admin)) == {**INTACT, ROOT: "access denied"}
+    assert reasons(house.verify_history(Actor.admin(BOB))) == dict.fromkeys(INTACT, "access denied")
 
 
 def test_a_record_under_another_master_key_is_named(house: House) -> None:
     other = DeviceRegistry(house.store, keys=DerivedKeys(bytes(32)), issuer="Example", clock=house.clock)
-    found = examine(house.store, ACCOUNT, operations=other.operations, by=AUDITOR, clock=house.clock)
+    found = verify_history(house.store, ACCOUNT, operations=other.operations, by=AUDITOR, clock=house.clock)
     assert {each.reason for each in found} == {"unknown master key"}
 
 
@@ -205,23 +205,23 @@ def test_a_store_that_fails_ends_the_pass(house: House, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(house.store, "load", fail)
     with pytest.raises(StoreUnavailable):
-        house.examine()
+        house.verify_history()
 
 
 def test_redacted_events_keep_their_place_in_the_chain(house: House) -> None:
     heads = house.heads()
     house.clock.advance(1000)
     assert house.registry.prune_history(ALICE, by=SERVICE, older_than=int(house.clock())) == 1
-    found = house.examine()
+    found = house.verify_history()
     assert reasons(found) == INTACT
-    assert [event.what.value for event in found[ALICE].events] == ["redacted", "device assigned", "history pruned"]
+    assert [event.type.value for event in found[ALICE].events] == ["redacted", "device assigned", "history pruned"]
     assert house.compare(heads) == INTACT
 
 
 def test_pages_of_principals_and_of_events_are_turned(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     house.registry.deactivate(ALICE, by=SERVICE)
-    monkeypatch.setattr("vmfa.trail.PAGE", 1)
-    found = house.examine()
+    monkeypatch.setattr("vmfa.audit.PAGE", 1)
+    found = house.verify_history()
     assert reasons(found) == INTACT
     assert {who: len(each.events) for who, each in found.items()} == {ROOT: 2, ALICE: 3, BOB: 2}
 
@@ -231,7 +231,7 @@ def test_a_stored_event_that_no_record_speaks_of_is_not_examined(house: House) -
         "INSERT INTO event (account, kind, name, number, document, tag) "
         "SELECT account, kind, name, 3, '{', tag FROM event WHERE name = ? AND number = 2", ALICE.name,
     )
-    assert reasons(house.examine()) == INTACT
+    assert reasons(house.verify_history()) == INTACT
 
 
 def test_the_pass_tells_the_observer_of_each_read_and_writes_nothing(house: House) -> None:
@@ -241,11 +241,11 @@ def test_the_pass_tells_the_observer_of_each_read_and_writes_nothing(house: Hous
     told: list[AuditEvent] = []
     rows = {who: house.row(who) for who in INTACT}
     found = list(
-        examine(house.store, ACCOUNT, operations=house.registry.operations, by=AUDITOR, clock=house.clock,
+        verify_history(house.store, ACCOUNT, operations=house.registry.operations, by=AUDITOR, clock=house.clock,
                 observer=told.append)
     )
     assert all(not each.problem for each in found)
-    assert [(event.what.value, event.actor) for event in told] == [("read", "support audit 2026-11")] * 3
+    assert [(event.type.value, event.actor) for event in told] == [("read", "support audit 2026-11")] * 3
     assert {who: house.row(who) for who in INTACT} == rows
 
 
@@ -275,7 +275,7 @@ def test_a_history_that_changes_while_it_is_read_is_read_again(
     registry.open_enrollment(ALICE, by=SERVICE, label="alice")
     store.change = lambda: registry.open_enrollment(ALICE, by=SERVICE, label="alice")
     store.changes = changes
-    (found,) = examine(store, ACCOUNT, operations=registry.operations, by=AUDITOR, clock=clock)
+    (found,) = verify_history(store, ACCOUNT, operations=registry.operations, by=AUDITOR, clock=clock)
     assert found.reason == reason
     assert found.problem in ("", "others kept changing this principal while its history was read")
 
@@ -295,7 +295,7 @@ def test_a_whole_older_row_put_back_shows(house: House) -> None:
     house.enrolled[ALICE].sign_in()  # no life-cycle event: the head stays, the revision does not
     heads = house.heads()
     house.edit("UPDATE principal SET revision = ?, state = ?, tag = ? WHERE name = ?", *old, ALICE.name)
-    assert reasons(house.examine()) == INTACT  # which is why heads are kept elsewhere
+    assert reasons(house.verify_history()) == INTACT  # which is why heads are kept elsewhere
     assert house.compare(heads) == {**INTACT, ALICE: "older"}
 
 
@@ -305,7 +305,7 @@ def test_an_older_row_with_its_shorter_history_shows(house: House) -> None:
     heads = house.heads()
     house.edit("UPDATE principal SET revision = ?, state = ?, tag = ? WHERE name = ?", *old, ALICE.name)
     house.edit("DELETE FROM event WHERE name = ? AND number > 2", ALICE.name)
-    assert reasons(house.examine()) == INTACT
+    assert reasons(house.verify_history()) == INTACT
     assert house.compare(heads) == {**INTACT, ALICE: "older"}
 
 
@@ -313,7 +313,7 @@ def test_a_deleted_row_shows(house: House) -> None:
     heads = house.heads()
     house.edit("DELETE FROM event WHERE name = ?", ALICE.name)
     house.edit("DELETE FROM principal WHERE name = ?", ALICE.name)
-    assert ALICE not in house.examine()
+    assert ALICE not in house.verify_history()
     assert house.compare(heads) == {**INTACT, ALICE: "missing"}
 
 
@@ -325,11 +325,11 @@ def test_another_life_of_the_same_name_shows(house: House) -> None:
 
 
 def test_another_life_shows_from_its_first_event_and_wherever_the_exported_history_ended(house: House) -> None:
-    found = house.examine()[ALICE]
+    found = house.verify_history()[ALICE]
     first, second = found.events
     told = {}
     for number, tag in ((1, first.tag), (1, second.tag), (2, first.tag), (2, second.tag)):
-        judged = held_against(Head(principal=ALICE, revision=1, events=number, head=tag), found)
+        judged = compare_with(Checkpoint(principal=ALICE, revision=1, events=number, head=tag), found)
         told[number, tag] = judged.reason, judged.problem
     assert told == {
         (1, first.tag): ("", ""), (2, second.tag): ("", ""),
@@ -345,10 +345,10 @@ def test_another_life_with_fewer_events_and_more_changes_is_an_older_one(house: 
     again = enroll(house.registry, house.clock, ALICE)
     for _ in range(3):
         again.sign_in()
-    found = house.examine()[ALICE]
+    found = house.verify_history()[ALICE]
     assert found.head is not None
     assert (found.head.events, found.head.revision) == (head.events - 1, head.revision + 2)
-    judged = held_against(head, found)
+    judged = compare_with(head, found)
     assert judged.reason == "older"
     assert judged.problem == "an older record was put back, or the principal was forgotten and enrolled again"
 
@@ -357,7 +357,7 @@ def test_a_comparison_tells_the_observer_of_each_read(house: House) -> None:
     told: list[AuditEvent] = []
     list(compare(house.store, house.heads(), operations=house.registry.operations, by=AUDITOR, clock=house.clock,
                  observer=told.append))
-    assert [event.what.value for event in told] == ["read"] * 3
+    assert [event.type.value for event in told] == ["read"] * 3
 
 
 def test_a_history_that_cannot_be_read_has_nothing_to_compare(house: House) -> None:
@@ -367,16 +367,16 @@ def test_a_history_that_cannot_be_read_has_nothing_to_compare(house: House) -> N
 
 
 def test_a_head_without_events_is_continued_by_any_history(house: House) -> None:
-    found = house.examine()[ALICE]
-    unborn = Head(principal=ALICE, revision=0, events=0, head="")
-    assert held_against(unborn, found) == found
+    found = house.verify_history()[ALICE]
+    unborn = Checkpoint(principal=ALICE, revision=0, events=0, head="")
+    assert compare_with(unborn, found) == found
 
 
 def test_heads_survive_the_file(house: House) -> None:
     heads = house.heads()
-    document = json.dumps(heads_document(heads, house.clock()))
+    document = json.dumps(checkpoint_document(heads, house.clock()))
     assert {**json.loads(document), "heads": ()} == {"v": 1, "at": "2023-11-14T22:13:30Z", "heads": ()}
-    assert read_heads(document) == heads
+    assert read_checkpoints(document) == heads
 
 
 @pytest.mark.parametrize("count", ["revision", "events"])
@@ -385,10 +385,10 @@ def test_the_counts_of_a_head_are_those_a_record_can_have(count: str, number: in
     row = {"account": "1", "kind": "user", "name": "a", "revision": 1, "events": 1, "head": "", count: number}
     document = json.dumps({"v": 1, "heads": [row]})
     if taken:
-        assert getattr(read_heads(document)[0], count) == number
+        assert getattr(read_checkpoints(document)[0], count) == number
     else:
         with pytest.raises(InvalidValue):
-            read_heads(document)
+            read_checkpoints(document)
 
 
 @pytest.mark.parametrize(
@@ -403,14 +403,14 @@ def test_the_counts_of_a_head_are_those_a_record_can_have(count: str, number: in
 )
 def test_what_is_no_file_of_heads_is_refused(spoilt: str) -> None:
     with pytest.raises(InvalidValue, match=r"^this is no file of heads that this release wrote$"):
-        read_heads(spoilt)
+        read_checkpoints(spoilt)
 
 
 # Lines for a SIEM
 
 
 def test_a_line_tells_when_who_whom_what_and_its_place_in_the_chain(house: House) -> None:
-    event = house.examine()[ALICE].events[1]
+    event = house.verify_history()[ALICE].events[1]
     assert json.loads(line(event)) == {
         "at": "2023-11-14T22:13:30Z", "account": ACCOUNT, "kind": "user", "name": "u-4711",
         "actor": f"signed in {ALICE}", "serial": event.serial, "what": "device assigned", "reason": "",
@@ -445,5 +445,5 @@ def test_times_past_the_calendar_are_seconds() -> None:
 
 def test_any_store_will_do(store: MemoryStore, enrolled: Enrolled) -> None:
     port: Store = store
-    (found,) = examine(port, ACCOUNT, operations=enrolled.registry.operations, by=AUDITOR, clock=enrolled.clock)
+    (found,) = verify_history(port, ACCOUNT, operations=enrolled.registry.operations, by=AUDITOR, clock=enrolled.clock)
     assert found.reason == ""

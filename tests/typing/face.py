@@ -14,7 +14,7 @@ from vmfa import (
     Decision,
     DerivedKeys,
     DeviceRegistry,
-    Happened,
+    EventType,
     Key,
     KeySource,
     MemoryStore,
@@ -83,7 +83,7 @@ def the_registry(registry: DeviceRegistry, alice: PrincipalId, me: Actor) -> Non
 
 def building_one(master_key: bytes) -> list[DeviceRegistry]:
     def told(event: AuditEvent) -> None:
-        assert_type((event.what, event.at, event.serial), tuple[Happened, int, str])
+        assert_type((event.type, event.at, event.serial), tuple[EventType, int, str])
 
     keys: KeySource = DerivedKeys(master_key, master_key)
     stores: list[Store] = [MemoryStore(), SQLiteStore("mfa.db", timeout=1.5)]

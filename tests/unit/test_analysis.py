@@ -226,7 +226,7 @@ def test_each_weakness_in_its_words():
 WEAKER_IF_LARGER = [
     ("enroll_back", "SEED-LATE"), ("enroll_forward", "SEED-LATE"), ("resync_back", "SEED-RESYNC"),
     ("resync_forward", "SEED-RESYNC"), ("login_drift", "RULE-DRIFT"), ("session_seconds", "RULE-ABANDONED"),
-    ("session_attempts", "RULE-ABANDONED"), ("openings_per_day", "RULE-ABANDONED"), ("delay_from", "RULE-THROTTLE"),
+    ("session_attempts", "RULE-ABANDONED"), ("enrollments_per_day", "RULE-ABANDONED"), ("delay_from", "RULE-THROTTLE"),
     ("budget", "RULE-BUDGET"), ("claim_seconds", "RULE-CLAIM"), ("recovery_seconds", "SEED-RECOVER"),
     ("binding_code_seconds", "RULE-BINDING"),
 ]

@@ -10,16 +10,16 @@ import pytest
 
 from reference import vectors
 from support import MASTER
-from vmfa import AuditEvent, DerivedKeys, Happened, Kind, Principal, PrincipalId, RecordTampered, StoreTooNew
-from vmfa.events import chained, check_chain, check_page, redacted
+from vmfa import AuditEvent, DerivedKeys, EventType, Kind, Principal, PrincipalId, RecordTampered, StoreTooNew
+from vmfa.history import chained, check_chain, check_page, redacted
 
 ALICE = PrincipalId.user("123456789012", "u-4711")
 KEYS = DerivedKeys(MASTER)
-TOLD = {Happened.ACCEPTED, Happened.REJECTED, Happened.REFUSED, Happened.READ, Happened.FORGOTTEN}
+TOLD = {EventType.ACCEPTED, EventType.REJECTED, EventType.REFUSED, EventType.READ, EventType.FORGOTTEN}
 WORDS = {
     "OPENED": "enrollment opened", "SUPERSEDED": "enrollment superseded", "EXPIRED": "enrollment expired",
     "CANCELLED": "enrollment cancelled", "ABANDONED": "enrollment abandoned", "ASSIGNED": "device assigned",
-    "ADOPTED": "device adopted", "RESYNCHRONISED": "device resynchronised", "DRIFTED": "drift moved",
+    "ADOPTED": "device adopted", "RESYNCHRONIZED": "device resynchronized", "DRIFT_CHANGED": "drift changed",
     "BUDGET_LOW": "guess budget low", "DISABLED": "device disabled", "DEACTIVATED": "device deactivated",
     "REANCHORED": "clock re-anchored", "PRUNED": "history pruned", "REDACTED": "redacted",
     "FORGOTTEN": "principal forgotten", "ACCEPTED": "code accepted", "REJECTED": "code rejected",
@@ -28,27 +28,27 @@ WORDS = {
 FROZEN = vectors("frozen_v1")["history"]
 
 
-def event(what=Happened.OPENED, at=5, **more):
-    return AuditEvent(**{"what": what, "at": at, "principal": ALICE, "actor": "me"} | more)
+def event(what=EventType.OPENED, at=5, **more):
+    return AuditEvent(**{"type": type, "at": at, "principal": ALICE, "actor": "me"} | more)
 
 
-LIFE = (event(), event(Happened.REJECTED, 6), event(Happened.ASSIGNED, 7, serial="n"), event(Happened.DEACTIVATED, 8))
+LIFE = (event(), event(EventType.REJECTED, 6), event(EventType.ASSIGNED, 7, serial="n"), event(EventType.DEACTIVATED, 8))
 
 
-@pytest.mark.parametrize("what", Happened)
+@pytest.mark.parametrize("what", EventType)
 def test_life_cycle_events_are_stored_and_outcomes_only_told(what):
     assert event(what).stored == (what not in TOLD)
 
 
 def test_what_happened_is_stored_in_words_that_never_change():
-    assert {what.name: what.value for what in Happened} == WORDS
+    assert {what.name: what.value for what in EventType} == WORDS
 
 
 def test_an_event_is_frozen_and_told_by_name():
     with pytest.raises(dataclasses.FrozenInstanceError):
         event().reason = "other"
     with pytest.raises(TypeError):
-        AuditEvent(Happened.OPENED, 5, ALICE, "me")
+        AuditEvent(EventType.OPENED, 5, ALICE, "me")
     assert not hasattr(event(), "__dict__")
     assert (event().number, event().tag, event().serial, event().reason, event().details) == (0, "", "", "", ())
 
@@ -56,7 +56,7 @@ def test_an_event_is_frozen_and_told_by_name():
 def test_a_redacted_event_says_nothing_but_its_place():
     full = event(serial="n", reason="r", details=(("x", 1),), number=3, tag="t")
     blank = redacted(full)
-    assert blank == AuditEvent(what=Happened.REDACTED, at=0, principal=ALICE, actor="", number=3, tag="t")
+    assert blank == AuditEvent(type=EventType.REDACTED, at=0, principal=ALICE, actor="", number=3, tag="t")
     assert blank.stored
 
 
@@ -64,7 +64,7 @@ class TestDocument:
     def test_is_json_in_one_spelling(self):
         told = event(serial="n", reason="new phone", details=(("off", -1), ("sync", "in sync")), number=3, tag="t")
         assert told.document() == (
-            '{"v":1,"what":"enrollment opened","at":5,"actor":"me","serial":"n","reason":"new phone",'
+            '{"v":1,"type":"enrollment opened","at":5,"actor":"me","serial":"n","reason":"new phone",'
             '"details":{"off":-1,"sync":"in sync"}}'
         )
 
@@ -74,7 +74,7 @@ class TestDocument:
 
     @pytest.mark.parametrize("edit", [
         {"v": True}, {"v": 0}, {"v": -1},
-        {"v": "1"}, {"v": None}, {"what": "no such thing"}, {"what": None}, {"what": []}, {"at": 5.0},
+        {"v": "1"}, {"v": None}, {"type": "no such thing"}, {"type": None}, {"type": []}, {"at": 5.0},
         {"at": None}, {"at": 2**62 + 1}, {"actor": None}, {"actor": "a\x00"}, {"actor": "x" * 8193}, {"serial": 7},
         {"serial": " n"}, {"reason": []}, {"details": []}, {"details": None},
         {"details": {"x": None}}, {"details": {"x": 1.0}}, {"details": {"x": [1]}}, {"details": {"x": "a\x00"}},
@@ -155,7 +155,7 @@ class TestChain:
         (lambda e: [e[0], replace(e[1], serial="m"), e[2]], 2),
         (lambda e: [e[0], replace(e[1], actor="other"), e[2]], 2),
         (lambda e: [e[0], replace(e[1], at=70), e[2]], 2),
-        (lambda e: [e[0], replace(e[1], what=Happened.ADOPTED), e[2]], 2),
+        (lambda e: [e[0], replace(e[1], type=EventType.ADOPTED), e[2]], 2),
         (lambda e: [e[0], replace(e[1], details=(("x", 1),)), e[2]], 2),
         (lambda e: [e[0], replace(e[1], principal=PrincipalId.root("123456789012")), e[2]], 2),
         (lambda e: [e[0], replace(e[1], principal=PrincipalId.user("1", "u-4711")), e[2]], 2),
@@ -175,7 +175,7 @@ class TestChain:
             check_chain(change(whole), 0, "", KEYS)
 
     def test_is_frozen(self):
-        principal = PrincipalId(FROZEN["account"], Kind(FROZEN["kind"]), FROZEN["name"])
+        principal = PrincipalId(account=FROZEN["account"], kind=Kind(FROZEN["kind"]), name=FROZEN["name"])
         events = [AuditEvent.from_document(principal, *row.values()) for row in FROZEN["events"]]
         assert [e.document() for e in events] == [row["document"] for row in FROZEN["events"]]
         assert check_chain(events, 0, "", KEYS) == FROZEN["events"][-1]["tag"]

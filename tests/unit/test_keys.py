@@ -11,7 +11,7 @@ import vmfa
 from leaks import assert_silent
 from reference import reference_hotp
 from vmfa import InvalidType, InvalidValue, Key, UnsafeShortKey
-from vmfa.keys import LONGEST, Opaque, base32, keyed, reveal
+from vmfa.keys import LONGEST, Opaque, base32, prepared_hmac, reveal
 
 RAW = b"12345678901234567890"
 TEXT = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"
@@ -53,9 +53,9 @@ class TestMaking:
 
     def test_what_is_no_key_is_not_prepared(self):
         with pytest.raises(InvalidType, match=r"Key\.from_base32"):
-            keyed(TEXT, "sha1")
+            prepared_hmac(TEXT, "sha1")
         with pytest.raises(InvalidValue, match="16 to 1024 bytes") as caught:
-            keyed(RAW[:15], "sha1")
+            prepared_hmac(RAW[:15], "sha1")
         assert_silent(caught.value, RAW[:15])
 
 
@@ -122,15 +122,15 @@ class TestEquality:
 class TestPrepared:
     def test_prepared_once_for_one_algorithm(self):
         key = Key(RAW)
-        inner, outer = keyed(key, "sha256")
+        inner, outer = prepared_hmac(key, "sha256")
         assert inner.name == outer.name == "sha256"
-        assert keyed(key, "sha256")[0] is inner
-        assert keyed(key, "sha512")[0].name == "sha512"
-        assert keyed(key, "sha256")[0].digest() == inner.digest()
+        assert prepared_hmac(key, "sha256")[0] is inner
+        assert prepared_hmac(key, "sha512")[0].name == "sha512"
+        assert prepared_hmac(key, "sha256")[0].digest() == inner.digest()
 
     def test_bytes_are_prepared_alike(self):
-        ours = [prepared.digest() for prepared in keyed(Key(RAW), "sha1")]
-        assert [prepared.digest() for prepared in keyed(RAW, "sha1")] == ours
+        ours = [prepared.digest() for prepared in prepared_hmac(Key(RAW), "sha1")]
+        assert [prepared.digest() for prepared in prepared_hmac(RAW, "sha1")] == ours
 
     @pytest.mark.parametrize(("algorithm", "size"), [("sha1", 64), ("sha256", 64), ("sha512", 128)])
     def test_only_a_key_longer_than_a_block_is_hashed_first(self, algorithm, size):

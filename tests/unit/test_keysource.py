@@ -19,8 +19,9 @@ from vmfa import (
     UnsafePlainKeys,
     UnsafeShortKey,
 )
-from vmfa.keys import reveal
-from vmfa.keysource import KeySources, encode_fields, hkdf_expand, hkdf_extract, key_binding
+from vmfa.keys import encode_fields, hkdf_expand, hkdf_extract, reveal
+from vmfa.keysources.base import KeySources
+from vmfa.keysources.derived import key_binding
 
 FROZEN = vectors("frozen_v1")
 ALICE = PrincipalId.user("123456789012", "u-4711")
@@ -113,8 +114,8 @@ class TestDerivedKeys:
     @pytest.mark.parametrize("row", FROZEN["device_keys"], ids=lambda row: row["key"][:8])
     def test_the_derivation_is_frozen(self, row):
         keys = DerivedKeys(bytes.fromhex(row["master"]))
-        ref = KeyRef("derived", row["key_id"], bytes.fromhex(row["nonce"]))
-        who = PrincipalId(row["account"], Kind(row["kind"]), row["name"])
+        ref = KeyRef(scheme="derived", key_id=row["key_id"], material=bytes.fromhex(row["nonce"]))
+        who = PrincipalId(account=row["account"], kind=Kind(row["kind"]), name=row["name"])
         shape = Parameters(
             algorithm=row["algorithm"], digits=row["digits"], period=row["period"], t0=row["t0"]
         )
@@ -147,7 +148,7 @@ class TestDerivedKeys:
                 (ref, ALICE, SERIAL, Parameters(digits=8)),
                 (ref, ALICE, SERIAL, Parameters(period=60)),
                 (ref, ALICE, SERIAL, Parameters(t0=1)),
-                (KeyRef("derived", ref.key_id, bytes(16)), ALICE, SERIAL, SIX),
+                (KeyRef(scheme="derived", key_id=ref.key_id, material=bytes(16)), ALICE, SERIAL, SIX),
             ]
         )
 
@@ -171,7 +172,7 @@ class TestUnsafePlainKeys:
     def test_keys_are_kept_as_they_are(self):
         keys = UnsafePlainKeys()
         ref, key = keys.issue(ALICE, SERIAL, Parameters(algorithm="sha256"))
-        assert ref == KeyRef("plain", "", reveal(key))
+        assert ref == KeyRef(scheme="plain", key_id="", material=reveal(key))
         assert len(reveal(key)) == 32
         assert keys.reveal(ref, ALICE, SERIAL, SIX) == key
 
@@ -190,14 +191,14 @@ class TestUnsafePlainKeys:
 class TestKeySources:
     def test_one_source_does_everything(self):
         keys = UnsafePlainKeys()
-        sources = KeySources(keys, None, sealing=True)
+        sources = KeySources(keys, None, authenticate=True)
         ref, key = sources.issue(ALICE, SERIAL, SIX)
         assert sources.scheme == "plain"
         assert sources.reveal(ref, ALICE, SERIAL, SIX) == key
         assert sources.reveal(sources.adopt(ALICE, SERIAL, SIX, key), ALICE, SERIAL, SIX) == key
 
     def test_the_scheme_picks_the_source(self):
-        sources = KeySources(DerivedKeys(MASTER), UnsafePlainKeys(), sealing=True)
+        sources = KeySources(DerivedKeys(MASTER), UnsafePlainKeys(), authenticate=True)
         issued, key = sources.issue(ALICE, SERIAL, SIX)
         adopted = sources.adopt(ALICE, SERIAL, SIX, Key(bytes(20)))
         assert (issued.scheme, adopted.scheme, sources.scheme) == ("derived", "plain", "derived")
@@ -205,11 +206,11 @@ class TestKeySources:
         assert sources.reveal(adopted, ALICE, SERIAL, SIX) == Key(bytes(20))
 
     def test_records_are_authenticated_by_the_first(self):
-        sources = KeySources(DerivedKeys(MASTER), UnsafePlainKeys(), sealing=True)
+        sources = KeySources(DerivedKeys(MASTER), UnsafePlainKeys(), authenticate=True)
         assert sources.tag("p", b"m") == DerivedKeys(MASTER).tag("p", b"m")
         assert sources.check("p", b"m", sources.tag("p", b"m"))
 
     def test_a_scheme_without_a_source(self):
         ref = UnsafePlainKeys().adopt(ALICE, SERIAL, SIX, Key(bytes(20)))
         with pytest.raises(UnknownMasterKey, match=r"^this registry was given no source for plain keys$"):
-            KeySources(DerivedKeys(MASTER), None, sealing=True).reveal(ref, ALICE, SERIAL, SIX)
+            KeySources(DerivedKeys(MASTER), None, authenticate=True).reveal(ref, ALICE, SERIAL, SIX)

@@ -7,24 +7,24 @@ from dataclasses import replace
 import pytest
 
 from vmfa import EnrollmentSession, KeyRef, Parameters, Principal, PrincipalId, Sync, VirtualDevice
-from vmfa.machine import TRANSITIONS, Action, Phase, check_transition, phase
+from vmfa.lifecycle import TRANSITIONS, Action, State, check_transition, phase
 
 ALICE = PrincipalId.user("123456789012", "u-4711")
-REF = KeyRef("derived", "", bytes(16))
+REF = KeyRef(scheme="derived", key_id="", material=bytes(16))
 NO_DEVICE = Principal(id=ALICE, seen_at=100)
 ENROLLING = replace(
     NO_DEVICE, key_ref=REF,
     enrollment=EnrollmentSession(session_id="s", serial="n", parameters=Parameters(), opened_at=0, expires_at=9),
 )
 DEVICE = VirtualDevice(
-    serial="n", parameters=Parameters(), enrolled_at=0, sync=Sync.IN_SYNC, last_step=5, budget=9, budget_at=0
+    serial="n", parameters=Parameters(), enrolled_at=0, sync=Sync.IN_SYNC, last_step=5, budget=9, budget_updated_at=0
 )
 IN_SYNC = replace(NO_DEVICE, key_ref=REF, device=DEVICE)
 OUT_OF_SYNC = replace(IN_SYNC, device=replace(DEVICE, sync=Sync.OUT_OF_SYNC))
 DISABLED = replace(IN_SYNC, device=replace(DEVICE, disabled=True))
 STATES = {
-    Phase.NO_DEVICE: NO_DEVICE, Phase.ENROLLING: ENROLLING, Phase.IN_SYNC: IN_SYNC, Phase.OUT_OF_SYNC: OUT_OF_SYNC,
-    Phase.DISABLED: DISABLED,
+    State.NO_DEVICE: NO_DEVICE, State.ENROLLING: ENROLLING, State.IN_SYNC: IN_SYNC, State.OUT_OF_SYNC: OUT_OF_SYNC,
+    State.DISABLED: DISABLED,
 }
 DRAWN = {  # the machine of the rules, arrow by arrow
     ("no device", "open", "enrolling"),
@@ -49,9 +49,9 @@ DRAWN = {  # the machine of the rules, arrow by arrow
     ("assigned, in sync", "deactivate", "no device"),
     ("assigned, out of sync", "deactivate", "no device"),
     ("assigned, disabled", "deactivate", "no device"),
-    *((each.value, "re-anchor", each.value) for each in Phase),
-    *((each.value, "prune history", each.value) for each in Phase),
-    *((each.value, "forget", "no device") for each in Phase),
+    *((each.value, "re-anchor", each.value) for each in State),
+    *((each.value, "prune history", each.value) for each in State),
+    *((each.value, "forget", "no device") for each in State),
 }
 
 
@@ -62,13 +62,13 @@ def test_actions_are_named_as_events_tell_them():
     assert (Action.READ_DEVICE.value, Action.READ_HISTORY.value) == ("read device", "read history")
 
 
-@pytest.mark.parametrize("name", Phase)
+@pytest.mark.parametrize("name", State)
 def test_phases(name):
     assert phase(STATES[name]) is name
 
 
 def test_a_device_that_is_disabled_and_out_of_sync_is_disabled():
-    assert phase(replace(IN_SYNC, device=replace(DEVICE, sync=Sync.OUT_OF_SYNC, disabled=True))) is Phase.DISABLED
+    assert phase(replace(IN_SYNC, device=replace(DEVICE, sync=Sync.OUT_OF_SYNC, disabled=True))) is State.DISABLED
 
 
 def test_the_table_is_the_one_in_the_rules():
@@ -78,8 +78,8 @@ def test_the_table_is_the_one_in_the_rules():
 
 
 @pytest.mark.parametrize("action", Action)
-@pytest.mark.parametrize("was", Phase)
-@pytest.mark.parametrize("now", Phase)
+@pytest.mark.parametrize("was", State)
+@pytest.mark.parametrize("now", State)
 def test_what_is_not_drawn_is_stopped(was, action, now):
     if (was, action, now) in DRAWN:
         check_transition(STATES[was], action, STATES[now])
@@ -109,7 +109,7 @@ class TestInvariants:
     def test_a_device_is_replaced_only_by_way_of_no_device(self):
         sentence = "a device is replaced only by way of no device"
         stopped(sentence, IN_SYNC, Action.VERIFY, replace(IN_SYNC, device=replace(DEVICE, serial="m")))
-        other = replace(IN_SYNC, key_ref=KeyRef("derived", "", bytes(15) + b"\1"))
+        other = replace(IN_SYNC, key_ref=KeyRef(scheme="derived", key_id="", material=bytes(15) + b"\1"))
         stopped(sentence, IN_SYNC, Action.RESYNC, other)
 
     def test_last_step_is_monotone(self):

@@ -25,15 +25,15 @@ from vmfa import (
     SyncReport,
     VirtualDevice,
 )
-from vmfa.model import Binding, Seal
-from vmfa.values import LAST_SECOND, check_is, check_text, check_time
+from vmfa.models import Envelope, PendingBinding
+from vmfa.validators import MAX_INTEGER, check_instance, check_text, check_time
 
 ALICE = PrincipalId.user("123456789012", "u-4711")
-REF = KeyRef("derived", "0123456789abcdef", bytes(16))
+REF = KeyRef(scheme="derived", key_id="0123456789abcdef", material=bytes(16))
 SESSION = {"session_id": "s", "serial": "n", "parameters": Parameters(), "opened_at": 0, "expires_at": 900}
 DEVICE = {
     "serial": "n", "parameters": Parameters(), "enrolled_at": 0, "sync": Sync.IN_SYNC, "last_step": 5, "budget": 100,
-    "budget_at": 0,
+    "budget_updated_at": 0,
 }
 
 
@@ -79,18 +79,18 @@ class TestCheckText:
 
 
 def test_check_time():
-    check_time("at", LAST_SECOND)
-    check_time("at", -LAST_SECOND)
+    check_time("at", MAX_INTEGER)
+    check_time("at", -MAX_INTEGER)
     with pytest.raises(InvalidValue, match="at is"):
-        check_time("at", LAST_SECOND + 1)
+        check_time("at", MAX_INTEGER + 1)
     with pytest.raises(InvalidType, match="at is an int"):
         check_time("at", 1.0)
 
 
 def test_check_is():
-    check_is("mfa", 1, int)
+    check_instance("mfa", 1, int)
     with pytest.raises(InvalidType, match=r"^mfa is a MfaClaim$"):
-        check_is("mfa", 1, MfaClaim)
+        check_instance("mfa", 1, MfaClaim)
 
 
 class TestPrincipalId:
@@ -129,7 +129,7 @@ class TestPrincipalId:
 
 class TestKeyRef:
     def test_its_text_shows_no_material(self):
-        ref = KeyRef("plain", "", b"a secret of 16 bytes")
+        ref = KeyRef(scheme="plain", key_id="", material=b"a secret of 16 bytes")
         assert repr(ref) == str(ref) == "KeyRef(scheme='plain', key_id='')"
 
     @pytest.mark.parametrize(("given", "error"), [
@@ -143,20 +143,20 @@ class TestKeyRef:
             KeyRef(*given)
 
     def test_the_longest(self):
-        assert len(KeyRef("s" * 32, "k" * 64, bytes(4096)).material) == 4096
+        assert len(KeyRef(scheme="s" * 32, key_id="k" * 64, material=bytes(4096)).material) == 4096
 
 
 DEVICE_BOUNDS = {
-    "drift": (-1000, 1000), "pair_drift": (-1000, 1000), "lean": (-1, 1), "last_step": (-1, 2**64 - 1),
-    "failures": (0, 10_000), "budget": (0, 10_000), "enrolled_at": (-LAST_SECOND, LAST_SECOND),
-    "failed_at": (-LAST_SECOND, LAST_SECOND), "budget_at": (-LAST_SECOND, LAST_SECOND),
+    "drift": (-1000, 1000), "synced_drift": (-1000, 1000), "last_offset": (-1, 1), "last_step": (-1, 2**64 - 1),
+    "failures": (0, 10_000), "budget": (0, 10_000), "enrolled_at": (-MAX_INTEGER, MAX_INTEGER),
+    "failed_at": (-MAX_INTEGER, MAX_INTEGER), "budget_updated_at": (-MAX_INTEGER, MAX_INTEGER),
 }
 
 
 class TestVirtualDevice:
     def test_a_new_one(self):
         device = VirtualDevice(**DEVICE)
-        unset = {"disabled": False, "drift": 0, "pair_drift": 0, "lean": 0, "failures": 0, "failed_at": 0}
+        unset = {"disabled": False, "drift": 0, "synced_drift": 0, "last_offset": 0, "failures": 0, "failed_at": 0}
         assert {name: getattr(device, name) for name in device.__slots__} == DEVICE | unset
 
     def test_it_is_not_told_by_position(self):
@@ -193,7 +193,7 @@ class TestEnrollmentSession:
     @pytest.mark.parametrize("wrong", [
         {"session_id": ""}, {"session_id": "s" * 65}, {"serial": ""}, {"serial": "n" * 65}, {"parameters": {}},
         {"attempts": -1}, {"attempts": 1001}, {"attempts": True}, {"opened_at": None}, {"expires_at": 1.5},
-        {"opened_at": LAST_SECOND + 1}, {"expires_at": LAST_SECOND + 1},
+        {"opened_at": MAX_INTEGER + 1}, {"expires_at": MAX_INTEGER + 1},
     ])
     def test_impossible_ones(self, wrong):
         with pytest.raises((InvalidValue, InvalidType), match=f"^{next(iter(wrong))} "):
@@ -202,21 +202,21 @@ class TestEnrollmentSession:
 
 class TestBinding:
     def test_its_text_shows_no_digest(self):
-        assert repr(Binding("d" * 64, 5)) == "Binding(expires_at=5)"
-        assert Binding("", 5).digest == ""
+        assert repr(PendingBinding(digest="d" * 64, expires_at=5)) == "PendingBinding(expires_at=5)"
+        assert PendingBinding(digest="", expires_at=5).digest == ""
 
-    @pytest.mark.parametrize("given", [("d" * 65, 5), (None, 5), ("", None), ("", LAST_SECOND + 1)])
+    @pytest.mark.parametrize("given", [("d" * 65, 5), (None, 5), ("", None), ("", MAX_INTEGER + 1)])
     def test_impossible_ones(self, given):
         with pytest.raises((InvalidValue, InvalidType), match=r"^(digest|expires_at) is "):
-            Binding(*given)
+            PendingBinding(*given)
 
 
 class TestPrincipal:
     def test_one_that_was_never_stored(self):
         nobody = Principal(id=ALICE)
-        assert (nobody.revision, nobody.seen_at, nobody.recovered_at) == (0, -LAST_SECOND, -LAST_SECOND)
-        assert (nobody.device, nobody.enrollment, nobody.key_ref, nobody.binding, nobody.seal) == (None,) * 5
-        assert (nobody.openings, nobody.events, nobody.head) == ((), 0, "")
+        assert (nobody.revision, nobody.seen_at, nobody.recovered_at) == (0, -MAX_INTEGER, -MAX_INTEGER)
+        assert (nobody.device, nobody.enrollment, nobody.key_ref, nobody.binding, nobody.envelope) == (None,) * 5
+        assert (nobody.enrollment_times, nobody.events, nobody.head) == ((), 0, "")
 
     def test_seed_one_is_the_shape_of_the_type(self):
         device, session = VirtualDevice(**DEVICE), EnrollmentSession(**SESSION)
@@ -235,25 +235,25 @@ class TestPrincipal:
     @pytest.mark.parametrize("wrong", [
         {"pruned": -1}, {"pruned": True}, {"redacted": -1}, {"redacted": None},
         {"head": None}, {"head": "h" * 129}, {"head": "h "}, {"id": "alice"},
-        {"revision": -1}, {"revision": True}, {"revision": LAST_SECOND + 1}, {"events": -1},
-        {"events": 1.0}, {"seen_at": None}, {"seen_at": LAST_SECOND + 1}, {"recovered_at": "1"},
-        {"openings": (1, None)}, {"openings": (LAST_SECOND + 1,)},
+        {"revision": -1}, {"revision": True}, {"revision": MAX_INTEGER + 1}, {"events": -1},
+        {"events": 1.0}, {"seen_at": None}, {"seen_at": MAX_INTEGER + 1}, {"recovered_at": "1"},
+        {"enrollment_times": (1, None)}, {"enrollment_times": (MAX_INTEGER + 1,)},
     ])
     def test_impossible_ones(self, wrong):
         with pytest.raises((InvalidValue, InvalidType), match=f"^{next(iter(wrong))} "):
             Principal(**{"id": ALICE} | wrong)
 
     def test_the_most_that_fits(self):
-        most = Principal(id=ALICE, revision=LAST_SECOND, events=5, pruned=5, redacted=5, head="h" * 128)
+        most = Principal(id=ALICE, revision=MAX_INTEGER, events=5, pruned=5, redacted=5, head="h" * 128)
         assert (most.pruned, most.redacted, len(most.head)) == (5, 5, 128)
         for change in ({"pruned": 6}, {"redacted": 6}, {"pruned": 4}, {"events": 4}):
             with pytest.raises(InvalidValue, match=r"^redacted <= pruned <= events$"):
                 replace(most, **change)
 
     def test_its_text_shows_no_document(self):
-        sealed = Principal(id=ALICE, seal=Seal("the document", "tag"))
+        sealed = Principal(id=ALICE, envelope=Envelope(document="the document", tag="tag"))
         assert "document" not in repr(sealed)
-        assert repr(sealed.seal) == "Seal(tag='tag')"
+        assert repr(sealed.envelope) == "Envelope(tag='tag')"
 
 
 class TestAnswers:
@@ -264,7 +264,7 @@ class TestAnswers:
     @pytest.mark.parametrize("wrong", [
         {"at": 5}, {"at": 5, "serial": "n", "method": "webauthn"}, {"at": None, "serial": "n"}, {"at": 5, "serial": 7},
         {"at": 5, "method": b""}, {"at": 5, "serial": "n" * 65}, {"at": 5, "method": "m" * 65},
-        {"at": LAST_SECOND + 1, "serial": "n"},
+        {"at": MAX_INTEGER + 1, "serial": "n"},
     ])
     def test_impossible_claims(self, wrong):
         sentence = "^((at|serial|method) is |a claim names a serial number or another method$)"
@@ -293,11 +293,11 @@ class TestAnswers:
 
 VALUES = [
     vmfa.Policy(), Parameters(), ALICE, REF, VirtualDevice(**DEVICE), EnrollmentSession(**SESSION), Principal(id=ALICE),
-    MfaClaim(at=1, serial="n"), Binding("", 5), Seal("", ""),
+    MfaClaim(at=1, serial="n"), PendingBinding(digest="", expires_at=5), Envelope(document="", tag=""),
     Receipt(principal=ALICE, serial="n", step=5, at=150, drift=0, failures_cleared=2),
     SyncReport(device=VirtualDevice(**DEVICE), sync=Sync.IN_SYNC, steps_off=0),
 ]
-BY_POSITION = (PrincipalId, KeyRef, Binding, Seal)
+BY_POSITION = (PrincipalId, KeyRef, PendingBinding, Envelope)
 
 
 def test_the_longest_texts_fit():
@@ -306,13 +306,13 @@ def test_the_longest_texts_fit():
     session = EnrollmentSession(**SESSION | {"serial": long, "session_id": long})
     assert (session.serial, session.session_id) == (long, long)
     assert (MfaClaim(at=1, serial=long).serial, MfaClaim(at=1, method=long).method) == (long, long)
-    assert Binding(long, 5).digest == long
+    assert PendingBinding(digest=long, expires_at=5).digest == long
 
 
 def test_stored_words_never_change():
     assert [kind.value for kind in Kind] == ["root", "user"]
     assert [sync.value for sync in Sync] == ["in sync", "out of sync"]
-    assert LAST_SECOND == 4_611_686_018_427_387_904
+    assert MAX_INTEGER == 4_611_686_018_427_387_904
 
 
 @pytest.mark.parametrize("value", [value for value in VALUES if not isinstance(value, BY_POSITION)], ids=repr)

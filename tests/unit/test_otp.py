@@ -13,14 +13,14 @@ import pytest
 import vmfa
 from reference import reference_truncate, vectors
 from vmfa import AlreadyUsed, CodeRejected, InvalidType, InvalidValue, Key, MalformedCode
-from vmfa.otp import COUNTERS, WIDEST, around, read_code, scan
+from vmfa.otp import COUNTER_LIMIT, MAX_WINDOW, normalize_code, scan, window_steps
 
 APPENDIX_D = vectors("rfc4226_appendix_d")
 APPENDIX_B = vectors("rfc6238_appendix_b")
 EDGES = vectors("counters_at_the_edges")
 KEY = bytes.fromhex(APPENDIX_D["key"])
 MODES = {algorithm: bytes.fromhex(key) for algorithm, key in APPENDIX_B["keys"].items()}
-LAST = COUNTERS - 1
+LAST = COUNTER_LIMIT - 1
 
 
 def code_of(counter: int) -> str:
@@ -83,7 +83,7 @@ class TestCodes:
         with pytest.raises(InvalidValue, match=r"^algorithm is 'sha1', 'sha256' or 'sha512' \(RFC6238-1.2-HASH\)$"):
             vmfa.hotp(KEY, 0, algorithm=algorithm)
 
-    @pytest.mark.parametrize("counter", [-1, COUNTERS])
+    @pytest.mark.parametrize("counter", [-1, COUNTER_LIMIT])
     def test_a_counter_has_eight_bytes(self, counter):
         with pytest.raises(InvalidValue, match=r"^counter is 0 to 18446744073709551615$"):
             vmfa.hotp(KEY, counter)
@@ -150,26 +150,26 @@ class TestSteps:
             vmfa.step_at(at, t0=t0)
 
     def test_the_last_step(self):
-        assert vmfa.step_at(COUNTERS * 30 - 1) == LAST
-        for beyond in (COUNTERS * 30, 1e300):
+        assert vmfa.step_at(COUNTER_LIMIT * 30 - 1) == LAST
+        for beyond in (COUNTER_LIMIT * 30, 1e300):
             with pytest.raises(InvalidValue, match=r"^the time is past the last step$"):
                 vmfa.step_at(beyond)
 
-    @pytest.mark.parametrize("period", [0, -30, COUNTERS + 1])
+    @pytest.mark.parametrize("period", [0, -30, COUNTER_LIMIT + 1])
     def test_a_period_is_positive(self, period):
         with pytest.raises(InvalidValue, match=r"^period is at least 1 second; period and t0 have at most 64 bits$"):
             vmfa.step_at(0, period=period)
 
     def test_the_bounds_themselves_are_allowed(self):
         assert vmfa.step_at(5, period=1) == 5
-        assert vmfa.step_at(5, period=COUNTERS) == 0
+        assert vmfa.step_at(5, period=COUNTER_LIMIT) == 0
         assert vmfa.step_at(0, period=1, t0=-LAST) == LAST
-        assert vmfa.step_at(COUNTERS, t0=COUNTERS) == 0
-        assert vmfa.step_at(0, period=2, t0=-COUNTERS) == COUNTERS // 2
+        assert vmfa.step_at(COUNTER_LIMIT, t0=COUNTER_LIMIT) == 0
+        assert vmfa.step_at(0, period=2, t0=-COUNTER_LIMIT) == COUNTER_LIMIT // 2
         with pytest.raises(InvalidValue, match=r"at most 64 bits$"):
-            vmfa.step_at(COUNTERS + 1, t0=COUNTERS + 1)
+            vmfa.step_at(COUNTER_LIMIT + 1, t0=COUNTER_LIMIT + 1)
         with pytest.raises(InvalidValue, match=r"at most 64 bits$"):
-            vmfa.step_at(0, t0=-COUNTERS - 1)
+            vmfa.step_at(0, t0=-COUNTER_LIMIT - 1)
 
     @pytest.mark.parametrize("period", [True, 30.0, "30", None])
     def test_a_period_is_an_int(self, period):
@@ -205,7 +205,7 @@ class TestVerifyTotp:
         assert vmfa.verify_totp(KEY, code_of(0), 0, after=-1) == 0
 
     def test_past_the_last_step_there_is_none(self):
-        assert vmfa.verify_totp(KEY, code_of(LAST), COUNTERS * 30 - 1, after=-1) == LAST
+        assert vmfa.verify_totp(KEY, code_of(LAST), COUNTER_LIMIT * 30 - 1, after=-1) == LAST
 
     def test_a_code_is_accepted_once(self):
         step = vmfa.verify_totp(KEY, code_of(10), 300, after=-1)
@@ -240,7 +240,7 @@ class TestVerifyTotp:
         with pytest.raises(AlreadyUsed):
             vmfa.verify_totp(KEY, "911617", at, after=910738)
 
-    @pytest.mark.parametrize("after", [-2, COUNTERS])
+    @pytest.mark.parametrize("after", [-2, COUNTER_LIMIT])
     def test_after_is_a_step(self, after):
         with pytest.raises(InvalidValue, match=r"^after is -1 to 18446744073709551615$"):
             vmfa.verify_totp(KEY, code_of(0), 0, after=after)
@@ -254,13 +254,13 @@ class TestVerifyTotp:
         with pytest.raises(TypeError, match="after"):
             vmfa.verify_totp(KEY, code_of(0), 0)
 
-    @pytest.mark.parametrize("window", [-1, WIDEST + 1])
+    @pytest.mark.parametrize("window", [-1, MAX_WINDOW + 1])
     def test_a_window_is_bounded(self, window):
         with pytest.raises(InvalidValue, match=r"^window is 0 to 100$"):
             vmfa.verify_totp(KEY, code_of(0), 0, after=-1, window=window)
 
     def test_the_widest_window(self):
-        assert vmfa.verify_totp(KEY, code_of(200), 3000, after=-1, window=WIDEST) == 200
+        assert vmfa.verify_totp(KEY, code_of(200), 3000, after=-1, window=MAX_WINDOW) == 200
 
     def test_the_time_is_checked(self):
         with pytest.raises(InvalidValue, match=r"^the time is before T0$"):
@@ -296,9 +296,9 @@ class TestVerifyHotp:
         assert vmfa.verify_hotp(KEY, "911617", counter=910737) == 910738
 
     def test_the_last_counter(self):
-        assert vmfa.verify_hotp(KEY, code_of(LAST), counter=LAST, look_ahead=WIDEST) == LAST
+        assert vmfa.verify_hotp(KEY, code_of(LAST), counter=LAST, look_ahead=MAX_WINDOW) == LAST
 
-    @pytest.mark.parametrize(("counter", "look_ahead"), [(-1, 3), (COUNTERS, 3), (0, -1), (0, WIDEST + 1)])
+    @pytest.mark.parametrize(("counter", "look_ahead"), [(-1, 3), (COUNTER_LIMIT, 3), (0, -1), (0, MAX_WINDOW + 1)])
     def test_bounds(self, counter, look_ahead):
         with pytest.raises(InvalidValue):
             vmfa.verify_hotp(KEY, code_of(0), counter=counter, look_ahead=look_ahead)
@@ -332,7 +332,7 @@ class TestScan:
         (-7, 1, 1, []),
     ])
     def test_around(self, here, back, forward, steps):
-        assert list(around(here, back, forward)) == steps
+        assert list(window_steps(here, back, forward)) == steps
 
     def test_the_work_does_not_depend_on_what_matches(self, monkeypatch):
         """Match first, match last, miss and replay truncate as often (counted, not timed)."""
@@ -357,7 +357,7 @@ class TestReadCode:
         ("  1234-5678\n", 8),
     ])
     def test_one_separator_in_the_middle_and_blanks_around(self, typed, digits):
-        assert read_code(typed, digits) == "12345678"[:digits]
+        assert normalize_code(typed, digits) == "12345678"[:digits]
 
     @pytest.mark.parametrize("typed", [
         "", " ", "12345", "1234567", "12 3456", "1234 56", "123  456", "123--456", "123 -456", "1 2 3 4 5 6",
@@ -370,9 +370,9 @@ class TestReadCode:
     ])
     def test_anything_else_is_malformed(self, typed):
         with pytest.raises(MalformedCode, match=r"^a code is text of exactly 6 ASCII digits$"):
-            read_code(typed, 6)
+            normalize_code(typed, 6)
 
     @pytest.mark.parametrize("typed", ["12 34567", "12345 67", "123  4567", "123 -567", "123- 567", "1 234567"])
     def test_seven_digits_split_at_three_or_four(self, typed):
         with pytest.raises(MalformedCode):
-            read_code(typed, 7)
+            normalize_code(typed, 7)

@@ -12,7 +12,7 @@ DAY = 86_400
 
 DEFAULTS = {
     "window": 1, "enroll_back": 10, "enroll_forward": 10, "resync_back": 20, "resync_forward": 20, "login_drift": 2,
-    "session_seconds": 900, "session_attempts": 10, "openings_per_day": 10, "delay_from": 3, "delay_seconds": 15,
+    "session_seconds": 900, "session_attempts": 10, "enrollments_per_day": 10, "delay_from": 3, "delay_seconds": 15,
     "delay_cap": 3600, "failure_cap": 100, "budget": 100, "budget_refill": 2 * DAY, "budget_warning": 25,
     "claim_seconds": 3600, "recovery_seconds": 900, "binding_code_seconds": DAY, "binding_code_required": False,
     "offers": (Parameters(),),
@@ -21,7 +21,7 @@ NUMBERS = [name for name, value in DEFAULTS.items() if type(value) is int]
 BOUNDS = {  # lowest, highest, and what must go with them
     "window": (0, 10), "enroll_back": (0, 100), "enroll_forward": (0, 100), "resync_back": (0, 100),
     "resync_forward": (0, 100), "login_drift": (0, 10), "session_seconds": (30, DAY), "session_attempts": (1, 100),
-    "openings_per_day": (1, 100), "delay_from": (1, 100), "delay_seconds": (1, DAY), "delay_cap": (1, DAY),
+    "enrollments_per_day": (1, 100), "delay_from": (1, 100), "delay_seconds": (1, DAY), "delay_cap": (1, DAY),
     "failure_cap": (1, 100), "budget": (1, 10_000), "budget_refill": (60, 365 * DAY),
     "budget_warning": (0, 9_999),  # below the budget
     "claim_seconds": (1, DAY), "recovery_seconds": (1, DAY), "binding_code_seconds": (60, 30 * DAY),

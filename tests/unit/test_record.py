@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from reference import vectors
-from support import MASTER, enroll, sealed
+from support import MASTER, enroll
 from vmfa import (
     DerivedKeys,
     DeviceRegistry,
@@ -26,47 +26,47 @@ from vmfa import (
     UnknownMasterKey,
     VirtualDevice,
 )
-from vmfa.model import Binding, Seal
-from vmfa.record import check_intact, columns, from_columns
-from vmfa.values import content
+from vmfa.models import Envelope, PendingBinding
+from vmfa.record import authenticated, check_intact, columns, from_columns
+from vmfa.validators import content
 
 KEYS = DerivedKeys(MASTER)
 ALICE = PrincipalId.user("123456789012", "u-4711")
 SERIAL = "00112233445566778899aabbccddeeff"
-REF = KeyRef("derived", KEYS.current_id, bytes(range(16)))
+REF = KeyRef(scheme="derived", key_id=KEYS.current_id, material=bytes(range(16)))
 NOBODY = Principal(id=ALICE)
 NOT_OURS = "^the stored record of this principal was not written by this library$"
 FROZEN = [{row["what"]: row for row in vectors(f"frozen_v{version}")["records"]} for version in (1, 2)]
 FIELDS = (
-    "v", "seen_at", "enrollment", "device", "key_ref", "openings", "recovered_at", "binding", "events", "head",
+    "v", "seen_at", "enrollment", "device", "key_ref", "enrollment_times", "recovered_at", "binding", "events", "head",
     "pruned", "redacted",
 )
 
 ENROLLING = Principal(
-    id=ALICE, revision=1, seen_at=1_700_000_010, key_ref=REF, openings=(1_700_000_010,), events=1, head="h1",
+    id=ALICE, revision=1, seen_at=1_700_000_010, key_ref=REF, enrollment_times=(1_700_000_010,), events=1, head="h1",
     enrollment=EnrollmentSession(
         session_id="a0a1a2a3a4a5a6a7a8a9aaabacadaeaf", serial=SERIAL, parameters=Parameters(), opened_at=1_700_000_010,
         expires_at=1_700_000_910, attempts=2,
     ),
 )
 ASSIGNED = Principal(
-    id=ALICE, revision=7, seen_at=1_700_000_100, key_ref=REF, openings=(1_700_000_010, 1_700_000_020), events=3,
+    id=ALICE, revision=7, seen_at=1_700_000_100, key_ref=REF, enrollment_times=(1_700_000_010, 1_700_000_020), events=3,
     head="h3",
     device=VirtualDevice(
         serial=SERIAL, parameters=Parameters(), enrolled_at=1_700_000_040, sync=Sync.IN_SYNC, drift=-1,
-        last_step=56_666_669, failures=2, failed_at=1_700_000_090, budget=98, budget_at=1_700_000_040,
+        last_step=56_666_669, failures=2, failed_at=1_700_000_090, budget=98, budget_updated_at=1_700_000_040,
     ),
 )
 REMOVED = Principal(
     id=PrincipalId.root("123456789012"), revision=9, seen_at=1_700_000_200, recovered_at=1_700_000_190,
-    binding=Binding("2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881", 1_700_086_600), events=4,
+    binding=PendingBinding(digest="2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881", expires_at=1_700_086_600), events=4,
     head="h4",
 )
 STATES = {"enrolling": ENROLLING, "assigned": ASSIGNED, "removed": REMOVED}
 
 
 def kept(principal: Principal) -> Principal:
-    return sealed(principal, KEYS)
+    return authenticated(principal, KEYS)
 
 
 def row_of(principal: Principal) -> tuple[str, str, str, int, str, str]:
@@ -99,10 +99,10 @@ class TestFrozen:
     @pytest.mark.parametrize("frozen", FROZEN, ids=["version 1", "version 2"])
     def test_is_read_as_ever(self, frozen, what):
         row = frozen[what]
-        who = PrincipalId(row["account"], Kind(row["kind"]), row["name"])
+        who = PrincipalId(account=row["account"], kind=Kind(row["kind"]), name=row["name"])
         read = from_columns(who, row["revision"], row["document"], row["tag"])
         check_intact(read, KEYS)
-        assert replace(read, seal=None) == STATES[what]
+        assert replace(read, envelope=None) == STATES[what]
 
 
 class TestSeal:
@@ -118,8 +118,8 @@ class TestSeal:
         check_intact(NOBODY, KEYS)
 
     @pytest.mark.parametrize("change", [
-        {"revision": 1}, {"seen_at": 0}, {"events": 1}, {"head": "h"}, {"openings": (1,)}, {"recovered_at": 0},
-        {"binding": Binding("", 0)},
+        {"revision": 1}, {"seen_at": 0}, {"events": 1}, {"head": "h"}, {"enrollment_times": (1,)}, {"recovered_at": 0},
+        {"binding": PendingBinding(digest="", expires_at=0)},
     ])
     def test_state_without_a_seal_is_tampering(self, change):
         with pytest.raises(RecordTampered, match=NOT_OURS):
@@ -157,15 +157,15 @@ class TestSeal:
 
 
 def read_row(account, kind, name, revision, state, tag):
-    return from_columns(PrincipalId(account, Kind(kind), name), revision, state, tag)
+    return from_columns(PrincipalId(account=account, kind=Kind(kind), name=name), revision, state, tag)
 
 
 class TestReading:
     @pytest.mark.parametrize("edit", [
         {"v": None}, {"v": "1"}, {"v": True}, {"v": 1.0}, {"v": []},
         {"seen_at": None}, {"seen_at": 1.0}, {"seen_at": 2**63}, {"recovered_at": "x"}, {"events": -1}, {"extra": 1},
-        {"id": 1}, {"revision": 1}, {"seal": 1},
-        {"openings": None}, {"openings": 7}, {"openings": ["x"]}, {"openings": "x"}, {"openings": [2**63]},
+        {"id": 1}, {"revision": 1}, {"envelope": 1},
+        {"enrollment_times": None}, {"enrollment_times": 7}, {"enrollment_times": ["x"]}, {"enrollment_times": "x"}, {"enrollment_times": [2**63]},
         {"key_ref": None}, {"key_ref": ["derived"]}, {"key_ref": ["derived", "k", "?"]},
         {"key_ref": ["derived", "k", "AA"]}, {"key_ref": ["derived", "k", "\u00e9"]}, {"key_ref": ["", "k", "AAAA"]},
         {"key_ref": ["derived", "k", 7]}, {"key_ref": {"x": 1}}, {"key_ref": "d"}, {"key_ref": 7},
@@ -180,7 +180,7 @@ class TestReading:
         *({"device": DEVICE | change} for change in [
             {"sync": "no such state"}, {"sync": None}, {"sync": []}, {"last_step": -2}, {"last_step": 2**64},
             {"last_step": 5.0}, {"failures": -1}, {"disabled": 0}, {"disabled": None}, {"serial": ""},
-            {"budget": 10_001}, {"drift": 1001}, {"lean": 2}, {"extra": 1}, {"parameters": None}, {"parameters": []},
+            {"budget": 10_001}, {"drift": 1001}, {"last_offset": 2}, {"extra": 1}, {"parameters": None}, {"parameters": []},
             {"parameters": "sha1"}, {"parameters": ["sha1", 6, 30]}, {"parameters": ["sha1", 6, 30, 0, 0]},
             {"parameters": ["md5", 6, 30, 0]}, {"parameters": [["sha1"], 6, 30, 0]}, {"parameters": ["sha1", 9, 30, 0]},
             {"parameters": ["sha1", 6, 0, 0]}, {"parameters": ["sha1", 6, -1, 0]},
@@ -205,7 +205,7 @@ class TestReading:
         with pytest.raises(RecordTampered):
             read_row(*with_state(head=head))
 
-    @pytest.mark.parametrize("name", ["seen_at", "enrollment", "device", "key_ref", "openings", "binding", "head"])
+    @pytest.mark.parametrize("name", ["seen_at", "enrollment", "device", "key_ref", "enrollment_times", "binding", "head"])
     def test_a_missing_value_is_tampering(self, name):
         account, kind, who, revision, state, tag = row_of(ASSIGNED)
         read = json.loads(state)
@@ -267,7 +267,7 @@ class TestReading:
 
     def test_the_seal_is_what_was_read(self):
         row = row_of(ASSIGNED)
-        assert read_row(*row).seal == Seal(row[4], row[5])
+        assert read_row(*row).envelope == Envelope(document=row[4], tag=row[5])
         assert columns(read_row(*row)) == row
 
 

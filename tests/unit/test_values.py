@@ -15,7 +15,7 @@ import pytest
 
 from leaks import assert_silent
 from vmfa import InvalidType, InvalidValue, Kind, Policy, PrincipalId, VmfaError
-from vmfa.values import LAST_SECOND, Value, a, check_int, content, number, of, replace, seconds, text
+from vmfa.validators import MAX_INTEGER, Value, a, check_int, content, number, of, replace, seconds, text
 
 
 class Colour(StrEnum):
@@ -145,7 +145,7 @@ class TestAsItsTwin:
 class TestChecks:
     @pytest.mark.parametrize("wrong", [
         {"name": ""}, {"name": "n" * 9}, {"name": " n"}, {"name": 7}, {"size": -1}, {"size": 10}, {"size": True},
-        {"size": 1.0}, {"size": "1"}, {"at": LAST_SECOND + 1}, {"at": None}, {"colour": "red"}, {"colour": None},
+        {"size": 1.0}, {"size": "1"}, {"at": MAX_INTEGER + 1}, {"at": None}, {"colour": "red"}, {"colour": None},
         {"note": "n" * 21},
     ], ids=str)
     def test_a_wrong_content_is_refused_by_name_made_or_replaced(self, wrong):

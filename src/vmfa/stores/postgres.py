@@ -28,9 +28,9 @@ from ..errors import (
     VmfaError,
 )
 from ..events import AuditEvent
-from ..model import Principal, PrincipalId
+from ..models import Principal, PrincipalId
 from ..record import from_columns
-from .rows import bounded, change, key, named
+from ._sql import bounded, change, key, named
 
 try:
     import psycopg
@@ -40,7 +40,7 @@ except ImportError:
     raise MissingExtra("PostgreSQL needs psycopg 3 and its pool: pip install 'vmfa[postgres]'") from None
 
 # isort: split
-from .connections import OwnConnections
+from ._pool import OwnConnections
 
 T = TypeVar("T")
 
@@ -66,10 +66,10 @@ TABLES: Final[tuple[LiteralString, ...]] = (
     FROM vmfa_principal WHERE coalesce(state::jsonb #>> '{3}', state::jsonb #>> '{device}') IS NOT NULL""",
     """INSERT INTO vmfa_schema (version) VALUES (2) ON CONFLICT DO NOTHING""",
 )
-LOOK: Final = """SELECT max(version), current_setting('synchronous_commit', true), current_setting('fsync', true),
+PROBE: Final = """SELECT max(version), current_setting('synchronous_commit', true), current_setting('fsync', true),
     current_setting('transaction_read_only', true), current_setting('server_encoding', true),
     current_setting('statement_timeout', true), extract(epoch FROM clock_timestamp())::float8 FROM vmfa_schema"""
-PATIENCE: Final = "SELECT set_config('statement_timeout', %s, false)"
+SET_TIMEOUT: Final = "SELECT set_config('statement_timeout', %s, false)"
 LOAD: Final = "SELECT revision, state, tag FROM vmfa_principal WHERE account = %s AND kind = %s AND name = %s"
 INSERT: Final = """INSERT INTO vmfa_principal (account, kind, name, revision, state, tag)
     VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING"""
@@ -151,7 +151,7 @@ def create_script() -> Script[None]:
 
 
 def _faults(look: tuple[Any, ...], unsafe_not_durable: bool) -> Iterator[StoreError]:
-    """What is wrong with a database whose answer to LOOK this is."""
+    """What is wrong with a database whose answer to PROBE this is."""
     version, synchronous, fsync, read_only, encoding, *_ = look
     version = version or 0  # no row
     if version < SCHEMA:
@@ -177,7 +177,7 @@ _UNSOUND: Final = ("22", "23", "42", "3F", "XX")
 _NOT_HAD: Final = (psycopg_pool.PoolTimeout, psycopg_pool.PoolClosed, psycopg_pool.TooManyRequests)
 
 
-def _named(error: psycopg.Error, *, final: bool, creating: bool, had: bool = True) -> tuple[StoreError, bool]:
+def _translate_error(error: psycopg.Error, *, final: bool, creating: bool, had: bool = True) -> tuple[StoreError, bool]:
     """Our error for psycopg's, and whether to try again. Its text is left out, for it may quote what is stored."""
     state, name = error.sqlstate, type(error).__name__
     if state in _UNDONE or (creating and state in _RACED):
@@ -233,11 +233,11 @@ class Call(Generic[T]):
 
     def _whole(self, connection: object) -> Script[T]:
         if self._look and connection not in self._store.known:
-            _, [look] = yield Step(LOOK)
+            _, [look] = yield Step(PROBE)
             for fault in _faults(look, self._store.unsafe_not_durable):
                 raise fault
             if look[-2] == "0" and isinstance(self._store.source, str):  # on our own connections no lock waits for ever
-                yield Step(PATIENCE, (str(ceil(1000 * self._store.timeout)),))
+                yield Step(SET_TIMEOUT, (str(ceil(1000 * self._store.timeout)),))
             self._store.know(connection, self.cursors)
         return (yield from self._script())
 
@@ -254,7 +254,7 @@ class Call(Generic[T]):
     def failed(self, error: psycopg.Error) -> StoreError | None:
         """What to raise; None: nothing was done, so wait for ``pause`` and try again."""
         creating = self._script is create_script
-        failure, again = _named(error, final=self._final, creating=creating, had=self._had)
+        failure, again = _translate_error(error, final=self._final, creating=creating, had=self._had)
         self._had = False
         return None if again and time.monotonic() < self._until else failure
 
@@ -303,7 +303,7 @@ class Postgres:
         return {**ours, **theirs, "autocommit": True}
 
     def problems(self, now: float, tolerance: int) -> Script[tuple[VmfaError, ...]]:
-        _, [look] = yield Step(LOOK)
+        _, [look] = yield Step(PROBE)
         found: list[VmfaError] = list(_faults(look, self.unsafe_not_durable))
         off = round(now - look[-1])
         if abs(off) > tolerance:

@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 
 from ..errors import StoreError, VmfaError
 from ..events import AuditEvent
-from ..model import Principal, PrincipalId
+from ..models import Principal, PrincipalId
 from .postgres import Call, Postgres, commit_script, create_script, history_script, load_script, principals_script
 
 # isort: split
@@ -19,7 +19,7 @@ import psycopg  # only now: postgres says what to install where it is missing
 import psycopg_pool
 from psycopg.rows import tuple_row
 
-from .connections import MOST
+from ._pool import MAX_CONNECTIONS
 
 T = TypeVar("T")
 
@@ -105,7 +105,7 @@ class AsyncPostgresStore(Postgres):
         pool = self._pools.get(loop)
         if pool is None:
             pool = self._pools[loop] = psycopg_pool.AsyncConnectionPool(
-                kwargs=self.settings(), min_size=1, max_size=MOST, open=False
+                kwargs=self.settings(), min_size=1, max_size=MAX_CONNECTIONS, open=False
             )
         if pool.closed:
             await pool.open()

@@ -26,10 +26,12 @@ from ..errors import (
     StoreUnavailable,
 )
 from ..events import AuditEvent
-from ..model import Principal, PrincipalId
+from ..models import Principal, PrincipalId
 from ..record import from_columns
-from ..values import LAST_SECOND
-from .rows import bounded, change, key, named
+from ..validators import MAX_INTEGER
+from ._sql import bounded, change, key, named
+
+__all__ = ["SQLiteStore"]
 
 T = TypeVar("T")
 
@@ -137,11 +139,11 @@ class SQLiteStore:
         statement, values = change(before, after, INSERT, UPDATE, DELETE)
         rows = [(*key(after.id), event.number, event.document(), event.tag) for event in events]
         remove = after.revision == 0
-        kept = events[0].number - 1 if events else -LAST_SECOND  # what lies behind gives way
+        kept = events[0].number - 1 if events else -MAX_INTEGER  # what lies behind gives way
 
         def work(db: sqlite3.Connection) -> bool:
             if self._older:
-                self._renew(db)
+                self._migrate(db)
             if not rows and not remove:
                 return db.execute(statement, values).rowcount == 1  # one statement is one transaction
             db.execute("BEGIN IMMEDIATE")  # never read-then-write in a deferred one
@@ -183,7 +185,7 @@ class SQLiteStore:
                         self._connection = self._opened()
                     return work(self._connection)
                 except _FAILURES as error:
-                    failure = _named(error)
+                    failure = _translate_error(error)
                 finally:
                     self._undo()
                     self._busy = False
@@ -272,7 +274,7 @@ class SQLiteStore:
             raise StoreCorrupt("the database has no schema version")
         self._older = version < SCHEMA
 
-    def _renew(self, db: sqlite3.Connection) -> None:
+    def _migrate(self, db: sqlite3.Connection) -> None:
         """Of an older file, its view, before the first change: reading writes nothing."""
         db.execute("BEGIN IMMEDIATE")
         for statement in VIEW if _pragma(db, "user_version") < SCHEMA else ():
@@ -308,7 +310,7 @@ def _pragma(db: sqlite3.Connection, text: str) -> Any:
 _FAILURES: Final = (sqlite3.Error, UnicodeDecodeError)  # SQLite's message may quote a damaged file
 
 
-def _named(error: sqlite3.Error | UnicodeDecodeError) -> StoreError:
+def _translate_error(error: sqlite3.Error | UnicodeDecodeError) -> StoreError:
     """Our error for SQLite's; its text is left out, for it may quote what is stored."""
     if isinstance(error, UnicodeDecodeError):
         return StoreCorrupt("this is no sound vmfa database")

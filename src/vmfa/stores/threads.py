@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from ..events import AuditEvent
-from ..model import Principal, PrincipalId
-from .port import Store
+from ..models import Principal, PrincipalId
+from .base import Store
 
 
 class AsyncStore(Protocol):

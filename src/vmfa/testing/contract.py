@@ -1,147 +1,28 @@
-"""For your tests: a clock moved by hand, an authenticator app, and the contract that every store must keep.
-
-The clock and the app let a test walk through the wizard without a phone and without waiting::
-
-    clock = FrozenClock()
-    registry = DeviceRegistry(MemoryStore(), keys=DerivedKeys(master_key), issuer="Example", clock=clock)
-    phone = AuthenticatorApp(clock).scan(registry.open_enrollment(alice, by=me, label="alice").uri)
-
-Whoever writes a store has it keep its promises with five lines of pytest::
-
-    class TestMyStore(StoreContract):
-        @pytest.fixture
-        def store(self, tmp_path):
-            with MyStore(tmp_path / "mfa.db") as store:
-                yield store
-"""
+"""The contract that every store must keep, as a pytest class."""
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import fields, replace
-from math import floor
 from os import urandom
 from threading import Barrier, Event, Thread
 from typing import Final, TypeVar
 
-from .access import Actor
-from .errors import AlreadyUsed, InvalidValue, StoreContended
-from .events import AuditEvent, Happened
-from .keys import Key, Opaque, reveal
-from .keysource import DerivedKeys
-from .keyuri import parse
-from .model import Binding, EnrollmentSession, KeyRef, Principal, PrincipalId, Receipt, Sync, VirtualDevice
-from .policy import Parameters
-from .record import sealed
-from .registry import DeviceRegistry
-from .stores.port import Store
-from .values import LAST_SECOND
+from ..access import Actor
+from ..errors import AlreadyUsed, StoreContended
+from ..events import AuditEvent, EventType
+from ..keysources.derived import DerivedKeys
+from ..models import EnrollmentSession, KeyRef, PendingBinding, Principal, PrincipalId, Receipt, Sync, VirtualDevice
+from ..policy import Parameters
+from ..record import authenticated
+from ..registry import DeviceRegistry
+from ..stores.base import Store
+from ..validators import MAX_INTEGER
+from .authenticator import AuthenticatorApp
+from .clock import FrozenClock
 
 T = TypeVar("T")
-
-
-class FrozenClock:
-    """Unix time, in seconds, that moves only when it is told to. Give it to a registry as its *clock*."""
-
-    def __init__(self, at: float = 1_700_000_010) -> None:
-        self.at: float = at
-
-    def __call__(self) -> float:
-        return self.at
-
-    def set(self, at: float) -> None:
-        self.at = at
-
-    def advance(self, seconds: float) -> None:
-        self.at += seconds
-
-
-class Account(Opaque):
-    """One entry of an authenticator app: what the phone shows under ``label``."""
-
-    __slots__ = ("_app", "_key", "label", "parameters")
-    label: str
-    parameters: Parameters
-    _app: AuthenticatorApp
-    _key: Key
-
-    def __init__(self, app: AuthenticatorApp, label: str, key: Key, parameters: Parameters) -> None:
-        super().__init__(_app=app, label=label, _key=key, parameters=parameters)
-
-    @property
-    def step(self) -> int:
-        """The step of the code that is shown, by the phone's own clock."""
-        return self.parameters.step_at(floor(self._app.now))
-
-    @property
-    def seconds_left(self) -> int:
-        """Whole seconds, 1 to the period, until the next code is shown."""
-        return self.parameters.period - floor(self._app.now) % self.parameters.period  # no URI carries another T0
-
-    def code(self, steps_off: int = 0) -> str:
-        """The code that is shown, or the one *steps_off* steps later (earlier, if negative).
-
-        The arithmetic is the app's own, so that a mistake of ``vmfa.otp`` does not agree with itself.
-        """
-        shape = self.parameters
-        mac = hmac.new(reveal(self._key), (self.step + steps_off).to_bytes(8, "big"), getattr(hashlib, shape.algorithm))
-        value = int(mac.hexdigest(), 16)
-        low = 8 * (mac.digest_size - 4 - value % 16)  # bits to the right of the four that the last half-byte names
-        return f"{(value >> low) % 2**31 % 10**shape.digits:0{shape.digits}}"
-
-    def two_codes(self, steps_off: int = 0) -> tuple[str, str]:
-        """Two consecutive codes, as typed by somebody who waited for the second: it is the one shown now."""
-        return self.code(steps_off - 1), self.code(steps_off)
-
-
-class AuthenticatorApp:
-    """A phone with an authenticator app: many accounts, and a clock of its own.
-
-    :param clock: the true time, usually the registry's clock.
-    :param skew: seconds by which the phone's clock is ahead; behind, if negative.
-    :param drift: seconds that the phone's clock gains in a day.
-    """
-
-    def __init__(self, clock: Callable[[], float], *, skew: float = 0, drift: float = 0) -> None:
-        self._clock = clock
-        self._bought_at = clock()
-        self.skew = skew
-        self.drift = drift
-        self._accounts: dict[str, Account] = {}
-
-    @property
-    def now(self) -> float:
-        """The time on the phone."""
-        true = self._clock()
-        return true + self.skew + self.drift * (true - self._bought_at) / 86400
-
-    @property
-    def labels(self) -> list[str]:
-        """What tells the accounts apart. A label that is taken already gets a number."""
-        return list(self._accounts)
-
-    def __getitem__(self, label: str) -> Account:
-        return self._accounts[label]
-
-    def scan(self, uri: str) -> Account:
-        """Add the account of an ``otpauth://totp`` URI. :raises InvalidValue: this is none."""
-        read = parse(uri)
-        if read.type != "totp":
-            raise InvalidValue("this app shows codes of time only")
-        label = wanted = f"{read.issuer}:{read.label}" if read.issuer else read.label
-        number = 1
-        while label in self._accounts:
-            number += 1
-            label = f"{wanted} ({number})"
-        account = self._accounts[label] = Account(self, label, read.key, read.parameters)
-        return account
-
-    def remove(self, label: str) -> None:
-        """Delete an account from the phone. The verifier does not learn of it."""
-        del self._accounts[label]
 
 
 class StoreContract:
@@ -164,14 +45,14 @@ class StoreContract:
     def test_every_field_of_a_device_comes_back(self, store: Store) -> None:
         who = _somebody()
         _check_comes_back(store, Principal(
-            id=who, seen_at=1 - LAST_SECOND, device=_device(drift=-7, last_step=2**64 - 1), key_ref=_key_ref(),
-            openings=(-1, 0, 2**62), recovered_at=LAST_SECOND - 1, binding=Binding("0" * 64, -5),
-            events=LAST_SECOND - 1, head=f"{'0' * 16}.{'f' * 64}", pruned=LAST_SECOND - 2, redacted=LAST_SECOND - 3,
+            id=who, seen_at=1 - MAX_INTEGER, device=_device(drift=-7, last_step=2**64 - 1), key_ref=_key_ref(),
+            enrollment_times=(-1, 0, 2**62), recovered_at=MAX_INTEGER - 1, binding=PendingBinding(digest="0" * 64, expires_at=-5),
+            events=MAX_INTEGER - 1, head=f"{'0' * 16}.{'f' * 64}", pruned=MAX_INTEGER - 2, redacted=MAX_INTEGER - 3,
         ))
 
     def test_every_field_of_an_enrollment_comes_back(self, store: Store) -> None:
         session = EnrollmentSession(
-            session_id="5" * 32, serial="6" * 32, opened_at=-9, expires_at=LAST_SECOND, attempts=1000,
+            session_id="5" * 32, serial="6" * 32, opened_at=-9, expires_at=MAX_INTEGER, attempts=1000,
             parameters=Parameters(algorithm="sha512", digits=8, period=60, t0=-(2**40)),
         )
         _check_comes_back(store, Principal(id=_somebody(), enrollment=session, key_ref=_key_ref()))
@@ -179,7 +60,7 @@ class StoreContract:
     def test_every_field_of_an_event_comes_back(self, store: Store) -> None:
         who = _somebody()
         event = AuditEvent(
-            what=Happened.ADOPTED, at=1 - LAST_SECOND, principal=who, actor='admin "é" %s 😀', serial="7" * 32,
+            type=EventType.ADOPTED, at=1 - MAX_INTEGER, principal=who, actor='admin "é" %s 😀', serial="7" * 32,
             reason="'; --", details=(("before", -(2**63)), ("after", "😀"), ("at", 2**64)), number=1, tag="head",
         )
         _commit(store, Principal(id=who), [event])
@@ -533,26 +414,26 @@ def _somebody() -> PrincipalId:
 def _device(**changes: int) -> VirtualDevice:
     device = VirtualDevice(
         serial="8" * 32, parameters=Parameters(algorithm="sha256", digits=7, period=1, t0=2**40), enrolled_at=-3,
-        sync=Sync.OUT_OF_SYNC, disabled=True, drift=4, pair_drift=-5, lean=-1, last_step=6, failures=7, failed_at=-8,
-        budget=9, budget_at=-10,
+        sync=Sync.OUT_OF_SYNC, disabled=True, drift=4, synced_drift=-5, last_offset=-1, last_step=6, failures=7, failed_at=-8,
+        budget=9, budget_updated_at=-10,
     )
     return replace(device, **changes)  # type: ignore[arg-type]  # numbers only
 
 
 def _key_ref() -> KeyRef:
-    return KeyRef("derived", "0123456789abcdef", bytes(range(240, 256)))
+    return KeyRef(scheme="derived", key_id="0123456789abcdef", material=bytes(range(240, 256)))
 
 
 def _events(of: Principal, *numbers: int, reason: str = "") -> list[AuditEvent]:
     return [
-        AuditEvent(what=Happened.OPENED, at=n, principal=of.id, actor="contract", reason=reason, number=n, tag=f"t{n}")
+        AuditEvent(type=EventType.OPENED, at=n, principal=of.id, actor="contract", reason=reason, number=n, tag=f"t{n}")
         for n in numbers
     ]
 
 
 def _next(before: Principal, **changes: object) -> Principal:
     """A record that may follow *before*, sealed as decisions are."""
-    return sealed(replace(before, revision=before.revision + 1, **changes), _keys())  # type: ignore[arg-type]  # fields
+    return authenticated(replace(before, revision=before.revision + 1, **changes), _keys())  # type: ignore[arg-type]  # fields
 
 
 def _write(store: Store, before: Principal, *numbers: int, reason: str = "", **changes: object) -> Principal:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ..errors import InvalidValue
 from ..policy import Parameters
-from .adoption import Entry, Item, fit, key_type
+from .base import ImportedDevice, Item, fit, key_type
 
 OPTION = '" '  # how the program marks the lines that are options
 
@@ -16,7 +16,7 @@ OPTION = '" '  # how the program marks the lines that are options
 def read(text: str, *, owner: str, unsafe_short_keys: bool = False) -> list[Item]:
     """The one entry of the file *text*, which belongs to *owner*."""
 
-    def build() -> Entry:
+    def build() -> ImportedDevice:
         secret, _, more = text.strip().partition("\n")
         rest = more.splitlines()
         options = dict(line[len(OPTION) :].partition(" ")[::2] for line in rest if line.startswith(OPTION))
@@ -24,7 +24,7 @@ def read(text: str, *, owner: str, unsafe_short_keys: bool = False) -> list[Item
             raise InvalidValue("HOTP: only time-based devices are assigned")
         used = _numbers(options, "DISALLOW_REUSE")
         scratch = sum(not line.startswith(OPTION) for line in rest)
-        return Entry(
+        return ImportedDevice(
             where="file", owner=owner, source=f"google-authenticator: {owner}",
             key=key_type(unsafe_short_keys).from_base32(secret),
             parameters=Parameters(period=_one(options, "STEP_SIZE", 30)),

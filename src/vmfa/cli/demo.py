@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from itertools import count, repeat
 from typing import Final, TypeVar
 
-from . import errors
-from .access import Actor
-from .keys import Key, random_bytes
-from .keysource import DerivedKeys
-from .model import OpenedEnrollment, PrincipalId, Sync
-from .otp import totp
-from .registry import DeviceRegistry
-from .stores.port import Store
+from .. import errors
+from ..access import Actor
+from ..keys import Key, random_bytes
+from ..keysources.derived import DerivedKeys
+from ..models import OpenedEnrollment, PrincipalId, Sync
+from ..otp import totp
+from ..registry import DeviceRegistry
+from ..stores.base import Store
 
 E = TypeVar("E", bound=errors.VmfaError)
 
@@ -195,7 +195,7 @@ def _late_phone(stage: Stage, bob: PrincipalId) -> Iterator[Line]:
     )
     clock.wait(2)
     yield shows(
-        "SEED-LATE", "Until it is resynchronised its codes are refused, unevaluated.",
+        "SEED-LATE", "Until it is resynchronized its codes are refused, unevaluated.",
         refusal(errors.OutOfSync, lambda: registry.verify(bob, phone.code())) is not None,
         registry.device(bob, by=him).failures == 0,
     )

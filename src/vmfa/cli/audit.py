@@ -6,13 +6,24 @@ import argparse
 import json
 from collections.abc import Callable, Iterable, Sequence
 
-from .access import Actor
-from .migrate.command import read_text
-from .operations import Operations
-from .stores.port import Store
-from .trail import Examined, Head, TrailBroken, compare, examine, heads_document, held_against, line, plain, read_heads
+from ..access import Actor
+from ..audit import (
+    AuditFailed,
+    Checkpoint,
+    HistoryResult,
+    checkpoint_document,
+    compare,
+    compare_with,
+    line,
+    plain,
+    read_checkpoints,
+    verify_history,
+)
+from ..operations import Operations
+from ..stores.base import Store
+from .importing import read_text
 
-Answered = tuple[dict[str, object], list[str], TrailBroken | None]
+Answered = tuple[dict[str, object], list[str], AuditFailed | None]
 
 
 def add_passes(parser: argparse.ArgumentParser, *common: Callable[[argparse.ArgumentParser], None]) -> None:
@@ -44,28 +55,28 @@ def run(
     """Facts, lines and failure of the pass that the arguments name."""
     by = Actor.support(args.case)
     if args.trail == "compare":
-        heads = read_heads(read_text(args.heads))
+        heads = read_checkpoints(read_text(args.heads))
         return _reported(compare(store, heads, operations=operations, by=by, clock=clock))
-    found, hidden = list[Examined](), list[str]()
+    found, hidden = list[HistoryResult](), list[str]()
     for account in accounts:
         try:
-            found.extend(examine(store, account, operations=operations, by=by, clock=clock))
-        except TrailBroken as error:
+            found.extend(verify_history(store, account, operations=operations, by=by, clock=clock))
+        except AuditFailed as error:
             hidden.append(str(error))
     if args.trail == "verify":
         return _reported(found, hidden)
     if args.trail == "heads":
         return _heads(found, hidden, clock())
-    return _exported(found, hidden, [] if args.since is None else read_heads(read_text(args.since)))
+    return _exported(found, hidden, [] if args.since is None else read_checkpoints(read_text(args.since)))
 
 
-def _exported(found: Iterable[Examined], hidden: Sequence[str], since: Iterable[Head]) -> Answered:
+def _exported(found: Iterable[HistoryResult], hidden: Sequence[str], since: Iterable[Checkpoint]) -> Answered:
     exported = {old.principal: old for old in since}
-    lines, broken = list[str](), list[Examined]()
+    lines, broken = list[str](), list[HistoryResult]()
     for each in found:
         start, old = 0, exported.get(each.principal)
         if old is not None:
-            each = held_against(old, each)  # noqa: PLW2901  # the same principal, judged
+            each = compare_with(old, each)  # noqa: PLW2901  # the same principal, judged
             start = 0 if each.problem else old.events  # of another life nothing was exported yet
         lines += [line(event) for event in each.events[start:]]
         if each.problem:
@@ -73,8 +84,8 @@ def _exported(found: Iterable[Examined], hidden: Sequence[str], since: Iterable[
     return {"lines": lines}, lines, _failure(broken, hidden)
 
 
-def _reported(found: Iterable[Examined], hidden: Sequence[str] = ()) -> Answered:
-    facts, lines, broken = list[dict[str, object]](), list[str](), list[Examined]()
+def _reported(found: Iterable[HistoryResult], hidden: Sequence[str] = ()) -> Answered:
+    facts, lines, broken = list[dict[str, object]](), list[str](), list[HistoryResult]()
     for each in found:
         facts.append({**plain(each.principal), "events": len(each.events), "reason": each.reason or "intact",
                       "problem": each.problem})
@@ -86,14 +97,14 @@ def _reported(found: Iterable[Examined], hidden: Sequence[str] = ()) -> Answered
     return told, lines or ["no principal of these accounts is known"], _failure(broken, hidden)
 
 
-def _heads(found: Sequence[Examined], hidden: Sequence[str], at: float) -> Answered:
-    document = heads_document([each.head for each in found if each.head is not None], at)
+def _heads(found: Sequence[HistoryResult], hidden: Sequence[str], at: float) -> Answered:
+    document = checkpoint_document([each.head for each in found if each.head is not None], at)
     return document, [json.dumps(document)], _failure([each for each in found if each.problem], hidden)
 
 
-def _failure(broken: Sequence[Examined], hidden: Sequence[str]) -> TrailBroken | None:
+def _failure(broken: Sequence[HistoryResult], hidden: Sequence[str]) -> AuditFailed | None:
     problems = [*hidden, *[f"{each.principal}: {each.problem}" for each in broken]]
     if not problems:
         return None
     also = f"; and {len(problems) - 1} more" if len(problems) > 1 else ""
-    return TrailBroken(problems[0] + also)
+    return AuditFailed(problems[0] + also)

@@ -1,4 +1,4 @@
-"""What the subcommands do: one function each, from the arguments to an :class:`Answer` or a ``VmfaError``.
+"""What the subcommands do: one function each, from the arguments to an :class:`CommandResult` or a ``VmfaError``.
 
 Thin, over the library's public face. A key leaves by the answer of ``enroll`` alone.
 """
@@ -18,20 +18,22 @@ from importlib import import_module
 from shlex import quote
 from typing import Final, TypeVar
 
-from . import demo, errors
-from .access import Actor
-from .events import AuditEvent
-from .keys import Key, random_bytes
-from .keysource import DerivedKeys, KeySource, MasterKeys
-from .known_answers import selftest
-from .model import PrincipalId, Sync, SyncReport
-from .otp import seconds_left, totp
-from .registry import DeviceRegistry
-from .stores.sqlite import SQLiteStore
-from .trail import iso, plain, plain_event
+from .. import errors
+from ..access import Actor
+from ..audit import iso, plain, plain_event
+from ..events import AuditEvent
+from ..keys import Key, random_bytes
+from ..keysources.base import KeySource, MasterKeys
+from ..keysources.derived import DerivedKeys
+from ..models import PrincipalId, Sync, SyncReport
+from ..otp import seconds_left, totp
+from ..registry import DeviceRegistry
+from ..self_test import selftest
+from ..stores.sqlite import SQLiteStore
+from . import demo
 
 K = TypeVar("K", bound=MasterKeys)
-LONGEST_LINE: Final = 4096  # bytes, of what is typed and of the key file
+MAX_LINE_BYTES: Final = 4096  # bytes, of what is typed and of the key file
 KEY_NOTICE: Final = (
     "a new master key is in the key file. Put a copy into a vault now: without it no code is ever verified again "
     "and everybody enrolls anew. Keep it apart from the database: whoever has both has every device"
@@ -44,7 +46,7 @@ class WrongUsage(errors.InvalidValue):
     reason = "usage"
 
 
-class Unusable(errors.VmfaError):
+class EnvironmentProblem(errors.VmfaError):
     """A file, a stream or a computation that this command needs is not as it should be."""
 
     def __init__(self, message: str, *, reason: str = "environment") -> None:
@@ -53,7 +55,7 @@ class Unusable(errors.VmfaError):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class CommandResult:
     """What ``--json`` prints, what people read, and a failure that does not hide either."""
 
     facts: Mapping[str, object]
@@ -61,7 +63,7 @@ class Answer:
     failure: errors.VmfaError | None = None
 
 
-class Desk:
+class CommandContext:
     """What a subcommand works with: its arguments, and what they name, opened on first use."""
 
     def __init__(self, args: argparse.Namespace, clock: Callable[[], float], stack: ExitStack) -> None:
@@ -82,24 +84,24 @@ class Desk:
 
     @cached_property
     def keys(self) -> DerivedKeys:
-        path = self._named("key_file", "VMFA_KEY_FILE")
+        path = self._translate_error("key_file", "VMFA_KEY_FILE")
         if self.args.create_key_file:
             create_key_file(path)
-            complain(json.dumps({"notice": KEY_NOTICE}) if self.args.json else f"vmfa: {KEY_NOTICE}")
+            print_error(json.dumps({"notice": KEY_NOTICE}) if self.args.json else f"vmfa: {KEY_NOTICE}")
         return read_key_file(path, DerivedKeys)
 
     @cached_property
     def imported_keys(self) -> KeySource:
         """Foreign keys, sealed under the same master key. :raises MissingExtra: the extra is not installed."""
-        from .sealing import SealedKeys
+        from ..keysources.sealed import SealedKeys
 
-        return read_key_file(self._named("key_file", "VMFA_KEY_FILE"), SealedKeys)
+        return read_key_file(self._translate_error("key_file", "VMFA_KEY_FILE"), SealedKeys)
 
     @cached_property
     def store(self) -> SQLiteStore:
-        path = self._named("db", "VMFA_DB")
+        path = self._translate_error("db", "VMFA_DB")
         if not self.args.chosen.creates and not os.path.exists(path):
-            raise Unusable("there is no database file of this name; vmfa enroll makes one")
+            raise EnvironmentProblem("there is no database file of this name; vmfa enroll makes one")
         return self._stack.enter_context(SQLiteStore(path))
 
     @cached_property
@@ -129,7 +131,7 @@ class Desk:
     def pair(self) -> dict[str, str]:
         return {"code1": ask(self.args.code1, "first code"), "code2": ask(self.args.code2, "second code")}
 
-    def _named(self, option: str, variable: str) -> str:
+    def _translate_error(self, option: str, variable: str) -> str:
         path: str = getattr(self.args, option) or os.environ.get(variable, "")
         if not path:
             raise WrongUsage(f"--{option.replace('_', '-')} or {variable} names no file")
@@ -139,7 +141,7 @@ class Desk:
 # The subcommands
 
 
-def run_demo(_: Desk) -> Answer:
+def run_demo(_: CommandContext) -> CommandResult:
     """It brings its own clock, store and keys."""
     seen: list[demo.Line] = []
     failure = None
@@ -149,10 +151,10 @@ def run_demo(_: Desk) -> Answer:
         except demo.DemoFailed as error:
             failure = error
     facts = {"passed": failure is None, "lines": [{"rule": s.rule, "says": s.says, "at": s.at} for s in seen]}
-    return Answer(facts, [f"{line.rule:<20}  {line.says}" for line in seen], failure)
+    return CommandResult(facts, [f"{line.rule:<20}  {line.says}" for line in seen], failure)
 
 
-def run_enroll(desk: Desk) -> Answer:
+def run_enroll(desk: CommandContext) -> CommandResult:
     qr = import_module("vmfa.qr") if desk.args.qr else None  # where it is missing, nothing is opened
     who, registry = desk.who, desk.registry
     opened = registry.open_enrollment(who, by=desk.actor(), label=desk.args.label)
@@ -161,18 +163,18 @@ def run_enroll(desk: Desk) -> Answer:
         "expires_at": opened.expires_at, "base32": opened.base32, "uri": opened.uri,
     }
     drawn = qr.terminal(opened.uri).splitlines() if qr else []
-    return Answer(facts, [
+    return CommandResult(facts, [
         *drawn,
         f"key (Base32):  {opened.base32}",
         f"key URI:       {opened.uri}",
         f"session:       {opened.session_id}",
         f"open until:    {iso(opened.expires_at)}",
         "The key is shown this once. Load it into the authenticator app, wait for two consecutive codes, then:",
-        f"  vmfa confirm {spelled(who)} CODE1 CODE2",
+        f"  vmfa confirm {shell_quoted(who)} CODE1 CODE2",
     ])
 
 
-def run_confirm(desk: Desk) -> Answer:
+def run_confirm(desk: CommandContext) -> CommandResult:
     who, registry = desk.who, desk.registry
     session = desk.args.session
     if session is None:
@@ -185,38 +187,38 @@ def run_confirm(desk: Desk) -> Answer:
         lines = [
             f"assigned, but OUT OF SYNC by {report.steps_off} steps: serial {report.device.serial}",
             "Its codes are refused until two fresh ones bring it back:",
-            f"  vmfa resync {spelled(who)} CODE1 CODE2",
+            f"  vmfa resync {shell_quoted(who)} CODE1 CODE2",
         ]
-    return Answer(facts_of(who, report), lines)
+    return CommandResult(facts_of(who, report), lines)
 
 
-def run_verify(desk: Desk) -> Answer:
+def run_verify(desk: CommandContext) -> CommandResult:
     who, registry = desk.who, desk.registry
     receipt = registry.verify(who, ask(desk.args.code, "code"))
     facts = {
         "principal": plain(who), "serial": receipt.serial, "step": receipt.step, "at": receipt.at,
         "drift": receipt.drift, "failures_cleared": receipt.failures_cleared,
     }
-    return Answer(facts, [f"accepted at {iso(receipt.at)}, and spent: serial {receipt.serial}, step {receipt.step}"])
+    return CommandResult(facts, [f"accepted at {iso(receipt.at)}, and spent: serial {receipt.serial}, step {receipt.step}"])
 
 
-def run_resync(desk: Desk) -> Answer:
+def run_resync(desk: CommandContext) -> CommandResult:
     who, registry = desk.who, desk.registry
     pair, actor = desk.pair(), desk.actor()
     report = registry.resync(who, by=actor, **pair)
-    return Answer(facts_of(who, report), [
+    return CommandResult(facts_of(who, report), [
         f"in sync, {report.device.drift} steps of drift: serial {report.device.serial}",
         "This signs nobody in: a further code does.",
     ])
 
 
-def run_deactivate(desk: Desk) -> Answer:
+def run_deactivate(desk: CommandContext) -> CommandResult:
     removed = desk.registry.deactivate(desk.who, by=desk.actor(), reason=desk.args.reason)
     facts = {"principal": plain(desk.who), "serial": removed.serial, "at": removed.at}
-    return Answer(facts, [f"deactivated at {iso(removed.at)}: serial {removed.serial}; its key is destroyed"])
+    return CommandResult(facts, [f"deactivated at {iso(removed.at)}: serial {removed.serial}; its key is destroyed"])
 
 
-def run_show(desk: Desk) -> Answer:
+def run_show(desk: CommandContext) -> CommandResult:
     device = desk.registry.device(desk.who, by=desk.actor())
     shape = device.parameters
     facts: dict[str, object] = {
@@ -225,7 +227,7 @@ def run_show(desk: Desk) -> Answer:
         "digits": shape.digits, "period": shape.period, "t0": shape.t0, "drift": device.drift,
         "last_step": device.last_step, "failures": device.failures, "budget": device.budget,
     }
-    return Answer(facts, [
+    return CommandResult(facts, [
         f"serial:    {device.serial}",
         f"state:     {device.sync.value}{', DISABLED' if device.disabled else ''}",
         f"enrolled:  {iso(device.enrolled_at)}",
@@ -235,7 +237,7 @@ def run_show(desk: Desk) -> Answer:
     ])
 
 
-def run_list(desk: Desk) -> Answer:
+def run_list(desk: CommandContext) -> CommandResult:
     account, registry = PrincipalId.root(read_account(desk.args.account)).account, desk.registry
     rows, failure, page = [], None, registry.principals(account)
     while page:
@@ -247,11 +249,11 @@ def run_list(desk: Desk) -> Answer:
             rows.append((who, state))
         page = registry.principals(account, after=page[-1])
     facts = {"account": account, "principals": [{**plain(who), "state": state} for who, state in rows]}
-    lines = [f"{spelled(who)}  {state}" for who, state in rows]
-    return Answer(facts, lines or ["no principal of this account is known"], failure)
+    lines = [f"{shell_quoted(who)}  {state}" for who, state in rows]
+    return CommandResult(facts, lines or ["no principal of this account is known"], failure)
 
 
-def run_history(desk: Desk) -> Answer:
+def run_history(desk: CommandContext) -> CommandResult:
     who, registry, actor = desk.who, desk.registry, desk.actor()
     record, events = desk.store.load(who), list[AuditEvent]()
     while page := registry.history(who, by=actor, after=events[-1].number if events else 0):
@@ -259,37 +261,37 @@ def run_history(desk: Desk) -> Answer:
     events = events[: record.events]  # the head commits to these
     facts = {"principal": plain(who), "events": [plain_event(event) for event in events], "head": record.head}
     told = [
-        f"{event.number}  {iso(event.at)}  {event.what}  by {event.actor}"
+        f"{event.number}  {iso(event.at)}  {event.type}  by {event.actor}"
         + "".join(f"  {name}={text}" for name, text in (("reason", event.reason), *event.details) if text != "")
         for event in events
     ]
-    return Answer(facts, [*told, f"intact: {len(events)} events; keep the head elsewhere: {record.head or 'none'}"])
+    return CommandResult(facts, [*told, f"intact: {len(events)} events; keep the head elsewhere: {record.head or 'none'}"])
 
 
-def run_code(desk: Desk) -> Answer:
+def run_code(desk: CommandContext) -> CommandResult:
     key, now = Key.from_base32(ask_key()), desk.clock()
     code, left = totp(key, now), seconds_left(now)
-    return Answer({"code": code, "seconds_left": left}, [f"{code}  {left} seconds left"])
+    return CommandResult({"code": code, "seconds_left": left}, [f"{code}  {left} seconds left"])
 
 
-def run_import(desk: Desk) -> Answer:
-    from .migrate import command
+def run_import(desk: CommandContext) -> CommandResult:
+    from . import importing as command
 
     keys, imported_keys = desk.keys, desk.imported_keys
     report = command.run(desk.args, store=desk.store, keys=keys, imported_keys=imported_keys, clock=desk.clock)
-    return Answer(report.facts, report.lines, report.failure)
+    return CommandResult(report.facts, report.lines, report.failure)
 
 
-def run_trail(desk: Desk) -> Answer:
-    from . import trail_command
+def run_trail(desk: CommandContext) -> CommandResult:
+    from . import audit as trail_command
 
     accounts = [PrincipalId.root(read_account(account)).account for account in desk.args.accounts]
-    return Answer(*trail_command.run(desk.args, accounts, desk.store, desk.registry.operations, desk.clock))
+    return CommandResult(*trail_command.run(desk.args, accounts, desk.store, desk.registry.operations, desk.clock))
 
 
-def run_selftest(_: Desk) -> Answer:
+def run_selftest(_: CommandContext) -> CommandResult:
     report = selftest()
-    return Answer(report.facts(), report.lines(), None if report.passed else Unusable(report.sentence))
+    return CommandResult(report.facts(), report.lines(), None if report.passed else EnvironmentProblem(report.sentence))
 
 
 # Files, streams, and how things are written
@@ -313,9 +315,9 @@ def create_key_file(path: str) -> None:
             os.unlink(path)  # a key that may not be on the disk must not make devices
             raise
     except FileExistsError:
-        raise Unusable("the key file exists already and was left as it is: omit --create-key-file") from None
+        raise EnvironmentProblem("the key file exists already and was left as it is: omit --create-key-file") from None
     except OSError as error:
-        raise Unusable(f"the key file cannot be created: {error.strerror}") from None
+        raise EnvironmentProblem(f"the key file cannot be created: {error.strerror}") from None
 
 
 def read_key_file(path: str, kind: type[K]) -> K:
@@ -323,14 +325,14 @@ def read_key_file(path: str, kind: type[K]) -> K:
     try:
         with open(path, "rb") as file:
             if os.fstat(file.fileno()).st_mode & 0o077:
-                raise Unusable("group or others may use the key file: make it its owner's alone (chmod 600)")
-            master = file.read(LONGEST_LINE + 1)
+                raise EnvironmentProblem("group or others may use the key file: make it its owner's alone (chmod 600)")
+            master = file.read(MAX_LINE_BYTES + 1)
     except FileNotFoundError:
-        raise Unusable("there is no key file of this name; --create-key-file makes one") from None
+        raise EnvironmentProblem("there is no key file of this name; --create-key-file makes one") from None
     except OSError as error:
-        raise Unusable(f"the key file cannot be read: {error.strerror}") from None
-    if not 32 <= len(master) <= LONGEST_LINE:
-        raise Unusable(f"the key file holds no master key of at least 32 bytes, or is too long (over {LONGEST_LINE})")
+        raise EnvironmentProblem(f"the key file cannot be read: {error.strerror}") from None
+    if not 32 <= len(master) <= MAX_LINE_BYTES:
+        raise EnvironmentProblem(f"the key file holds no master key of at least 32 bytes, or is too long (over {MAX_LINE_BYTES})")
     return kind(master)
 
 
@@ -339,7 +341,7 @@ def ask(given: str | None, what: str) -> str:
     if given is not None and given != "-":
         return given
     if sys.stdin is not None and sys.stdin.isatty():
-        complain(f"{what}: ", end="")
+        print_error(f"{what}: ", end="")
     return read_line(what)
 
 
@@ -355,7 +357,7 @@ def ask_key() -> str:
         try:
             return getpass("key (Base32, not shown): ")
         except GetPassWarning:
-            raise Unusable("this terminal would show the key") from None
+            raise EnvironmentProblem("this terminal would show the key") from None
         except EOFError:
             raise WrongUsage("standard input ended before a key was given") from None
         except UnicodeError:  # it holds what was typed
@@ -364,15 +366,15 @@ def ask_key() -> str:
 
 def read_line(what: str) -> str:
     try:
-        raw = sys.stdin.buffer.readline(LONGEST_LINE) if sys.stdin is not None else b""
+        raw = sys.stdin.buffer.readline(MAX_LINE_BYTES) if sys.stdin is not None else b""
     except OSError as error:
-        raise Unusable(f"standard input cannot be read: {error.strerror}") from None
+        raise EnvironmentProblem(f"standard input cannot be read: {error.strerror}") from None
     if not raw:
         raise WrongUsage(f"standard input ended before a {what} was given")
     return raw.decode("utf-8", "replace")
 
 
-def complain(text: str, end: str = "\n") -> None:
+def print_error(text: str, end: str = "\n") -> None:
     """Standard error, if anybody listens."""
     with suppress(OSError):
         sys.stderr.write(text + end)
@@ -384,7 +386,7 @@ def read_account(text: str) -> str:
     return text.replace("%2F", "/").replace("%25", "%")
 
 
-def spelled(who: PrincipalId) -> str:
+def shell_quoted(who: PrincipalId) -> str:
     """As the command line takes it, quoted for a shell."""
     account = who.account.replace("%", "%25").replace("/", "%2F")
     return f"--root {quote(account)}" if who.is_root else quote(f"{account}/{who.name}")

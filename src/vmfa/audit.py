@@ -1,7 +1,7 @@
 """The trail: does every history of an account hold, is it still the one seen earlier, and what a SIEM is told.
 
 A pass reads and never writes, so it may run on a replica or on a backup. It goes on where one principal's
-history is broken, and answers for each. :func:`examine` is the pass, :func:`compare` holds a store against
+history is broken, and answers for each. :func:`verify_history` is the pass, :func:`compare` holds a store against
 heads that were exported earlier and kept elsewhere, :func:`line` is one event for a SIEM.
 """
 
@@ -17,11 +17,11 @@ from typing import Final
 from . import errors
 from .access import Actor
 from .events import AuditEvent
-from .model import Kind, Principal, PrincipalId
+from .models import Kind, Principal, PrincipalId
 from .operations import Operations
 from .otp import check_int
-from .registry import ATTEMPTS, Observer, tell
-from .stores.port import Store
+from .registry import ATTEMPTS, Observer, notify
+from .stores.base import Store
 
 VERSION: Final = 1  # of the file of heads
 PAGE: Final = 1000
@@ -31,14 +31,14 @@ ITS_OWN: Final = (  # what one principal's record can be, without a word about t
 )
 
 
-class TrailBroken(errors.VmfaError):
+class AuditFailed(errors.VmfaError):
     """The pass found principals whose histories do not hold, or cannot be read; its answer names them."""
 
     reason = "trail broken"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Head:
+class Checkpoint:
     """What commits to a principal's past: the tag of its last event, their number, the record's revision."""
 
     principal: PrincipalId
@@ -48,25 +48,25 @@ class Head:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Examined:
+class HistoryResult:
     """What the pass found of one principal: its head and its events, or a ``problem`` and its short ``reason``."""
 
     principal: PrincipalId
-    head: Head | None = None
+    head: Checkpoint | None = None
     events: tuple[AuditEvent, ...] = ()
     problem: str = ""
     reason: str = ""
 
 
-def examine(
+def verify_history(
     store: Store, account: str, *, operations: Operations, by: Actor, clock: Callable[[], float] = time.time,
     observer: Observer | None = None,
-) -> Iterator[Examined]:
+) -> Iterator[HistoryResult]:
     """Check the history of every principal of *account*, one after the other.
 
     :param operations: the registry's ``operations``. :param by: who may read them; of root and users alike,
         that is ``Actor.support``. :param observer: is told each read, as the registry's is.
-    :raises TrailBroken: after all that could be examined, a stored row that names no principal.
+    :raises AuditFailed: after all that could be examined, a stored row that names no principal.
     """
     for who in _listed(store, account):
         yield _examined(store, who, operations, by, clock, observer)
@@ -85,7 +85,7 @@ def _listed(store: Store, account: str) -> Iterator[PrincipalId]:
                 continue
             place = f"behind {last}" if last else "before all others"
             problem = f"account {account}, {place}: a stored row names no principal; what follows it was not examined"
-            raise TrailBroken(problem) from None
+            raise AuditFailed(problem) from None
         if not page:
             return
         yield from page
@@ -93,15 +93,15 @@ def _listed(store: Store, account: str) -> Iterator[PrincipalId]:
 
 
 def compare(
-    store: Store, heads: Iterable[Head], *, operations: Operations, by: Actor,
+    store: Store, heads: Iterable[Checkpoint], *, operations: Operations, by: Actor,
     clock: Callable[[], float] = time.time, observer: Observer | None = None,
-) -> Iterator[Examined]:
+) -> Iterator[HistoryResult]:
     """RULE-HEADS: hold *store* against *heads* exported earlier. A deleted row or a whole older one shows only here."""
     for old in heads:
-        yield held_against(old, _examined(store, old.principal, operations, by, clock, observer))
+        yield compare_with(old, _examined(store, old.principal, operations, by, clock, observer))
 
 
-def held_against(old: Head, found: Examined) -> Examined:
+def compare_with(old: Checkpoint, found: HistoryResult) -> HistoryResult:
     """*found*, with a problem where it does not continue what *old* commits to."""
     new, events = found.head, found.events
     if new is None:
@@ -120,13 +120,13 @@ def held_against(old: Head, found: Examined) -> Examined:
 def _examined(
     store: Store, who: PrincipalId, operations: Operations, by: Actor, clock: Callable[[], float],
     observer: Observer | None,
-) -> Examined:
+) -> HistoryResult:
     try:
         record, events = _read(store, who, operations, by, clock, observer)
     except ITS_OWN as error:
-        return Examined(principal=who, problem=str(error), reason=error.reason)
-    head = Head(principal=who, revision=record.revision, events=record.events, head=record.head)
-    return Examined(principal=who, head=head, events=events)
+        return HistoryResult(principal=who, problem=str(error), reason=error.reason)
+    head = Checkpoint(principal=who, revision=record.revision, events=record.events, head=record.head)
+    return HistoryResult(principal=who, head=head, events=events)
 
 
 def _read(
@@ -135,11 +135,11 @@ def _read(
 ) -> tuple[Principal, tuple[AuditEvent, ...]]:
     operation = operations.record(who, by=by)
     for _ in range(ATTEMPTS):
-        witness = store.load(operation.witness) if operation.witness else None
+        actor_record = store.load(operation.actor_record) if operation.actor_record else None
         record = store.load(who)
-        made = operation.decide(record, clock(), witness)
+        made = operation.decide(record, clock(), actor_record)
         read = tuple(event for event in made.events if not event.stored)  # an expiry is not committed here
-        tell(observer, replace(made, events=read))
+        notify(observer, replace(made, events=read))
         made.settle()  # the actor may read it, and the record is authentic
         events = _stored(store, who, record.events)
         if store.load(who).head == record.head:
@@ -172,19 +172,19 @@ def line(event: AuditEvent) -> str:
     return json.dumps(facts, separators=(",", ":"))
 
 
-def heads_document(heads: Iterable[Head], at: float) -> dict[str, object]:
-    """What is to be kept elsewhere, as :func:`read_heads` reads it; *at* is the Unix time of the pass."""
+def checkpoint_document(heads: Iterable[Checkpoint], at: float) -> dict[str, object]:
+    """What is to be kept elsewhere, as :func:`read_checkpoints` reads it; *at* is the Unix time of the pass."""
     rows = [{**plain(h.principal), "revision": h.revision, "events": h.events, "head": h.head} for h in heads]
     return {"v": VERSION, "at": iso(int(at)), "heads": rows}
 
 
-def read_heads(text: str) -> list[Head]:
+def read_checkpoints(text: str) -> list[Checkpoint]:
     """:raises InvalidValue: this is no file of heads."""
     try:
         document = json.loads(text)
         check_int("v", document["v"], VERSION, VERSION)
         heads = [
-            Head(principal=PrincipalId(row["account"], Kind(row["kind"]), row["name"]), revision=row["revision"],
+            Checkpoint(principal=PrincipalId(account=row["account"], kind=Kind(row["kind"]), name=row["name"]), revision=row["revision"],
                  events=row["events"], head=row["head"])
             for row in document["heads"]
         ]
@@ -204,7 +204,7 @@ def plain(who: PrincipalId) -> dict[str, object]:
 
 def plain_event(event: AuditEvent) -> dict[str, object]:
     return {
-        "number": event.number, "what": event.what.value, "at": event.at, "actor": event.actor,
+        "number": event.number, "type": event.type.value, "at": event.at, "actor": event.actor,
         "serial": event.serial, "reason": event.reason, "details": dict(event.details),
     }
 

@@ -20,12 +20,12 @@ try:
 except ImportError:
     raise MissingExtra("this store needs the extra postgres: pip install 'vmfa[postgres]'") from None
 
-MOST: Final = 8
+MAX_CONNECTIONS: Final = 8
 IDLE: Final = 600  # seconds, after which the network may have forgotten a connection
 
 
 class OwnConnections:
-    """At most ``MOST``, opened by whoever finds none idle, the last used first. They answer as psycopg's pool does."""
+    """At most ``MAX_CONNECTIONS``, opened by whoever finds none idle, the last used first. They answer as psycopg's pool does."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self._settings = settings
@@ -41,17 +41,17 @@ class OwnConnections:
             while self._idle and self._idle[0][1] < time.monotonic() - IDLE:
                 self._idle.pop(0)[0].close()
                 self._opened -= 1
-            if not self._idle and self._opened >= MOST:
-                self._changed.wait_for(lambda: self._idle or self._opened < MOST, timeout)
+            if not self._idle and self._opened >= MAX_CONNECTIONS:
+                self._changed.wait_for(lambda: self._idle or self._opened < MAX_CONNECTIONS, timeout)
             if self._idle:
                 return self._idle.pop()[0]
-            if self._opened >= MOST:
-                raise PoolTimeout(f"{MOST} connections are in use")
+            if self._opened >= MAX_CONNECTIONS:
+                raise PoolTimeout(f"{MAX_CONNECTIONS} connections are in use")
             self._opened += 1
         try:
             return psycopg.connect(**self._settings)
         except BaseException:
-            self._gone()
+            self._discard()
             raise
 
     def putconn(self, connection: psycopg.Connection[Any]) -> None:
@@ -61,7 +61,7 @@ class OwnConnections:
                 self._changed.notify()
                 return
         connection.close()  # which undoes what is unfinished
-        self._gone()
+        self._discard()
 
     def close(self) -> None:
         """Close those that are idle, and each of the others as soon as it is put back."""
@@ -70,9 +70,9 @@ class OwnConnections:
             idle, self._idle = self._idle, []
         for connection, _ in idle:
             connection.close()
-            self._gone()
+            self._discard()
 
-    def _gone(self) -> None:
+    def _discard(self) -> None:
         with self._lock:
             self._opened -= 1
             self._changed.notify()

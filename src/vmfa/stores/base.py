@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from ..events import AuditEvent
-from ..model import Principal, PrincipalId
+from ..models import Principal, PrincipalId
+
+__all__ = ["Store"]
 
 
 class Store(Protocol):

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 from ..errors import InvalidValue
 from ..policy import Parameters
-from .adoption import Entry, Item, Unfit, fit, key_type
+from .base import ImportedDevice, Item, Rejected, fit, key_type
 
 PREFIX: Final = "otpauth-migration://offline?data="
 _ALGORITHMS: Final[dict[int | bytes, str]] = {0: "sha1", 1: "sha1", 2: "sha256", 3: "sha512"}
@@ -30,7 +30,7 @@ def read(text: str, *, unsafe_short_keys: bool = False) -> list[Item]:
             try:
                 accounts = [field for field in _payload(line).get(1, []) if isinstance(field, bytes)]
             except InvalidValue as error:
-                items.append(Unfit(where=f"line {number}", owner="", reason=str(error)))
+                items.append(Rejected(where=f"line {number}", owner="", reason=str(error)))
             else:
                 for position, account in enumerate(accounts, 1):
                     items.append(_entry(account, f"line {number}, account {position}", unsafe_short_keys))
@@ -51,9 +51,9 @@ def _entry(account: bytes, where: str, unsafe_short_keys: bool) -> Item:
         fields = _message(account)
         owner = _text(fields, 2).removeprefix(f"{_text(fields, 3)}:").strip()
     except InvalidValue as error:
-        return Unfit(where=where, owner="", reason=str(error))
+        return Rejected(where=where, owner="", reason=str(error))
 
-    def build() -> Entry:
+    def build() -> ImportedDevice:
         if _last(fields, 6, 0) not in (0, 2):
             raise InvalidValue("HOTP: only time-based devices are assigned")
         algorithm, digits = _ALGORITHMS.get(_last(fields, 4, 0)), _DIGITS.get(_last(fields, 5, 0))
@@ -62,7 +62,7 @@ def _entry(account: bytes, where: str, unsafe_short_keys: bool) -> Item:
         secret = _last(fields, 1, b"")
         if not isinstance(secret, bytes):
             raise InvalidValue("the secret is no bytes")
-        return Entry(where=where, owner=owner, source=f"otpauth-migration: {owner}",
+        return ImportedDevice(where=where, owner=owner, source=f"otpauth-migration: {owner}",
                      key=key_type(unsafe_short_keys)(secret), parameters=Parameters(algorithm=algorithm, digits=digits))
 
     return fit(where, owner, build)

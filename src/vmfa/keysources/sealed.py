@@ -7,18 +7,13 @@ sealed for, and for nothing else (SEED-BOUND): they are the associated data. Rot
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from typing import Final
 
-from .errors import MissingExtra, RecordTampered, UnknownMasterKey
-from .keys import Key, UnsafeShortKey, random_bytes, reveal
-from .keysource import KeySource, MasterKeys, encode_fields
-from .model import KeyRef, PrincipalId
-from .policy import Parameters
-from .record import check_intact, sealed
-from .registry import ATTEMPTS
-from .stores.port import Store
+from ..errors import MissingExtra, RecordTampered
+from ..keys import Key, UnsafeShortKey, encode_fields, random_bytes, reveal
+from ..models import KeyRef, PrincipalId
+from ..policy import Parameters
+from .base import MasterKeys
 
 try:
     from cryptography.exceptions import InvalidTag
@@ -48,7 +43,7 @@ class SealedKeys(MasterKeys):
         nonce = random_bytes(NONCE)
         bound = _binding(self.current_id, principal, serial, parameters)
         box = self._cipher(self.current_id).encrypt(nonce, reveal(key), bound)
-        return KeyRef(self.scheme, self.current_id, nonce + box)
+        return KeyRef(scheme=self.scheme, key_id=self.current_id, material=nonce + box)
 
     def reveal(self, ref: KeyRef, principal: PrincipalId, serial: str, parameters: Parameters) -> Key:
         cipher = self._cipher(ref.key_id)
@@ -67,51 +62,6 @@ class SealedKeys(MasterKeys):
 
     def _cipher(self, key_id: str) -> AESGCM:
         return AESGCM(reveal(self.subkey("sealed device key", key_id)))
-
-
-@dataclass(frozen=True, slots=True)
-class Rekeyed:
-    """What the pass did with one principal. ``problem`` is empty, or says why its key stayed as it was."""
-
-    principal: PrincipalId
-    changed: bool
-    problem: str = ""
-
-
-def rekey(
-    store: Store, account: str, *, keys: KeySource, sealed_keys: SealedKeys, after: PrincipalId | None = None
-) -> Iterator[Rekeyed]:
-    """Seal every sealed key of *account* again, under the current master key of *sealed_keys*.
-
-    A generator: each principal is committed, by compare-and-set, before it is given. Stop it anywhere and
-    start it again, from the beginning or *after* the last one given. Devices stay in use meanwhile, and
-    nothing of a record changes but the reference to its key.
-
-    :param keys: the registry's ``operations.keys``, which authenticate the records.
-    """
-    page = store.principals(account, after=after)
-    while page:
-        for principal in page:
-            yield _rekeyed(store, principal, keys, sealed_keys)
-        page = store.principals(account, after=page[-1])
-
-
-def _rekeyed(store: Store, principal: PrincipalId, keys: KeySource, sealed_keys: SealedKeys) -> Rekeyed:
-    try:
-        for _ in range(ATTEMPTS):
-            before = store.load(principal)
-            check_intact(before, keys)
-            held, ref = before.device or before.enrollment, before.key_ref
-            if held is None or ref is None or not sealed_keys.needs_rekey(ref):
-                return Rekeyed(principal, changed=False)
-            key = sealed_keys.reveal(ref, principal, held.serial, held.parameters)
-            again = sealed_keys.adopt(principal, held.serial, held.parameters, key)
-            after = replace(before, key_ref=again, revision=before.revision + 1)
-            if store.commit(before, sealed(after, keys), ()):
-                return Rekeyed(principal, changed=True)
-    except (RecordTampered, UnknownMasterKey) as error:
-        return Rekeyed(principal, changed=False, problem=str(error))
-    return Rekeyed(principal, changed=False, problem="others kept changing this principal")
 
 
 def _binding(key_id: str, principal: PrincipalId, serial: str, parameters: Parameters) -> bytes:

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from typing import Any, TypeVar
 
 from ..errors import RecordTampered
-from ..model import Kind, Principal, PrincipalId
+from ..models import Kind, Principal, PrincipalId
 from ..record import columns
-from ..values import LAST_SECOND
+from ..validators import MAX_INTEGER
 
 S = TypeVar("S", bound=str)
 
@@ -20,7 +20,7 @@ def key(principal: PrincipalId) -> tuple[str, str, str]:
 def named(account: str, rows: Iterable[tuple[str, str]]) -> list[PrincipalId]:
     """The principals that *rows* of kind and name name. :raises RecordTampered: a row that names nobody."""
     try:
-        return [PrincipalId(account, Kind(kind), name) for kind, name in rows]
+        return [PrincipalId(account=account, kind=Kind(kind), name=name) for kind, name in rows]
     except (ValueError, TypeError):
         pass
     raise RecordTampered("a stored record names no principal")
@@ -28,13 +28,13 @@ def named(account: str, rows: Iterable[tuple[str, str]]) -> list[PrincipalId]:
 
 def change(before: Principal, after: Principal, insert: S, update: S, delete: S) -> tuple[S, tuple[Any, ...]]:
     """The statement, of the three, that replaces *before* by *after*, and its values."""
-    if before.seal is None:
+    if before.envelope is None:
         return insert, columns(after)
-    still = (before.revision, before.seal.tag)
+    still = (before.revision, before.envelope.tag)
     if after.revision == 0:
         return delete, (*key(before.id), *still)
     return update, (*columns(after)[3:], *key(before.id), *still)
 
 
 def bounded(number: int) -> int:
-    return max(0, min(number, LAST_SECOND))  # the integers of SQL have 64 bits
+    return max(0, min(number, MAX_INTEGER))  # the integers of SQL have 64 bits

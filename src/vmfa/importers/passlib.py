@@ -11,7 +11,7 @@ from typing import Any
 
 from ..errors import InvalidValue
 from ..policy import Parameters
-from .adoption import Entry, Item, check_fields, fit, json_records, json_value, key_type, take
+from .base import ImportedDevice, Item, check_fields, fit, json_records, json_value, key_type, take
 
 
 def read(text: str, *, unsafe_short_keys: bool = False) -> list[Item]:
@@ -29,7 +29,7 @@ def entries(records: Iterable[Mapping[str, Any]], *, unsafe_short_keys: bool = F
 def _entry(record: Mapping[str, Any], where: str, unsafe_short_keys: bool) -> Item:
     owner = record["owner"] if isinstance(record.get("owner"), str) else ""
 
-    def build() -> Entry:
+    def build() -> ImportedDevice:
         take(record, "owner", str)
         check_fields(record, "owner", "totp", "last_counter")
         written = record.get("totp")
@@ -42,7 +42,7 @@ def _entry(record: Mapping[str, Any], where: str, unsafe_short_keys: bool) -> It
         key = key_type(unsafe_short_keys).from_base32(take(totp, "key", str))
         parameters = Parameters(algorithm=take(totp, "alg", str, "sha1"), digits=take(totp, "digits", int, 6),
                                 period=take(totp, "period", int, 30))
-        return Entry(where=where, owner=owner, source=f"passlib: {owner}", key=key, parameters=parameters,
+        return ImportedDevice(where=where, owner=owner, source=f"passlib: {owner}", key=key, parameters=parameters,
                      last_step=take(record, "last_counter", int, None))
 
     return fit(where, owner, build)

@@ -6,8 +6,8 @@ import argparse
 from dataclasses import asdict
 from math import inf
 
-from .commands import Answer, Desk, WrongUsage
-from .policy import Policy
+from ..policy import Policy
+from .commands import CommandContext, CommandResult, WrongUsage
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,8 +29,8 @@ def _number(text: str) -> tuple[str, int]:
         raise WrongUsage("--set is written FIELD=NUMBER, such as --set login_drift=1") from None
 
 
-def run_policy(desk: Desk) -> Answer:
-    from .analysis import report
+def run_policy(desk: CommandContext) -> CommandResult:
+    from ..analysis import report
 
     args = desk.args
     policy = Policy.strict() if args.strict else Policy()
@@ -51,4 +51,4 @@ def run_policy(desk: Desk) -> Answer:
         ),
         *(f"weak: {weak.setting} ({weak.clause}): {weak.sentence}" for weak in found.weaknesses),
     ]
-    return Answer(facts, lines)
+    return CommandResult(facts, lines)

@@ -26,10 +26,10 @@ from ..errors import (
 )
 from ..events import AuditEvent
 from ..keys import Key, UnsafeShortKey, random_bytes, reveal
-from ..model import Principal, PrincipalId, VirtualDevice
+from ..models import Principal, PrincipalId, VirtualDevice
 from ..policy import Parameters
 from ..registry import DeviceRegistry
-from ..stores.port import Store
+from ..stores.base import Store
 
 T = TypeVar("T")
 
@@ -41,7 +41,7 @@ class UnreadableSource(InvalidValue):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class ImportedDevice:
     """One device of another system. *last_step* and *drift* are in steps; None: the source keeps no position."""
 
     where: str  # in the source, for the report
@@ -56,7 +56,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Unfit:
+class Rejected:
     """What is in the source and cannot be adopted, and why."""
 
     where: str
@@ -64,10 +64,10 @@ class Unfit:
     reason: str
 
 
-Item = Entry | Unfit
+Item = ImportedDevice | Rejected
 
 
-class Fate(StrEnum):
+class Status(StrEnum):
     ADOPTED = "adopted"
     ALREADY = "already adopted"
     REFUSED = "refused"
@@ -79,7 +79,7 @@ class Outcome:
 
     where: str
     owner: str
-    fate: Fate
+    fate: Status
     principal: PrincipalId | None = None
     device: VirtualDevice | None = None
     reason: str = ""
@@ -115,18 +115,18 @@ def adopt_all(
     """
     items = tuple(items)
     secret = random_bytes(32)
-    digests = [sha256(secret + reveal(item.key)).digest() if isinstance(item, Entry) else b"" for item in items]
+    digests = [sha256(secret + reveal(item.key)).digest() if isinstance(item, ImportedDevice) else b"" for item in items]
     times = Counter(digests)
     for item, digest in zip(items, digests, strict=True):
-        if isinstance(item, Unfit):
-            yield Outcome(where=item.where, owner=item.owner, fate=Fate.REFUSED, reason=item.reason)
+        if isinstance(item, Rejected):
+            yield Outcome(where=item.where, owner=item.owner, fate=Status.REFUSED, reason=item.reason)
         elif times[digest] > 1:  # RFC4226-5.1-K: nobody can say whose of them it is
             yield _refused(item, None, "the same key is in this batch more than once")
         else:
             yield _adopted(registry, item, by, principals)
 
 
-def _adopted(registry: DeviceRegistry, entry: Entry, by: Actor, principals: Principals) -> Outcome:
+def _adopted(registry: DeviceRegistry, entry: ImportedDevice, by: Actor, principals: Principals) -> Outcome:
     try:
         principal = principals.of(entry.owner)
     except (InvalidValue, InvalidType) as error:
@@ -140,16 +140,16 @@ def _adopted(registry: DeviceRegistry, entry: Entry, by: Actor, principals: Prin
     except DeviceAlreadyAssigned as error:
         if not _from_here(registry, principal, entry.source, by):
             return _refused(entry, principal, str(error))
-        return Outcome(where=entry.where, owner=entry.owner, fate=Fate.ALREADY, principal=principal)
+        return Outcome(where=entry.where, owner=entry.owner, fate=Status.ALREADY, principal=principal)
     except (InvalidValue, InvalidType, RecordTampered, ClockWentBack, StoreContended) as error:
         return _refused(entry, principal, str(error))
     notes = (*entry.notes, "disabled: too many failures") if device.disabled else entry.notes
-    return Outcome(where=entry.where, owner=entry.owner, fate=Fate.ADOPTED, principal=principal, device=device,
+    return Outcome(where=entry.where, owner=entry.owner, fate=Status.ADOPTED, principal=principal, device=device,
                    notes=notes)
 
 
-def _refused(entry: Entry, principal: PrincipalId | None, reason: str) -> Outcome:
-    return Outcome(where=entry.where, owner=entry.owner, fate=Fate.REFUSED, principal=principal, reason=reason)
+def _refused(entry: ImportedDevice, principal: PrincipalId | None, reason: str) -> Outcome:
+    return Outcome(where=entry.where, owner=entry.owner, fate=Status.REFUSED, principal=principal, reason=reason)
 
 
 def _from_here(registry: DeviceRegistry, principal: PrincipalId, source: str, by: Actor) -> bool:
@@ -166,7 +166,7 @@ def _from_here(registry: DeviceRegistry, principal: PrincipalId, source: str, by
 
 
 @dataclass(slots=True)
-class Rehearsal:
+class DryRunStore:
     """A store for dry runs: it reads *store*, keeps in memory what would be written, and writes nothing.
 
     A registry over it decides all that the real one would, from the same records.
@@ -207,12 +207,12 @@ class Rehearsal:
 _REQUIRED: Final[Any] = object()
 
 
-def fit(where: str, owner: str, build: Callable[[], Entry]) -> Item:
+def fit(where: str, owner: str, build: Callable[[], ImportedDevice]) -> Item:
     """The entry, or why there is none. The error ends here, with the frames that held the secret."""
     try:
         return build()
     except (InvalidValue, InvalidType) as error:
-        return Unfit(where=where, owner=owner, reason=str(error))
+        return Rejected(where=where, owner=owner, reason=str(error))
 
 
 def json_value(text: str) -> Any:

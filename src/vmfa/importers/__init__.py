@@ -1,4 +1,4 @@
 """Take over devices that another system assigned, with their replay positions: one module a source.
 
-Each source's ``read(text)`` gives entries; :func:`vmfa.migrate.adoption.adopt_all` adopts them.
+Each source's ``read(text)`` gives entries; :func:`vmfa.importers.base.adopt_all` adopts them.
 """

@@ -12,14 +12,14 @@ from typing import Any, Final
 
 from ..access import Actor
 from ..errors import InvalidValue
-from ..keysource import KeySource
+from ..importers.base import DryRunStore, Item, Outcome, Principals, Status, UnreadableSource, adopt_all, json_value
+from ..keysources.base import KeySource
 from ..policy import Parameters, Policy
 from ..registry import DeviceRegistry
-from ..stores.port import Store
-from .adoption import Fate, Item, Outcome, Principals, Rehearsal, UnreadableSource, adopt_all, json_value
+from ..stores.base import Store
 
 FORMATS: Final = ("django-otp", "google-authenticator", "otpauth", "otpauth-migration", "passlib", "pyotp")
-LONGEST_SOURCE: Final = 1 << 28  # bytes
+MAX_SOURCE_BYTES: Final = 1 << 28  # bytes
 
 
 class NotAllAdopted(InvalidValue):
@@ -58,19 +58,19 @@ def run(
     items = _items(args)
     names = None if args.map is None else _names(read_text(args.map))
     registry = DeviceRegistry(
-        Rehearsal(store) if args.dry_run else store, keys=keys, imported_keys=imported_keys, issuer="vmfa",
+        DryRunStore(store) if args.dry_run else store, keys=keys, imported_keys=imported_keys, issuer="vmfa",
         policy=Policy(offers=(*Policy().offers, *map(_parameters, args.offer))), clock=clock,
     )
     principals = Principals(account=args.account, names=names, root=args.root_owner)
     outcomes = tuple(adopt_all(registry, items, by=Actor.trusted_service("vmfa import"), principals=principals))
     told = Counter(outcome.fate for outcome in outcomes)
     facts: dict[str, object] = {
-        "dry_run": args.dry_run, **{fate.value: told[fate] for fate in Fate}, "entries": [_facts(o) for o in outcomes]
+        "dry_run": args.dry_run, **{fate.value: told[fate] for fate in Status}, "entries": [_facts(o) for o in outcomes]
     }
     would = "would be " if args.dry_run else ""
-    total = ", ".join(f"{told[fate]} {fate}" for fate in Fate)
+    total = ", ".join(f"{told[fate]} {fate}" for fate in Status)
     lines = [*(_line(outcome, would) for outcome in outcomes), f"{'dry run: ' * args.dry_run}{total}"]
-    failure = NotAllAdopted(f"{told[Fate.REFUSED]} of {len(outcomes)} entries refused") if told[Fate.REFUSED] else None
+    failure = NotAllAdopted(f"{told[Status.REFUSED]} of {len(outcomes)} entries refused") if told[Status.REFUSED] else None
     return Report(facts, lines, failure)
 
 
@@ -78,13 +78,13 @@ def read_text(path: str) -> str:
     """The text of a file. :raises UnreadableSource: it cannot be read, or is no UTF-8."""
     try:
         if path == "-":
-            data = sys.stdin.buffer.read(LONGEST_SOURCE + 1)
+            data = sys.stdin.buffer.read(MAX_SOURCE_BYTES + 1)
         else:
             with open(path, "rb") as file:
-                data = file.read(LONGEST_SOURCE + 1)
-        if len(data) <= LONGEST_SOURCE:
+                data = file.read(MAX_SOURCE_BYTES + 1)
+        if len(data) <= MAX_SOURCE_BYTES:
             return data.decode("utf-8-sig")
-        problem = f"a source has at most {LONGEST_SOURCE} bytes"
+        problem = f"a source has at most {MAX_SOURCE_BYTES} bytes"
     except OSError as error:
         problem = f"the file cannot be read: {error.strerror}"
     except UnicodeDecodeError:
@@ -97,7 +97,7 @@ def _items(args: argparse.Namespace) -> list[Item]:
     options: dict[str, Any] = {"unsafe_short_keys": args.unsafe_short_keys}
     if args.format == "google-authenticator":
         options["owner"] = args.owner
-    source = import_module(f".{args.format.replace('-', '_')}", __package__)
+    source = import_module(f".{args.format.replace('-', '_')}", "vmfa.importers")
     items: list[Item] = source.read(read_text(args.file), **options)
     return items
 
@@ -132,7 +132,7 @@ def _facts(outcome: Outcome) -> dict[str, object]:
 
 def _line(outcome: Outcome, would: str) -> str:
     owner = outcome.owner if outcome.owner.isprintable() else ascii(outcome.owner)  # it is going to a terminal
-    fate = outcome.fate if outcome.fate is Fate.ALREADY else f"{would}{outcome.fate}"
+    fate = outcome.fate if outcome.fate is Status.ALREADY else f"{would}{outcome.fate}"
     whom = f" -> {outcome.principal}" if outcome.principal else ""
     told = "; ".join(filter(None, (outcome.reason, *outcome.notes)))
     return f"{fate}: {outcome.where} {owner}{whom}{': ' if told else ''}{told}"

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..errors import InvalidValue
 from ..policy import Parameters
-from .adoption import Entry, Item, Unfit, fit, json_records, key_type, take
+from .base import ImportedDevice, Item, Rejected, fit, json_records, key_type, take
 
 MODEL = "otp_totp.totpdevice"
 
@@ -29,7 +29,7 @@ def read(text: str, *, unsafe_short_keys: bool = False) -> list[Item]:
             items.append(_entry({**fields, "id": record.get("pk")}, unsafe_short_keys))
         elif model.startswith("otp_") and model.endswith("device"):
             reason = "HOTP: only time-based devices are assigned" if "hotp" in model else "this is no TOTP device"
-            items.append(Unfit(where=f"{model} {record.get('pk')}", owner="", reason=reason))
+            items.append(Rejected(where=f"{model} {record.get('pk')}", owner="", reason=reason))
     return items
 
 
@@ -45,7 +45,7 @@ def _entry(row: Mapping[str, Any], unsafe_short_keys: bool) -> Item:
         (owner,) = owner  # a natural key
     name = str(owner) if type(owner) in (int, str) else ""
 
-    def build() -> Entry:
+    def build() -> ImportedDevice:
         take(row, "id", int)
         if not name:
             raise InvalidValue("user is missing, or is no single id")
@@ -53,7 +53,7 @@ def _entry(row: Mapping[str, Any], unsafe_short_keys: bool) -> Item:
             raise InvalidValue("the device was not confirmed: it is assigned to nobody yet")
         parameters = Parameters(digits=take(row, "digits", int), period=take(row, "step", int), t0=take(row, "t0", int))
         tolerance = take(row, "tolerance", int, 1)
-        return Entry(
+        return ImportedDevice(
             where=where, owner=name, source=f"django-otp: {where}", parameters=parameters,
             key=key_type(unsafe_short_keys)(_unhex(take(row, "key", str))),
             last_step=take(row, "last_t", int), drift=take(row, "drift", int),

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..policy import Parameters
-from .adoption import Entry, Item, check_fields, fit, json_records, key_type, take
+from .base import ImportedDevice, Item, check_fields, fit, json_records, key_type, take
 
 
 def read(text: str, *, unsafe_short_keys: bool = False) -> list[Item]:
@@ -29,12 +29,12 @@ def entries(records: Iterable[Mapping[str, Any]], *, unsafe_short_keys: bool = F
 def _entry(record: Mapping[str, Any], where: str, unsafe_short_keys: bool) -> Item:
     owner = record["owner"] if isinstance(record.get("owner"), str) else ""
 
-    def build() -> Entry:
+    def build() -> ImportedDevice:
         take(record, "owner", str)
         check_fields(record, "owner", "secret", "last_timecode", "digits", "digest", "interval")
         parameters = Parameters(algorithm=take(record, "digest", str, "sha1"), digits=take(record, "digits", int, 6),
                                 period=take(record, "interval", int, 30))
-        return Entry(where=where, owner=owner, source=f"pyotp: {owner}", parameters=parameters,
+        return ImportedDevice(where=where, owner=owner, source=f"pyotp: {owner}", parameters=parameters,
                      key=key_type(unsafe_short_keys).from_base32(take(record, "secret", str)),
                      last_step=take(record, "last_timecode", int, None))
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ..errors import InvalidValue
 from ..keyuri import parse
-from .adoption import Entry, Item, fit
+from .base import ImportedDevice, Item, fit
 
 SCHEME = "otpauth://"
 
@@ -25,13 +25,13 @@ def _entry(line: str, where: str, unsafe_short_keys: bool) -> Item:
     start = line.lower().find(SCHEME)
     named = line[: max(start, 0)].rstrip()
 
-    def build() -> Entry:
+    def build() -> ImportedDevice:
         if start < 0:
             raise InvalidValue("a line is a key URI, or an owner's name and a key URI")
         said = parse(line[start:], unsafe_short_key=unsafe_short_keys)
         owner = named or said.label
         if said.type == "hotp":
             raise InvalidValue("HOTP: only time-based devices are assigned")
-        return Entry(where=where, owner=owner, source=f"otpauth: {owner}", key=said.key, parameters=said.parameters)
+        return ImportedDevice(where=where, owner=owner, source=f"otpauth: {owner}", key=said.key, parameters=said.parameters)
 
     return fit(where, named, build)

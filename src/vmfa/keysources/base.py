@@ -7,29 +7,28 @@ authenticate the stored records and chain the history.
 
 from __future__ import annotations
 
-from hmac import compare_digest, digest as hmac_digest
-from struct import Struct
+from hmac import compare_digest
 from typing import Final, Protocol
 
-from .errors import InvalidType, InvalidValue, UnknownMasterKey
-from .keys import Key, Opaque, UnsafeShortKey, mac, random_bytes, reveal
-from .model import KeyRef, PrincipalId
-from .policy import Parameters
+from ..errors import InvalidType, InvalidValue, UnknownMasterKey
+from ..keys import Key, Opaque, encode_fields, hkdf_expand, hkdf_extract, mac
+from ..models import KeyRef, PrincipalId
+from ..policy import Parameters
 
-_length = Struct(">I").pack
+__all__ = ["KeySource"]
 
 
-class Authenticator(Protocol):
+class RecordAuthenticator(Protocol):
     """Authenticates what is stored. ``sealing`` is False only where records never leave the process."""
 
-    sealing: bool
+    authenticate: bool
 
     def tag(self, purpose: str, message: bytes) -> str: ...
 
     def check(self, purpose: str, message: bytes, tag: str) -> bool: ...
 
 
-class KeySource(Authenticator, Protocol):
+class KeySource(RecordAuthenticator, Protocol):
     """Issues, adopts and reveals the keys of devices. No I/O."""
 
     scheme: str
@@ -39,30 +38,6 @@ class KeySource(Authenticator, Protocol):
     def adopt(self, principal: PrincipalId, serial: str, parameters: Parameters, key: Key) -> KeyRef: ...
 
     def reveal(self, ref: KeyRef, principal: PrincipalId, serial: str, parameters: Parameters) -> Key: ...
-
-
-def encode_fields(*fields: str | int | bytes) -> bytes:
-    """Each field behind its length, four bytes: no two lists of fields have one encoding."""
-    packed = []
-    for field in fields:
-        encoded = field if isinstance(field, bytes) else str(field).encode()
-        packed.append(_length(len(encoded)))
-        packed.append(encoded)
-    return b"".join(packed)
-
-
-def hkdf_extract(salt: bytes, secret: bytes) -> bytes:
-    """RFC 5869 section 2.2. No salt is as many zeros, and so HMAC takes it."""
-    return hmac_digest(salt, secret, "sha256")
-
-
-def hkdf_expand(prk: Key | bytes, info: bytes, length: int) -> bytes:
-    """RFC 5869 section 2.3."""
-    block = okm = mac(prk, "sha256", info + b"\x01")
-    while len(okm) < length:
-        block = mac(prk, "sha256", block + info + bytes([len(okm) // 32 + 1]))
-        okm += block
-    return okm[:length]
 
 
 class MasterKeys(Opaque):
@@ -77,7 +52,7 @@ class MasterKeys(Opaque):
     _prks: dict[str, Key]
     _subkeys: dict[tuple[str, str], Key]
     scheme: str
-    sealing = True
+    authenticate = True
 
     def __init__(self, current: bytes, *retired: bytes) -> None:
         masters = (current, *retired)
@@ -123,66 +98,20 @@ class MasterKeys(Opaque):
         return prk
 
 
-class DerivedKeys(MasterKeys):
-    """Keys that are derived and never stored: the default. The reference holds a nonce, and no key."""
-
-    __slots__ = ()
-    scheme = "derived"
-
-    def issue(self, principal: PrincipalId, serial: str, parameters: Parameters) -> tuple[KeyRef, Key]:
-        ref = KeyRef(self.scheme, self.current_id, random_bytes(16))  # RFC4226-5.1-K, RFC6238-3-R5: no two alike
-        return ref, self.reveal(ref, principal, serial, parameters)
-
-    def adopt(self, principal: PrincipalId, serial: str, parameters: Parameters, key: Key) -> KeyRef:
-        del key
-        raise InvalidValue("derived keys cannot adopt a foreign key: give the registry imported_keys")
-
-    def reveal(self, ref: KeyRef, principal: PrincipalId, serial: str, parameters: Parameters) -> Key:
-        info = key_binding(ref, principal, serial, parameters)
-        return Key(hkdf_expand(self._prk(ref.key_id), info, parameters.key_size))
-
-
-class UnsafePlainKeys(MasterKeys):
-    """Keys stored as they are, under a published tag key: for tests. Whoever reads the store is the device."""
-
-    __slots__ = ()
-    scheme = "plain"
-
-    def __init__(self) -> None:
-        super().__init__(b"vmfa: unsafe, published, for tests")
-
-    def issue(self, principal: PrincipalId, serial: str, parameters: Parameters) -> tuple[KeyRef, Key]:
-        key = Key.generate(parameters.key_size)
-        return self.adopt(principal, serial, parameters, key), key
-
-    def adopt(self, principal: PrincipalId, serial: str, parameters: Parameters, key: Key) -> KeyRef:
-        return KeyRef(self.scheme, "", reveal(key))
-
-    def reveal(self, ref: KeyRef, principal: PrincipalId, serial: str, parameters: Parameters) -> Key:
-        return (Key if len(ref.material) >= 16 else UnsafeShortKey)(ref.material)
-
-
 class KeySources:
     """What a registry uses: new keys from one source, foreign keys in another, each read by its scheme."""
 
-    def __init__(self, keys: KeySource, imported: KeySource | None, *, sealing: bool) -> None:
+    def __init__(self, keys: KeySource, imported: KeySource | None, *, authenticate: bool) -> None:
         self._schemes = {source.scheme: source for source in (imported or keys, keys)}
         self.scheme: str = keys.scheme
         self.issue: Final = keys.issue
         self.adopt: Final = (imported or keys).adopt
         self.tag: Final = keys.tag
         self.check: Final = keys.check
-        self.sealing: bool = sealing
+        self.authenticate: bool = authenticate
 
     def reveal(self, ref: KeyRef, principal: PrincipalId, serial: str, parameters: Parameters) -> Key:
         source = self._schemes.get(ref.scheme)
         if source is None:
             raise UnknownMasterKey(f"this registry was given no source for {ref.scheme} keys")
         return source.reveal(ref, principal, serial, parameters)
-
-
-def key_binding(ref: KeyRef, principal: PrincipalId, serial: str, parameters: Parameters) -> bytes:
-    """All that a device's key is bound to (SEED-BOUND, RULE-KEY-BOUND), frozen by the vectors in ``tests``."""
-    return encode_fields("vmfa device key v1", ref.key_id, ref.material, principal.account, principal.kind,
-                         principal.name, serial, parameters.algorithm, parameters.digits, parameters.period,
-                         parameters.t0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final, NoReturn
 
-from .model import Principal, Sync
+from .models import Principal, Sync
 
 
 class Action(StrEnum):
@@ -28,7 +28,7 @@ class Action(StrEnum):
     READ_HISTORY = "read history"
 
 
-class Phase(StrEnum):
+class State(StrEnum):
     NO_DEVICE = "no device"
     ENROLLING = "enrolling"
     IN_SYNC = "assigned, in sync"
@@ -36,9 +36,9 @@ class Phase(StrEnum):
     DISABLED = "assigned, disabled"
 
 
-_A, _P = Action, Phase
+_A, _P = Action, State
 
-TRANSITIONS: Final[dict[tuple[Phase, Action], frozenset[Phase]]] = {
+TRANSITIONS: Final[dict[tuple[State, Action], frozenset[State]]] = {
     (_P.NO_DEVICE, _A.OPEN): frozenset({_P.ENROLLING}),
     (_P.ENROLLING, _A.OPEN): frozenset({_P.ENROLLING}),  # the old key is dead
     (_P.ENROLLING, _A.CONFIRM): frozenset({_P.IN_SYNC, _P.OUT_OF_SYNC, _P.ENROLLING, _P.NO_DEVICE}),
@@ -57,7 +57,7 @@ TRANSITIONS: Final[dict[tuple[Phase, Action], frozenset[Phase]]] = {
 }
 
 
-def phase(principal: Principal) -> Phase:
+def phase(principal: Principal) -> State:
     device = principal.device
     if device is None:
         return _P.NO_DEVICE if principal.enrollment is None else _P.ENROLLING

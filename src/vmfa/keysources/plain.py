@@ -1,0 +1,30 @@
+"""Device keys that are stored as they are: for tests only."""
+
+from __future__ import annotations
+
+from ..keys import Key, UnsafeShortKey, reveal
+from ..models import KeyRef, PrincipalId
+from ..policy import Parameters
+from .base import MasterKeys
+
+__all__ = ["UnsafePlainKeys"]
+
+
+class UnsafePlainKeys(MasterKeys):
+    """Keys stored as they are, under a published tag key: for tests. Whoever reads the store is the device."""
+
+    __slots__ = ()
+    scheme = "plain"
+
+    def __init__(self) -> None:
+        super().__init__(b"vmfa: unsafe, published, for tests")
+
+    def issue(self, principal: PrincipalId, serial: str, parameters: Parameters) -> tuple[KeyRef, Key]:
+        key = Key.generate(parameters.key_size)
+        return self.adopt(principal, serial, parameters, key), key
+
+    def adopt(self, principal: PrincipalId, serial: str, parameters: Parameters, key: Key) -> KeyRef:
+        return KeyRef(scheme=self.scheme, key_id="", material=reveal(key))
+
+    def reveal(self, ref: KeyRef, principal: PrincipalId, serial: str, parameters: Parameters) -> Key:
+        return (Key if len(ref.material) >= 16 else UnsafeShortKey)(ref.material)
