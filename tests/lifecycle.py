@@ -42,7 +42,7 @@ LINES: Final = {
     ("free", State.DISABLED): ("M271,190 C360,190 420,145 560,145 S790,180 800,320", (610, 132), "start"),
 }
 ENDINGS: Final = {  # what an action that can end in several ways came to
-    (State.ENROLLING, Action.OPEN, State.ENROLLING): "destroys the old key",
+    (State.ENROLLING, Action.OPEN, State.ENROLLING): "new key",
     (State.ENROLLING, Action.CONFIRM, State.ENROLLING): "wrong pair",
     (State.ENROLLING, Action.CONFIRM, State.NO_DEVICE): "last try",
     (State.ENROLLING, Action.CONFIRM, State.OUT_OF_SYNC): "late pair",
