@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import lifecycle
+import vmfa
 from tables import DOCS, rows
 from vmfa import DerivedKeys, Kind, Parameters, Policy, PrincipalId, SQLiteStore, errors
 from vmfa.__main__ import main
@@ -31,6 +32,18 @@ def bare(cell: str) -> str:
 def section(page: str, heading: str) -> str:
     """Return the text of *page* from *heading* to the next heading of the same level."""
     return (DOCS / page).read_text().split(f"\n## {heading}\n")[1].split("\n## ")[0]
+
+
+def test_the_api_reference_contains_every_public_name() -> None:
+    page = (DOCS / "api.md").read_text()
+    modules = re.findall(r"automodule:: (\S+)", page)
+    names = re.findall(r"auto(?:class|function|exception):: (?:\w+\.)*(\w+)", page)
+    missing = [
+        name
+        for name in dir(vmfa)
+        if getattr(vmfa, name).__module__ not in modules and name not in names
+    ]
+    assert missing == []
 
 
 ERROR_CLASSES = {

@@ -14,7 +14,7 @@ CLAUSES = tomllib.loads((ROOT / "docs/clauses.toml").read_text())
 ROWS = [
     [cell.strip() for cell in line.strip("|").split("|")]
     for line in (ROOT / "docs/threat-model.md").read_text().splitlines()
-    if line.startswith("| ") and not line.startswith("| threat")
+    if line.startswith("| ") and not line.startswith("| an attacker")
 ]
 EVIDENCE = sorted({name for row in ROWS for name in row[2].split(", ") if name})
 
