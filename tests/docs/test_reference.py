@@ -15,7 +15,6 @@ import lifecycle
 import vmfa
 from tables import DOCS, rows
 from vmfa import DerivedKeys, Kind, Parameters, Policy, PrincipalId, SQLiteStore, errors
-from vmfa.__main__ import main
 from vmfa.access import ON_ROOT, ON_USERS, Relationship
 from vmfa.events import AuditEvent, EventType
 from vmfa.lifecycle import Action, State
@@ -202,23 +201,6 @@ class TestStorageFormat:
 
     def test_the_kinds_are_documented(self) -> None:
         assert re.findall(r"`(\w+)` or `(\w+)`", self.TEXT)[0] == (Kind.USER, Kind.ROOT)
-
-
-@pytest.fixture
-def help_text(capsys: pytest.CaptureFixture[str]) -> str:
-    assert main(["--help"]) == 0
-    return capsys.readouterr().out
-
-
-class TestCommandLine:
-    def test_every_command_is_documented(self, help_text: str) -> None:
-        commands = re.findall(r"^    (\w+) ", help_text, re.MULTILINE)
-        usages = re.findall(r"^`vmfa (\w+)", section("cli.md", "Commands"), re.MULTILINE)
-        assert list(dict.fromkeys(usages)) == commands
-
-    def test_every_exit_code_is_documented(self, help_text: str) -> None:
-        codes = re.findall(r"\b(\d+) ", help_text.partition("exit codes:")[2])
-        assert [code for code, _ in rows(DOCS / "cli.md", "exit code")] == codes
 
 
 class TestLifeCycle:
