@@ -58,7 +58,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Row:
-    """The result of one case: the median seconds of one operation, and the ratio with quartiles."""
+    """The result of one case: median seconds of one operation, and the ratio with quartiles."""
 
     case: str
     seconds: float

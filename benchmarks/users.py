@@ -1,9 +1,8 @@
-"""Users who sign in: an enrolled device under a frozen clock, with its codes computed in advance."""
+"""Users who sign in with an enrolled device, under a frozen clock."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import vmfa
 from vmfa.record import columns, from_columns
@@ -45,7 +44,7 @@ class EncodingStore(vmfa.MemoryStore):
 
 
 class User:
-    """A user with an enrolled device, who signs in once in each time step."""
+    """A user with an enrolled device. The codes are computed in advance."""
 
     def __init__(
         self,
@@ -64,23 +63,21 @@ class User:
         )
         self._codes: list[str] = []
 
-    def prepare(self, codes: int) -> None:
-        """Compute the codes of the next steps. No other user may move the clock meanwhile.
+    def prepare(self, sign_ins: int) -> None:
+        """Compute the codes of the next sign-ins, so that they are not measured.
 
-        One code in a million equals its neighbor and is spent together with it. Start after it.
+        No other user may move the clock until these codes are used.
         """
-        self._codes = [self.phone.code(step) for step in range(codes, -1, -1)]
-        if any(code == earlier for code, earlier in pairwise(self._codes)):
-            self.clock.advance(STEP * codes)
-            self.prepare(codes)
-        else:
-            self._codes.pop()  # the current code, which the enrollment has used
+        self._codes = [self.phone.code(2 * number) for number in range(sign_ins, 0, -1)]
 
     def sign_in(self) -> None:
-        """Wait for the next step, and present its code."""
+        """Wait two steps, and present the code.
+
+        Not one step: one code in a million equals its neighbor and is used up together with it.
+        """
         if not self._codes:
             self.prepare(4096)
-        self.clock.advance(STEP)
+        self.clock.advance(2 * STEP)
         self.registry.verify(self.principal, self._codes.pop())
 
     def wrong_code(self) -> str:
