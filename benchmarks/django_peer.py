@@ -1,4 +1,4 @@
-"""django-otp, the peer with a database: its recommended ``verify_token``, with a simulated time."""
+"""django-otp, the peer with a database: ``verify_token``, with a simulated time."""
 
 from __future__ import annotations
 

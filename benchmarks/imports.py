@@ -14,12 +14,13 @@ from statistics import median
 from measure import FLOOR, Limits, Options, RatioTable, Series, Table, main, ratio_rows, text_table
 
 NOTHING = "nothing"
+REGISTRY = "`from vmfa import DeviceRegistry, SQLiteStore`"
 STATEMENTS = {
     NOTHING: "pass",
     FLOOR: "import hmac, struct",
     "`import vmfa`": "import vmfa",
     "`from vmfa import totp`": "from vmfa import totp",
-    "`from vmfa import DeviceRegistry, SQLiteStore`": "from vmfa import DeviceRegistry, SQLiteStore",
+    REGISTRY: "from vmfa import DeviceRegistry, SQLiteStore",
     "mintotp": "import mintotp",
     "pyotp": "import pyotp",
     "cryptography": "from cryptography.hazmat.primitives.twofactor.totp import TOTP",
@@ -28,7 +29,7 @@ STATEMENTS = {
 LIMITS = {
     "`import vmfa`": Limits(1, 2),
     "`from vmfa import totp`": Limits(3, 6.2),
-    "`from vmfa import DeviceRegistry, SQLiteStore`": Limits(10, 14),
+    REGISTRY: Limits(10, 14),
 }
 
 

@@ -63,7 +63,7 @@ def wrong_code(window: int) -> str:
     return next(code for code in map("{:06}".format, range(100_000, 10**6)) if code not in correct)
 
 
-def with_vmfa(key: object, code: str, window: int) -> None:
+def with_vmfa(key: vmfa.Key, code: str, window: int) -> None:
     try:
         vmfa.verify_totp(key, code, NOW, after=-1, window=window)
     except vmfa.CodeRejected:
