@@ -117,7 +117,10 @@ def ratio_section(tables: Sequence[StoredTable]) -> fragments.StoredTable:
     ]
     rows = []
     for question, ratios in questions.items():
-        cells = [readable_ratio(ratios[case]["ratio"]) if case in ratios else "" for case in columns]
+        cells = [
+            readable_ratio(ratios[column]["ratio"]) if column in ratios else ""
+            for column in columns
+        ]
         limited = [ratio for ratio in ratios.values() if ratio["never"] is not None]
         limits = [f"{limited[0][name]:g}" if limited else "" for name in ("reach", "never")]
         rows.append([question, floors[question], *cells, *limits])
