@@ -43,22 +43,22 @@ def guess(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 @pytest.mark.parametrize("row", cells("skew"), ids=lambda row: row[0])
 def test_a_wrong_clock(simulate: ModuleType, row: list[str]) -> None:
     results = [
-        simulate.skewed(policy, number(row[0]), people=40, days=14)
+        simulate.failed_sign_ins(policy, number(row[0]), people=40, days=14)
         for policy in simulate.POLICIES.values()
     ]
-    assert row[1:] == [simulate.shares(result) for result in results]
+    assert row[1:] == [simulate.format_shares(result) for result in results]
 
 
 @pytest.mark.parametrize("row", cells("drift"), ids=lambda row: row[0])
 def test_a_drifting_clock(simulate: ModuleType, row: list[str]) -> None:
-    results = [simulate.drifting(number(row[0]), days) for days in (1, 7, 30)]
-    assert row[1:] == [simulate.ends(result) for result in results]
+    results = [simulate.days_until_failure(number(row[0]), days) for days in (1, 7, 30)]
+    assert row[1:] == [simulate.format_days(result) for result in results]
 
 
 @pytest.mark.parametrize("row", cells("corrected"), ids=lambda row: row[0])
 def test_a_corrected_clock(simulate: ModuleType, row: list[str]) -> None:
     shares = [
-        simulate.corrected(policy, number(row[0]), people=40)
+        simulate.refused_after_correction(policy, number(row[0]), people=40)
         for policy in simulate.POLICIES.values()
     ]
     assert row[1:] == [f"{share:.0%}" for share in shares]
@@ -67,7 +67,9 @@ def test_a_corrected_clock(simulate: ModuleType, row: list[str]) -> None:
 @pytest.mark.parametrize("row", cells("enrollment"), ids=lambda row: row[0])
 def test_an_enrollment_with_a_wrong_clock(simulate: ModuleType, row: list[str]) -> None:
     policies = simulate.DEFAULT, type(simulate.DEFAULT).strict()
-    results = [simulate.enrolled(policy, number(row[0]), people=40) for policy in policies]
+    results = [
+        simulate.enrollment_results(policy, number(row[0]), people=40) for policy in policies
+    ]
     assert row[1:] == results
 
 
@@ -77,14 +79,14 @@ QUICK = [row for row in cells("formula") if int(row[4]) <= 300]
 @pytest.mark.parametrize("row", QUICK, ids=lambda row: ", ".join(row[:4]))
 def test_the_bound_is_never_below_a_simulated_attacker(guess: ModuleType, row: list[str]) -> None:
     per_day = inf if row[2] == "any" else float(row[2].partition(" ")[0])
-    result = guess.against_the_formula(row[0], row[1], per_day, int(row[3]))
+    result = guess.compare_with_bound(row[0], row[1], per_day, int(row[3]))
     assert row == [str(cell) for cell in result]
     assert 1 <= float(row[-1]) <= 1.125
 
 
 @pytest.mark.parametrize("row", cells("victim"), ids=lambda row: ", ".join(row[:2]))
 def test_the_effect_of_an_attacker_on_the_user(guess: ModuleType, row: list[str]) -> None:
-    assert row == list(guess.besieged(row[0], row[1]))
+    assert row == list(guess.effect_on_user(row[0], row[1]))
 
 
 @pytest.mark.parametrize("name", ["simulate-skew", "simulate-drift"])
