@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -29,6 +28,7 @@ from vmfa import (
     totp,
     verify_totp,
 )
+from vmfa.testing import AuthenticatorApp, FrozenClock
 
 TWIN_KEY = Key(b"twin codes, 20 bytes")
 TWIN_STEP = 56_950_847  # its code is that of the next step too
@@ -137,17 +137,18 @@ def test_multiotp_261_drift_and_position_have_one_unit(enrolled: Enrolled) -> No
 
     Invariant: drift, window and position are whole steps.
     """
-    fast = replace(enrolled.phone, clock=HandClock(enrolled.clock.now + 5 * 30))
+    fast_clock = FrozenClock(enrolled.clock.now + 5 * 30)
+    fast = AuthenticatorApp(fast_clock).add(enrolled.phone.key)
     enrolled.clock.advance(60)
-    fast.clock.advance(60)
+    fast_clock.advance(60)
     report = enrolled.registry.resync(enrolled.principal, by=enrolled.actor, **fast.pair())
     assert (report.steps_off, report.device.drift) == (5, 5)
-    assert report.device.last_step == Parameters().step_at(int(fast.clock()))
+    assert report.device.last_step == Parameters().step_at(int(fast_clock()))
     for _ in range(3):
         with pytest.raises(AlreadyUsed):
             enrolled.registry.verify(enrolled.principal, fast.code())
         enrolled.clock.advance(30)
-        fast.clock.advance(30)
+        fast_clock.advance(30)
         receipt = enrolled.registry.verify(enrolled.principal, fast.code())
         assert receipt.drift == 5
 

@@ -44,6 +44,7 @@ from vmfa import (
     keyuri,
 )
 from vmfa.keys import hkdf_extract, prepared_hmac, reveal
+from vmfa.testing import Account, AuthenticatorApp, FrozenClock
 
 ALICE = PrincipalId.user("123456789012", "u-4711")
 ME = Actor.signed_in(ALICE)
@@ -148,14 +149,18 @@ def told_by(error: BaseException) -> Iterator[object]:
             trace = trace.tb_next
 
 
-@dataclasses.dataclass
-class TellingPhone(Phone):
-    """Every code that it shows, and its neighbours, are canaries."""
+class WatchedPhone(Account):
+    """An account whose codes, and their neighbors, become canaries when they are shown."""
 
-    canaries: Canaries = dataclasses.field(kw_only=True)
+    __slots__ = ("canaries",)
+
+    def __init__(self, key: Key, clock: FrozenClock, parameters: Parameters, canaries: Canaries) -> None:
+        super().__init__(AuthenticatorApp(clock), "alice", key, parameters)
+        object.__setattr__(self, "canaries", canaries)
 
     def code(self, steps_off: int = 0) -> str:
-        self.canaries.add_text("code", *(super(TellingPhone, self).code(steps_off + off) for off in (-1, 0, 1)))
+        for off in (-1, 0, 1):
+            self.canaries.add_text("code", super().code(steps_off + off))
         return super().code(steps_off)
 
 
@@ -188,7 +193,7 @@ class World:
     def phone(self, opened: OpenedEnrollment) -> Phone:
         key = Key.from_base32(opened.base32)
         self.canaries.add_bytes("device key", reveal(key))
-        return TellingPhone(key, self.clock, EIGHT, canaries=self.canaries)
+        return WatchedPhone(key, self.clock, EIGHT, self.canaries)
 
     def code(self) -> str:
         """Eight digits that somebody typed, right or wrong."""

@@ -138,7 +138,7 @@ def test_parameters_are_part_of_the_key(parameters: Parameters) -> None:
     world = World()
     phone = world.enroll()
     world.put(device={"parameters": parameters, "last_step": -1})
-    phone.parameters = parameters
+    phone = phone.app.add(phone.key, parameters)
     world.clock.advance(STEP)
     assert type(refusal(lambda: world.verify(phone.code()))) is CodeRejected
 
