@@ -1,6 +1,7 @@
 """Fixtures and Hypothesis profiles for every test.
 
-``ci`` is the default and repeats itself exactly; ``pytest --hypothesis-profile=deep`` is for campaigns.
+``ci`` is the default profile and repeats itself exactly;
+``pytest --hypothesis-profile=deep`` is for campaigns.
 """
 
 from __future__ import annotations
@@ -13,12 +14,21 @@ from hypothesis import HealthCheck, settings
 from support import MASTER, Enrolled, HandClock, enroll
 from vmfa import Actor, DerivedKeys, DeviceRegistry, MemoryStore, PrincipalId
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # which a job in the background, and its children, ignore
+# A background job and its children ignore SIGINT, which some tests send.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("ci", derandomize=True, deadline=None, max_examples=100)
 settings.register_profile(
     "deep", deadline=None, max_examples=5000, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("ci")
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Show a value in the id of a test where pytest would show a number."""
+    shown = isinstance(val, (bytearray, dict, frozenset, list, memoryview, set, tuple))
+    if shown or type(val).__module__.startswith("vmfa"):
+        return ascii(val)[:50]
+    return None
 
 
 @pytest.fixture

@@ -128,6 +128,23 @@ def test_a_decision_carries_answer_state_and_events() -> None:
     assert world.device().failures == 0
 
 
+def test_a_decision_that_is_not_committed_changes_nothing() -> None:
+    """The code stays unspent: only what is in the store counts."""
+    world = World()
+    phone = world.enroll()
+    world.clock.advance(STEP)
+    code = phone.code()
+    decision = world.operations.verify(ALICE, code).decide(world.state(), world.clock())
+    assert decision.principal is not world.state()
+    assert world.verify(code).step == decision.settle().step
+
+
+def test_an_operation_cannot_be_used_as_a_boolean() -> None:
+    """It would be true for a wrong code."""
+    with pytest.raises(InvalidType, match="decide"):
+        bool(operations().verify(ALICE, "123456"))
+
+
 def test_a_decision_without_changes_returns_the_same_state() -> None:
     """Guards and reads return the very state that was passed in."""
     world = World()

@@ -513,9 +513,9 @@ def test_without_a_session_there_is_nothing_to_cancel() -> None:
     world = World()
     with world.nothing_written():
         assert type(error_of(lambda: world.registry.cancel_enrollment(ALICE, by=ME))) is NoSession
-    world.open()
+    opened = world.open()
     with world.nothing_written():
-        for name in ("0" * 32, "", 7, "\udc80"):
+        for name in ("0" * 32, "", 7, "\udc80", opened):
             error = error_of(
                 lambda name=name: world.registry.cancel_enrollment(ALICE, by=ME, session=name)
             )

@@ -2,23 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
-import vmfa.aio
-from support import MASTER, HandClock
-from vmfa import (
-    AccessDenied,
-    Actor,
-    DerivedKeys,
-    EventType,
-    InvalidType,
-    MemoryStore,
-    NoDevice,
-    StoreContended,
-    UnsafePlainKeys,
-)
+from vmfa import AccessDenied, Actor, EventType, InvalidType, StoreContended, UnsafePlainKeys
 from world import ALICE, DAY, RFC_KEY, ROOT, SERVICE, World, error_of
 
 BINDINGS = {EventType.ASSIGNED, EventType.ADOPTED, EventType.DEACTIVATED, EventType.PRUNED}
@@ -128,23 +114,6 @@ def test_older_than_is_an_int(world: World) -> None:
 
 def test_an_unknown_principal_has_nothing_to_redact() -> None:
     assert World().registry.prune_history(ALICE, by=SERVICE, older_than=5) == 0
-
-
-def test_pruning_with_the_asynchronous_registry() -> None:
-    async def life() -> list[EventType]:
-        clock = HandClock()
-        store = vmfa.aio.InThreads(MemoryStore())
-        registry = vmfa.aio.DeviceRegistry(
-            store, keys=DerivedKeys(MASTER), issuer="Example", clock=clock
-        )
-        await registry.open_enrollment(ALICE, by=SERVICE, label="a")
-        await registry.cancel_enrollment(ALICE, by=SERVICE)
-        assert await registry.prune_history(ALICE, by=SERVICE, older_than=int(clock()) + 1) == 2
-        with pytest.raises(NoDevice):
-            await registry.device(ALICE, by=SERVICE)
-        return [event.type for event in await registry.history(ALICE, by=SERVICE)]
-
-    assert asyncio.run(life()) == [EventType.REDACTED, EventType.REDACTED, EventType.PRUNED]
 
 
 def test_an_event_of_the_second_itself_is_not_older(world: World) -> None:
