@@ -1,6 +1,4 @@
 """The analysis of a policy: its bounds hold, and weak settings are named."""
-settings are named.
-"""
 
 from __future__ import annotations
 
@@ -261,7 +259,10 @@ def test_the_sentences():
         "the delay stays below a minute",
         "the lifetime budget hardly bounds who stays below the cap",
         "a second factor of half a day ago counts",
-        "after a removal by others the first factor alone enrolls a new device; Policy.strict() asks for a code",
+        (
+            "after a removal by others the first factor alone enrolls a new device; "
+            "Policy.strict() asks for a code"
+        ),
         "the recommended step is 30 seconds",
         "a code lives longer than two minutes",
         "the recommended step is 30 seconds",
