@@ -188,8 +188,8 @@ def test_parameters_are_part_of_the_key(parameters: Parameters) -> None:
     """
     world = World()
     phone = world.enroll()
-    world.store_state(device={"parameters": parameters, "last_step": -1})
-    phone.parameters = parameters
+    world.put(device={"parameters": parameters, "last_step": -1})
+    phone = phone.app.add(phone.key, parameters)
     world.clock.advance(STEP)
     assert type(error_of(lambda: world.verify(phone.code()))) is CodeRejected
 
