@@ -11,8 +11,9 @@ import signal
 import pytest
 from hypothesis import HealthCheck, settings
 
-from support import MASTER, Enrolled, HandClock, enroll
+from support import MASTER, Enrolled, enroll
 from vmfa import Actor, DerivedKeys, DeviceRegistry, MemoryStore, PrincipalId
+from vmfa.testing import FrozenClock
 
 # A background job and its children ignore SIGINT, which some tests send.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -32,8 +33,8 @@ def pytest_make_parametrize_id(val: object) -> str | None:
 
 
 @pytest.fixture
-def clock() -> HandClock:
-    return HandClock()
+def clock() -> FrozenClock:
+    return FrozenClock()
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def store() -> MemoryStore:
 
 
 @pytest.fixture
-def registry(store: MemoryStore, keys: DerivedKeys, clock: HandClock) -> DeviceRegistry:
+def registry(store: MemoryStore, keys: DerivedKeys, clock: FrozenClock) -> DeviceRegistry:
     return DeviceRegistry(store, keys=keys, issuer="Example", clock=clock)
 
 
@@ -63,6 +64,6 @@ def owner(alice: PrincipalId) -> Actor:
 
 
 @pytest.fixture
-def enrolled(registry: DeviceRegistry, clock: HandClock, alice: PrincipalId) -> Enrolled:
+def enrolled(registry: DeviceRegistry, clock: FrozenClock, alice: PrincipalId) -> Enrolled:
     """Alice with an assigned device."""
     return enroll(registry, clock, alice)

@@ -21,7 +21,7 @@ from awaited import Awaited
 from cancelling import cancelled_at
 from leaks import assert_silent
 from postgres_server import database, server  # noqa: F401  # fixtures
-from support import MASTER, HandClock, Phone
+from support import MASTER, phone_with
 from vmfa import (
     Actor,
     AlreadyUsed,
@@ -45,6 +45,7 @@ from vmfa import (
 from vmfa.aio import AsyncStore, InThreads
 from vmfa.history import check_chain
 from vmfa.stores.postgres_async import AsyncPostgresStore
+from vmfa.testing import Account, FrozenClock
 from world import error_of
 
 SERVICE = Actor.trusted_service("importer")
@@ -86,7 +87,7 @@ def observed() -> list[AuditEvent]:
 
 @pytest.fixture
 def registry(
-    async_store: AsyncStore, clock: HandClock, observed: list[AuditEvent]
+    async_store: AsyncStore, clock: FrozenClock, observed: list[AuditEvent]
 ) -> vmfa.aio.DeviceRegistry:
     return vmfa.aio.DeviceRegistry(
         async_store,
@@ -104,16 +105,18 @@ def in_memory(store: Any = None, **arguments: Any) -> vmfa.aio.DeviceRegistry:
     return vmfa.aio.DeviceRegistry(store, keys=KEYS, issuer="Example", **arguments)
 
 
-async def enroll(registry: vmfa.aio.DeviceRegistry, clock: HandClock, who: PrincipalId) -> Phone:
+async def enroll(
+    registry: vmfa.aio.DeviceRegistry, clock: FrozenClock, who: PrincipalId
+) -> Account:
     me = Actor.signed_in(who)
     opened = await registry.open_enrollment(who, by=me, label="alice@example.com")
-    phone = Phone(Key.from_base32(opened.base32), clock)
+    phone = phone_with(Key.from_base32(opened.base32), clock)
     await registry.confirm_enrollment(who, session=opened.session_id, by=me, **phone.pair())
     return phone
 
 
 async def sign_in(
-    registry: vmfa.aio.DeviceRegistry, clock: HandClock, who: PrincipalId
+    registry: vmfa.aio.DeviceRegistry, clock: FrozenClock, who: PrincipalId
 ) -> Receipt:
     phone = await enroll(registry, clock, who)
     clock.advance(30)
@@ -166,7 +169,7 @@ def test_the_constructors_differ_in_the_store_only() -> None:
 def test_every_operation_on_every_store(
     registry: vmfa.aio.DeviceRegistry,
     async_store: AsyncStore,
-    clock: HandClock,
+    clock: FrozenClock,
     alice: PrincipalId,
     owner: Actor,
     run: Run,
@@ -209,7 +212,7 @@ def test_every_operation_on_every_store(
 
 
 def test_a_code_is_accepted_once_among_many_tasks(
-    registry: vmfa.aio.DeviceRegistry, clock: HandClock, alice: PrincipalId, run: Run
+    registry: vmfa.aio.DeviceRegistry, clock: FrozenClock, alice: PrincipalId, run: Run
 ) -> None:
     async def rush() -> list[Any]:
         phone = await enroll(registry, clock, alice)
@@ -224,7 +227,7 @@ def test_a_code_is_accepted_once_among_many_tasks(
 
 
 def test_a_lost_race_is_decided_again_and_observed_once(
-    alice: PrincipalId, clock: HandClock, run: Run, observed: list[AuditEvent]
+    alice: PrincipalId, clock: FrozenClock, run: Run, observed: list[AuditEvent]
 ) -> None:
     class LosesEveryFirst(InThreads):
         lost = False
@@ -249,7 +252,7 @@ def test_a_lost_race_is_decided_again_and_observed_once(
 
 
 def test_an_observer_that_raises_changes_no_answer(
-    alice: PrincipalId, clock: HandClock, run: Run, caplog: pytest.LogCaptureFixture
+    alice: PrincipalId, clock: FrozenClock, run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
     def observer(event: AuditEvent) -> None:
         raise RuntimeError(event.type)
@@ -267,7 +270,7 @@ def test_an_observer_that_raises_changes_no_answer(
     assert "the observer raised" in caplog.text
 
 
-def test_the_observer_is_optional(alice: PrincipalId, clock: HandClock, run: Run) -> None:
+def test_the_observer_is_optional(alice: PrincipalId, clock: FrozenClock, run: Run) -> None:
     registry = vmfa.aio.DeviceRegistry(
         InThreads(MemoryStore()), keys=DerivedKeys(MASTER), issuer="Example", clock=clock
     )
@@ -303,7 +306,7 @@ def test_a_coroutine_that_is_never_awaited_verifies_nothing_and_warns(
 
 
 def test_one_registry_works_in_two_event_loops(
-    tmp_path: Path, clock: HandClock, alice: PrincipalId
+    tmp_path: Path, clock: FrozenClock, alice: PrincipalId
 ) -> None:
     with SQLiteStore(tmp_path / "mfa.db") as store:
         registry = in_memory(InThreads(store), clock=clock)
@@ -317,7 +320,7 @@ def test_one_registry_works_in_two_event_loops(
 
 
 @pytest.fixture(params=["synchronous", "asynchronous"])
-def make(request: pytest.FixtureRequest, clock: HandClock) -> Iterator[Make]:
+def make(request: pytest.FixtureRequest, clock: FrozenClock) -> Iterator[Make]:
     """Create a registry of either kind, whose methods are all called without await."""
     awaited: list[Awaited] = []
 
@@ -474,7 +477,7 @@ def test_a_history_that_keeps_changing_is_contended(make: Make, alice: Principal
         make(store).history(alice, by=SERVICE)
 
 
-def test_pruning_the_history(make: Make, clock: HandClock) -> None:
+def test_pruning_the_history(make: Make, clock: FrozenClock) -> None:
     registry = make(MemoryStore())
     (alice,) = open_all(registry, "alice")
     registry.cancel_enrollment(alice, by=SERVICE)
@@ -615,7 +618,7 @@ def every_await(run: Run, once: Callable[[int], Any]) -> int:
 
 def test_a_canceled_verification_has_counted_once_or_not_at_all(
     registry: vmfa.aio.DeviceRegistry,
-    clock: HandClock,
+    clock: FrozenClock,
     alice: PrincipalId,
     run: Run,
     observed: list[AuditEvent],
@@ -640,13 +643,13 @@ def test_a_canceled_verification_has_counted_once_or_not_at_all(
 
 
 def test_a_canceled_confirmation_leaves_a_session_or_a_device(
-    registry: vmfa.aio.DeviceRegistry, async_store: AsyncStore, clock: HandClock, run: Run
+    registry: vmfa.aio.DeviceRegistry, async_store: AsyncStore, clock: FrozenClock, run: Run
 ) -> None:
     async def once(nth: int) -> bool:
         who = PrincipalId.user("123456789012", f"u-{nth}")
         me = Actor.signed_in(who)
         opened = await registry.open_enrollment(who, by=me, label="alice@example.com")
-        phone = Phone(Key.from_base32(opened.base32), clock)
+        phone = phone_with(Key.from_base32(opened.base32), clock)
         confirm = registry.confirm_enrollment(
             who, session=opened.session_id, by=me, **phone.pair()
         )
@@ -671,7 +674,7 @@ def test_a_canceled_confirmation_leaves_a_session_or_a_device(
 def test_a_failure_is_committed_and_observed_although_the_call_was_canceled(
     registry: vmfa.aio.DeviceRegistry,
     async_store: AsyncStore,
-    clock: HandClock,
+    clock: FrozenClock,
     alice: PrincipalId,
     run: Run,
     observed: list[AuditEvent],
@@ -697,7 +700,7 @@ def test_a_failure_is_committed_and_observed_although_the_call_was_canceled(
 
 
 def test_a_commit_that_fails_after_the_call_was_canceled_logs_nothing(
-    alice: PrincipalId, clock: HandClock, run: Run, caplog: pytest.LogCaptureFixture
+    alice: PrincipalId, clock: FrozenClock, run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Not even "Task exception was never retrieved"."""
 
@@ -724,7 +727,7 @@ def test_a_commit_that_fails_after_the_call_was_canceled_logs_nothing(
 
 
 def test_a_stopping_loop_cancels_the_commit(
-    alice: PrincipalId, clock: HandClock, caplog: pytest.LogCaptureFixture
+    alice: PrincipalId, clock: FrozenClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Hanging(InThreads):
         async def commit(self, *_: object) -> bool:

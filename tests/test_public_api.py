@@ -14,7 +14,7 @@ import pytest
 
 import vmfa
 import vmfa.aio
-from support import MASTER, Phone
+from support import MASTER, phone_with
 from vmfa import Actor, DerivedKeys, DeviceRegistry, Key, MemoryStore, PrincipalId
 from vmfa.testing import FrozenClock
 
@@ -142,7 +142,7 @@ class ManualExample(dict[str, object]):
     def __missing__(self, name: str) -> object:
         if name not in ("first", "second", "code"):
             raise KeyError(name)
-        phone = Phone(Key.from_base32(self["opened"].base32), self.clock)
+        phone = phone_with(Key.from_base32(self["opened"].base32), self.clock)
         if name == "code":
             self.clock.advance(60)
         return phone.code(-1 if name == "first" else 0)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from support import Phone
+from support import phone_with
 from vmfa import (
     Actor,
     AlreadyUsed,
@@ -28,15 +28,16 @@ from vmfa import (
     UnsafePlainKeys,
     VirtualDevice,
 )
+from vmfa.testing import Account
 from world import ADMIN, ALICE, RFC_KEY, ROOT, SERVICE, START, STEP, World, error_of, outcome_of
 
 HERE = START // STEP
 
 
-def adopted(policy: Policy | None = None, **more: object) -> tuple[World, Phone]:
+def adopted(policy: Policy | None = None, **more: object) -> tuple[World, Account]:
     world = World(policy, imported_keys=UnsafePlainKeys())
     adopt(world, **more)
-    return world, Phone(RFC_KEY, world.clock, more.get("parameters") or Parameters())
+    return world, phone_with(RFC_KEY, world.clock, more.get("parameters") or Parameters())
 
 
 def adopt(world: World, who: PrincipalId = ALICE, **more: object) -> VirtualDevice:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from support import Phone
 from vmfa import CodeRejected, EventType, Policy, Receipt
+from vmfa.testing import Account
 from world import STEP, World, error_of, outcome_of
 
 
-def off_by(world: World, phone: Phone, k: int) -> int:
+def off_by(world: World, phone: Account, k: int) -> int:
     """Sign in ten steps later with the code *k* steps off the verifier's clock. Returns the drift
     afterwards.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from support import Phone
+from support import phone_with
 from vmfa import (
     AlreadyUsed,
     CodeRejected,
@@ -18,6 +18,7 @@ from vmfa import (
     Receipt,
     UnsafePlainKeys,
 )
+from vmfa.testing import Account
 from world import (
     ADMIN,
     ALICE,
@@ -32,13 +33,13 @@ from world import (
 )
 
 
-def adopted(now: float, **more: object) -> tuple[World, Phone]:
+def adopted(now: float, **more: object) -> tuple[World, Account]:
     """A device with the key of the RFC's examples, none of whose codes is spent."""
     world = World(imported_keys=UnsafePlainKeys(), now=now)
     world.registry.adopt(
         ALICE, by=SERVICE, key=RFC_KEY, source="test", **{"last_step": -1, **more}
     )
-    return world, Phone(RFC_KEY, world.clock)
+    return world, phone_with(RFC_KEY, world.clock)
 
 
 # SEED-SIX
@@ -128,7 +129,7 @@ def test_the_device_decides_the_number_of_digits() -> None:
     assert type(error_of(lambda: world.verify("12345678"))) is NoDevice
     world.registry.adopt(ALICE, by=SERVICE, key=RFC_KEY, source="test", last_step=-1)  # six digits
     assert type(error_of(lambda: world.verify("12345678"))) is MalformedCode
-    assert world.verify(Phone(RFC_KEY, world.clock).code())
+    assert world.verify(phone_with(RFC_KEY, world.clock).code())
 
 
 # The window
@@ -284,7 +285,7 @@ def test_the_next_code_of_a_drifting_device_begins_on_its_own_clock() -> None:
         last_step=-1,
         drift=5,
     )
-    phone = Phone(RFC_KEY, world.clock, parameters)
+    phone = phone_with(RFC_KEY, world.clock, parameters)
     world.verify(phone.code(5))
     error = error_of(lambda: world.verify(phone.code(5)))
     assert (error.next_at, error.retry_after) == (6_000_000_020 + 60, 53)
