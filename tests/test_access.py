@@ -141,7 +141,7 @@ def prepared(operation: str, target: PrincipalId) -> tuple[World, Callable[[Acto
     if operation in ("open", "adopt"):
         return world, {
             "open": lambda by: registry.open_enrollment(target, by=by, label="a"),
-            "adopt": lambda by: registry.adopt(target, by=by, key=RFC_KEY, source="import"),
+            "adopt": lambda by: registry.adopt(target, by=by, key=RFC_KEY, system="import"),
         }[operation]
     if operation in ("confirm", "cancel"):
         opened = world.open(target)

@@ -90,9 +90,9 @@ def test_an_attack_on_a_real_registry_stays_within_the_bound(sign_ins, most):
     )
     victim = enroll(registry, clock, ALICE)
     apart = DAY / sign_ins if sign_ins else inf
-    end, signs_in, evaluated, in_a_row = clock.at + 30 * DAY, clock.at + apart, 0, 0
-    while clock.at < end:
-        if clock.at >= signs_in:
+    end, signs_in, evaluated, in_a_row = clock.now + 30 * DAY, clock.now + apart, 0, 0
+    while clock.now < end:
+        if clock.now >= signs_in:
             try:
                 registry.verify(ALICE, victim.phone.code())
                 signs_in, in_a_row = signs_in + apart, 0
@@ -100,7 +100,7 @@ def test_an_attack_on_a_real_registry_stays_within_the_bound(sign_ins, most):
                 clock.advance(refused.retry_after or 30)
                 continue
         if in_a_row == most:
-            clock.at = min(signs_in, end)
+            clock.now = min(signs_in, end)
             continue
         in_a_row += 1
         evaluated += 1

@@ -256,7 +256,7 @@ def test_the_observer_gets_every_outcome() -> None:
     world.registry.device(ALICE, by=ME)
     world.registry.history(ALICE, by=SUPPORT)
     world.registry.deactivate(ALICE, by=SUPPORT)
-    world.registry.adopt(ALICE, by=SERVICE, key=RFC_KEY, source="import")
+    world.registry.adopt(ALICE, by=SERVICE, key=RFC_KEY, system="import")
     world.registry.reanchor(ALICE, by=SERVICE)
     world.registry.forget(ALICE, by=SERVICE)
     assert [(event.type, event.reason) for event in world.observed] == [

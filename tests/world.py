@@ -32,6 +32,7 @@ from vmfa import (
     VirtualDevice,
     VmfaError,
 )
+from vmfa.guards import claim_message
 from vmfa.keysources.base import KeySource
 from vmfa.record import authenticated
 from vmfa.testing import Account, FrozenClock
@@ -171,9 +172,17 @@ class World:
         assert self.history_types(who) == history
 
 
-def by_method(who: PrincipalId, now: float, role: Callable[..., Actor] = Actor.signed_in) -> Actor:
+def signed_claim(who: PrincipalId, *, at: float, serial: str = "", method: str = "") -> MfaClaim:
+    """A claim with the MAC of the library, whatever it states."""
+    claim = MfaClaim(at=int(at), serial=serial, method=method)
+    return replace(claim, tag=DerivedKeys(MASTER).tag("claim", claim_message(who, claim)))
+
+
+def by_method(
+    who: PrincipalId, now: float, role: Callable[..., Actor] = Actor.signed_in
+) -> Actor:
     """*who*, with a second factor that the embedding service checked itself."""
-    return role(who, mfa=MfaClaim(at=int(now), method="hardware key"))
+    return role(who, mfa=signed_claim(who, at=now, method="hardware key"))
 
 
 def error_of(act: Callable[[], object]) -> Any:
