@@ -73,7 +73,7 @@ def test_each_entry_has_a_line_and_those_that_fit_are_adopted(
     code = AuthenticatorApp(terminal.clock).scan(URI).code()
     assert terminal.run("verify", f"{ACCOUNT}/u-1", code).code == 0
     assert (
-        "device adopted  by trusted service: vmfa import"
+        "device adopted  by trusted service vmfa import"
         in terminal.run("history", f"{ACCOUNT}/u-1").out
     )
 
