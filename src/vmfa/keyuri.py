@@ -1,7 +1,7 @@
 """``otpauth://`` key URIs: the way a key travels into an authenticator app, and out of another system.
 
-Written in the profile that every app understands; read strictly, with the few dialects that apps really
-write. Each choice has its reason in ``docs/key-uris.md``.
+Written in the profile that every app understands; read strictly, with the few dialects that apps
+really write. Each choice has its reason in ``docs/key-uris.md``.
 """
 
 from __future__ import annotations

@@ -224,7 +224,7 @@ def _adopt(
             principal,
             by=by,
             key=item.key,
-            source=item.source,
+            system=item.source,
             parameters=item.parameters,
             last_step=item.last_step,
             drift=item.drift,
