@@ -49,8 +49,9 @@ def import_devices(context: CommandContext) -> CommandResult:
     args = context.args
     if args.dry_run and args.create_key_file:
         raise WrongUsage("--dry-run creates no key file: use 'vmfa keys generate FILE' first")
-    keys, imported_keys = context.keys, context.imported_keys
     items = _items(context)
+    names = None if args.map is None else _names(read_source(args.map))
+    keys, imported_keys = context.keys, context.imported_keys
     registry = DeviceRegistry(
         _store(context),
         keys=keys,
@@ -59,7 +60,6 @@ def import_devices(context: CommandContext) -> CommandResult:
         clock=context.clock,
         policy=Policy(offers=(*Policy().offers, *map(_parameters, args.offer))),
     )
-    names = None if args.map is None else _names(read_source(args.map))
     principals = Principals(account=args.account, names=names, root=args.root_owner)
     by = Actor.trusted_service("vmfa import")
     outcomes = list(adopt_all(registry, items, by=by, principals=principals))
