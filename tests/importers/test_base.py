@@ -189,12 +189,12 @@ class TestConflicts:
         enroll(registry, clock, user("u-0"))
         assert statuses(run_import([device()])) == ["conflict"]
 
-    def test_a_trusted_service_does_not_compare_the_device_of_root(self, run_import):
+    def test_the_device_of_root_is_compared_too(self, run_import):
         principals = Principals(account=ACCOUNT, root="u-0")
-        run_import([device()], principals)
+        first, second = run_import([device(), device(key=KEYS[1])], principals)
+        assert (first.status, second.status) == (Status.ADOPTED, Status.CONFLICT)
         (outcome,) = run_import([device()], principals)
-        assert (outcome.status, outcome.principal) == (Status.CONFLICT, PrincipalId.root(ACCOUNT))
-        assert "root has a device" in outcome.reason
+        assert (outcome.status, outcome.principal) == (Status.ALREADY, PrincipalId.root(ACCOUNT))
 
     def test_a_device_that_is_removed_during_the_comparison(self, run_import, registry):
         run_import([device()])

@@ -16,7 +16,6 @@ from typing import Any, Final, TypeVar
 
 from ..access import Actor
 from ..errors import (
-    AccessDenied,
     ClockWentBack,
     DeviceAlreadyAssigned,
     InvalidType,
@@ -247,8 +246,6 @@ def _compared(
     """Compare the item with the assigned device: the same key means that it was adopted before."""
     try:
         device, key = _assigned_device(registry, by, principal)
-    except AccessDenied:
-        reason = "root has a device, and a trusted service is not allowed to compare it"
     except (NoDevice, RecordTampered, StoreContended, UnknownMasterKey) as error:
         reason = str(error)
     else:
