@@ -155,7 +155,7 @@ def test_a_checkpoint_names_its_environment_and_leaves_out_what_is_broken(audit:
     code, out, _ = audit.run("checkpoint", "123")
     document = json.loads(out)
     assert code == 5
-    assert [row["name"] for row in document["heads"]] == ["bob"]
+    assert [row["name"] for row in document["checkpoints"]] == ["bob"]
     assert list(document["environment"]) == ENVIRONMENT
     assert out == audit.run("checkpoint", "123", "--json")[1]
 

@@ -482,7 +482,7 @@ def test_a_checkpoint_file_cannot_control_the_terminal(terminal: Terminal) -> No
     }
     for heads in ([row], [{**row, "name": HOSTILE}]):
         (terminal.folder / "heads").write_text(
-            json.dumps({"v": 1, "at": HOSTILE, "heads": heads, HOSTILE: 1})
+            json.dumps({"v": 1, "at": HOSTILE, "checkpoints": heads, HOSTILE: 1})
         )
         outcome = terminal.run("audit", "compare", str(terminal.folder / "heads"))
         assert outcome.code != 0

@@ -120,7 +120,7 @@ def test_every_command_in_a_process_of_its_own_with_kills_between(shell: Shell) 
         "device resynchronized",
     ]
     kept = shell.json("audit", "checkpoint", "123456789012")
-    assert len(kept["heads"]) == 1
+    assert len(kept["checkpoints"]) == 1
     shell.json("audit", "compare", "-", input=json.dumps(kept).encode())
     shell.json("deactivate", ALICE)
     assert shell.run("verify", ALICE, code()).returncode == 4
