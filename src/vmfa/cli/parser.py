@@ -298,6 +298,16 @@ def _import(parser: Parser) -> None:
         help="accept devices of this kind as well, such as sha256,8,30; repeatable",
     )
     parser.add_argument(
+        "--parameters",
+        metavar="ALGORITHM,DIGITS,PERIOD",
+        help="the kind of the devices in FILE, if not sha1,6,30 (django-allauth only)",
+    )
+    parser.add_argument(
+        "--allow-incomplete",
+        action="store_true",
+        help="import from an export with missing QR codes (otpauth-migration only)",
+    )
+    parser.add_argument(
         "--unsafe-short-keys",
         action="store_true",
         help="accept keys below 128 bits, against RFC 4226",
