@@ -141,8 +141,8 @@ class TestKeySources:
 
 
 MESSAGES = {
-    "type": (lambda: DerivedKeys("x" * 32), "a master key is bytes"),
-    "length": (lambda: DerivedKeys(b"changeme"), "a master key has at least 32 bytes"),
+    "type": (lambda: DerivedKeys("x" * 32), "a master key must be bytes"),
+    "length": (lambda: DerivedKeys(b"changeme"), "a master key must have at least 32 bytes"),
     "record of another master key": (
         lambda: DerivedKeys(MASTER).check("record", b"", DerivedKeys(OTHER).tag("record", b"")),
         "a record was made under a master key that this process was not given",
