@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -20,9 +19,7 @@ from vmfa import (
     Policy,
     Principal,
     PrincipalId,
-    RecordTampered,
     Role,
-    Sync,
     UnsafePlainKeys,
     VmfaError,
 )
@@ -577,60 +574,6 @@ def test_the_error_says_what_the_actor_lacks(action: Action, actor: Actor, missi
     _, act = prepared(action, ALICE)
     error = error_of(lambda: act(actor))
     assert (type(error), error.missing) == (AccessDenied, missing)
-
-
-# The claim of a session
-
-
-def test_a_valid_claim_stays_valid_while_the_device_is_assigned() -> None:
-    """RULE-CLAIM: disabled or out of sync, and for any time without max_age."""
-    world = World()
-    claim = world.sign_in(world.enroll()).claim
-    world.clock.advance(365 * 24 * HOUR)
-    assert world.registry.claim_is_valid(ALICE, claim)
-    for device in ({"disabled": True}, {"sync": Sync.OUT_OF_SYNC}):
-        world.store_state(device=device)
-        assert world.registry.claim_is_valid(ALICE, claim)
-    world.registry.deactivate(ALICE, by=SUPPORT)
-    assert not world.registry.claim_is_valid(ALICE, claim)
-
-
-@pytest.mark.parametrize(("age", "valid"), [(59, True), (60, True), (61, False)])
-def test_max_age_limits_a_claim(age: int, valid: bool) -> None:
-    """RULE-CLAIM: in seconds."""
-    world = World()
-    claim = world.sign_in(world.enroll()).claim
-    world.clock.advance(age)
-    assert world.registry.claim_is_valid(ALICE, claim, max_age=60) is valid
-
-
-@pytest.mark.parametrize("field", ["at", "serial", "tag"])
-def test_a_changed_claim_is_not_valid(field: str) -> None:
-    """RULE-CLAIM: the MAC covers the principal and every field."""
-    world = World()
-    claim = world.sign_in(world.enroll()).claim
-    changes = {"at": {"at": claim.at + 1}, "serial": {"serial": "0" * 32}, "tag": {"tag": "x"}}
-    assert not world.registry.claim_is_valid(ALICE, replace(claim, **changes[field]))
-    assert not world.registry.claim_is_valid(PEER, claim)
-
-
-def test_a_claim_of_another_method() -> None:
-    """RULE-CLAIM: the service makes it with method_claim; it does not end with a device."""
-    world = World()
-    claim = world.registry.method_claim(ALICE, "passkey")
-    assert (claim.method, claim.at) == ("passkey", world.clock())
-    assert world.registry.claim_is_valid(ALICE, claim)
-    world.enroll()
-    assert claim_counts(world, Actor.signed_in(ALICE, mfa=claim))
-
-
-def test_a_claim_of_a_tampered_record_is_an_error() -> None:
-    """RULE-CLAIM: not merely invalid."""
-    world = World()
-    claim = world.sign_in(world.enroll()).claim
-    world.store._records[ALICE] = replace(world.state(), revision=99)
-    error = error_of(lambda: world.registry.claim_is_valid(ALICE, claim))
-    assert type(error) is RecordTampered
 
 
 MESSAGES: dict[str, tuple[Callable[[], object], str]] = {

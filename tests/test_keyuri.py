@@ -571,25 +571,25 @@ def _accepted_or_refused(text: str) -> None:
 
 
 MESSAGES = [
-    (f"{PLAIN}&x={'x' * 8192}", "a key URI has at most 8192 characters"),
-    ("https://example.com", "a key URI begins with otpauth://"),
-    (f"{PLAIN}#x", "a key URI has no fragment: '#' is written %23"),
-    (f"otpauth://steam/a?secret={SECRET}", "the type of a key URI is totp or hotp"),
-    (f"{PLAIN}&encoder=steam", "codes in another alphabet (Steam) are not those of RFC 4226"),
-    (f"otpauth://hotp/a?secret={SECRET}", "a hotp key URI has a counter"),
-    (f"{PLAIN}&lock", "a parameter of a key URI is written name=value"),
-    (f"{PLAIN}&issuer=Example", "a key URI names each parameter once"),
+    (f"{PLAIN}&x={'x' * 8192}", "a key URI must not be longer than 8192 characters"),
+    ("https://example.com", "a key URI must begin with otpauth://"),
+    (f"{PLAIN}#x", "a key URI must not have a fragment: write %23 for '#'"),
+    (f"otpauth://steam/a?secret={SECRET}", "the type of a key URI must be totp or hotp"),
+    (f"{PLAIN}&encoder=steam", "codes in another alphabet (Steam) are not supported"),
+    (f"otpauth://hotp/a?secret={SECRET}", "a hotp key URI must have a counter"),
+    (f"{PLAIN}&lock", "a parameter of a key URI must be written name=value"),
+    (f"{PLAIN}&issuer=Example", "a key URI must not repeat a parameter"),
     (
         f"otpauth://totp/A:a?secret={SECRET}&issuer=B",
-        "the issuer before the label and the parameter differ",
+        "the issuer in the label and the issuer parameter differ",
     ),
     (f"otpauth://totp/a:b:c?secret={SECRET}", "the label has two colons and no issuer parameter"),
     (uri_with("secret=GEZDGNBV"), "a key must have 16 to 1024 bytes"),
     (uri_with("secret=1"), "not valid Base32: use the letters A-Z and the digits 2-7"),
     (f"{PLAIN}&digits=9", "digits must be 6, 7 or 8"),
     (f"{PLAIN}&period=0", "period must be at least 1 second; period and t0 must fit in 64 bits"),
-    (f"{PLAIN}&period=-1", "period is a whole number in ASCII digits, below 2**64"),
-    (f"{PLAIN}&x%4=1", "a percent sign is followed by two hexadecimal digits of UTF-8"),
+    (f"{PLAIN}&period=-1", "period must be a whole number in ASCII digits, below 2**64"),
+    (f"{PLAIN}&x%4=1", "a percent sign must be followed by two hexadecimal digits of UTF-8"),
 ]
 
 

@@ -25,7 +25,7 @@ from vmfa import (
     SyncReport,
     VirtualDevice,
 )
-from vmfa.models import Envelope, PendingBinding
+from vmfa.models import ClientState, Envelope, FailingClient, PendingBinding, RecoveryState
 from vmfa.validators import MAX_INTEGER
 
 ALICE = PrincipalId.user("123456789012", "u-4711")
@@ -139,9 +139,6 @@ DEVICE_BOUNDS = {
     "budget_restored_at": (-MAX_INTEGER, MAX_INTEGER),
     "known_failures": (0, 10_000),
     "known_failed_at": (-MAX_INTEGER, MAX_INTEGER),
-    "client_epoch": (0, MAX_INTEGER),
-    "recovery_failures": (0, MAX_INTEGER),
-    "recovery_failed_at": (-MAX_INTEGER, MAX_INTEGER),
 }
 
 
@@ -182,6 +179,32 @@ class TestVirtualDevice:
     )
     def test_an_invalid_field_is_named(self, wrong: dict[str, object]) -> None:
         assert message_of(VirtualDevice, **{**DEVICE, **wrong}).startswith(next(iter(wrong)))
+
+
+class TestClientState:
+    def test_at_most_four_failing_clients(self) -> None:
+        client = FailingClient(token_id="t", failures=1, expires_at=5)
+        assert len(ClientState(failing=(client,) * 4).failing) == 4
+        with pytest.raises(InvalidValue):
+            ClientState(failing=(client,) * 5)
+
+    @pytest.mark.parametrize("wrong", [{"epoch": -1}, {"given": "t" * 33}, {"epoch": 1.0}])
+    def test_an_invalid_field_is_named(self, wrong: dict[str, object]) -> None:
+        assert message_of(ClientState, **wrong).startswith(next(iter(wrong)))
+
+
+class TestRecoveryState:
+    def test_its_text_does_not_show_the_digests(self) -> None:
+        assert "digest" not in repr(RecoveryState(codes=("digest",)))
+
+    def test_at_most_twenty_codes(self) -> None:
+        assert len(RecoveryState(codes=("d",) * 20).codes) == 20
+        with pytest.raises(InvalidValue):
+            RecoveryState(codes=("d",) * 21)
+
+    @pytest.mark.parametrize("wrong", [{"failures": -1}, {"failed_at": None}])
+    def test_an_invalid_field_is_named(self, wrong: dict[str, object]) -> None:
+        assert message_of(RecoveryState, **wrong).startswith(next(iter(wrong)))
 
 
 class TestEnrollmentSession:
@@ -370,7 +393,7 @@ class TestClaimAsJson:
 
 class TestAnswers:
     def test_a_receipt_gives_the_claim(self) -> None:
-        receipt = Receipt(principal=ALICE, serial="n", step=5, at=150, drift=0, failures_cleared=2)
+        receipt = receipt_of(MfaClaim(at=150, serial="n"))
         assert receipt.claim == MfaClaim(at=150, serial="n")
 
     def test_a_receipt_is_true(self) -> None:

@@ -29,7 +29,7 @@ from vmfa import (
     UnknownMasterKey,
     VirtualDevice,
 )
-from vmfa.models import Envelope, FailingClient, PendingBinding
+from vmfa.models import ClientState, Envelope, FailingClient, PendingBinding, RecoveryState
 from vmfa.record import VERSION, authenticated, check_intact, columns, from_columns
 from vmfa.testing import FrozenClock
 
@@ -83,18 +83,22 @@ ASSIGNED = Principal(
         budget=97,
         budget_updated_at=1_700_000_040,
         budget_restored_at=1_700_000_050,
-        client_epoch=3,
-        failing_clients=(
-            FailingClient(
-                token_id="0f0e0d0c0b0a09080706050403020100",
-                failures=1,
-                expires_at=1_707_776_095,
+        clients=ClientState(
+            epoch=3,
+            failing=(
+                FailingClient(
+                    token_id="0f0e0d0c0b0a09080706050403020100",
+                    failures=1,
+                    expires_at=1_707_776_095,
+                ),
             ),
+            given="f0e0d0c0b0a090807060504030201000",
         ),
-        given_client="f0e0d0c0b0a090807060504030201000",
-        recovery_codes=("5d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881",),
-        recovery_failures=4,
-        recovery_failed_at=1_700_000_099,
+        recovery=RecoveryState(
+            codes=("5d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881",),
+            failures=4,
+            failed_at=1_700_000_099,
+        ),
     ),
 )
 REMOVED = Principal(
