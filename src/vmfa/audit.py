@@ -1,8 +1,9 @@
 """The trail: does every history of an account hold, is it still the one seen earlier, and what a SIEM is told.
 
-A pass reads and never writes, so it may run on a replica or on a backup. It goes on where one principal's
-history is broken, and answers for each. :func:`verify_history` is the pass, :func:`compare` holds a store against
-heads that were exported earlier and kept elsewhere, :func:`line` is one event for a SIEM.
+A pass reads and never writes, so it may run on a replica or on a backup. It goes on where one
+principal's history is broken, and answers for each. :func:`verify_history` is the pass,
+:func:`compare` holds a store against heads that were exported earlier and kept elsewhere,
+:func:`line` is one event for a SIEM.
 """
 
 from __future__ import annotations
@@ -64,8 +65,9 @@ def verify_history(
 ) -> Iterator[HistoryResult]:
     """Check the history of every principal of *account*, one after the other.
 
-    :param operations: the registry's ``operations``. :param by: who may read them; of root and users alike,
-        that is ``Actor.support``. :param observer: is told each read, as the registry's is.
+    :param operations: the registry's ``operations``. :param by: who may read them; of root and
+        users alike, that is ``Actor.support``. :param observer: is told each read, as the
+        registry's is.
     :raises AuditFailed: after all that could be examined, a stored row that names no principal.
     """
     for who in _listed(store, account):

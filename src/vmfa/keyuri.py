@@ -1,7 +1,7 @@
 """``otpauth://`` key URIs: the way a key travels into an authenticator app, and out of another system.
 
-Written in the profile that every app understands; read strictly, with the few dialects that apps really
-write. Each choice has its reason in ``docs/key-uris.md``.
+Written in the profile that every app understands; read strictly, with the few dialects that apps
+really write. Each choice has its reason in ``docs/key-uris.md``.
 """
 
 from __future__ import annotations
@@ -106,15 +106,19 @@ def _read(uri: str, kind_of_key: type[Key]) -> KeyUri:
 
 
 def _parameters(query: str) -> dict[str, str]:
-    """Names in lower case, each once: programs differ in which of two they obey."""
+    """Return the parameters, by names in lower case.
+
+    A known name may occur only once, because programs differ in which of two values they use. Some
+    programs repeat parameters of their own, such as ``tags``, and end the query with ``&``.
+    """
     given: dict[str, str] = {}
-    for piece in query.split("&"):
+    for piece in filter(None, query.split("&")):
         name, found, value = piece.partition("=")
         name = _decoded(name, "uri").lower()
         if not found:
             raise KeyUriError("a parameter of a key URI is written name=value")
-        if name in given:
-            raise KeyUriError("a key URI names each parameter once", name if name in _KNOWN else "uri")
+        if name in given and name in _KNOWN:
+            raise KeyUriError("a key URI names each parameter once", name)
         given[name] = value
     return given
 
@@ -123,20 +127,31 @@ _KNOWN: Final = frozenset({"secret", "issuer", "algorithm", "digits", "period", 
 
 
 def _names(path: str, given: dict[str, str]) -> tuple[str, str]:
-    """Issuer and account label: ``issuer:account``, its colon plain or ``%3A``, or the account alone."""
-    first, found, second = normalize("NFC", _decoded(path, "label")).partition(":")
-    prefix, label = (first, second.lstrip(" ")) if found else ("", first)
+    """Return the issuer and the label of ``issuer:account`` or ``account``.
+
+    The colon may be written ``%3A``. Issuer and account may contain colons themselves if the
+    parameter ``issuer`` shows where the account begins.
+    """
+    whole = normalize("NFC", _decoded(path, "label"))
     written = given.get("issuer", "")
     literal = normalize("NFC", _decoded(written, "issuer"))
     spaced = normalize("NFC", _decoded(written.replace("+", " "), "issuer"))  # as several apps write a blank
-    issuer = literal if prefix == literal else spaced
-    if prefix and issuer and prefix != issuer:
-        raise KeyUriError("the issuer before the label and the parameter differ", "issuer")
-    issuer = issuer or prefix
+    names = (name for name in (literal, spaced) if name)
+    issuer = next((name for name in names if f"{whole}:".startswith(f"{name}:")), "")
+    if issuer:
+        label = whole if whole == issuer else whole[len(issuer) + 1 :].lstrip(" ")
+    else:
+        first, colon, second = whole.partition(":")
+        prefix, label = (first, second.lstrip(" ")) if colon else ("", whole)
+        if prefix and spaced:
+            raise KeyUriError("the issuer before the label and the parameter differ", "issuer")
+        if ":" in label:
+            raise KeyUriError("the label has two colons and no issuer parameter", "label")
+        issuer = spaced or prefix
     for part, text in (("label", label), ("issuer", issuer)):
         if text or part == "label":
             try:
-                check_label(part, text)
+                check_text(part, text, max_bytes=256)
             except InvalidValue as error:
                 raise KeyUriError(str(error), part) from None
     return issuer, label

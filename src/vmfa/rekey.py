@@ -28,9 +28,9 @@ def rekey(
 ) -> Iterator[Rekeyed]:
     """Envelope every sealed key of *account* again, under the current master key of *sealed_keys*.
 
-    A generator: each principal is committed, by compare-and-set, before it is given. Stop it anywhere and
-    start it again, from the beginning or *after* the last one given. Devices stay in use meanwhile, and
-    nothing of a record changes but the reference to its key.
+    A generator: each principal is committed, by compare-and-set, before it is given. Stop it
+    anywhere and start it again, from the beginning or *after* the last one given. Devices stay in
+    use meanwhile, and nothing of a record changes but the reference to its key.
 
     :param keys: the registry's ``operations.keys``, which authenticate the records.
     """

@@ -24,8 +24,9 @@ class Store(Protocol):
     def commit(self, before: Principal, after: Principal, events: Sequence[AuditEvent]) -> bool:
         """Replace *before* by *after* and append *events*, durably, all in one transaction or not at all.
 
-        Stored events from the number of the first of *events* on give way: retention writes the end of a history
-        anew, and what no record speaks of is no part of it.
+        Stored events with the number of the first of *events*, or a higher one, are deleted first: they are
+        past the end of the history. If ``after.pruned`` is higher than ``before.pruned``, the store removes
+        document and salt of the redactable events up to that number.
 
         False, and nothing written, if the stored record is no longer *before* (its revision and its tag;
         revision 0: there is none). An *after* of revision 0 removes the record and its history.

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from threading import Lock
 
 from ..events import AuditEvent
+from ..history import redacted
 from ..models import Principal, PrincipalId
 
 __all__ = ["MemoryStore"]
@@ -33,7 +34,11 @@ class MemoryStore:
             if after.revision:
                 self._records[after.id] = after
                 if kept:
-                    self._events.setdefault(after.id, [])[kept[0].number - 1 :] = kept
+                    history = self._events.setdefault(after.id, [])
+                    history[kept[0].number - 1 :] = kept
+                    for i in range(before.pruned, after.pruned):
+                        if history[i].redactable:
+                            history[i] = redacted(history[i])
             else:
                 self._records.pop(after.id, None)
                 self._events.pop(after.id, None)

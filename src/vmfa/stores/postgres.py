@@ -44,43 +44,45 @@ from ._pool import OwnConnections
 
 T = TypeVar("T")
 
-SCHEMA: Final = 2
+SCHEMA: Final = 1
 TABLES: Final[tuple[LiteralString, ...]] = (
     """CREATE TABLE IF NOT EXISTS vmfa_schema (version INTEGER PRIMARY KEY)""",
     """CREATE TABLE IF NOT EXISTS vmfa_principal (
     account TEXT COLLATE "C" NOT NULL, kind TEXT COLLATE "C" NOT NULL, name TEXT COLLATE "C" NOT NULL,
-    revision BIGINT NOT NULL, state TEXT NOT NULL, tag TEXT NOT NULL,
+    revision BIGINT NOT NULL, state TEXT NOT NULL, tag TEXT NOT NULL, audit_tag TEXT NOT NULL,
     PRIMARY KEY (account, kind, name))""",
     """CREATE TABLE IF NOT EXISTS vmfa_event (
     account TEXT COLLATE "C" NOT NULL, kind TEXT COLLATE "C" NOT NULL, name TEXT COLLATE "C" NOT NULL,
-    number BIGINT NOT NULL, document TEXT NOT NULL, tag TEXT NOT NULL,
+    number BIGINT NOT NULL, document TEXT, salt TEXT, content_digest TEXT NOT NULL, digest TEXT NOT NULL,
+        redactable SMALLINT NOT NULL, audit_tag TEXT NOT NULL,
     PRIMARY KEY (account, kind, name, number))""",
-    # of documents of version 2, then 1
     """CREATE OR REPLACE VIEW vmfa_device AS SELECT account, kind, name,
-    coalesce(state::jsonb #>> '{3,0}', state::jsonb #>> '{device,serial}') AS serial,
-    coalesce(state::jsonb #>> '{3,3}', state::jsonb #>> '{device,sync}') AS sync,
-    coalesce(state::jsonb #>> '{3,4}', state::jsonb #>> '{device,disabled}')::boolean AS disabled,
-    coalesce(state::jsonb #>> '{3,9}', state::jsonb #>> '{device,failures}')::integer AS failures,
-    coalesce(state::jsonb #>> '{3,11}', state::jsonb #>> '{device,budget}')::integer AS budget,
-    coalesce(state::jsonb #>> '{3,2}', state::jsonb #>> '{device,enrolled_at}')::bigint AS enrolled_at
-    FROM vmfa_principal WHERE coalesce(state::jsonb #>> '{3}', state::jsonb #>> '{device}') IS NOT NULL""",
-    """INSERT INTO vmfa_schema (version) VALUES (2) ON CONFLICT DO NOTHING""",
+    state::jsonb #>> '{3,0}' AS serial, state::jsonb #>> '{3,3}' AS sync,
+    (state::jsonb #>> '{3,4}')::boolean AS disabled,
+    (state::jsonb #>> '{3,6,0}')::integer AS failures,
+    (state::jsonb #>> '{3,6,2}')::integer AS known_failures,
+    (state::jsonb #>> '{3,6,4}')::integer AS budget,
+    (state::jsonb #>> '{3,2}')::bigint AS enrolled_at
+    FROM vmfa_principal WHERE state::jsonb #>> '{3}' IS NOT NULL""",
+    """INSERT INTO vmfa_schema (version) VALUES (1) ON CONFLICT DO NOTHING""",
 )
 PROBE: Final = """SELECT max(version), current_setting('synchronous_commit', true), current_setting('fsync', true),
     current_setting('transaction_read_only', true), current_setting('server_encoding', true),
     current_setting('statement_timeout', true), extract(epoch FROM clock_timestamp())::float8 FROM vmfa_schema"""
 SET_TIMEOUT: Final = "SELECT set_config('statement_timeout', %s, false)"
-LOAD: Final = "SELECT revision, state, tag FROM vmfa_principal WHERE account = %s AND kind = %s AND name = %s"
-INSERT: Final = """INSERT INTO vmfa_principal (account, kind, name, revision, state, tag)
-    VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING"""
-UPDATE: Final = """UPDATE vmfa_principal SET revision = %s, state = %s, tag = %s
+LOAD: Final = "SELECT revision, state, tag, audit_tag FROM vmfa_principal WHERE account = %s AND kind = %s AND name = %s"
+INSERT: Final = """INSERT INTO vmfa_principal (account, kind, name, revision, state, tag, audit_tag)
+    VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING"""
+UPDATE: Final = """UPDATE vmfa_principal SET revision = %s, state = %s, tag = %s, audit_tag = %s
     WHERE account = %s AND kind = %s AND name = %s AND revision = %s AND tag = %s"""
 DELETE: Final = """DELETE FROM vmfa_principal
     WHERE account = %s AND kind = %s AND name = %s AND revision = %s AND tag = %s"""
-APPEND: Final = """INSERT INTO vmfa_event (account, kind, name, number, document, tag)
-    VALUES (%s, %s, %s, %s, %s, %s)"""
+APPEND: Final = """INSERT INTO vmfa_event (account, kind, name, number, document, salt, content_digest, digest, redactable, audit_tag)
+    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"""
+REDACT: Final = """UPDATE vmfa_event SET document = NULL, salt = NULL
+    WHERE account = %s AND kind = %s AND name = %s AND number > %s AND number <= %s AND redactable = 1"""
 ERASE: Final = """DELETE FROM vmfa_event WHERE account = %s AND kind = %s AND name = %s AND number > %s"""
-HISTORY: Final = """SELECT number, document, tag FROM vmfa_event
+HISTORY: Final = """SELECT number, document, salt, content_digest, digest, redactable, audit_tag FROM vmfa_event
     WHERE account = %s AND kind = %s AND name = %s AND number > %s ORDER BY number LIMIT %s"""
 PAGE: Final = """SELECT kind, name FROM vmfa_principal
     WHERE account = %s AND (kind, name) > (%s, %s) ORDER BY kind, name LIMIT %s"""
@@ -122,9 +124,11 @@ def commit_script(before: Principal, after: Principal, events: Sequence[AuditEve
     if changed != 1:
         yield ROLLBACK
         return False
+    if after.pruned > before.pruned:
+        yield Step(REDACT, (*key(after.id), before.pruned, after.pruned))
     yield Step(ERASE, (*key(after.id), events[0].number - 1 if events else 0))  # what lies behind gives way
     for event in events:
-        yield Step(APPEND, (*key(after.id), event.number, event.document(), event.tag))
+        yield Step(APPEND, (*key(after.id), *event.columns()))
     yield COMMIT
     return True
 
@@ -137,7 +141,7 @@ def principals_script(account: str, after: PrincipalId | None, limit: int) -> Sc
 
 def history_script(principal: PrincipalId, after: int, limit: int) -> Script[Sequence[AuditEvent]]:
     _, rows = yield Step(HISTORY, (*key(principal), bounded(after), bounded(limit)))
-    return [AuditEvent.from_document(principal, *row) for row in rows]
+    return [AuditEvent.from_columns(principal, *row) for row in rows]
 
 
 def create_script() -> Script[None]:

@@ -12,7 +12,15 @@ from weakref import WeakKeyDictionary
 from ..errors import StoreError, VmfaError
 from ..events import AuditEvent
 from ..models import Principal, PrincipalId
-from .postgres import Call, Postgres, commit_script, create_script, history_script, load_script, principals_script
+from .postgres import (
+    Call,
+    Postgres,
+    commit_script,
+    create_script,
+    history_script,
+    load_script,
+    principals_script,
+)
 
 # isort: split
 import psycopg  # only now: postgres says what to install where it is missing

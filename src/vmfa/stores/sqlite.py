@@ -36,44 +36,47 @@ __all__ = ["SQLiteStore"]
 T = TypeVar("T")
 
 APPLICATION: Final = 0x766D6661  # "vmfa", in the header of the file
-SCHEMA: Final = 2
+SCHEMA: Final = 1
 FOREIGN: Final = "this is the database of another program"
 TABLES: Final = (
     """CREATE TABLE principal (
         account TEXT NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL,
-        revision INTEGER NOT NULL, state TEXT NOT NULL, tag TEXT NOT NULL,
+        revision INTEGER NOT NULL, state TEXT NOT NULL, tag TEXT NOT NULL, audit_tag TEXT NOT NULL,
         PRIMARY KEY (account, kind, name))""",
     """CREATE TABLE event (
         account TEXT NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL,
-        number INTEGER NOT NULL, document TEXT NOT NULL, tag TEXT NOT NULL,
+        number INTEGER NOT NULL, document TEXT, salt TEXT, content_digest TEXT NOT NULL, digest TEXT NOT NULL,
+        redactable INTEGER NOT NULL, audit_tag TEXT NOT NULL,
         PRIMARY KEY (account, kind, name, number)) WITHOUT ROWID""",
     f"PRAGMA application_id = {APPLICATION}",
 )
-VIEW: Final = (  # of documents of version 2, then 1
+VIEW: Final = (
     "DROP VIEW IF EXISTS device",
-    """CREATE VIEW device AS SELECT account, kind, name,
-        coalesce(json_extract(state, '$[3][0]'), json_extract(state, '$.device.serial')) AS serial,
-        coalesce(json_extract(state, '$[3][3]'), json_extract(state, '$.device.sync')) AS sync,
-        coalesce(json_extract(state, '$[3][4]'), json_extract(state, '$.device.disabled')) AS disabled,
-        coalesce(json_extract(state, '$[3][9]'), json_extract(state, '$.device.failures')) AS failures,
-        coalesce(json_extract(state, '$[3][11]'), json_extract(state, '$.device.budget')) AS budget,
-        coalesce(json_extract(state, '$[3][2]'), json_extract(state, '$.device.enrolled_at')) AS enrolled_at
-        FROM principal WHERE coalesce(json_extract(state, '$[3]'), json_extract(state, '$.device')) IS NOT NULL""",
+    """CREATE VIEW device AS SELECT account, kind, name, json_extract(state, '$[3][0]') AS serial,
+        json_extract(state, '$[3][3]') AS sync, json_extract(state, '$[3][4]') AS disabled,
+        json_extract(state, '$[3][6][0]') AS failures,
+        json_extract(state, '$[3][6][2]') AS known_failures,
+        json_extract(state, '$[3][6][4]') AS budget, json_extract(state, '$[3][2]') AS enrolled_at
+        FROM principal WHERE json_extract(state, '$[3]') IS NOT NULL""",
     f"PRAGMA user_version = {SCHEMA}",
 )
-LOAD: Final = "SELECT revision, state, tag FROM principal WHERE account = ? AND kind = ? AND name = ?"
+LOAD: Final = "SELECT revision, state, tag, audit_tag FROM principal WHERE account = ? AND kind = ? AND name = ?"
 INSERT: Final = (
-    "INSERT INTO principal (account, kind, name, revision, state, tag) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+    "INSERT INTO principal (account, kind, name, revision, state, tag, audit_tag) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
 )
 UPDATE: Final = (
-    "UPDATE principal SET revision = ?, state = ?, tag = ?"
+    "UPDATE principal SET revision = ?, state = ?, tag = ?, audit_tag = ?"
     " WHERE account = ? AND kind = ? AND name = ? AND revision = ? AND tag = ?"
 )
 DELETE: Final = "DELETE FROM principal WHERE account = ? AND kind = ? AND name = ? AND revision = ? AND tag = ?"
-APPEND: Final = "INSERT INTO event (account, kind, name, number, document, tag) VALUES (?, ?, ?, ?, ?, ?)"
+APPEND: Final = "INSERT INTO event (account, kind, name, number, document, salt, content_digest, digest, redactable, audit_tag) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+REDACT: Final = (
+    "UPDATE event SET document = NULL, salt = NULL WHERE account = ? AND kind = ? AND name = ?"
+    " AND number > ? AND number <= ? AND redactable = 1"
+)
 ERASE: Final = "DELETE FROM event WHERE account = ? AND kind = ? AND name = ? AND number > ?"
 HISTORY: Final = (
-    "SELECT number, document, tag FROM event"
+    "SELECT number, document, salt, content_digest, digest, redactable, audit_tag FROM event"
     " WHERE account = ? AND kind = ? AND name = ? AND number > ? ORDER BY number LIMIT ?"
 )
 PAGE: Final = (
@@ -137,8 +140,9 @@ class SQLiteStore:
 
     def commit(self, before: Principal, after: Principal, events: Sequence[AuditEvent]) -> bool:
         statement, values = change(before, after, INSERT, UPDATE, DELETE)
-        rows = [(*key(after.id), event.number, event.document(), event.tag) for event in events]
+        rows = [(*key(after.id), *event.columns()) for event in events]
         remove = after.revision == 0
+        redact = (*key(after.id), before.pruned, after.pruned) if after.pruned > before.pruned else None
         kept = events[0].number - 1 if events else -MAX_INTEGER  # what lies behind gives way
 
         def work(db: sqlite3.Connection) -> bool:
@@ -149,6 +153,8 @@ class SQLiteStore:
             db.execute("BEGIN IMMEDIATE")  # never read-then-write in a deferred one
             if db.execute(statement, values).rowcount != 1:
                 return False  # and what was begun is undone, as it is after a failure
+            if redact:
+                db.execute(REDACT, redact)
             db.execute(ERASE, (*key(after.id), kept))
             db.executemany(APPEND, rows)
             db.execute("COMMIT")
@@ -169,7 +175,7 @@ class SQLiteStore:
     def history(self, principal: PrincipalId, *, after: int = 0, limit: int = 1000) -> Sequence[AuditEvent]:
         page = (*key(principal), bounded(after), bounded(limit))
         rows = self._call(lambda db: db.execute(HISTORY, page).fetchall())
-        return [AuditEvent.from_document(principal, *row) for row in rows]
+        return [AuditEvent.from_columns(principal, *row) for row in rows]
 
     def _call(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Do *work*, waiting for other processes, undoing what was half done, naming what went wrong."""

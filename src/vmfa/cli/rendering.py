@@ -1,0 +1,78 @@
+"""How principals, times, actors and events are written, for people and in JSON."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from shlex import quote
+
+from ..access import Role
+from ..events import AuditEvent
+from ..models import PrincipalId
+
+TIMES = ("_at", "older_than")  # how the names of details end that are Unix times
+
+
+def read_account(text: str) -> str:
+    """Return the account that *text* names: ``%2F`` is a slash, ``%25`` a percent sign."""
+    return text.replace("%2F", "/").replace("%25", "%")
+
+
+def shell_quoted(who: PrincipalId) -> str:
+    """Return the arguments that name *who* on the command line, quoted for a shell."""
+    account = who.account.replace("%", "%25").replace("/", "%2F")
+    return f"--root {quote(account)}" if who.is_root else quote(f"{account}/{who.name}")
+
+
+def principal_data(who: PrincipalId) -> dict[str, object]:
+    return {"account": who.account, "kind": who.kind.value, "name": who.name}
+
+
+def event_data(event: AuditEvent) -> dict[str, object]:
+    return {
+        "number": event.number,
+        "type": event.type.value,
+        "at": event.at,
+        "actor": event.actor,
+        "serial": event.serial,
+        "reason": event.reason,
+        "details": dict(event.details),
+    }
+
+
+def event_text(event: AuditEvent, *, utc: bool) -> str:
+    """Return *event* as one line: number, time, type, actor, and what else it says in brackets."""
+    facts = [("reason", event.reason)] if event.reason else []
+    facts += [
+        (name.replace("_", " "), _detail(name, value, utc=utc)) for name, value in event.details
+    ]
+    more = f"  ({'; '.join(f'{name}: {value}' for name, value in facts)})" if facts else ""
+    actor = f"  by {actor_text(event.actor)}" if event.actor else ""  # pruning erases it
+    return f"{event.number}  {time_text(event.at, utc=utc)}  {event.type}{actor}{more}"
+
+
+def _detail(name: str, value: int | str, *, utc: bool) -> str:
+    return (
+        time_text(value, utc=utc)
+        if isinstance(value, int) and name.endswith(TIMES)
+        else str(value)
+    )
+
+
+def actor_text(actor: object) -> str:
+    """Return the actor of an event with its role and its name apart: ``support: case 7``."""
+    text = str(actor)
+    for role in Role:
+        if text.startswith(f"{role} "):
+            return f"{role}: {text.removeprefix(f'{role} ')}"
+    return text
+
+
+def time_text(at: int, *, utc: bool) -> str:
+    """Return the Unix time *at* in ISO 8601, in the time zone of the machine unless *utc*."""
+    try:
+        moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=at)
+        return (
+            moment.isoformat().replace("+00:00", "Z") if utc else moment.astimezone().isoformat()
+        )
+    except (OverflowError, ValueError, OSError):  # past the calendar of Python or of the system
+        return f"Unix time {at}"
