@@ -18,6 +18,7 @@ from typing import Final
 from . import errors
 from .access import Actor
 from .events import AuditEvent
+from .history import PageReader
 from .models import Kind, Principal, PrincipalId
 from .operations import Operations
 from .otp import check_int
@@ -111,7 +112,7 @@ def compare_with(old: Checkpoint, found: HistoryResult) -> HistoryResult:
     reason = problem = ""
     if new.revision == 0:
         reason, problem = "missing", "there is no record any more: its row was deleted, or the principal was forgotten"
-    elif new.events >= old.events > 0 and events[old.events - 1].tag != old.head:
+    elif new.events >= old.events > 0 and events[old.events - 1].digest != old.head:
         reason, problem = "another history", f"event {old.events} is not the one that was exported"
     elif new.events < old.events or new.revision < old.revision:
         reason = "older"
@@ -137,7 +138,7 @@ def _read(
 ) -> tuple[Principal, tuple[AuditEvent, ...]]:
     operation = operations.record(who, by=by)
     for _ in range(ATTEMPTS):
-        actor_record = store.load(operation.actor_record) if operation.actor_record else None
+        actor_record = store.load(operation.actor_record_id) if operation.actor_record_id else None
         record = store.load(who)
         made = operation.decide(record, clock(), actor_record)
         read = tuple(event for event in made.events if not event.stored)  # an expiry is not committed here
@@ -145,7 +146,9 @@ def _read(
         made.settle()  # the actor may read it, and the record is authentic
         events = _stored(store, who, record.events)
         if store.load(who).head == record.head:
-            return record, tuple(operations.checked_history(record, events, 0, record.events))
+            reader = PageReader(record, 0, record.events)
+            reader.add(events)
+            return record, tuple(reader.page)
     raise errors.StoreContended("others kept changing this principal while its history was read")
 
 
@@ -170,7 +173,7 @@ def _stored(store: Store, who: PrincipalId, length: int) -> list[AuditEvent]:
 
 def line(event: AuditEvent) -> str:
     """*event* as one line of JSON; ``number`` is 0 where it is only told. It holds no key and no code."""
-    facts = {**plain_event(event), "at": iso(event.at), **plain(event.principal), "tag": event.tag}
+    facts = {**plain_event(event), "at": iso(event.at), **plain(event.principal), "digest": event.digest}
     return json.dumps(facts, separators=(",", ":"))
 
 
@@ -206,7 +209,7 @@ def plain(who: PrincipalId) -> dict[str, object]:
 
 def plain_event(event: AuditEvent) -> dict[str, object]:
     return {
-        "number": event.number, "type": event.type.value, "at": event.at, "actor": event.actor,
+        "number": event.number, "type": event.type.value, "at": event.at, "actor": str(event.actor),
         "serial": event.serial, "reason": event.reason, "details": dict(event.details),
     }
 

@@ -162,7 +162,7 @@ def history(context: CommandContext) -> CommandResult:
     events: list[AuditEvent] = []
     while page := registry.history(who, by=actor, after=events[-1].number if events else 0):
         events.extend(page)
-    head = events[-1].tag if events else ""
+    head = events[-1].digest if events else ""
     data = {
         "principal": principal_data(who),
         "events": [event_data(event) for event in events],

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from shlex import quote
 
-from ..access import Role
 from ..events import AuditEvent
+from ..history import is_redacted
 from ..models import PrincipalId
 
 TIMES = ("_at", "older_than")  # how the names of details end that are Unix times
@@ -32,9 +32,16 @@ def event_data(event: AuditEvent) -> dict[str, object]:
         "number": event.number,
         "type": event.type.value,
         "at": event.at,
-        "actor": event.actor,
+        "outcome": event.outcome.value,
+        "actor": {
+            "role": event.actor.role,
+            "account": event.actor.account,
+            "kind": event.actor.kind,
+            "name": event.actor.name,
+        },
         "serial": event.serial,
         "reason": event.reason,
+        "source": event.source,
         "details": dict(event.details),
     }
 
@@ -46,7 +53,9 @@ def event_text(event: AuditEvent, *, utc: bool) -> str:
         (name.replace("_", " "), _detail(name, value, utc=utc)) for name, value in event.details
     ]
     more = f"  ({'; '.join(f'{name}: {value}' for name, value in facts)})" if facts else ""
-    actor = f"  by {actor_text(event.actor)}" if event.actor else ""  # pruning erases it
+    if event.source:
+        facts.append(("source", event.source))
+    actor = "" if is_redacted(event) else f"  by {event.actor}"
     return f"{event.number}  {time_text(event.at, utc=utc)}  {event.type}{actor}{more}"
 
 
@@ -56,15 +65,6 @@ def _detail(name: str, value: int | str, *, utc: bool) -> str:
         if isinstance(value, int) and name.endswith(TIMES)
         else str(value)
     )
-
-
-def actor_text(actor: object) -> str:
-    """Return the actor of an event with its role and its name apart: ``support: case 7``."""
-    text = str(actor)
-    for role in Role:
-        if text.startswith(f"{role} "):
-            return f"{role}: {text.removeprefix(f'{role} ')}"
-    return text
 
 
 def time_text(at: int, *, utc: bool) -> str:

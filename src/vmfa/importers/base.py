@@ -133,7 +133,7 @@ def _adopted(registry: DeviceRegistry, entry: ImportedDevice, by: Actor, princip
         return _refused(entry, None, str(error))
     try:
         device = registry.adopt(
-            principal, by=by, key=entry.key, source=entry.source, parameters=entry.parameters,
+            principal, by=by, key=entry.key, system=entry.source, parameters=entry.parameters,
             last_step=entry.last_step, drift=entry.drift,
             failures=min(entry.failures, registry.operations.policy.failure_cap),
         )
@@ -157,7 +157,7 @@ def _from_here(registry: DeviceRegistry, principal: PrincipalId, source: str, by
     try:
         serial, number = registry.device(principal, by=by).serial, 0
         while events := registry.history(principal, by=by, after=number):
-            if any(event.serial == serial and ("source", source) in event.details for event in events):
+            if any(event.serial == serial and ("system", source) in event.details for event in events):
                 return True
             number = events[-1].number
     except (AccessDenied, RecordTampered, StoreContended):

@@ -8,9 +8,18 @@ from os import urandom
 from threading import Barrier, Thread
 from typing import Any, Final, TypeVar
 
-from ..events import AuditEvent, EventType
+from ..events import AuditEvent, EventActor, EventType
 from ..keysources.derived import DerivedKeys
-from ..models import KeyRef, Principal, PrincipalId, Sync, VirtualDevice
+from ..models import (
+    ClientState,
+    FailingClient,
+    KeyRef,
+    Principal,
+    PrincipalId,
+    RecoveryState,
+    Sync,
+    VirtualDevice,
+)
 from ..policy import Parameters
 from ..record import authenticated
 from ..stores.base import Store
@@ -18,6 +27,7 @@ from ..validators import MAX_INTEGER
 
 T = TypeVar("T")
 
+CONTRACT_ACTOR: Final = EventActor(role="trusted service", name="contract")
 COMMIT_SUCCEEDS: Final = "a commit on the stored record returns True"
 
 # Pairs that a collation, a pattern, a number or a limit on the length would confuse.
@@ -80,6 +90,17 @@ def sample_device(**changes: Any) -> VirtualDevice:
         failed_at=9 - MAX_INTEGER,
         budget=9,
         budget_updated_at=11 - MAX_INTEGER,
+        known_failures=12,
+        known_failed_at=13 - MAX_INTEGER,
+        budget_restored_at=14 - MAX_INTEGER,
+        clients=ClientState(
+            epoch=15,
+            failing=(FailingClient(token_id="a" * 32, failures=16, expires_at=17),),
+            given="b" * 32,
+        ),
+        recovery=RecoveryState(
+            codes=("c" * 64, "d" * 64), failures=18, failed_at=19 - MAX_INTEGER
+        ),
     )
     return replace(device, **changes)
 
@@ -93,8 +114,10 @@ def sample_events(principal: PrincipalId, *numbers: int, reason: str = "") -> li
     """Return one event of *principal* for each of these numbers."""
     return [
         AuditEvent(
-            type=EventType.OPENED, at=number, principal=principal, actor="contract",
-            reason=reason, number=number, tag=f"t{number}",
+            type=EventType.OPENED, at=number, principal=principal, actor=CONTRACT_ACTOR,
+            reason=reason, number=number, salt=f"salt {number}", redactable=number % 2 == 0,
+            content_digest=f"content {number}", digest=f"digest {number}",
+            audit_tag=f"audit {number}",
         )
         for number in numbers
     ]

@@ -8,7 +8,8 @@ from threading import Event
 
 from ..access import Actor
 from ..errors import AlreadyUsed, StoreContended, VmfaError
-from ..events import AuditEvent, EventType
+from ..events import AuditEvent, EventActor, EventType
+from ..history import redacted
 from ..models import EnrollmentSession, PendingBinding, Principal, PrincipalId, Receipt
 from ..policy import Parameters
 from ..registry import DeviceRegistry
@@ -86,7 +87,6 @@ class StoreContract:
             events=MAX_INTEGER - 1,
             head=f"{'0' * 16}.{'f' * 64}",
             pruned=MAX_INTEGER - 2,
-            redacted=MAX_INTEGER - 3,
         )
         check_stored_whole(store, record)
 
@@ -108,12 +108,17 @@ class StoreContract:
             type=EventType.ADOPTED,
             at=1 - MAX_INTEGER,
             principal=user,
-            actor='admin "é" %s 😀',
+            actor=EventActor(role="admin", account='"é" %s', kind="user", name="😀"),
+            source="192.0.2.1 '; --",
             serial="7" * 32,
             reason="'; --",
             details=(("before", 1 - 2**63), ("after", "😀"), ("at", 2**64 - 1)),
             number=1,
-            tag="head",
+            salt="0a" * 16,
+            content_digest="1b" * 32,
+            digest="2c" * 32,
+            redactable=True,
+            audit_tag=f"{'0' * 16}.{'f' * 64}",
         )
         commit_events(store, Principal(id=user), [event])
         check(
@@ -437,20 +442,25 @@ class StoreContract:
             "an event beyond the history of the record is replaced by the one committed there",
         )
 
-    def test_the_end_of_a_history_can_be_rewritten(self, store: Store) -> None:
-        user = new_user()
-        record = commit_next(store, Principal(id=user), 1, 2, 3, reason="old")
-        after = next_record(record, events=4)
-        events = sample_events(user, 2, 3, 4, reason="new")
-        lost = store.commit(Principal(id=user), after, events) is False
+    def test_pruning_redacts_the_redactable_events_up_to_a_number(self, store: Store) -> None:
+        user, other = new_user(), new_user()
+        commit_next(store, Principal(id=other), 1, 2, 3, 4)
+        record = commit_next(store, Principal(id=user), 1, 2, 3, 4, 5, 6)
+        stored = list(store.history(user))
+        stale = next_record(Principal(id=user), pruned=4, events=7)
+        lost = store.commit(Principal(id=user), stale, sample_events(user, 7)) is False
+        check(lost and list(store.history(user)) == stored, "a lost commit redacts no event")
+        commit_next(store, record, 7, pruned=4)
         check(
-            lost and [event.reason for event in store.history(user)] == ["old"] * 3,
-            "a lost commit rewrites no history",
+            list(store.history(user, limit=6)) == [
+                redacted(event) if event.redactable and event.number <= 4 else event
+                for event in stored
+            ],
+            "a commit with a higher number in pruned redacts exactly the redactable events up to it",
         )
-        check(store.commit(record, after, events) is True, COMMIT_SUCCEEDS)
         check(
-            [event.reason for event in store.history(user)] == ["old", "new", "new", "new"],
-            "a commit replaces the stored events from its first number on, and no others",
+            all(event.type is EventType.OPENED for event in store.history(other)),
+            "pruning the history of one principal redacts no event of another",
         )
 
     def test_principals_are_in_order_and_in_pages(self, store: Store) -> None:
