@@ -131,7 +131,7 @@ def test_pyotp_datetimes_are_refused() -> None:
         True,
     ):
         for use in (step_at, seconds_left, next_step_at, lambda at: totp(KEY, at)):
-            with pytest.raises(InvalidType, match="seconds since the epoch"):
+            with pytest.raises(InvalidType, match="in seconds"):
                 use(moment)  # type: ignore[operator]  # the test
 
 
