@@ -64,45 +64,18 @@ def printed(value: object) -> Iterator[object]:
 class CanaryPhone:
     """An authenticator app whose codes, and the codes next to them, are canaries."""
 
-
-def chain(
-    error: BaseException | None, seen: tuple[BaseException, ...] = ()
-) -> Iterator[BaseException]:
-    if error is not None and error not in seen:
-        yield error
-        yield from chain(error.__cause__, (*seen, error))
-        yield from chain(error.__context__, (*seen, error))
-
-
-def told_by(error: BaseException) -> Iterator[object]:
-    """Everything that can be read off an error, its chain, and the frames of this library in their tracebacks."""
-    for each in chain(error):
-        yield from recorded((each.args, vars(each), getattr(each, "__notes__", ())))
-        yield from (str(each), repr(each), getattr(each, "claimant_message", ""))
-        with suppress(Exception):
-            yield pickle.dumps(each)
-        trace = each.__traceback__
-        while trace is not None:
-            if trace.tb_frame.f_globals.get("__name__", "").partition(".")[0] == "vmfa":
-                yield from recorded(dict(trace.tb_frame.f_locals))
-            trace = trace.tb_next
-
-
-class WatchedPhone(Account):
-    """An account whose codes, and their neighbors, become canaries when they are shown."""
-
-    __slots__ = ("canaries",)
-
-    def __init__(
-        self, key: Key, clock: FrozenClock, parameters: Parameters, canaries: Canaries
-    ) -> None:
-        super().__init__(AuthenticatorApp(clock), "alice", key, parameters)
-        object.__setattr__(self, "canaries", canaries)
+    def __init__(self, key: Key, account: Account, canaries: Canaries) -> None:
+        self.key = key
+        self._account = account
+        self._canaries = canaries
 
     def code(self, steps_off: int = 0) -> str:
-        for off in (-1, 0, 1):
-            self.canaries.add_text("code", super().code(steps_off + off))
-        return super().code(steps_off)
+        codes = [self._account.code(steps_off + off) for off in (-1, 0, 1)]
+        self._canaries.add_text("code", *codes)
+        return codes[1]
+
+    def pair(self, steps_off: int = 0) -> dict[str, str]:
+        return {"code1": self.code(steps_off - 1), "code2": self.code(steps_off)}
 
 
 class World:
@@ -139,7 +112,8 @@ class World:
     def phone(self, opened: OpenedEnrollment) -> CanaryPhone:
         key = Key.from_base32(opened.base32)
         self.canaries.add_bytes("device key", reveal(key))
-        return WatchedPhone(key, self.clock, EIGHT, self.canaries)
+        account = AuthenticatorApp(self.clock).scan(opened.uri)
+        return CanaryPhone(key, account, self.canaries)
 
     def code(self) -> str:
         """Return eight digits to type as a code."""
