@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any
 
-from vmfa import Operations, Policy, Principal
+from vmfa import Actor, ClientToken, Operations, Policy, Principal, clients, guards
 from vmfa.operations import Operation
 
 from .ledger import (
@@ -113,7 +113,7 @@ class Explorer:
         current, dead = ledger.generation, range(1, ledger.generation)
         if current < GENERATIONS:
             yield from map(Action, ISSUING)
-        yield from map(Action, ("cancel", "deactivate", "re-anchor", "forget"))
+        yield from map(Action, ("cancel", "deactivate", "re-anchor", "forget", "mark spent"))
         pairs: list[tuple[tuple[int, int] | None, ...]] = [(None, None)]
         if current:
             pairs += [((current, s - 1), (current, s)) for s in range(step - 3, step + 4)]
@@ -135,6 +135,25 @@ class Explorer:
             yield Action("verify", ((current, s),))
         for n in dead:
             yield Action("verify", ((n, step),))
+        if self.policy.known_clients:
+            yield from self._lane_actions(node)
+
+    def _lane_actions(self, node: Node) -> Iterator[Action]:
+        step, ledger = node.step, node.ledger
+        yield from map(Action, ("restore budget", "give token"))
+        if ledger.alive != "device":
+            return
+        if 0 <= ledger.signed_in_at <= (step + 1) * STEP:  # a claim may be a period ahead
+            yield Action("reopen")
+        yield Action("verify", (None,), client="void")
+        for client in ("renewed", "given") if ledger.given_at >= 0 else ("renewed",):
+            yield Action("verify", (None,), client=client)
+            for s in range(step - 1, step + 2):
+                yield Action("verify", ((ledger.generation, s),), client=client)
+            yield Action("resync", (None, None), client=client)
+            for s in range(step, step + 3):
+                pair = (ledger.generation, s - 1), (ledger.generation, s)
+                yield Action("resync", pair, client=client)
 
     def apply(self, node: Node, action: Action) -> Node:
         """Return the state after *action*, or *node* itself if nothing changed.
@@ -144,38 +163,74 @@ class Explorer:
         if action.name in ("tick", "back"):
             return replace(node, step=node.step + (1 if action.name == "tick" else -1))
         before, now = node.record, node.step * STEP
-        ledger = node.ledger
-        self.source.generation = ledger.generation + (action.name in ISSUING)
-        decision = self.operation(action).decide(before, now)
+        self.source.generation = node.ledger.generation + (action.name in ISSUING)
+        decision = self.operation(node, action).decide(before, now)
         expected = judge(node, action, decision, self.policy)
         if decision.principal is before:
             return node
         return Node(node.step, decision.principal, expected)
 
-    def operation(self, action: Action) -> Operation[Any]:
+    def operation(self, node: Node, action: Action) -> Operation[Any]:
+        """Build the operation of *action* in the state *node*."""
+        if action.name in WITHOUT_CODES:
+            return WITHOUT_CODES[action.name](self.operations, node.step * STEP)
         codes = tuple(CODES[token] if token else BAD for token in action.codes)
-        return OPERATIONS[action.name](self, codes, (bytes([action.session]) * 16).hex())
+        token = self.token(node, action.client)
+        match action.name:
+            case "confirm":
+                session = (bytes([action.session]) * 16).hex()
+                return self.operations.confirm_enrollment(
+                    WHO, session=session, code1=codes[0], code2=codes[1], by=ME
+                )
+            case "verify":
+                return self.operations.verify(WHO, codes[0], client=token)
+            case "resync":
+                return self.operations.resync(
+                    WHO, code1=codes[0], code2=codes[1], by=ME, client=token
+                )
+            case "adopt":
+                key = KEYS[self.source.generation]
+                return self.operations.adopt(WHO, by=SERVICE, key=key, system="another system")
+            case "reopen":
+                return self.operations.reopen(WHO, by=self.owner_with_claim(node))
+        raise ValueError(action.name)
+
+    def token(self, node: Node, client: str) -> ClientToken | None:
+        """Return the client token that a sign-in or an administrator gave to the owner."""
+        device = node.record.device
+        if not client or device is None:
+            return None
+        if client == "void":
+            device = replace(device, serial="another serial number")
+        given = client == "given"
+        token, _ = clients.issue_token(
+            WHO, device, now=node.ledger.given_at if given else FIRST * STEP, seconds=1,
+            kind=clients.GIVEN if given else clients.RENEWED, keys=self.source,
+            random=self.source.random if given else lambda size: b"r" * size,
+        )  # fmt: skip
+        return token
+
+    def owner_with_claim(self, node: Node) -> Actor:
+        """Return the owner with the claim of the newest sign-in."""
+        assert node.record.device is not None
+        claim = guards.signed_claim(
+            self.source, WHO, at=node.ledger.signed_in_at, serial=node.record.device.serial
+        )
+        return Actor.signed_in(WHO, mfa=claim)
 
 
-OPERATIONS: dict[str, Callable[[Explorer, tuple[str, ...], str], Operation[Any]]] = {
-    "open": lambda e, codes, session: e.operations.open_enrollment(WHO, by=ME, label="u"),
-    "open by service": lambda e, codes, session: e.operations.open_enrollment(
+WITHOUT_CODES: dict[str, Callable[[Operations, int], Operation[Any]]] = {
+    "open": lambda operations, now: operations.open_enrollment(WHO, by=ME, label="u"),
+    "open by service": lambda operations, now: operations.open_enrollment(
         WHO, by=SERVICE, label="u"
     ),
-    "confirm": lambda e, codes, session: e.operations.confirm_enrollment(
-        WHO, session=session, code1=codes[0], code2=codes[1], by=ME
-    ),
-    "cancel": lambda e, codes, session: e.operations.cancel_enrollment(WHO, by=ME),
-    "verify": lambda e, codes, session: e.operations.verify(WHO, codes[0]),
-    "resync": lambda e, codes, session: e.operations.resync(
-        WHO, code1=codes[0], code2=codes[1], by=ME
-    ),
-    "deactivate": lambda e, codes, session: e.operations.deactivate(WHO, by=SERVICE),
-    "adopt": lambda e, codes, session: e.operations.adopt(
-        WHO, by=SERVICE, key=KEYS[e.source.generation], source="another system"
-    ),
-    "re-anchor": lambda e, codes, session: e.operations.reanchor(WHO, by=SERVICE),
-    "forget": lambda e, codes, session: e.operations.forget(WHO, by=SERVICE),
+    "cancel": lambda operations, now: operations.cancel_enrollment(WHO, by=ME),
+    "deactivate": lambda operations, now: operations.deactivate(WHO, by=SERVICE),
+    "re-anchor": lambda operations, now: operations.reanchor(WHO, by=SERVICE),
+    "forget": lambda operations, now: operations.forget(WHO, by=SERVICE),
+    "mark spent": lambda operations, now: operations.mark_spent(WHO, by=SERVICE, until=now),
+    "restore budget": lambda operations, now: operations.restore_budget(WHO, by=SERVICE),
+    "give token": lambda operations, now: operations.give_client_token(WHO, by=SERVICE),
 }
 
 

@@ -54,14 +54,17 @@ _SMALL: dict[str, Any] = {
 POLICIES = {
     "cap": Policy(delay_from=1, failure_cap=3, budget=5, **_SMALL),
     "budget": Policy(delay_from=3, failure_cap=100, budget=2, **_SMALL),
+    "lanes": Policy(
+        delay_from=3, failure_cap=4, budget=4, known_clients=True, known_client_reserve=2, **_SMALL
+    ),
 }
-
-
 ISSUING = ("open", "open by service", "adopt")
+IDEMPOTENT = ("mark spent", "reopen")
+DEVICE_ACTIONS = ("deactivate", "verify", "resync", "restore budget", "give token", "reopen")
 
 
 class TableKeys:
-    """A key source that issues ``KEYS[generation]``. Its tags are constant: nothing is stored."""
+    """A key source that issues ``KEYS[generation]``. Its tags are hashes without a key."""
 
     scheme = "table"
     authenticate = False
@@ -85,10 +88,13 @@ class TableKeys:
         return KEYS[ref.material[0]]
 
     def tag(self, purpose: str, message: bytes) -> str:
-        return "tag"
+        return blake2b(purpose.encode() + message, digest_size=8).hexdigest()
+
+    def audit_tag(self, purpose: str, message: bytes) -> str:
+        return ""
 
     def check(self, purpose: str, message: bytes, tag: str) -> bool:
-        return True
+        return tag == self.tag(purpose, message)
 
     def random(self, size: int) -> bytes:
         return bytes([self.generation]) * size
@@ -106,8 +112,16 @@ class Ledger(NamedTuple):
     attempts: int = 0
     opened: int = 0  # sessions opened by the principal; the search covers less than a day
     spent: int = -1
-    failures: int = 0
+    failures: int = 0  # without a client token, since the last success without one
     failed_at: int = 0
+    known_failures: int = 0  # with a client token
+    known_failed_at: int = 0
+    streak: int = 0  # consecutive failures, whoever failed
+    signed_in_at: int = -1  # when the owner got the newest claim
+    given_at: int = -1  # when a client token was given that is not used yet
+    restored: bool = False  # the budget, within the last day
+    by_owner: bool = True  # who opened the session
+    binding: bool = False  # the owner needs a binding code
     credit: int = 0  # the guess budget in seconds of growth
     credit_at: int = 0
     in_sync: bool = True
@@ -122,10 +136,14 @@ class Action(NamedTuple):
     name: str
     codes: tuple[tuple[int, int] | None, ...] = ()  # key and step of each; None: a wrong code
     session: int = 0
+    client: str = ""  # the client token: none, "renewed", "given" or "void"
 
     def __str__(self) -> str:
         codes = f" {list(self.codes)}" if self.codes else ""
-        return f"{self.name}{codes}{f' of session {self.session}' if self.session else ''}"
+        session = f" of session {self.session}" if self.session else ""
+        return (
+            f"{self.name}{codes}{session}{f' with a {self.client} token' if self.client else ''}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,14 +169,17 @@ def judge(node: Node, action: Action, decision: Decision[Any], policy: Policy) -
     reason = decision.answer.reason if isinstance(decision.answer, VmfaError) else "yes"
     verdict, ledger = _expected(node, action, policy)
     require(verdict == reason, f"the answer must be {verdict!r}, not {reason!r}")
-    changed = ledger != node.ledger or verdict == "yes"
+    changed = ledger != node.ledger or (verdict == "yes" and action.name not in IDEMPOTENT)
     if action.name == "forget":
         require(after.revision == 0 and after.key_ref is None, "a forgotten record must be gone")
         return ledger
     if changed:
-        ledger = ledger._replace(
-            seen_at=now if action.name == "re-anchor" else max(node.ledger.seen_at, now)
-        )
+        seen_at = max(node.ledger.seen_at, now)
+        if action.name == "re-anchor":
+            seen_at = now
+        elif action.name == "mark spent":
+            seen_at = node.ledger.seen_at
+        ledger = ledger._replace(seen_at=seen_at)
         require(after.revision == before.revision + 1, "each change must be one revision")
         require(after.seen_at == ledger.seen_at, "seen_at must be the highest committed time")
     else:
@@ -197,22 +218,34 @@ def _agree(ledger: Ledger, record: Principal, policy: Policy) -> None:
     )
     if session:
         require(
-            (session.attempts, session.expires_at) == (ledger.attempts, ledger.until),
-            "attempts and expiry must be those of the session",
+            (session.attempts, session.expires_at, session.opened_by_owner)
+            == (ledger.attempts, ledger.until, ledger.by_owner),
+            "attempts, expiry and owner must be those of the session",
         )
     if device:
         require(device.last_step == ledger.spent, "last_step must be the last accepted step")
         require(
-            device.failures == ledger.failures,
-            "failures must grow by one and be cleared by success only",
+            (device.failures, device.known_failures) == (ledger.failures, ledger.known_failures),
+            "failures must grow by one in their lane and be cleared by success only",
+        )
+        require(
+            ledger.streak <= device.failures + device.known_failures <= policy.failure_cap,
+            "consecutive failures must not be undercounted",
+        )
+        if policy.known_clients:
+            require(
+                device.failures <= policy.failure_cap - policy.known_client_reserve,
+                "failures without a client token must not use up the reserve",
+            )
+        require(
+            (device.clients.given != "") == (ledger.given_at >= 0),
+            "a given token must be usable once",
         )
         require(
             device.budget == ledger.credit // policy.budget_refill,
             "the budget must be refilled at its rate",
         )
-        require(
-            device.disabled == ledger.disabled, "the cap and the budget must disable, for good"
-        )
+        require(device.disabled == ledger.disabled, "the cap must disable, for good")
         require(
             (device.sync is Sync.IN_SYNC) == ledger.in_sync,
             "the pair must decide whether the device is in sync",
@@ -226,26 +259,23 @@ def _agree(ledger: Ledger, record: Principal, policy: Policy) -> None:
 
 def _expected(node: Node, action: Action, policy: Policy) -> tuple[str, Ledger]:
     """Return the reason of the refusal, or "yes", and the ledger after it."""
-    ledger, step, now = node.ledger, node.step, node.step * STEP
+    unchanged = ledger = node.ledger
+    step, now = node.step, node.step * STEP
     went_back = now < ledger.seen_at - STEP
     if action.name == "forget":
         return "yes", Ledger(generation=ledger.generation)
     if ledger.alive == "session" and now >= ledger.until:
         if went_back:
-            return "clock went back", ledger
-        ledger = ledger._replace(alive="", attempts=0, until=0)
+            return "clock went back", unchanged
+        ledger = ledger._replace(alive="", attempts=0, until=0, by_owner=True)
     if reason := _guard(node, ledger, action, policy, went_back):
-        return reason, ledger
+        return reason, unchanged
     match action.name:
-        case "re-anchor":
-            growing = ledger.credit % policy.budget_refill  # its start may be ahead of now
-            return "yes", ledger._replace(
-                failed_at=min(ledger.failed_at, now),
-                until=min(ledger.until, now + policy.session_seconds),
-                credit=ledger.credit - growing,
-                credit_at=min(ledger.credit_at - growing, now),
-            )
-        case "deactivate" | "cancel":
+        case "deactivate":
+            return "yes", _without_device(ledger)._replace(binding=ledger.disabled)
+        case "cancel":
+            if ledger.binding and not ledger.by_owner:
+                return "access denied", unchanged
             return "yes", _without_device(ledger)
         case "open" | "open by service":
             return "yes", ledger._replace(
@@ -254,6 +284,7 @@ def _expected(node: Node, action: Action, policy: Policy) -> tuple[str, Ledger]:
                 until=now + policy.session_seconds,
                 attempts=0,
                 opened=ledger.opened + (action.name == "open"),
+                by_owner=action.name == "open",
             )
         case "adopt":
             spent = step + policy.window
@@ -261,14 +292,45 @@ def _expected(node: Node, action: Action, policy: Policy) -> tuple[str, Ledger]:
             return "yes", _assigned(ledger, spent, now, policy)._replace(failed_at=now)
         case "confirm":
             return _confirmed(ledger, action, step, now, policy)
-    return _judged(ledger, action, step, now, policy)
+        case "verify" | "resync":
+            return _judged(ledger, action, step, now, policy)
+    return _maintained(ledger, unchanged, action, step, now, policy)
+
+
+def _maintained(
+    ledger: Ledger, unchanged: Ledger, action: Action, step: int, now: int, policy: Policy
+) -> tuple[str, Ledger]:
+    match action.name:
+        case "re-anchor":
+            growing = ledger.credit % policy.budget_refill  # its start may be ahead of now
+            return "yes", ledger._replace(
+                failed_at=min(ledger.failed_at, now),
+                known_failed_at=min(ledger.known_failed_at, now),
+                until=min(ledger.until, now + policy.session_seconds),
+                credit=ledger.credit - growing,
+                credit_at=min(ledger.credit_at - growing, now),
+            )
+        case "mark spent":
+            return "yes", _marked_spent(ledger, unchanged, step, policy)
+        case "restore budget":
+            full = policy.budget * policy.budget_refill
+            return "yes", ledger._replace(credit=full, credit_at=now, restored=True)
+        case "give token":
+            return "yes", ledger._replace(given_at=now)
+        case "reopen":
+            if ledger.failures and ledger.signed_in_at <= ledger.failed_at:
+                return "access denied", unchanged
+            return "yes", ledger._replace(failures=0)
+    raise ValueError(action.name)
 
 
 def _guard(node: Node, ledger: Ledger, action: Action, policy: Policy, went_back: bool) -> str:
     """Return why *action* is refused in this state, or the empty string."""
     if action.name == "re-anchor":
         return "" if node.record.revision else "no device"
-    if action.name in ("deactivate", "verify", "resync") and ledger.alive != "device":
+    if action.name == "mark spent":
+        return ""
+    if action.name in DEVICE_ACTIONS and ledger.alive != "device":
         return "no device"
     if action.name in ("cancel", "confirm") and (
         ledger.alive != "session" or action.session not in (0, ledger.generation)
@@ -276,22 +338,40 @@ def _guard(node: Node, ledger: Ledger, action: Action, policy: Policy, went_back
         return "no session"
     if action.name in ISSUING and ledger.alive == "device":
         return "already assigned"
-    if went_back:
+    if went_back and action.name != "deactivate":  # the service's evidence needs no clock
         return "clock went back"
-    return (
-        "too many sessions"
-        if action.name == "open" and ledger.opened >= policy.enrollments_per_day
-        else ""
-    )
+    if action.name == "open" and ledger.binding:
+        return "access denied"
+    if action.name == "open" and ledger.opened >= policy.enrollments_per_day:
+        return "too many sessions"
+    return "too soon" if action.name == "restore budget" and ledger.restored else ""
+
+
+def _marked_spent(ledger: Ledger, unchanged: Ledger, step: int, policy: Policy) -> Ledger:
+    if ledger.alive == "session":
+        return _without_device(ledger)
+    if ledger.alive != "device":
+        return unchanged
+    spent = step + policy.resync_forward + policy.window
+    return ledger._replace(spent=max(ledger.spent, spent))
 
 
 def _without_device(ledger: Ledger) -> Ledger:
-    return Ledger(generation=ledger.generation, opened=ledger.opened, seen_at=ledger.seen_at)
+    return Ledger(
+        generation=ledger.generation,
+        opened=ledger.opened,
+        seen_at=ledger.seen_at,
+        binding=ledger.binding,
+    )
 
 
 def _assigned(ledger: Ledger, spent: int, now: int, policy: Policy) -> Ledger:
     return _without_device(ledger)._replace(
-        alive="device", spent=spent, credit=policy.budget * policy.budget_refill, credit_at=now
+        alive="device",
+        spent=spent,
+        credit=policy.budget * policy.budget_refill,
+        credit_at=now,
+        binding=False,
     )
 
 
@@ -323,28 +403,47 @@ def _judged(
     """Judge a code or a pair of the assigned device."""
     if ledger.disabled:
         return "disabled", ledger
-    over = ledger.failures - policy.delay_from
+    known = action.client == "renewed" or (action.client == "given" and ledger.given_at >= 0)
+    reserve = policy.known_client_reserve if policy.known_clients and not known else 0
+    tokens = _refilled(ledger, now, policy)[0] // policy.budget_refill
+    if tokens <= reserve or (reserve and ledger.failures >= policy.failure_cap - reserve):
+        return "closed", ledger
+    failures = ledger.known_failures if known else ledger.failures
+    failed_at = ledger.known_failed_at if known else ledger.failed_at
+    over = failures - policy.delay_from
     delay = min(policy.delay_seconds * 2**over, policy.delay_cap) if over >= 0 else 0
-    if delay and now < ledger.failed_at + delay:
+    if delay and now < failed_at + delay:
         return "throttled", ledger
+    used = {"given_at": -1} if action.client == "given" and known else {}
     if action.name == "resync":
+        if ledger.spent - step > policy.resync_forward + policy.window + 1:
+            return "pair not accepted", ledger  # no code can be accepted for a long time
         s = _pair_of(action, ledger.generation)
         if (
             s is None
             or not -policy.resync_back <= s - step <= policy.resync_forward
             or s - 1 <= ledger.spent
         ):
-            return _failure(ledger, now, policy, "pair not accepted")
+            return _failure(ledger, now, policy, "pair not accepted", known)
         drift = s - step if abs(s - step) > policy.window else 0
+        if known:
+            used["known_failures"] = 0
         return "yes", ledger._replace(
-            spent=s, failures=0, in_sync=True, base=drift, drift=drift, last_offset=0
+            spent=s,
+            failures=0,
+            streak=0,
+            in_sync=True,
+            base=drift,
+            drift=drift,
+            last_offset=0,
+            **used,
         )
     if not ledger.in_sync:
         return "out of sync", ledger
     (token,) = action.codes
     here = step + ledger.drift
     if token is None or token[0] != ledger.generation or abs(token[1] - here) > policy.window:
-        return _failure(ledger, now, policy, "not accepted")
+        return _failure(ledger, now, policy, "not accepted", known)
     if token[1] <= ledger.spent:
         return "already used", ledger
     side = token[1] - here
@@ -355,22 +454,32 @@ def _judged(
         and abs(drift + side - ledger.base) <= policy.login_drift
     ):
         drift, last_offset = drift + side, 0
-    return "yes", ledger._replace(spent=token[1], failures=0, drift=drift, last_offset=last_offset)
-
-
-def _failure(ledger: Ledger, now: int, policy: Policy, reason: str) -> tuple[str, Ledger]:
-    full = policy.budget * policy.budget_refill
-    credit, since = ledger.credit, ledger.credit_at
-    grown = credit + max(0, now - since)
-    credit_now, since = (full, now) if grown >= full else (grown, max(since, now))
-    credit = credit_now - policy.budget_refill
-    failures = ledger.failures + 1
-    disabled = failures >= policy.failure_cap or credit < policy.budget_refill
-    after = ledger._replace(
-        failures=failures,
-        failed_at=max(now, ledger.seen_at),
-        credit=credit,
-        credit_at=since,
-        disabled=disabled,
+    used["known_failures" if known else "failures"] = 0
+    return "yes", ledger._replace(
+        spent=token[1], streak=0, drift=drift, last_offset=last_offset, signed_in_at=now, **used
     )
-    return "disabled" if disabled else reason, after
+
+
+def _refilled(ledger: Ledger, now: int, policy: Policy) -> tuple[int, int]:
+    """Return the budget in seconds of growth, and since when it has been growing."""
+    full = policy.budget * policy.budget_refill
+    grown = ledger.credit + max(0, now - ledger.credit_at)
+    return (full, now) if grown >= full else (grown, max(ledger.credit_at, now))
+
+
+def _failure(
+    ledger: Ledger, now: int, policy: Policy, reason: str, known: bool
+) -> tuple[str, Ledger]:
+    credit, since = _refilled(ledger, now, policy)
+    lane = "known_" if known else ""
+    after = ledger._replace(
+        credit=credit - policy.budget_refill, credit_at=since, streak=ledger.streak + 1
+    )._replace(
+        **{
+            f"{lane}failures": getattr(ledger, f"{lane}failures") + 1,
+            f"{lane}failed_at": max(now, ledger.seen_at),
+        }
+    )
+    if after.failures + after.known_failures >= policy.failure_cap:
+        return "disabled", after._replace(disabled=True)
+    return reason, after

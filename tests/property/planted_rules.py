@@ -1,5 +1,4 @@
-"""Mistakes in the rules, planted on purpose: the search of ``explore.py`` must find each of them.
-"""
+"""Mistakes in the rules, planted on purpose. The search of ``explore.py`` must find each one."""
 
 from __future__ import annotations
 
@@ -14,12 +13,18 @@ from vmfa import (
     Key,
     KeyRef,
     Parameters,
+    Policy,
     Principal,
     PrincipalId,
     Sync,
+    VirtualDevice,
     VmfaError,
+    guards,
+    maintenance,
     otp,
+    recovery,
     rules,
+    throttle,
 )
 from vmfa.operations import Operation
 
@@ -38,13 +43,14 @@ def _around(
     after: Callable[[Principal, Principal, Any], Principal] = lambda old, new, answer: new,
 ) -> Iterator[None]:
     """Change what the rule *name* is given by *before*, and what it decided by *after*."""
-    real = getattr(rules, name)
+    holder = rules if hasattr(rules, name) else maintenance
+    real = getattr(holder, name)
 
     def planted(record: Principal, ctx: Any, *arguments: Any) -> Decision[Any]:
         decision = real(before(record), ctx, *arguments)
         return replace(decision, principal=after(record, decision.principal, decision.answer))
 
-    with _swapped(rules, name, planted):
+    with _swapped(holder, name, planted):
         yield
 
 
@@ -91,6 +97,20 @@ def _scan_without_first(
     return (list(steps), matches[1]) if len(codes) == 2 else matches
 
 
+def _exchanged(old: Principal, new: Principal, answer: Any) -> Principal:
+    """Count a new failure in the other lane."""
+    if old.device is None or new.device is None or new.device.known_failures == 0:
+        return new
+    if new.device.known_failures == old.device.known_failures:
+        return new
+    return _device(new, failures=old.device.failures + 1, known_failures=old.device.known_failures)
+
+
+def _never_empty(device: VirtualDevice, now: int, policy: Policy) -> tuple[int, int]:
+    budget, updated_at = _REAL_REFILLED(device, now, policy)
+    return max(1, budget), updated_at
+
+
 def _reversed_too(
     record: Principal, ctx: Any, session: str, code1: str, code2: str
 ) -> Decision[Any]:
@@ -100,12 +120,13 @@ def _reversed_too(
     return decision
 
 
+_REAL_REFILLED = throttle.refilled_budget
 _REAL_CONFIRM = rules.confirm_enrollment
-_REAL_FINISHED = Operation._finished
+_REAL_COMPLETED = Operation._completed
 
 
 def _not_advanced(self: Any, before: Principal, *arguments: Any) -> Decision[Any]:
-    decision = _REAL_FINISHED(self, before, *arguments)
+    decision = _REAL_COMPLETED(self, before, *arguments)
     same = replace(decision.principal, revision=max(1, before.revision))
     return replace(decision, principal=same)
 
@@ -172,7 +193,7 @@ PLANTS: dict[str, tuple[str, Plant]] = {
         "cap",
         lambda: _with_policy("confirm_enrollment", enroll_forward=2),
     ),
-    "code 1 is not checked": ("cap", lambda: _patched(rules, "scan", _scan_without_first)),
+    "code 1 is not checked": ("cap", lambda: _patched(guards, "scan", _scan_without_first)),
     "a reversed pair assigns": (
         "cap",
         lambda: _patched(rules, "confirm_enrollment", _reversed_too),
@@ -209,9 +230,18 @@ PLANTS: dict[str, tuple[str, Plant]] = {
     "no delay": ("cap", lambda: _with_policy("usable_device", delay_from=100)),
     "the delay does not grow": ("cap", lambda: _with_policy("usable_device", delay_cap=STEP)),
     "one failure more than the cap": ("cap", lambda: _with_policy("verify", failure_cap=4)),
-    "an empty budget does not disable": (
+    "an empty budget is evaluated": (
         "budget",
-        lambda: _around("verify", after=_keeps("disabled")),
+        lambda: _patched(throttle, "refilled_budget", _never_empty),
+    ),
+    "an empty budget disables": (
+        "budget",
+        lambda: _around(
+            "resync",
+            after=lambda old, new, answer: (
+                _device(new, disabled=True) if new.device and not new.device.budget else new
+            ),
+        ),
     ),
     "a success refills the budget": (
         "budget",
@@ -236,11 +266,11 @@ PLANTS: dict[str, tuple[str, Plant]] = {
         ),
     ),
     "a disabled device is revived by a pair": (
-        "budget",
+        "cap",
         lambda: _around("resync", before=lambda r: _device(r, disabled=False)),
     ),
     "a disabled device signs in": (
-        "budget",
+        "cap",
         lambda: _around(
             "verify", before=lambda r: _device(r, disabled=False), after=_keeps("disabled")
         ),
@@ -263,11 +293,11 @@ PLANTS: dict[str, tuple[str, Plant]] = {
     ),
     "a session never expires": (
         "cap",
-        lambda: _patched(rules, "without_expired", lambda record, ctx: (record, ())),
+        lambda: _patched(guards, "without_expired", lambda record, ctx: (record, ())),
     ),
     "any session id is accepted": (
         "cap",
-        lambda: _patched(rules, "_same_text", lambda ours, theirs: True),
+        lambda: _patched(recovery, "same_text", lambda ours, theirs: True),
     ),
     "a canceled session stays open": (
         "cap",
@@ -310,7 +340,7 @@ PLANTS: dict[str, tuple[str, Plant]] = {
     ),
     "a clock gone back is not noticed": (
         "cap",
-        lambda: _patched(rules, "check_clock", lambda record, ctx: None),
+        lambda: _patched(guards, "check_clock", lambda record, ctx: None),
     ),
     "re-anchoring lowers last_step": (
         "cap",
@@ -320,7 +350,77 @@ PLANTS: dict[str, tuple[str, Plant]] = {
         "cap",
         lambda: _around("reanchor", after=lambda old, new, answer: _device(new, failures=0)),
     ),
-    "a revision is not advanced": ("cap", lambda: _patched(Operation, "_finished", _not_advanced)),
+    "the lane without a token never closes": (
+        "lanes",
+        lambda: _with_policy("usable_device", known_client_reserve=1),
+    ),
+    "a failure with a token is counted without one": (
+        "lanes",
+        lambda: _around("verify", after=_exchanged),
+    ),
+    "a success without a token clears the other lane": (
+        "lanes",
+        lambda: _around(
+            "verify",
+            after=lambda old, new, answer: (
+                new if isinstance(answer, VmfaError) else _device(new, known_failures=0)
+            ),
+        ),
+    ),
+    "a success with a token clears the other lane": (
+        "lanes",
+        lambda: _around(
+            "verify",
+            after=lambda old, new, answer: (
+                new if isinstance(answer, VmfaError) else _device(new, failures=0)
+            ),
+        ),
+    ),
+    "a given token is accepted twice": (
+        "lanes",
+        lambda: _around("verify", after=_keeps("clients")),
+    ),
+    "any token is known": (
+        "lanes",
+        lambda: _patched(TableKeys, "check", lambda self, purpose, message, tag: True),
+    ),
+    "reopening needs no newer sign-in": (
+        "lanes",
+        lambda: _around("reopen", before=lambda r: _device(r, failed_at=-1)),
+    ),
+    "the budget is restored again and again": (
+        "lanes",
+        lambda: _around("restore_budget", after=_keeps("budget_restored_at")),
+    ),
+    "the owner cancels the enrollment of another person": (
+        "cap",
+        lambda: _around("cancel_enrollment", before=lambda r: replace(r, binding=None)),
+    ),
+    "the owner enrolls without the binding code": (
+        "cap",
+        lambda: _around("open_enrollment", before=lambda r: replace(r, binding=None)),
+    ),
+    "marking spent stops one step early": (
+        "cap",
+        lambda: _around(
+            "mark_spent",
+            after=lambda old, new, answer: (
+                _device(new, last_step=new.device.last_step - 1)
+                if new.device and new is not old
+                else new
+            ),
+        ),
+    ),
+    "marking spent leaves the session open": (
+        "cap",
+        lambda: _around(
+            "mark_spent", after=lambda old, new, answer: old if old.enrollment else new
+        ),
+    ),
+    "a revision is not advanced": (
+        "cap",
+        lambda: _patched(Operation, "_completed", _not_advanced),
+    ),
 }
 
 
@@ -331,6 +431,9 @@ def _patched(holder: Any, name: str, value: Any) -> Iterator[None]:
 
 _TICK, _ADOPT, _WRONG = Action("tick"), Action("adopt"), Action("resync", (None, None))
 _TWO_FAILURES = (_ADOPT, _WRONG, _TICK, _WRONG)
+_ENROLLED = (Action("open"), Action("confirm", ((1, 8), (1, 9)), 1))
+_DISABLED = (*_TWO_FAILURES, _TICK, _TICK, _WRONG)
+_REMOVED = (*_DISABLED, Action("deactivate"))
 BEGINNINGS: dict[str, tuple[Action, ...]] = {  # where the search for a bug starts
     "a full budget is refilled further": (_ADOPT, *[_TICK] * 4),
     "drift is not bounded": (
@@ -346,8 +449,19 @@ BEGINNINGS: dict[str, tuple[Action, ...]] = {  # where the search for a bug star
         _TICK,
         _TICK,
     ),
+    "the budget grows too fast": (_ADOPT, _WRONG, _TICK),
+    "the lane without a token never closes": (_ADOPT, _WRONG),
+    "a success without a token clears the other lane": _ENROLLED,
+    "a success with a token clears the other lane": _ENROLLED,
+    "a success refills the budget": _ENROLLED,
+    "a given token is accepted twice": _ENROLLED,
+    "reopening needs no newer sign-in": _ENROLLED,
     "the delay does not grow": _TWO_FAILURES,
     "one failure more than the cap": _TWO_FAILURES,
+    "a disabled device is revived by a pair": _DISABLED,
+    "a disabled device signs in": _DISABLED,
+    "the owner cancels the enrollment of another person": _REMOVED,
+    "the owner enrolls without the binding code": _REMOVED,
     "a clock gone back is not noticed": (_TICK, _TICK, _ADOPT),
 }
 
