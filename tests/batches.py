@@ -1,4 +1,4 @@
-"""What the tests of the import share: whose entries are, and what the registry offers."""
+"""Principals and parameters that the tests of the importers share."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from vmfa import InvalidValue, Parameters, PrincipalId
 
 ACCOUNT = "123456789012"
 OFFERS = (
-    Parameters(), Parameters(algorithm="sha256", digits=8, period=60), Parameters(digits=8),
-    Parameters(period=60), Parameters(period=60, t0=30),
+    Parameters(),
+    Parameters(algorithm="sha256", digits=8, period=60),
+    Parameters(digits=8),
+    Parameters(period=60),
+    Parameters(period=60, t0=30),
 )
 
 
@@ -18,7 +21,7 @@ def user(name: str) -> PrincipalId:
 
 
 def refusal_of(**shape: object) -> str:
-    """What the parameters themselves say of an impossible *shape*."""
+    """The message with which Parameters refuses *shape*."""
     with pytest.raises(InvalidValue) as caught:
         Parameters(**shape)
     return str(caught.value)
