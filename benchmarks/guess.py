@@ -242,8 +242,8 @@ def guess_in_both_lanes(attack: Attack, token: vmfa.ClientToken | None) -> bool:
     return True
 
 
-def careful(attack: Attack) -> None:
-    """Do the same when no code of the window is used, and never disable the device."""
+def careful_copies(attack: Attack) -> None:
+    """As all copies, but only when no code of the window is used; never disable the device."""
     while not attack.is_over:
         used_until = attack.signed_in_at + (attack.policy.window + 1) * STEP
         if used_until > attack.clock():
@@ -355,7 +355,7 @@ WITHOUT_TOKEN: dict[str, Strategy] = {
 }  # fmt: skip
 
 
-COPIES = (one_copy, all_copies, careful)  # of the user's tokens
+COPIES = (one_copy, all_copies, careful_copies)  # of the user's tokens
 
 
 def name_of(strategy: Strategy) -> str:
