@@ -1,10 +1,12 @@
-"""Principals and parameters that the tests of the importers share."""
+"""What the tests of importers share: the account, the users, the offers, errors of the core."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
-from vmfa import InvalidValue, Parameters, PrincipalId
+from vmfa import InvalidType, InvalidValue, Parameters, PrincipalId
 
 ACCOUNT = "123456789012"
 OFFERS = (
@@ -20,8 +22,13 @@ def user(name: str) -> PrincipalId:
     return PrincipalId.user(ACCOUNT, name)
 
 
-def refusal_of(**shape: object) -> str:
-    """The message with which Parameters refuses *shape*."""
-    with pytest.raises(InvalidValue) as caught:
-        Parameters(**shape)
+def error_of(call: Callable[[], object]) -> str:
+    """Return the text of the error that the core raises for a value."""
+    with pytest.raises((InvalidValue, InvalidType)) as caught:
+        call()
     return str(caught.value)
+
+
+def refusal_of(**shape: object) -> str:
+    """Return what the core says of impossible parameters."""
+    return error_of(lambda: Parameters(**shape))

@@ -32,13 +32,14 @@ from vmfa import (
     VirtualDevice,
     VmfaError,
 )
-from vmfa.guards import claim_message
 from vmfa.keysources.base import KeySource
+from vmfa import guards
 from vmfa.record import authenticated
 from vmfa.testing import Account, FrozenClock
 
 ACCOUNT = "123456789012"
 ALICE = PrincipalId.user(ACCOUNT, "u-4711")
+BOB = PrincipalId.user(ACCOUNT, "u-4712")
 ADMIN = PrincipalId.user(ACCOUNT, "u-0001")
 ROOT = PrincipalId.root(ACCOUNT)
 SERVICE = Actor.trusted_service("importer")
@@ -174,8 +175,8 @@ class World:
 
 def signed_claim(who: PrincipalId, *, at: float, serial: str = "", method: str = "") -> MfaClaim:
     """A claim with the MAC of the library, whatever it states."""
-    claim = MfaClaim(at=int(at), serial=serial, method=method)
-    return replace(claim, tag=DerivedKeys(MASTER).tag("claim", claim_message(who, claim)))
+    keys = DerivedKeys(MASTER)
+    return guards.signed_claim(keys, who, at=int(at), serial=serial, method=method)
 
 
 def by_method(

@@ -1,8 +1,8 @@
-"""A registry that takes imported keys, and a batch run over it."""
+"""A registry that accepts imported keys, and a batch that runs over it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import pytest
 
@@ -23,17 +23,19 @@ def registry_over(keys: DerivedKeys, clock) -> Callable[[Store], DeviceRegistry]
 
 
 @pytest.fixture
-def registry(registry_over: Callable[[Store], DeviceRegistry], store: MemoryStore) -> DeviceRegistry:
+def registry(
+    registry_over: Callable[[Store], DeviceRegistry], store: MemoryStore
+) -> DeviceRegistry:
     return registry_over(store)
 
 
 @pytest.fixture
-def importing(registry: DeviceRegistry) -> Import:
-    """Adopt items, by a trusted service, as users of the account unless *principals* says otherwise."""
+def run_import(registry: DeviceRegistry) -> Import:
+    """Adopt items as a trusted service; the owners are users of the account by default."""
 
-    def run(items: list[Item], principals: Principals | None = None) -> list[Outcome]:
+    def run(items: Iterable[Item], principals: Principals | None = None) -> list[Outcome]:
         principals = principals or Principals(account=ACCOUNT)
-        return list(adopt_all(registry, items, by=Actor.trusted_service("import"), principals=principals))
+        service = Actor.trusted_service("import")
+        return list(adopt_all(registry, items, by=service, principals=principals))
 
     return run
-

@@ -9,6 +9,7 @@ import platform
 import ssl
 import subprocess
 import sys
+from ast import literal_eval
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NoReturn
@@ -115,7 +116,7 @@ def test_a_wrong_cipher_shows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_wrong_prepared_keys_show(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vmfa.keys._OPAD", bytes(256))
+    monkeypatch.setattr("vmfa.keys._OUTER_PAD", bytes(256))
     assert {f"RFC 2104, prepared keys, {algorithm}" for algorithm in ("sha1", "sha256", "sha512")} <= failed()
 
 
@@ -266,7 +267,7 @@ key, who, me = vmfa.Key(raw), vmfa.PrincipalId.user("a", "b"), vmfa.Actor.truste
 registry = vmfa.DeviceRegistry(
     vmfa.MemoryStore(), keys=vmfa.DerivedKeys(bytes(32)), imported_keys=vmfa.UnsafePlainKeys(), issuer="E", clock=clock
 )
-registry.adopt(who, by=me, key=key, source="old")
+registry.adopt(who, by=me, key=key, system="old")
 for act in (
     lambda: vmfa.totp(raw, 0), lambda: vmfa.totp(key, 0), lambda: vmfa.verify_totp(key, "123456", 0, after=-1),
     lambda: vmfa.keys.mac(key, "sha1", b""), lambda: vmfa.keys.mac(key, "md5", b""),
@@ -285,8 +286,8 @@ print(told)
 def test_a_code_of_a_hash_that_is_refused_is_one_of_our_errors_and_shows_no_key(without_sha1: Build) -> None:
     code, out, err = without_sha1.run("-c", CODES)
     assert (code, err) == (0, "")
-    sentence = "there is no {} in this build: vmfa.selftest() tells what there is"
-    assert out.strip() == str([sentence.format(name) for name in ("sha1", "sha1", "sha1", "sha1", "md5", "sha1")])
+    names = ("sha1", "sha1", "sha1", "sha1", "md5", "sha1")
+    assert [name in sentence for name, sentence in zip(names, literal_eval(out), strict=True)] == [True] * 6
 
 
 @pytest.mark.parametrize("build", ["without_sha1", "openssl_says_fips"])

@@ -6,7 +6,7 @@ import pytest
 
 from programs import oathtool_codes, output
 from vmfa import Actor, AlreadyUsed, DerivedKeys, DeviceRegistry, Parameters
-from vmfa.importers.base import Principals, Status, adopt_all
+from vmfa.importers.base import HOTP, Principals, Status, adopt_all
 from vmfa.importers.google_authenticator import read
 from vmfa.keysources.sealed import SealedKeys
 
@@ -35,9 +35,14 @@ def test_a_time_based_secret(google_authenticator, oathtool, registry, clock, al
         "--rate-time=30", "--window-size=3", "--emergency-codes=4",
     )
     principals = Principals(account=alice.account)
-    (told,) = adopt_all(registry, read(text, owner=alice.name), by=SERVICE, principals=principals)
-    assert (told.fate, told.principal) == (Status.ADOPTED, alice)
-    assert told.notes == ("4 scratch codes are not taken over",)
+    items = read(text, owner=alice.name)
+    (outcome,) = adopt_all(registry, items, by=SERVICE, principals=principals)
+    assert (outcome.status, outcome.principal) == (Status.ADOPTED, alice)
+    assert outcome.notes == (
+        "WINDOW_SIZE 3 is not imported: the policy decides",
+        "RATE_LIMIT 3 30 is not imported: the policy decides",
+        "4 scratch codes are not imported",
+    )
     secret = text.split("\n", 1)[0]
     with pytest.raises(AlreadyUsed):
         registry.verify(alice, oathtool_codes(oathtool, secret, clock(), Parameters())[0])
@@ -51,4 +56,4 @@ def test_a_counter_based_secret(google_authenticator, tmp_path):
         "--window-size=3",
     )
     (item,) = read(text, owner="alice")
-    assert item.reason == "HOTP: only time-based devices are assigned"
+    assert item.reason == HOTP
