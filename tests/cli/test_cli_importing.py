@@ -66,8 +66,8 @@ def test_each_entry_has_a_line_and_those_that_fit_are_adopted(
     lines = outcome.out.splitlines()
     assert lines[0] == "adopted: line 1 u-1 -> 123456789012/user/u-1"
     assert lines[1].startswith("refused: line 2 u-2: HOTP")
-    assert lines[2] == "1 adopted, 0 already adopted, 1 refused"
-    assert (outcome.code, outcome.err) == (2, "vmfa: 1 of 2 entries refused\n")
+    assert lines[2] == "1 adopted, 0 already adopted, 0 conflict, 1 refused"
+    assert (outcome.code, outcome.err) == (2, "vmfa: 1 of 2 entries were not imported\n")
     assert SECRET not in outcome.out + outcome.err
     terminal.clock.advance(60)
     code = AuthenticatorApp(terminal.clock).scan(URI).code()
@@ -80,13 +80,14 @@ def test_each_entry_has_a_line_and_those_that_fit_are_adopted(
 
 def test_the_report_in_json(run, terminal: Terminal) -> None:
     outcome = run("otpauth", LIST, "--json")
-    assert outcome.problem["reason"] == "entries refused"
+    assert outcome.problem["reason"] == "entries not imported"
     data = outcome.data
     assert data["entries"][1].pop("reason").startswith("HOTP")
     assert data == {
         "dry_run": False,
         "adopted": 1,
         "already adopted": 0,
+        "conflict": 0,
         "refused": 1,
         "entries": [
             {
@@ -116,7 +117,7 @@ def test_a_run_can_be_repeated(run) -> None:
 def test_if_nothing_is_refused_the_exit_code_is_0(run) -> None:
     assert run("otpauth", LIST.splitlines()[0]).code == 0
     outcome = run("otpauth", "")
-    assert (outcome.code, outcome.out) == (0, "0 adopted, 0 already adopted, 0 refused\n")
+    assert (outcome.code, outcome.out) == (0, "0 adopted, 0 already adopted, 0 conflict, 0 refused\n")
 
 
 def test_a_dry_run_creates_no_database_and_no_key_file(run, terminal: Terminal) -> None:
@@ -124,7 +125,7 @@ def test_a_dry_run_creates_no_database_and_no_key_file(run, terminal: Terminal) 
     lines = outcome.out.splitlines()
     assert lines[0] == "would be adopted: line 1 u-1 -> 123456789012/user/u-1"
     assert lines[1].startswith("would be refused: line 2 u-2: HOTP")
-    assert lines[2] == "dry run: 1 adopted, 0 already adopted, 1 refused"
+    assert lines[2] == "dry run: 1 adopted, 0 already adopted, 0 conflict, 1 refused"
     assert not terminal.db.exists()
     assert run("otpauth", LIST, "--dry-run", "--json").data["dry_run"] is True
     terminal.key_file.unlink()
@@ -235,7 +236,7 @@ def test_other_kinds_of_device_are_adopted_on_request(run, registry) -> None:
         "",
         "sha1",
         "sha1,6",
-        "sha1,6,30,0",
+        "sha1,6,30,0,0",
         "sha1,6,-1",
         "a,b,c",
         "sha1,\u0666,30",
@@ -243,10 +244,38 @@ def test_other_kinds_of_device_are_adopted_on_request(run, registry) -> None:
         f"sha1,6,{'9' * 5000}",
     ],
 )
-def test_an_offer_has_three_parts(run, offer: str) -> None:
+def test_an_offer_has_three_or_four_parts(run, offer: str) -> None:
     outcome = run("otpauth", LIST, "--offer", offer)
     assert outcome.code == 2
-    assert outcome.err == "vmfa: --offer is written ALGORITHM,DIGITS,PERIOD, such as sha256,8,30\n"
+    assert outcome.err.startswith("vmfa: an offer has the form ALGORITHM,DIGITS,PERIOD or ")
+
+
+def test_a_device_with_a_t0_is_adopted_on_request(run, registry) -> None:
+    fields = {
+        "user": 1, "confirmed": True, "key": "00" * 20, "step": 60, "t0": 30, "digits": 6,
+        "drift": 0, "last_t": 5,
+    }
+    text = json.dumps([{"model": "otp_totp.totpdevice", "pk": 1, "fields": fields}])
+    assert run("django-otp", text).code == 2
+    assert run("django-otp", text, "--offer", "sha1,6,60,30").code == 0
+    assert device(registry, "1").parameters == Parameters(period=60, t0=30)
+
+
+def test_another_key_of_the_same_owner_is_a_conflict(run) -> None:
+    outcome = run("otpauth", f"u-1 {URI}\nu-1 otpauth://totp/alice?secret={OTHER}\n")
+    lines = outcome.out.splitlines()
+    assert lines[1].startswith("conflict: line 2 u-1 -> 123456789012/user/u-1: ")
+    assert lines[2] == "1 adopted, 0 already adopted, 1 conflict, 0 refused"
+    assert (outcome.code, outcome.err) == (2, "vmfa: 1 of 2 entries were not imported\n")
+
+
+def test_an_incomplete_app_export_is_imported_on_request(run) -> None:
+    """The export has two QR codes, and this is the first one."""
+    text = "otpauth-migration://offline?data=ChkKFDEyMzQ1Njc4OTAxMjM0NTY3ODkwEgExGAI="
+    outcome = run("otpauth-migration", text)
+    assert outcome.code == 2
+    assert "the export is incomplete: of its 2 QR codes, 2 missing" in outcome.out
+    assert run("otpauth-migration", text, "--allow-incomplete").code == 0
 
 
 @pytest.mark.parametrize("offer", ["md5,6,30", "sha1,9,30", "sha1,6,0", "sha1,6,999999999"])

@@ -294,8 +294,13 @@ def _import(parser: Parser) -> None:
         "--offer",
         action="append",
         default=[],
-        metavar="ALGORITHM,DIGITS,PERIOD",
+        metavar="ALGORITHM,DIGITS,PERIOD[,T0]",
         help="accept devices of this kind as well, such as sha256,8,30; repeatable",
+    )
+    parser.add_argument(
+        "--allow-incomplete",
+        action="store_true",
+        help="import an app export in which a QR code is missing (otpauth-migration only)",
     )
     parser.add_argument(
         "--unsafe-short-keys",
