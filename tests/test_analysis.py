@@ -254,7 +254,7 @@ def test_the_sentences():
         weak.sentence for weak in weaknesses(weakest) if "the rule asks" not in weak.sentence
     ] == [
         "more than one step of network delay is accepted",
-        "a pair that is not in sync assigns a device ; Policy.strict() refuses it",
+        "a pair that is not in sync assigns a device; Policy.strict() refuses it",
         "many failures pass without a delay",
         "the delay stays below a minute",
         "the lifetime budget hardly bounds who stays below the cap",

@@ -23,6 +23,8 @@ from vmfa.history import check_chain
 from vmfa.record import check_intact
 from vmfa.stores.postgres import PostgresStore
 
+pytestmark = pytest.mark.slow
+
 LOST = "an acknowledged commit is lost"
 SET_TIMEOUT = 60  # seconds, far more than needed
 

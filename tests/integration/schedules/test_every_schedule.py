@@ -11,6 +11,8 @@ from scenarios import GAMES, PostgresGround, SQLiteGround, ground
 
 from postgres_server import the_server
 
+pytestmark = pytest.mark.slow
+
 FINDS = {  # the game in which each mutant shows soonest
     "never_compared": "verify_verify",
     "compared_loosely": "guess_guess",
