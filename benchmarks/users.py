@@ -13,7 +13,8 @@ STEP = 30
 START = 1_700_000_010  # the first second of a step
 ACCOUNT = "123456789012"
 ALICE = vmfa.PrincipalId.user(ACCOUNT, "u-4711")
-StoredRow = tuple[str, str, str, int, str, str]  # account, kind, name, revision, state, tag
+StoredRow = tuple[str, str, str, int, str, str, str]
+"""account, kind, name, revision, state, tag, audit tag"""
 
 
 class EncodingStore(vmfa.MemoryStore):

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from vmfa import EnrollmentSession, KeyRef, Parameters, Principal, PrincipalId, Sync, VirtualDevice
-from vmfa.lifecycle import TRANSITIONS, Action, State, check_transition, phase
+from vmfa.lifecycle import TRANSITIONS, Action, State, check_transition, state_of
 
 ALICE = PrincipalId.user("123456789012", "u-4711")
 REF = KeyRef(scheme="derived", key_id="", material=bytes(16))
@@ -39,6 +39,15 @@ STATES = {
     State.OUT_OF_SYNC: OUT_OF_SYNC,
     State.DISABLED: DISABLED,
 }
+ASSIGNED = ("assigned, in sync", "assigned, out of sync", "assigned, disabled")
+ON_A_DEVICE = (
+    "mark spent",
+    "restore budget",
+    "give client token",
+    "forget clients",
+    "reopen",
+    "replace recovery codes",
+)
 EXPECTED = {  # written from the rules
     ("no device", "open", "enrolling"),
     ("no device", "adopt", "assigned, in sync"),
@@ -62,6 +71,11 @@ EXPECTED = {  # written from the rules
     ("assigned, in sync", "deactivate", "no device"),
     ("assigned, out of sync", "deactivate", "no device"),
     ("assigned, disabled", "deactivate", "no device"),
+    ("enrolling", "mark spent", "no device"),
+    ("no device", "issue binding code", "no device"),
+    ("enrolling", "issue binding code", "enrolling"),
+    *((state, "deactivate", state) for state in ASSIGNED),  # a wrong recovery code
+    *((state, action, state) for state in ASSIGNED for action in ON_A_DEVICE),
     *((state.value, "re-anchor", state.value) for state in State),
     *((state.value, "prune history", state.value) for state in State),
     *((state.value, "forget", "no device") for state in State),
@@ -76,12 +90,12 @@ def test_the_names_of_the_actions():
 
 @pytest.mark.parametrize("name", State)
 def test_the_state_of_a_principal(name):
-    assert phase(STATES[name]) is name
+    assert state_of(STATES[name]) is name
 
 
 def test_a_device_that_is_disabled_and_out_of_sync_is_disabled():
     assert (
-        phase(replace(IN_SYNC, device=replace(DEVICE, sync=Sync.OUT_OF_SYNC, disabled=True)))
+        state_of(replace(IN_SYNC, device=replace(DEVICE, sync=Sync.OUT_OF_SYNC, disabled=True)))
         is State.DISABLED
     )
 

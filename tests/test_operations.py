@@ -30,7 +30,7 @@ from vmfa import (
 )
 from vmfa.lifecycle import Action, State, check_transition
 from vmfa.validators import MAX_INTEGER
-from world import ADMIN, ALICE, ROOT, SERVICE, START, STEP, SUPPORT, World, error_of
+from world import ADMIN, ALICE, ROOT, SERVICE, START, STEP, SUPPORT, World, error_of, signed_claim
 
 ME = Actor.signed_in(ALICE)
 
@@ -53,7 +53,7 @@ def test_actor_record_id_is_the_actor_with_an_mfa_claim_on_another_principal() -
     """SEED-PERMIT: in every other case no second record is needed."""
     claim = MfaClaim(at=START, serial="a")
     make = operations().device
-    assert make(ALICE, by=Actor.admin(ADMIN, mfa=claim)).actor_record == ADMIN
+    assert make(ALICE, by=Actor.admin(ADMIN, mfa=claim)).actor_record_id == ADMIN
     for actor in (
         ME,
         Actor.signed_in(ALICE, mfa=claim),
@@ -63,8 +63,8 @@ def test_actor_record_id_is_the_actor_with_an_mfa_claim_on_another_principal() -
         None,
         "root",
     ):
-        assert make(ALICE, by=actor).actor_record is None
-    assert operations().verify(ALICE, "123456").actor_record is None
+        assert make(ALICE, by=actor).actor_record_id is None
+    assert operations().verify(ALICE, "123456").actor_record_id is None
 
 
 def test_without_the_actor_record_a_claim_does_not_count() -> None:
@@ -72,7 +72,9 @@ def test_without_the_actor_record_a_claim_does_not_count() -> None:
     world = World()
     world.enroll()
     world.enroll(ADMIN)
-    actor = Actor.admin(ADMIN, mfa=MfaClaim(at=START, serial=world.device(ADMIN).serial))
+    actor = Actor.admin(
+        ADMIN, mfa=signed_claim(ADMIN, at=START, serial=world.device(ADMIN).serial)
+    )
     operation = world.operations.device(ALICE, by=actor)
     assert operation.decide(world.state(), START, world.state(ADMIN)).settle() == world.device()
     assert isinstance(operation.decide(world.state(), START).answer, AccessDenied)
@@ -95,7 +97,7 @@ def test_an_operation_refuses_the_record_of_another_actor() -> None:
     world = World()
     for who in (ALICE, ADMIN, ROOT):
         world.enroll(who)
-    actor = Actor.admin(ADMIN, mfa=MfaClaim(at=START, serial=world.device(ROOT).serial))
+    actor = Actor.admin(ADMIN, mfa=signed_claim(ADMIN, at=START, serial=world.device(ROOT).serial))
     operation = world.operations.device(ALICE, by=actor)
     assert isinstance(
         operation.decide(world.state(), START, world.state(ROOT)).answer, InvalidValue
@@ -128,6 +130,23 @@ def test_a_decision_carries_answer_state_and_events() -> None:
     assert world.device().failures == 0
 
 
+def test_a_decision_that_is_not_committed_changes_nothing() -> None:
+    """The code stays unspent: only what is in the store counts."""
+    world = World()
+    phone = world.enroll()
+    world.clock.advance(STEP)
+    code = phone.code()
+    decision = world.operations.verify(ALICE, code).decide(world.state(), world.clock())
+    assert decision.principal is not world.state()
+    assert world.verify(code).step == decision.settle().step
+
+
+def test_an_operation_cannot_be_used_as_a_boolean() -> None:
+    """It would be true for a wrong code."""
+    with pytest.raises(InvalidType, match="decide"):
+        bool(operations().verify(ALICE, "123456"))
+
+
 def test_a_decision_without_changes_returns_the_same_state() -> None:
     """Guards and reads return the very state that was passed in."""
     world = World()
@@ -154,12 +173,12 @@ def test_each_change_is_one_revision(now: float) -> None:
     decision = world.operations.open_enrollment(ALICE, by=ME, label="a").decide(before, now)
     after = decision.principal
     assert (after.revision, after.seen_at, after.events) == (1, START, 1)
-    assert after.head == decision.stored[-1].tag != ""
+    assert after.head == decision.stored[-1].digest != ""
     assert decision.stored[-1].number == 1
     again = world.operations.open_enrollment(ALICE, by=ME, label="a").decide(after, now)
     assert [event.number for event in again.stored] == [2, 3]
     assert (again.principal.revision, again.principal.events) == (2, 3)
-    assert again.principal.head == again.stored[-1].tag
+    assert again.principal.head == again.stored[-1].digest
     assert again.principal.envelope is not None
 
 
@@ -199,9 +218,13 @@ def test_a_refusal_is_an_event() -> None:
         "access denied",
         (("action", "deactivate"),),
     )
-    assert (event.actor, event.serial, event.at) == (str(ME), world.device().serial, START)
+    assert (event.actor.role, event.serial, event.at) == (
+        "signed in",
+        world.device().serial,
+        START,
+    )
     (event,) = world.operations.verify(ADMIN, "123456").decide(world.state(ADMIN), START).events
-    assert (event.reason, event.serial, event.actor) == ("no device", "", "claimant")
+    assert (event.reason, event.serial, event.actor.role) == ("no device", "", "claimant")
 
 
 def test_reads_are_events() -> None:
@@ -213,7 +236,7 @@ def test_reads_are_events() -> None:
         (world.operations.record(ALICE, by=SUPPORT), "history"),
     ):
         (event,) = operation.decide(world.state(), START).events
-        assert (event.type, event.reason, event.actor) == (
+        assert (event.type, event.reason, str(event.actor)) == (
             EventType.READ,
             reason,
             "support case 17",
@@ -294,7 +317,7 @@ def test_a_decision_outside_the_transition_table_is_not_committed(
     check_transition(device, Action.REANCHOR, replace(device, seen_at=0))
     monkeypatch.setattr(
         "vmfa.rules.verify",
-        lambda before, ctx, code: Decision(principal=stored[State.NO_DEVICE], answer="in"),
+        lambda before, ctx, *_: Decision(principal=stored[State.NO_DEVICE], answer="in"),
     )
     state = world.store_state(device={"disabled": False, "sync": Sync.IN_SYNC})
     assert isinstance(error_of(lambda: world.verify("123456")), AssertionError)
@@ -308,9 +331,9 @@ def test_an_expiry_outside_the_transition_table_is_not_committed(
     world = World()
     stored = states(world)
     monkeypatch.setattr(
-        "vmfa.rules.without_expired", lambda before, ctx: (stored[State.IN_SYNC], ())
+        "vmfa.guards.without_expired", lambda before, ctx: (stored[State.IN_SYNC], ())
     )
-    operation = world.operations.device(ALICE, by=ME)
+    operation = world.operations.reanchor(ALICE, by=SERVICE)
     assert isinstance(
         error_of(lambda: operation.decide(stored[State.ENROLLING], START)), AssertionError
     )

@@ -138,7 +138,7 @@ def weaknesses(policy: Policy) -> tuple[Weakness, ...]:
         (policy.window > 1, "window", "RFC6238-5.2-ONESTEP", "more than one step of network delay is accepted"),
         (
             policy.enroll_back > policy.window or policy.enroll_forward > policy.window, "enroll_back, enroll_forward",
-            "RFC6238-5.2-DELAY", "a pair that is not in sync assigns a device (SEED-LATE); Policy.strict() refuses it",
+            "RFC6238-5.2-DELAY", "a pair that is not in sync assigns a device; Policy.strict() refuses it",
         ),
         (policy.delay_from > 10, "delay_from", "RFC4226-7.3-T", "many failures pass without a delay"),
         (policy.delay_cap < 60, "delay_cap", "RFC4226-7.3-DELAY", "the delay stays below a minute"),

@@ -72,7 +72,7 @@ def build(*, issuer: str, label: str, key: Key, parameters: Parameters) -> str:
 
 
 def parse(uri: str, *, unsafe_short_key: bool = False) -> KeyUri:
-    """Return the content of a key URI. Whether it is accepted is for the verifier's policy to decide.
+    """Return the content of a key URI. The policy decides whether a device may use it.
 
     :param uri: at most 8192 characters.
     :param unsafe_short_key: accept a secret below 128 bits, against RFC 4226.
@@ -181,7 +181,7 @@ def _key(given: dict[str, str], key_type: type[Key]) -> Key:
 
 
 def _shape(given: dict[str, str]) -> Parameters:
-    """Return the parameters of the codes. What is left out has the value that every app assumes."""
+    """Return the parameters of the codes, with the defaults that every app assumes."""
     # SEED-SIX
     shape = Parameters()
     algorithm = _decoded(given.get("algorithm", shape.algorithm), "algorithm").lower()

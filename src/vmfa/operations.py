@@ -157,13 +157,17 @@ class Operation(Opaque, Generic[T]):
         actor = self._actor
         if self.action is Action.VERIFY:
             who = self.principal
-            return EventActor(role="claimant", account=who.account, kind=who.kind, name=who.name)
+            return EventActor(
+                role="claimant", account=who.account, kind=who.kind.value, name=who.name
+            )
         if not isinstance(actor, Actor):
             return EventActor(role="unknown")
         own = actor.principal
         if own is None:
-            return EventActor(role=actor.role, name=actor.reference)
-        return EventActor(role=actor.role, account=own.account, kind=own.kind, name=own.name)
+            return EventActor(role=actor.role.value, name=actor.reference)
+        return EventActor(
+            role=actor.role.value, account=own.account, kind=own.kind.value, name=own.name
+        )
 
     def _permitted(
         self, before: Principal, context: Context, actor_record: Principal | None

@@ -110,9 +110,7 @@ class DeviceRegistry:
 
     Every method raises a :class:`vmfa.StoreError` if the store fails, :class:`vmfa.ClockWentBack`
     if the clock is behind a committed time, and :class:`vmfa.UnknownMasterKey` if the record needs
-    another master key. Nothing was counted then. *by* is the actor that asks; *source* is an
-    optional text about the origin of the request, such as the client's address, which goes into
-    the event.
+    another master key. Nothing was counted then.
     """
 
     operations: Operations
@@ -143,6 +141,7 @@ class DeviceRegistry:
         The sign-in page asks this after the first factor. A device that is out of sync or disabled
         counts as well.
 
+        :param principal: whom the operation is about.
         :raises RecordTampered: the stored record was edited.
         """
         # RULE-REQUIRES
@@ -159,9 +158,11 @@ class DeviceRegistry:
     ) -> Receipt:
         """Accept *code* once, or raise. Call it after the first factor.
 
+        :param principal: whom the operation is about.
         :param code: the digits as typed.
         :param client: the token of a known client, from its cookie. A token with any fault counts
             as none.
+        :param source: where the request comes from, such as a client address, for the event.
         :returns: a receipt. Keep ``receipt.claim`` in the session.
         :raises MalformedCode: the text is not a code; nothing was counted.
         :raises AlreadyUsed: the code was used before; nothing was counted.
@@ -189,9 +190,12 @@ class DeviceRegistry:
     ) -> SyncReport:
         """Put the device in sync by two fresh consecutive codes. Sign in with a further code.
 
+        :param principal: whom the operation is about.
         :param code1: the first code.
         :param code2: the code that follows it.
+        :param by: the actor that asks.
         :param client: the token of a known client, from its cookie.
+        :param source: where the request comes from, such as a client address, for the event.
         :raises PairRejected: these are not two fresh consecutive codes; the failure was counted.
         :raises CodeRejected: as for :meth:`verify`.
         :raises AccessDenied: the actor is not allowed to do this.
@@ -211,6 +215,7 @@ class DeviceRegistry:
         Every page that relies on a second factor asks this: the claim of a device is worthless as
         soon as that device is removed. The claim of another method stays valid until *max_age*.
 
+        :param principal: whom the operation is about.
         :param claim: what the session keeps: ``receipt.claim``, or :meth:`method_claim`.
         :param max_age: the largest age in seconds; None for no limit.
         :raises RecordTampered: the stored record was edited.
@@ -222,6 +227,7 @@ class DeviceRegistry:
     def method_claim(self, principal: PrincipalId, method: str) -> MfaClaim:
         """Return the claim of a second factor that the service checked itself.
 
+        :param principal: whom the operation is about.
         :param method: what was used, such as "passkey".
         """
         return self.operations.method_claim(principal, method, self._clock())
@@ -241,8 +247,11 @@ class DeviceRegistry:
 
         An enrollment that is open is superseded, and its key destroyed.
 
+        :param principal: whom the operation is about.
+        :param by: the actor that asks.
         :param label: the account name that the app shows, such as an e-mail address.
         :param binding_code: the code that a removal by another person returned.
+        :param source: where the request comes from, such as a client address, for the event.
         :raises DeviceAlreadyAssigned: deactivate the device first.
         :raises TooManySessions: the day's enrollments are used up.
         :raises AccessDenied: the actor is not allowed to, or the binding code is missing or wrong.
@@ -266,9 +275,12 @@ class DeviceRegistry:
     ) -> SyncReport:
         """Assign the device by two consecutive codes. Check the report: it may be out of sync.
 
+        :param principal: whom the operation is about.
         :param session: the ``session_id`` of the open enrollment.
         :param code1: the first code.
         :param code2: the code that follows it.
+        :param by: the actor that asks.
+        :param source: where the request comes from, such as a client address, for the event.
         :returns: a report with the device and, if the policy has them, recovery codes.
         :raises PairRejected: these are not two consecutive codes. The session stays open until its
             attempts are used up; then ``remedy`` is "enroll".
@@ -287,7 +299,10 @@ class DeviceRegistry:
     ) -> None:
         """End the open enrollment and destroy its key.
 
+        :param principal: whom the operation is about.
+        :param by: the actor that asks.
         :param session: the ``session_id``; None for the one that is open.
+        :param source: where the request comes from, such as a client address, for the event.
         :raises NoSession: no such session is open.
         :raises AccessDenied: the actor is not allowed to do this.
         """
@@ -302,7 +317,10 @@ class DeviceRegistry:
     ) -> Deactivation:
         """Remove the device and destroy its key for good.
 
+        :param principal: whom the operation is about.
+        :param by: the actor that asks.
         :param reason: a text for the history.
+        :param source: where the request comes from, such as a client address, for the event.
         :returns: the serial number, and a binding code if the owner needs one to enroll again.
         :raises NoDevice: the principal has no device.
         :raises AccessDenied: the actor is not allowed to do this.
@@ -318,6 +336,9 @@ class DeviceRegistry:
     ) -> BindingCode:
         """Replace the binding code of a removal, for an owner who lost it or let it expire.
 
+        :param principal: whom the operation is about.
+        :param by: the actor that asks.
+        :param source: where the request comes from, such as a client address, for the event.
         :raises NoSession: no binding code is pending.
         :raises AccessDenied: the actor is not allowed to do this.
         """
@@ -328,6 +349,9 @@ class DeviceRegistry:
     ) -> RecoveryCodes:
         """Replace the saved recovery codes of a user. The answer shows them once.
 
+        :param principal: whom the operation is about.
+        :param by: the actor that asks.
+        :param source: where the request comes from, such as a client address, for the event.
         :raises NoDevice: the principal has no device.
         :raises AccessDenied: the actor is not the owner with a current MFA claim.
         :raises InvalidValue: the policy has no recovery codes.
@@ -342,6 +366,9 @@ class DeviceRegistry:
     ) -> ClientToken:
         """Return a token with which the owner signs in once within 24 hours, past a closed lane.
 
+        :param principal: whom the operation is about.
+        :param by: the actor that asks.
+        :param source: where the request comes from, such as a client address, for the event.
         :raises NoDevice: the principal has no device.
         :raises AccessDenied: the actor is not allowed to do this.
         :raises InvalidValue: the policy has no known clients.
@@ -351,6 +378,9 @@ class DeviceRegistry:
     def forget_clients(self, principal: PrincipalId, *, by: Actor, source: str = "") -> None:
         """Make every client token of the device worthless, for example after a theft.
 
+        :param principal: whom the operation is about.
+        :param by: the actor that asks.
+        :param source: where the request comes from, such as a client address, for the event.
         :raises NoDevice: the principal has no device.
         :raises AccessDenied: the actor is not the owner with a current MFA claim.
         """
@@ -359,6 +389,9 @@ class DeviceRegistry:
     def reopen(self, principal: PrincipalId, *, by: Actor, source: str = "") -> None:
         """Open the lane of clients without a token again, after the owner signed in with one.
 
+        :param principal: whom the operation is about.
+        :param by: the actor that asks.
+        :param source: where the request comes from, such as a client address, for the event.
         :raises NoDevice: the principal has no device.
         :raises AccessDenied: the actor is not the owner with a claim newer than the last failure.
         """
@@ -367,6 +400,9 @@ class DeviceRegistry:
     def restore_budget(self, principal: PrincipalId, *, by: Actor, source: str = "") -> None:
         """Refill the guess budget, at most once a day. Change the first factor before.
 
+        :param principal: whom the operation is about.
+        :param by: the actor that asks.
+        :param source: where the request comes from, such as a client address, for the event.
         :raises TooSoon: it was restored within the last day.
         :raises NoDevice: the principal has no device.
         :raises AccessDenied: the actor is not allowed to do this.
@@ -391,6 +427,9 @@ class DeviceRegistry:
     ) -> VirtualDevice:
         """Assign a device of another system, with its replay position.
 
+        :param principal: whom the operation is about.
+        :param by: the actor that asks.
+        :param key: the key, as the other system stored it.
         :param system: the name of that system, for the history.
         :param parameters: what the device was set up with.
         :param last_step: the last step that the other system accepted. None: every code that it
@@ -398,6 +437,7 @@ class DeviceRegistry:
         :param drift: the device's clock minus the verifier's, in steps.
         :param failures: consecutive failures.
         :param failed_at: the Unix time of the last failure, in seconds; None for now.
+        :param source: where the request comes from, such as a client address, for the event.
         :raises DeviceAlreadyAssigned: the principal has a device, which is never overwritten.
         :raises InvalidValue: an argument is out of bounds, or the policy does not offer
             *parameters*.
@@ -413,6 +453,9 @@ class DeviceRegistry:
     def reanchor(self, principal: PrincipalId, *, by: Actor, source: str = "") -> None:
         """Accept the present time again, after a clock that ran ahead was corrected.
 
+        :param principal: whom the operation is about.
+        :param by: the actor that asks.
+        :param source: where the request comes from, such as a client address, for the event.
         :raises NoDevice: the principal is unknown.
         :raises AccessDenied: the actor is not a trusted service.
         """
@@ -425,7 +468,10 @@ class DeviceRegistry:
 
         It is idempotent, and cancels an open enrollment.
 
+        :param principal: whom the operation is about.
+        :param by: the actor that asks.
         :param until: a Unix time in seconds, not ahead of the clock.
+        :param source: where the request comes from, such as a client address, for the event.
         :raises InvalidValue: *until* lies ahead of the clock.
         :raises AccessDenied: the actor is not a trusted service.
         """
@@ -438,7 +484,10 @@ class DeviceRegistry:
 
         It can be stopped anywhere and started again.
 
+        :param account: the account.
+        :param by: the actor that asks.
         :param until: a Unix time in seconds, not ahead of the clock.
+        :param source: where the request comes from, such as a client address, for the event.
         """
         count, last = 0, None
         while page := self.principals(account, after=last):
@@ -450,6 +499,9 @@ class DeviceRegistry:
     def forget(self, principal: PrincipalId, *, by: Actor, source: str = "") -> None:
         """Erase the principal and its history. An unknown principal stays unknown.
 
+        :param principal: whom the operation is about.
+        :param by: the actor that asks.
+        :param source: where the request comes from, such as a client address, for the event.
         :raises AccessDenied: the actor is not a trusted service.
         """
         self._run(self.operations.forget(principal, by=by, source=source))
@@ -459,6 +511,9 @@ class DeviceRegistry:
     def device(self, principal: PrincipalId, *, by: Actor, source: str = "") -> VirtualDevice:
         """Return the assigned device.
 
+        :param principal: whom the operation is about.
+        :param by: the actor that asks.
+        :param source: where the request comes from, such as a client address, for the event.
         :raises NoDevice: there is none.
         :raises AccessDenied: the actor is not allowed to read it.
         """
@@ -475,8 +530,11 @@ class DeviceRegistry:
     ) -> Sequence[AuditEvent]:
         """Return a page of the stored events, oldest first, checked up to the end of the history.
 
+        :param principal: whom the operation is about.
+        :param by: the actor that asks.
         :param after: the number of the event before the page.
         :param limit: the largest number of events.
+        :param source: where the request comes from, such as a client address, for the event.
         :raises RecordTampered: an event was changed, removed or moved; the text gives its number.
         :raises AccessDenied: the actor is not allowed to read the history.
         """
@@ -504,7 +562,10 @@ class DeviceRegistry:
     ) -> int:
         """Redact the events older than a Unix time; return how many. Bindings are never redacted.
 
+        :param principal: whom the operation is about.
+        :param by: the actor that asks.
         :param older_than: a Unix time in seconds.
+        :param source: where the request comes from, such as a client address, for the event.
         :raises AccessDenied: the actor is not a trusted service.
         """
         history = self.history(principal, by=by, limit=MAX_PAGE, source=source)
@@ -519,6 +580,7 @@ class DeviceRegistry:
     ) -> Sequence[PrincipalId]:
         """Return a page of the principals of *account* that have a record: root first, then users.
 
+        :param account: the account.
         :param after: the last principal of the page before.
         :param limit: the largest number of principals.
         """

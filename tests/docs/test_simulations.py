@@ -89,6 +89,22 @@ def test_the_effect_of_an_attacker_on_the_user(guess: ModuleType, row: list[str]
     assert row == list(guess.effect_on_user(row[0], row[1]))
 
 
+@pytest.mark.parametrize("guesses", ["as many as possible", "persistent"])
+def test_an_attacker_without_a_token_does_not_delay_a_known_client(
+    guess: ModuleType, guesses: str
+) -> None:
+    attack = guess.attack_on_known_client(guess.WITHOUT_TOKEN[guesses], "daily", 1)
+    assert len(attack.waits) >= 365
+    assert (attack.refusals, attack.refused_or_delayed()) == (0, 0)
+    assert 100 < attack.guesses_within(1) <= guess.budget_within(1)
+
+
+def test_an_attacker_who_switches_lanes_stays_within_the_budget(guess: ModuleType) -> None:
+    attack = guess.attack_on_known_client(guess.all_copies, "daily", 2)
+    assert guess.problems_with(attack, "all copies", 2) == []
+    assert attack.guesses_within(2) > guess.budget_within(1)
+
+
 @pytest.mark.parametrize("name", ["simulate-skew", "simulate-drift"])
 def test_a_plot_contains_no_date(name: str) -> None:
     """A date would make each drawing different."""

@@ -31,7 +31,7 @@ def verify(context: CommandContext) -> CommandResult:
 
 def checkpoint(context: CommandContext) -> CommandResult:
     results, hidden = _results(context)
-    intact = [result.head for result in results if result.head is not None]
+    intact = [result.checkpoint for result in results if result.checkpoint is not None]
     document = {
         **checkpoint_document(intact, context.clock()),
         "environment": environment(context),

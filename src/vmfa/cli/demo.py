@@ -222,7 +222,7 @@ def _sign_in(stage: Stage, alice: PrincipalId, phone: Account) -> Iterator[Line]
     code = phone.code()
     receipt = registry.verify(alice, code)
     yield stage.line(
-        f"30 seconds later her phone shows {code}. The code signs her in.",
+        f"After 30 seconds her phone shows {code}. The code signs her in.",
         receipt.serial == registry.device(alice, by=owner).serial,
     )
     replay = rejection(AlreadyUsed, lambda: registry.verify(alice, code))

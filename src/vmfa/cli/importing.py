@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping
 from importlib import import_module
 from typing import Any, Final
 
@@ -29,6 +29,7 @@ from .io import read_source
 from .rendering import principal_data
 
 FORMATS: Final = (
+    "django-allauth",
     "django-otp",
     "google-authenticator",
     "otpauth",
@@ -38,10 +39,10 @@ FORMATS: Final = (
 )
 
 
-class NotAllAdopted(InvalidValue):
-    """Some entries were refused; the result says which, and why. The others were adopted."""
+class NotAllImported(InvalidValue):
+    """Some entries were not imported; the result says which, and why. The others were."""
 
-    reason = "entries refused"
+    reason = "entries not imported"
 
 
 def import_devices(context: CommandContext) -> CommandResult:
@@ -49,17 +50,22 @@ def import_devices(context: CommandContext) -> CommandResult:
     args = context.args
     if args.dry_run and args.create_key_file:
         raise WrongUsage("--dry-run creates no key file: use 'vmfa keys generate FILE' first")
-    keys, imported_keys = context.keys, context.imported_keys
+    offers = [*Policy().offers, *(_parameters("--offer", offer) for offer in args.offer)]
+    if args.parameters is not None:
+        offers.append(_parameters("--parameters", args.parameters))
     items = _items(context)
+    names = None if args.map is None else _names(read_source(args.map))
+    if args.create_key_file:
+        deque(items, maxlen=0)  # a source that cannot be read must not leave a key file
+    keys, imported_keys = context.keys, context.imported_keys
     registry = DeviceRegistry(
         _store(context),
         keys=keys,
         imported_keys=imported_keys,
         issuer="vmfa",
         clock=context.clock,
-        policy=Policy(offers=(*Policy().offers, *map(_parameters, args.offer))),
+        policy=Policy(offers=tuple(offers)),
     )
-    names = None if args.map is None else _names(read_source(args.map))
     principals = Principals(account=args.account, names=names, root=args.root_owner)
     by = Actor.trusted_service("vmfa import")
     outcomes = list(adopt_all(registry, items, by=by, principals=principals))
@@ -72,13 +78,18 @@ def _store(context: CommandContext) -> Store:
     return DryRunStore(context.store if context.database_exists else MemoryStore())
 
 
-def _items(context: CommandContext) -> list[Item]:
+def _items(context: CommandContext) -> Iterable[Item]:
     args = context.args
     options: dict[str, Any] = {"unsafe_short_keys": args.unsafe_short_keys}
-    if args.format == "google-authenticator":
-        options["owner"] = args.owner
+    match args.format:
+        case "google-authenticator":
+            options["owner"] = args.owner
+        case "otpauth-migration":
+            options["allow_incomplete"] = args.allow_incomplete
+        case "django-allauth" if args.parameters is not None:
+            options["parameters"] = _parameters("--parameters", args.parameters)
     source = import_module(f"vmfa.importers.{args.format.replace('-', '_')}")
-    items: list[Item] = source.read(read_source(args.file), **options)
+    items: Iterable[Item] = source.read(read_source(args.file), **options)
     return items
 
 
@@ -89,17 +100,17 @@ def _names(text: str) -> Mapping[str, str]:
     raise UnreadableSource("--map is not a JSON object whose values are text")
 
 
-def _parameters(offer: str) -> Parameters:
-    algorithm, *numbers = offer.split(",")
+def _parameters(option: str, text: str) -> Parameters:
+    algorithm, *numbers = text.split(",")
     if len(numbers) != 2 or not all(n.isascii() and n.isdigit() and len(n) <= 9 for n in numbers):
-        raise WrongUsage("--offer is written ALGORITHM,DIGITS,PERIOD, such as sha256,8,30")
+        raise WrongUsage(f"{option} is written ALGORITHM,DIGITS,PERIOD, such as sha256,8,30")
     digits, period = numbers
     return Parameters(algorithm=algorithm.lower(), digits=int(digits), period=int(period))
 
 
 def _result(outcomes: list[Outcome], *, dry_run: bool) -> CommandResult:
-    counts = Counter(outcome.fate for outcome in outcomes)
-    refused = counts[Status.REFUSED]
+    counts = Counter(outcome.status for outcome in outcomes)
+    missing = sum(not outcome.imported for outcome in outcomes)
     data: dict[str, object] = {
         "dry_run": dry_run,
         **{status.value: counts[status] for status in Status},
@@ -112,8 +123,8 @@ def _result(outcomes: list[Outcome], *, dry_run: bool) -> CommandResult:
             *(_line(outcome, dry_run=dry_run) for outcome in outcomes),
             f"{'dry run: ' * dry_run}{total}",
         ],
-        failure=NotAllAdopted(f"{refused} of {len(outcomes)} entries refused")
-        if refused
+        failure=NotAllImported(f"{missing} of {len(outcomes)} entries were not imported")
+        if missing
         else None,
     )
 
@@ -123,7 +134,7 @@ def _data(outcome: Outcome) -> dict[str, object]:
     data: dict[str, object] = {
         "where": outcome.where,
         "owner": outcome.owner,
-        "outcome": outcome.fate.value,
+        "outcome": outcome.status.value,
     }
     if principal is not None:
         data["principal"] = principal_data(principal)
@@ -140,8 +151,8 @@ def _data(outcome: Outcome) -> dict[str, object]:
 
 
 def _line(outcome: Outcome, *, dry_run: bool) -> str:
-    would = "would be " if dry_run and outcome.fate is not Status.ALREADY else ""
+    would = "would be " if dry_run and outcome.status is not Status.ALREADY else ""
     target = f" -> {outcome.principal}" if outcome.principal else ""
     more = "; ".join(filter(None, (outcome.reason, *outcome.notes)))
-    line = f"{would}{outcome.fate}: {outcome.where} {outcome.owner}{target}"
+    line = f"{would}{outcome.status}: {outcome.where} {outcome.owner}{target}"
     return f"{line}: {more}" if more else line

@@ -21,9 +21,9 @@ Options: --db FILE (or $VMFA_DB), --key-file FILE (or $VMFA_KEY_FILE), --json,
 --version. "vmfa COMMAND --help" explains a command and the exit codes."""
 EXIT_CODES: Final = """\
 exit codes: 0 done; 1 the code is not accepted; 2 wrong usage or an impossible
-value; 3 access denied; 4 no device, no session, already assigned, or too many
-sessions; 5 database, clock, master key, files, or a failed check; 70 a bug in
-vmfa; 130 interrupted."""
+value; 3 access denied; 4 no device, no session, already assigned, too many
+sessions, or too soon; 5 database, clock, master key, files, or a failed check;
+70 a bug in vmfa; 130 interrupted."""
 CODES: Final = (
     "A code that is omitted or - is read from standard input; a terminal does not show it. "
     "A code in an argument is visible to other users in the list of processes."
@@ -72,7 +72,7 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         message = message.partition("'")[0].partition('"')[0].rstrip(" :")
         for action in self._actions:
-            name = str(action.metavar or "/".join(action.option_strings))
+            name = action.option_strings[0] if action.option_strings else str(action.metavar)
             if action.choices is not None and name in message:
                 message += f"; {name} is one of {', '.join(map(str, action.choices))}"
         raise WrongUsage(f"{message}; see {self.prog} --help")
@@ -80,7 +80,7 @@ class Parser(argparse.ArgumentParser):
     def options_first(self, words: Sequence[str]) -> list[str]:
         """Return *words* with the options first.
 
-        argparse assigns optional arguments, such as a code, as soon as an option follows.
+        argparse fills optional arguments, such as a code, as soon as an option follows.
         """
         options: list[str] = []
         others: list[str] = []
@@ -89,14 +89,16 @@ class Parser(argparse.ArgumentParser):
             name, has_value, _ = word.partition("=")
             action = self._option_string_actions.get(name)
             if word == "--":
-                others += [word, *rest]
-            elif action is None:
-                others.append(word)
-            else:
+                others += rest
+            elif action is not None:
                 options.append(word)
                 if action.nargs is None and not has_value:
                     options += islice(rest, 1)
-        return options + others
+            elif word.startswith("-") and word != "-" and not word[1:].isdigit():
+                options.append(word)  # unknown, as argparse will say
+            else:
+                others.append(word)
+        return [*options, "--", *others] if others else options
 
     def print_help(self, file: object = None) -> NoReturn:  # noqa: ARG002  # of argparse
         raise TextRequested(self.format_help().rstrip())
@@ -296,6 +298,16 @@ def _import(parser: Parser) -> None:
         help="accept devices of this kind as well, such as sha256,8,30; repeatable",
     )
     parser.add_argument(
+        "--parameters",
+        metavar="ALGORITHM,DIGITS,PERIOD",
+        help="the kind of the devices in FILE, if not sha1,6,30 (django-allauth only)",
+    )
+    parser.add_argument(
+        "--allow-incomplete",
+        action="store_true",
+        help="import from an export with missing QR codes (otpauth-migration only)",
+    )
+    parser.add_argument(
         "--unsafe-short-keys",
         action="store_true",
         help="accept keys below 128 bits, against RFC 4226",
@@ -408,7 +420,7 @@ AUDIT: Final = Group(
             name="checkpoint",
             run=audit.checkpoint,
             about="Print what later proves the state of every history.",
-            more="Keep it where nobody who can write the database can change it.",
+            more="Keep it where it cannot be changed with write access to the database.",
             arguments=(_accounts, _case, _files),
         ),
         Command(
