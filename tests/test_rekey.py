@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from support import MASTER, HandClock, Phone, enroll
+from support import MASTER, enroll, phone_with
 from vmfa import (
     Actor,
     DerivedKeys,
@@ -51,7 +51,7 @@ def adopted(store, clock):
     """Five people with sealed keys, under the old master key."""
     registry = registry_on(store, clock, OLD)
     for who, key in PHONE_KEYS.items():
-        registry.adopt(who, by=SERVICE, key=key, source="test")
+        registry.adopt(who, by=SERVICE, key=key, system="test")
     clock.advance(90)
     return store
 
@@ -69,7 +69,7 @@ def passed(store, *masters, **options) -> list[Rekeyed]:
 def all_sign_in(store, clock, *masters) -> None:
     clock.advance(30)
     for who, key in PHONE_KEYS.items():
-        registry_on(store, clock, *masters).verify(who, Phone(key, clock).code())
+        registry_on(store, clock, *masters).verify(who, phone_with(key, clock).code())
 
 
 def test_after_the_pass_the_old_master_key_is_not_needed(adopted, clock):
@@ -118,7 +118,7 @@ def test_an_open_enrollment_is_sealed_again_too(store, clock):
     both = SealedKeys(NEW, OLD)
     keys = DeviceRegistry(store, keys=both, issuer="Example").operations.keys
     assert list(rekey(store, ACCOUNT, keys=keys, sealed_keys=both)) == [Rekeyed(PEOPLE[0], changed=True)]
-    phone = Phone(Key.from_base32(opened.base32), clock)
+    phone = phone_with(Key.from_base32(opened.base32), clock)
     registry = DeviceRegistry(store, keys=SealedKeys(NEW), issuer="Example", clock=clock)
     registry.confirm_enrollment(PEOPLE[0], session=opened.session_id, by=owner, **phone.pair())
 
@@ -139,7 +139,7 @@ def test_pages_are_turned(clock):
 
     store = Frugal()
     for who, key in PHONE_KEYS.items():
-        registry_on(store, clock, OLD).adopt(who, by=SERVICE, key=key, source="test")
+        registry_on(store, clock, OLD).adopt(who, by=SERVICE, key=key, system="test")
     assert [step.principal for step in passed(store)] == PEOPLE
 
 
@@ -150,7 +150,7 @@ def test_only_the_account_that_was_named(adopted):
 class Racing(MemoryStore):
     """Somebody else's verification gets through before the commit, so many times."""
 
-    def __init__(self, clock: HandClock, races: int) -> None:
+    def __init__(self, clock: FrozenClock, races: int) -> None:
         super().__init__()
         self.clock, self.races, self.racing = clock, races, False
 
@@ -159,14 +159,14 @@ class Racing(MemoryStore):
             self.races -= 1
             self.racing = True
             self.clock.advance(30)
-            registry_on(self, self.clock, NEW, OLD).verify(before.id, Phone(PHONE_KEYS[before.id], self.clock).code())
+            registry_on(self, self.clock, NEW, OLD).verify(before.id, phone_with(PHONE_KEYS[before.id], self.clock).code())
             self.racing = False
         return super().commit(before, after, events)
 
 
 def test_a_verification_meanwhile_is_not_lost(clock):
     store = Racing(clock, races=3)
-    registry_on(store, clock, OLD).adopt(PEOPLE[0], by=SERVICE, key=PHONE_KEYS[PEOPLE[0]], source="test")
+    registry_on(store, clock, OLD).adopt(PEOPLE[0], by=SERVICE, key=PHONE_KEYS[PEOPLE[0]], system="test")
     clock.advance(90)
     assert passed(store) == [Rekeyed(PEOPLE[0], changed=True)]
     assert store.load(PEOPLE[0]).device.last_step == clock() // 30  # the third of them is still spent
@@ -175,7 +175,7 @@ def test_a_verification_meanwhile_is_not_lost(clock):
 
 def test_one_that_never_stands_still_is_reported(clock):
     store = Racing(clock, races=1000)
-    registry_on(store, clock, OLD).adopt(PEOPLE[0], by=SERVICE, key=PHONE_KEYS[PEOPLE[0]], source="test")
+    registry_on(store, clock, OLD).adopt(PEOPLE[0], by=SERVICE, key=PHONE_KEYS[PEOPLE[0]], system="test")
     clock.advance(90)
     assert passed(store) == [Rekeyed(PEOPLE[0], changed=False, problem="others kept changing this principal")]
 
@@ -184,7 +184,7 @@ def test_an_edited_record_is_reported_and_the_pass_goes_on(clock, tmp_path):
     with SQLiteStore(tmp_path / "mfa.db") as store:
         registry = registry_on(store, clock, OLD)
         for who in PEOPLE[:3]:
-            registry.adopt(who, by=SERVICE, key=PHONE_KEYS[who], source="test")
+            registry.adopt(who, by=SERVICE, key=PHONE_KEYS[who], system="test")
         with closing(sqlite3.connect(tmp_path / "mfa.db")) as db, db:
             db.execute("UPDATE principal SET revision = 7 WHERE name = 'u-1'")
         first, second, third = passed(store)
