@@ -59,7 +59,7 @@ def test_each_limit_of_an_attack():
 
 
 def test_without_the_budget_a_device_is_guessed_in_decades():
-    """In a year the budget and its refill are used. Without it, the chance is forty times higher."""
+    """In a year, the budget and its refill are used up. Without it, the chance is far higher."""
     assert guessing(Policy()).guesses == 100 + 365 // 2
     assert guess_probability(Policy()) == pytest.approx(8.46e-4, rel=0.01)
     assert guess_probability(NO_BUDGET) == pytest.approx(3.65e-2, rel=0.01)
@@ -312,7 +312,9 @@ def test_a_setting_above_its_default_is_named(name, clause):
 def test_a_setting_below_its_default_is_named(name, clause):
     default = getattr(Policy(), name)
     (sentence,) = [
-        weak.sentence for weak in weaknesses(Policy(**{name: default - 1})) if weak.clause == clause
+        weak.sentence
+        for weak in weaknesses(Policy(**{name: default - 1}))
+        if weak.clause == clause
     ]
     assert sentence == f"{default - 1}; recommended is at least {default}"
     assert (name, clause) not in clauses(Policy(**{name: default + 1}))
