@@ -68,7 +68,7 @@ def statuses(outcomes) -> list[str]:
 
 
 class TestAdopted:
-    def test_the_device_is_assigned_and_the_history_names_its_system(self, run_import, registry):
+    def test_the_device_is_assigned_and_the_history_names_its_source(self, run_import, registry):
         (outcome,) = run_import([device(notes=("a note",))])
         assert (outcome.status, outcome.principal) == (Status.ADOPTED, user("u-0"))
         assert (outcome.imported, outcome.notes) == (True, ("a note",))
@@ -564,7 +564,9 @@ class TestOffers:
             read_offer(text)
 
     @pytest.mark.parametrize(("text", "shape"), [
-        ("md5,6,30", {"algorithm": "md5"}), ("sha1,9,30", {"digits": 9}), ("sha1,6,0", {"period": 0}),
+        ("md5,6,30", {"algorithm": "md5"}),
+        ("sha1,9,30", {"digits": 9}),
+        ("sha1,6,0", {"period": 0}),
     ])
     def test_an_impossible_value(self, text, shape):
         with pytest.raises(InvalidValue) as caught:

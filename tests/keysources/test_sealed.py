@@ -54,7 +54,7 @@ def test_a_sealed_key_is_decrypted(source):
     assert (ref.scheme, ref.key_id) == ("sealed", source.current_id)
 
 
-def test_the_stored_material_does_not_contain_the_key(source):
+def test_the_stored_material_holds_no_key(source):
     ref = source.adopt(ALICE, SERIAL, SIX, KEY)
     assert reveal(KEY) not in ref.material
     assert len(ref.material) == 12 + len(reveal(KEY)) + 16
@@ -122,7 +122,7 @@ def test_a_key_below_128_bits_is_short(source, size, kind):
     assert reveal(opened) == bytes(size)
 
 
-class TestBinding:
+class TestBound:
     @pytest.mark.parametrize(
         "moved",
         [
@@ -138,7 +138,7 @@ class TestBinding:
         ],
         ids=str,
     )
-    def test_another_place(self, source, moved):
+    def test_moved(self, source, moved):
         place = {"principal": ALICE, "serial": SERIAL, "parameters": SIX}
         ref = source.adopt(ALICE, SERIAL, SIX, KEY)
         with pytest.raises(RecordTampered, match="sealed key"):
