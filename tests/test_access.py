@@ -16,12 +16,14 @@ from vmfa import (
     InvalidValue,
     Kind,
     MfaClaim,
+    Policy,
+    Principal,
     PrincipalId,
     Role,
     UnsafePlainKeys,
     VmfaError,
 )
-from vmfa.access import ON_ROOT, ON_USERS, Relationship
+from vmfa.access import ON_ROOT, ON_USERS, Relationship, check_permitted, relationship_to
 from vmfa.lifecycle import Action
 from world import (
     ACCOUNT,
@@ -139,7 +141,7 @@ def prepared(operation: str, target: PrincipalId) -> tuple[World, Callable[[Acto
     if operation in ("open", "adopt"):
         return world, {
             "open": lambda by: registry.open_enrollment(target, by=by, label="a"),
-            "adopt": lambda by: registry.adopt(target, by=by, key=RFC_KEY, source="import"),
+            "adopt": lambda by: registry.adopt(target, by=by, key=RFC_KEY, system="import"),
         }[operation]
     if operation in ("confirm", "cancel"):
         opened = world.open(target)
@@ -369,6 +371,13 @@ def test_an_actor_is_required() -> None:
                 assert isinstance(outcome_of(partial(act, other)), InvalidType)
 
 
+def test_a_receipt_is_not_a_claim() -> None:
+    """RULE-CLAIM: the claim is receipt.claim."""
+    world = World()
+    receipt = world.sign_in(world.enroll())
+    assert isinstance(error_of(lambda: Actor.signed_in(ALICE, mfa=receipt)), InvalidType)
+
+
 def test_each_kind_of_actor_has_what_identifies_it() -> None:
     """RULE-ACTOR: support a case, a service a name, every other actor a principal."""
     for make in (Actor.support, Actor.trusted_service):
@@ -425,3 +434,94 @@ def test_requires_code_needs_no_actor() -> None:
     assert world.registry.requires_code(ALICE) is False
     world.enroll()
     assert world.registry.requires_code(ALICE) is True
+
+
+# The relationship of an actor to a principal
+
+NOW = 1_700_000_010
+OTHER_METHOD = MfaClaim(at=NOW, method="webauthn")
+NO_MFA = Relationship.SELF
+MFA = Relationship.SELF_MFA
+UNRELATED = Relationship.UNRELATED
+RELATIONSHIPS: dict[str, tuple[Actor, PrincipalId, Relationship]] = {
+    "a service on a user": (Actor.trusted_service("x"), ALICE, Relationship.SERVICE),
+    "a service on root": (Actor.trusted_service("x"), ROOT, Relationship.SERVICE),
+    "support on root": (Actor.support("case 7"), ROOT, Relationship.SUPPORT),
+    "self": (Actor.signed_in(ALICE), ALICE, NO_MFA),
+    "self, MFA": (Actor.signed_in(ALICE, mfa=OTHER_METHOD), ALICE, MFA),
+    "admin on itself, MFA": (Actor.admin(ALICE, mfa=OTHER_METHOD), ALICE, MFA),
+    "admin on itself": (Actor.admin(ALICE), ALICE, NO_MFA),
+    "admin, MFA": (Actor.admin(ALICE, mfa=OTHER_METHOD), PEER, Relationship.ADMIN),
+    "admin": (Actor.admin(ALICE), PEER, UNRELATED),
+    "admin on root, MFA": (Actor.admin(ALICE, mfa=OTHER_METHOD), ROOT, UNRELATED),
+    "foreign admin, MFA": (Actor.admin(FOREIGN, mfa=OTHER_METHOD), ALICE, UNRELATED),
+    "peer, MFA": (Actor.signed_in(ALICE, mfa=OTHER_METHOD), PEER, UNRELATED),
+    "root, MFA": (Actor.signed_in(ROOT, mfa=OTHER_METHOD), PEER, Relationship.ROOT),
+    "root as admin, MFA": (Actor.admin(ROOT, mfa=OTHER_METHOD), PEER, Relationship.ROOT),
+    "root": (Actor.signed_in(ROOT), PEER, UNRELATED),
+    "foreign root, MFA": (Actor.signed_in(FOREIGN_ROOT, mfa=OTHER_METHOD), ROOT, UNRELATED),
+    "recovered root": (
+        Actor.recovered_root(ACCOUNT, email_at=NOW, phone_at=NOW),
+        ROOT,
+        Relationship.RECOVERED,
+    ),
+    "recovered root on a user": (
+        Actor.recovered_root(ACCOUNT, email_at=NOW, phone_at=NOW),
+        ALICE,
+        UNRELATED,
+    ),
+    "foreign recovered root": (
+        Actor.recovered_root(FOREIGN.account, email_at=NOW, phone_at=NOW),
+        ROOT,
+        UNRELATED,
+    ),
+    "late recovered root": (
+        Actor.recovered_root(ACCOUNT, email_at=NOW - 901, phone_at=NOW),
+        ROOT,
+        UNRELATED,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", RELATIONSHIPS)
+def test_the_relationship_of_an_actor(name: str) -> None:
+    actor, target, expected = RELATIONSHIPS[name]
+    record = Principal(id=actor.principal) if actor.principal else None
+    assert relationship_to(actor, target, record, NOW, Policy(), STEP) is expected
+
+
+def test_recovery_needs_the_record_of_root() -> None:
+    """SEED-RECOVER: it has the time of the proofs that were used."""
+    actor = Actor.recovered_root(ACCOUNT, email_at=NOW, phone_at=NOW)
+    assert relationship_to(actor, ROOT, None, NOW, Policy(), STEP) is UNRELATED
+
+
+@pytest.mark.parametrize("record", [None, Principal(id=ALICE)], ids=["no record", "no device"])
+def test_a_claim_by_serial_needs_the_record_with_the_device(record: Principal | None) -> None:
+    """RULE-CLAIM: a claim by another method does not."""
+    by_serial = Actor.signed_in(ALICE, mfa=MfaClaim(at=NOW, serial="s"))
+    assert relationship_to(by_serial, ALICE, record, NOW, Policy(), STEP) is NO_MFA
+    by_other = Actor.signed_in(ALICE, mfa=OTHER_METHOD)
+    assert relationship_to(by_other, ALICE, record, NOW, Policy(), STEP) is MFA
+
+
+MESSAGES: dict[str, tuple[Callable[[], object], str]] = {
+    "not permitted": (
+        lambda: check_permitted(Action.READ_HISTORY, Relationship.SELF, ALICE),
+        "self, none may not read history here",
+    ),
+    "proofs": (
+        lambda: Actor(role=Role.ADMIN, principal=ALICE, proofs=(NOW, NOW)),
+        "a recovery has two proofs, and nothing else has any",
+    ),
+    "recovery of a user": (
+        lambda: Actor(role=Role.RECOVERED_ROOT, principal=ALICE, proofs=(NOW, NOW)),
+        "only root recovers itself",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+def test_message(name: str) -> None:
+    call, message = MESSAGES[name]
+    assert str(error_of(call)) == message

@@ -85,8 +85,8 @@ class TestDocument:
             tag="t",
         )
         assert original.document() == (
-            '{"v":1,"type":"enrollment opened","at":5,"actor":"me","serial":"n","reason":"new phone",'
-            '"details":{"off":-1,"sync":"in sync"}}'
+            '{"v":1,"type":"enrollment opened","at":5,"actor":"me","serial":"n",'
+            '"reason":"new phone","details":{"off":-1,"sync":"in sync"}}'
         )
 
     def test_a_document_is_read_back(self):

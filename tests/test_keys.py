@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import json
+import operator
 import pickle
 
 import pytest
@@ -269,10 +271,19 @@ class TestOpaque:
         with pytest.raises(InvalidType, match=f"^{type(value).__name__} "):
             pickle.dumps(value, protocol)
 
-    @pytest.mark.parametrize("way", [copy.copy, copy.deepcopy, lambda value: value.__getstate__()])
+    @pytest.mark.parametrize(
+        "way",
+        [copy.copy, copy.deepcopy, operator.methodcaller("__getstate__")],
+        ids=["copy", "deepcopy", "getstate"],
+    )
     def test_it_does_not_copy(self, value, way):
         with pytest.raises(InvalidType, match=f"^{type(value).__name__} "):
             way(value)
+
+    def test_it_is_not_json_serializable(self, value):
+        """So a web framework does not put it into a session."""
+        with pytest.raises(TypeError):
+            json.dumps(value)
 
     def test_it_does_not_change(self, value):
         for name in (*type(value).__slots__, "other"):

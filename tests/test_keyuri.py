@@ -243,20 +243,28 @@ class TestDialects:
             == KEY
         )
 
-    @pytest.mark.parametrize("query", [
-        f"secret={SECRET}&tags=a&tags=b", f"secret={SECRET}&", f"&secret={SECRET}&&tags=a&",
-    ])
+    @pytest.mark.parametrize(
+        "query",
+        [
+            f"secret={SECRET}&tags=a&tags=b",
+            f"secret={SECRET}&",
+            f"&secret={SECRET}&&tags=a&",
+        ],
+    )
     def test_repeated_parameters_of_an_app_and_empty_ones_are_ignored(self, query):
         assert parse(with_(query)).key == KEY
 
-    @pytest.mark.parametrize(("path", "issuer", "expected"), [
-        ("Text%3A%20more:alice", "Text%3A%20more", ("Text: more", "alice")),
-        ("Text%3Aalice", "Text", ("Text", "alice")),
-        ("Text:alice:work", "Text", ("Text", "alice:work")),
-        ("Text%3A%20more%3A%20alice", "Text:+more", ("Text: more", "alice")),
-        ("Text%3Amore", "Text%3Amore", ("Text:more", "Text:more")),
-        ("alice", "Text%3Amore", ("Text:more", "alice")),
-    ])
+    @pytest.mark.parametrize(
+        ("path", "issuer", "expected"),
+        [
+            ("Text%3A%20more:alice", "Text%3A%20more", ("Text: more", "alice")),
+            ("Text%3Aalice", "Text", ("Text", "alice")),
+            ("Text:alice:work", "Text", ("Text", "alice:work")),
+            ("Text%3A%20more%3A%20alice", "Text:+more", ("Text: more", "alice")),
+            ("Text%3Amore", "Text%3Amore", ("Text:more", "Text:more")),
+            ("alice", "Text%3Amore", ("Text:more", "alice")),
+        ],
+    )
     def test_the_parameter_shows_where_the_issuer_of_the_label_ends(self, path, issuer, expected):
         key_uri = parse(f"otpauth://totp/{path}?secret={SECRET}&issuer={issuer}")
         assert (key_uri.issuer, key_uri.label) == expected
@@ -274,7 +282,7 @@ class TestParseErrors:
         [
             ("", "secret"),
             ("secret", "uri"),
-                (f"issuer=Example&amp;secret={SECRET}", "secret"),
+            (f"issuer=Example&amp;secret={SECRET}", "secret"),
             ("issuer=Example", "secret"),
             ("secret=", "secret"),
             ("secret=GEZDGNBV1", "secret"),
@@ -286,7 +294,7 @@ class TestParseErrors:
             (f"secret={SECRET}&secre%74={SECRET}", "secret"),
             (f"secret={SECRET}&digits=6&digits=8", "digits"),
             (f"secret={SECRET}&issuer=Example&issuer=Example", "issuer"),
-                (f"secret={SECRET}&encoder=steam", "encoder"),
+            (f"secret={SECRET}&encoder=steam", "encoder"),
             (f"secret={SECRET}&issuer=A%3AB", "issuer"),
             (f"secret={SECRET}&issuer=%FF", "issuer"),
             (f"secret={SECRET}&issuer=%", "issuer"),

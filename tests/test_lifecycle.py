@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from vmfa import EnrollmentSession, KeyRef, Parameters, Principal, PrincipalId, Sync, VirtualDevice
-from vmfa.lifecycle import TRANSITIONS, Action, State, check_transition, phase
+from vmfa.lifecycle import TRANSITIONS, Action, State, check_transition, state_of
 
 ALICE = PrincipalId.user("123456789012", "u-4711")
 REF = KeyRef(scheme="derived", key_id="", material=bytes(16))
@@ -76,12 +76,12 @@ def test_the_names_of_the_actions():
 
 @pytest.mark.parametrize("name", State)
 def test_the_state_of_a_principal(name):
-    assert phase(STATES[name]) is name
+    assert state_of(STATES[name]) is name
 
 
 def test_a_device_that_is_disabled_and_out_of_sync_is_disabled():
     assert (
-        phase(replace(IN_SYNC, device=replace(DEVICE, sync=Sync.OUT_OF_SYNC, disabled=True)))
+        state_of(replace(IN_SYNC, device=replace(DEVICE, sync=Sync.OUT_OF_SYNC, disabled=True)))
         is State.DISABLED
     )
 

@@ -53,7 +53,7 @@ def test_actor_record_id_is_the_actor_with_an_mfa_claim_on_another_principal() -
     """SEED-PERMIT: in every other case no second record is needed."""
     claim = MfaClaim(at=START, serial="a")
     make = operations().device
-    assert make(ALICE, by=Actor.admin(ADMIN, mfa=claim)).actor_record == ADMIN
+    assert make(ALICE, by=Actor.admin(ADMIN, mfa=claim)).actor_record_id == ADMIN
     for actor in (
         ME,
         Actor.signed_in(ALICE, mfa=claim),
@@ -63,8 +63,8 @@ def test_actor_record_id_is_the_actor_with_an_mfa_claim_on_another_principal() -
         None,
         "root",
     ):
-        assert make(ALICE, by=actor).actor_record is None
-    assert operations().verify(ALICE, "123456").actor_record is None
+        assert make(ALICE, by=actor).actor_record_id is None
+    assert operations().verify(ALICE, "123456").actor_record_id is None
 
 
 def test_without_the_actor_record_a_claim_does_not_count() -> None:
@@ -126,6 +126,23 @@ def test_a_decision_carries_answer_state_and_events() -> None:
     assert decision.stored == ()
     assert error_of(decision.settle) is decision.answer
     assert world.device().failures == 0
+
+
+def test_a_decision_that_is_not_committed_changes_nothing() -> None:
+    """The code stays unspent: only what is in the store counts."""
+    world = World()
+    phone = world.enroll()
+    world.clock.advance(STEP)
+    code = phone.code()
+    decision = world.operations.verify(ALICE, code).decide(world.state(), world.clock())
+    assert decision.principal is not world.state()
+    assert world.verify(code).step == decision.settle().step
+
+
+def test_an_operation_cannot_be_used_as_a_boolean() -> None:
+    """It would be true for a wrong code."""
+    with pytest.raises(InvalidType, match="decide"):
+        bool(operations().verify(ALICE, "123456"))
 
 
 def test_a_decision_without_changes_returns_the_same_state() -> None:
@@ -294,7 +311,7 @@ def test_a_decision_outside_the_transition_table_is_not_committed(
     check_transition(device, Action.REANCHOR, replace(device, seen_at=0))
     monkeypatch.setattr(
         "vmfa.rules.verify",
-        lambda before, ctx, code: Decision(principal=stored[State.NO_DEVICE], answer="in"),
+        lambda before, ctx, *_: Decision(principal=stored[State.NO_DEVICE], answer="in"),
     )
     state = world.store_state(device={"disabled": False, "sync": Sync.IN_SYNC})
     assert isinstance(error_of(lambda: world.verify("123456")), AssertionError)

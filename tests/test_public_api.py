@@ -1,120 +1,175 @@
-"""The public face: every name is where the package says, costs nothing until used, and works as its manual shows."""
+"""The public API: every name works, documents itself and costs nothing until it is used."""
 
 from __future__ import annotations
 
-import ast
 import inspect
 import subprocess
 import sys
 import textwrap
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import vmfa
-from support import HandClock, Phone
-from vmfa import DeviceRegistry, Key
-
-SOURCE = Path(vmfa.__file__)
-
-
-def declared_for_type_checkers() -> dict[str, str]:
-    """Name and module of each import in the package's stub, but for the module of errors itself."""
-    imports = ast.parse(SOURCE.with_suffix(".pyi").read_text("utf-8")).body
-    return {alias.asname: node.module for node in imports for alias in node.names if node.module}
+import vmfa.aio
+from support import MASTER, phone_with
+from vmfa import Actor, DerivedKeys, DeviceRegistry, Key, MemoryStore, PrincipalId
+from vmfa.testing import FrozenClock
 
 
-def fresh(code: str) -> str:
+def run_python(code: str) -> str:
     """What a new interpreter prints."""
-    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True
+    )
     return done.stdout.strip()
 
 
 class TestNames:
     @pytest.mark.parametrize("name", vmfa.__all__)
-    def test_a_name_is_the_object_of_its_module(self, name):
-        home = import_module(f"vmfa.{vmfa._HOME[name]}")
-        vars(vmfa).pop(name, None)
-        assert getattr(vmfa, name) is getattr(home, name)
-        assert vars(vmfa)[name] is getattr(home, name)
-        assert getattr(vmfa, name).__module__ == home.__name__
+    def test_a_name_is_the_object_of_its_module(self, name: str) -> None:
+        value = getattr(vmfa, name)
+        module = import_module(value.__module__)
+        assert getattr(module, name) is value
+        assert name in module.__all__
 
-    def test_type_checkers_see_the_same_names(self):
-        assert declared_for_type_checkers() == vmfa._HOME
-
-    def test_names_are_sorted_and_listed_once(self):
+    def test_the_names_are_sorted_and_unique(self) -> None:
         assert list(vmfa.__all__) == sorted(set(vmfa.__all__))
         assert set(vmfa.__all__) <= set(dir(vmfa))
-        assert dir(vmfa) == sorted(set(dir(vmfa)))
 
-    def test_every_error_is_public(self):
+    def test_every_error_is_public(self) -> None:
         errors = import_module("vmfa.errors")
-        named = {name for name, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, Exception)}
-        assert named <= set(vmfa.__all__)
+        names = {
+            name
+            for name, kind in inspect.getmembers(errors, inspect.isclass)
+            if issubclass(kind, Exception)
+        }
+        assert names <= set(vmfa.__all__)
 
-    def test_star_import(self):
-        space: dict[str, object] = {}
-        exec("from vmfa import *", space)
-        assert set(vmfa.__all__) <= space.keys()
+    def test_star_import(self) -> None:
+        namespace: dict[str, object] = {}
+        exec("from vmfa import *", namespace)
+        assert set(vmfa.__all__) <= namespace.keys()
 
-    def test_the_errors_are_a_module_of_the_package(self):
-        assert vmfa.__getattr__("errors") is import_module("vmfa.errors")
-        assert fresh("import vmfa; print(vmfa.errors.NoDevice.reason)") == "no device"
+    def test_a_module_is_an_attribute_of_the_package(self) -> None:
+        assert run_python("import vmfa; print(vmfa.errors.NoDevice.reason)") == "no device"
 
-    def test_an_unknown_name_is_an_attribute_error(self):
+    def test_selftest_stays_a_function_after_its_module_is_imported(self) -> None:
+        code = "import vmfa.self_test, vmfa; vmfa.SelfTest; print(callable(vmfa.selftest))"
+        assert run_python(code) == "True"
+
+    def test_an_unknown_name_is_an_attribute_error(self) -> None:
         with pytest.raises(AttributeError, match="module 'vmfa' has no attribute 'verify'"):
             vmfa.verify  # noqa: B018  # the access is the test
         assert not hasattr(vmfa, "__wrapped__")
 
-    def test_every_public_name_says_what_it_is(self):
-        assert [name for name in vmfa.__all__ if not getattr(vmfa, name).__doc__] == []
+    @pytest.mark.parametrize("name", vmfa.__all__)
+    def test_a_name_has_a_docstring(self, name: str) -> None:
+        assert getattr(vmfa, name).__doc__
+
+
+METHODS = [
+    name
+    for name, value in vars(DeviceRegistry).items()
+    if not name.startswith("_") and callable(value)
+]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [DeviceRegistry, vmfa.aio.DeviceRegistry],
+    ids=["synchronous", "asynchronous"],
+)
+class TestRegistryMethods:
+    """Tools show the method that a user called, not another one behind it."""
+
+    @pytest.mark.parametrize("name", METHODS)
+    def test_a_method_is_defined_where_it_is_looked_up(self, kind: type, name: str) -> None:
+        method = vars(kind)[name]
+        assert method.__qualname__ == f"DeviceRegistry.{name}"
+        assert method.__code__.co_name == name
+        assert not hasattr(method, "__wrapped__")
+        assert inspect.getsourcefile(method) == inspect.getsourcefile(kind)
+
+    @pytest.mark.parametrize("name", METHODS)
+    def test_the_docstring_describes_every_argument(self, kind: type, name: str) -> None:
+        method = vars(kind)[name]
+        documented = inspect.getdoc(vars(DeviceRegistry)[name]) or ""
+        assert inspect.getdoc(method)
+        for parameter in list(inspect.signature(method).parameters)[1:]:
+            assert f":param {parameter}:" in documented, parameter
+
+    @pytest.mark.parametrize("name", METHODS)
+    def test_every_argument_and_the_result_have_a_type(self, kind: type, name: str) -> None:
+        signature = inspect.signature(vars(kind)[name])
+        assert signature.return_annotation is not inspect.Signature.empty
+        for parameter in list(signature.parameters.values())[1:]:
+            assert parameter.annotation is not inspect.Parameter.empty, parameter.name
+
+    def test_a_missing_argument_is_reported_for_the_method(self, kind: Any) -> None:
+        with pytest.raises(TypeError, match=r"^DeviceRegistry\.verify\(\) missing"):
+            kind.verify(None, PrincipalId.root("a"))
 
 
 class TestImport:
-    """Import time is a promise: nothing is loaded for those who do not use it."""
+    """Nothing is loaded that is not used."""
 
-    def test_import_vmfa_loads_no_other_module(self):
-        loaded = fresh("import sys; before = set(sys.modules); import vmfa; print(*set(sys.modules) - before)").split()
-        assert set(loaded) <= {"vmfa", "__future__"}
+    def test_import_vmfa_loads_no_other_module(self) -> None:
+        code = (
+            "import sys; before = set(sys.modules); import vmfa; print(*set(sys.modules) - before)"
+        )
+        assert set(run_python(code).split()) <= {"vmfa", "__future__"}
 
-    def test_the_codes_need_no_costly_module(self):
-        loaded = fresh("import sys; from vmfa import totp; print(*sys.modules)").split()
-        costly = {"dataclasses", "typing", "enum", "re", "json", "base64", "sqlite3", "logging", "secrets", "urllib"}
-        assert not costly & set(loaded)
+    def test_the_codes_load_no_expensive_module(self) -> None:
+        loaded = set(run_python("import sys; from vmfa import totp; print(*sys.modules)").split())
+        expensive = {"sqlite3", "logging", "secrets", "urllib", "asyncio", "json"}
+        assert not expensive & loaded
 
-    def test_the_registry_needs_no_logging_and_no_network(self):
-        loaded = fresh("import sys; from vmfa import DeviceRegistry, SQLiteStore; print(*sys.modules)").split()
-        assert not {"dataclasses", "inspect", "logging", "socket", "asyncio", "secrets", "urllib.parse"} & set(loaded)
+    def test_the_registry_loads_no_logging_and_no_network(self) -> None:
+        code = "import sys; from vmfa import DeviceRegistry, SQLiteStore; print(*sys.modules)"
+        assert not {"logging", "socket", "asyncio", "secrets"} & set(run_python(code).split())
 
 
-class Example(dict[str, object]):
-    """The names that the manual's example leaves to its reader: the master key, and what the phone shows."""
+class ManualExample(dict[str, object]):
+    """The names that the example in the manual leaves open: master key, clock and codes."""
 
-    clock = HandClock()
+    def __init__(self) -> None:
+        super().__init__(master_key=MASTER)
+        self.clock = FrozenClock()
 
     def __missing__(self, name: str) -> object:
-        if name == "master_key":
-            return bytes(range(32))
         if name not in ("first", "second", "code"):
             raise KeyError(name)
-        phone = Phone(Key.from_base32(self["opened"].base32), self.clock)
+        phone = phone_with(Key.from_base32(self["opened"].base32), self.clock)
         if name == "code":
             self.clock.advance(60)
         return phone.code(-1 if name == "first" else 0)
 
 
-def test_the_manual_works(tmp_path, monkeypatch):
+def test_the_example_of_the_manual_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    manual = inspect.getdoc(vmfa)
-    example = textwrap.dedent(manual.partition("::\n\n")[2].partition("\n\n``totp``")[0])
-    names = Example()
+    manual = inspect.getdoc(vmfa) or ""
+    block = manual.partition("::\n\n")[2]
+    lines = block.splitlines()
+    end = next(i for i, line in enumerate(lines) if line and not line.startswith(" "))
+    example = textwrap.dedent("\n".join(lines[:end]))
+    names = ManualExample()
     monkeypatch.setitem(DeviceRegistry.__init__.__kwdefaults__, "clock", names.clock)
     try:
         exec(compile(example, "manual", "exec"), {}, names)
         assert names["registry"].requires_code(names["alice"])
         assert names["receipt"].principal == names["alice"]
-        assert "alice%40" in names["opened"].uri or "alice@" in names["opened"].uri
     finally:
         names["registry"]._store.close()
     assert (tmp_path / "mfa.db").exists()
+
+
+def test_a_traceback_shows_the_called_method() -> None:
+    registry = DeviceRegistry(MemoryStore(), keys=DerivedKeys(MASTER), issuer="Example")
+    alice = PrincipalId.user("a", "alice")
+    with pytest.raises(vmfa.NoDevice) as caught:
+        registry.device(alice, by=Actor.trusted_service("tests"))
+    functions = [entry.frame.code.raw.co_qualname for entry in caught.traceback]
+    assert "DeviceRegistry.device" in functions

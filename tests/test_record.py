@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from reference import vectors
-from support import MASTER, HandClock, enroll
+from support import MASTER, enroll
 from vmfa import (
     DerivedKeys,
     DeviceRegistry,
@@ -31,6 +31,7 @@ from vmfa import (
 )
 from vmfa.models import Envelope, PendingBinding
 from vmfa.record import VERSION, authenticated, check_intact, columns, from_columns
+from vmfa.testing import FrozenClock
 
 Row = tuple[str, str, str, int, str, str]
 
@@ -156,7 +157,7 @@ class TestFormat:
         assert columns(read_row(*row)) == row
 
     def test_what_a_registry_stores_comes_back(
-        self, tmp_path: Path, keys: DerivedKeys, clock: HandClock, alice: PrincipalId
+        self, tmp_path: Path, keys: DerivedKeys, clock: FrozenClock, alice: PrincipalId
     ) -> None:
         with SQLiteStore(tmp_path / "mfa.db") as store:
             registry = DeviceRegistry(store, keys=keys, issuer="Example", clock=clock)

@@ -8,8 +8,10 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from typing import Any
+from unittest.mock import MagicMock, Mock, create_autospec
 
 import pytest
 
@@ -254,7 +256,7 @@ def test_the_observer_gets_every_outcome() -> None:
     world.registry.device(ALICE, by=ME)
     world.registry.history(ALICE, by=SUPPORT)
     world.registry.deactivate(ALICE, by=SUPPORT)
-    world.registry.adopt(ALICE, by=SERVICE, key=RFC_KEY, source="import")
+    world.registry.adopt(ALICE, by=SERVICE, key=RFC_KEY, system="import")
     world.registry.reanchor(ALICE, by=SERVICE)
     world.registry.forget(ALICE, by=SERVICE)
     assert [(event.type, event.reason) for event in world.observed] == [
@@ -409,3 +411,37 @@ def test_principals_come_in_pages_root_first() -> None:
     assert world.registry.principals(ALICE.account) == [ROOT, ADMIN, ALICE]
     assert world.registry.principals(ALICE.account, after=ROOT, limit=1) == [ADMIN]
     assert world.registry.principals(ALICE.account, after=ALICE) == []
+
+
+# Wrong use
+
+
+def test_a_clock_that_returns_datetimes_is_refused() -> None:
+    registry = DeviceRegistry(
+        MemoryStore(), keys=DerivedKeys(MASTER), issuer="Example", clock=datetime.now
+    )
+    error = error_of(lambda: registry.verify(ALICE, "123456"))
+    assert isinstance(error, InvalidType)
+    assert "time.time()" in str(error)
+
+
+def test_the_codes_of_a_pair_are_passed_by_keyword() -> None:
+    """In which order they are typed must be visible in the call."""
+    world = World()
+    with pytest.raises(TypeError, match="positional"):
+        world.registry.confirm_enrollment(ALICE, "session", "123456", "123457")
+    with pytest.raises(TypeError, match="positional"):
+        world.registry.resync(ALICE, "123456", "123457", by=ME)
+
+
+def test_mocks_of_a_store_are_accepted() -> None:
+    for mock in (create_autospec(MemoryStore, instance=True), Mock(spec=MemoryStore), MagicMock()):
+        registry = DeviceRegistry(mock, keys=DerivedKeys(MASTER), issuer="Example")
+        assert registry.operations.issuer == "Example"
+
+
+def test_without_an_observer_nothing_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    registry = DeviceRegistry(MemoryStore(), keys=DerivedKeys(MASTER), issuer="Example")
+    with caplog.at_level(logging.DEBUG):
+        registry.open_enrollment(ALICE, by=SERVICE, label="a")
+    assert not caplog.records

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from support import MASTER, START, Phone
+from support import MASTER, START, phone_with
 from vmfa import (
     Actor,
     AuditEvent,
@@ -33,11 +33,13 @@ from vmfa import (
     VmfaError,
 )
 from vmfa.keysources.base import KeySource
+from vmfa import guards
 from vmfa.record import authenticated
-from vmfa.testing import FrozenClock
+from vmfa.testing import Account, FrozenClock
 
 ACCOUNT = "123456789012"
 ALICE = PrincipalId.user(ACCOUNT, "u-4711")
+BOB = PrincipalId.user(ACCOUNT, "u-4712")
 ADMIN = PrincipalId.user(ACCOUNT, "u-0001")
 ROOT = PrincipalId.root(ACCOUNT)
 SERVICE = Actor.trusted_service("importer")
@@ -98,10 +100,10 @@ class World:
     def operations(self) -> Any:
         return self.registry.operations
 
-    def phone(self, opened: Any) -> Phone:
+    def phone(self, opened: Any) -> Account:
         """The phone that scanned the QR code of *opened*."""
         parameters = self.operations.policy.offers[0]
-        return Phone(Key.from_base32(opened.base32), self.clock, parameters)
+        return phone_with(Key.from_base32(opened.base32), self.clock, parameters)
 
     def open(self, who: PrincipalId = ALICE, **arguments: Any) -> Any:
         arguments = {"by": Actor.signed_in(who), "label": "alice@example.com", **arguments}
@@ -113,7 +115,7 @@ class World:
         arguments = {"by": Actor.signed_in(who), "session": opened.session_id, **arguments}
         return self.registry.confirm_enrollment(who, **pair, **arguments)
 
-    def enroll(self, who: PrincipalId = ALICE, steps_off: int = 0, **arguments: Any) -> Phone:
+    def enroll(self, who: PrincipalId = ALICE, steps_off: int = 0, **arguments: Any) -> Account:
         """Assign a device; the second code is *steps_off* steps from now."""
         opened = self.open(who, **arguments)
         phone = self.phone(opened)
@@ -123,7 +125,7 @@ class World:
     def verify(self, code: str, who: PrincipalId = ALICE) -> Receipt:
         return self.registry.verify(who, code)
 
-    def sign_in(self, phone: Phone, who: PrincipalId = ALICE) -> Receipt:
+    def sign_in(self, phone: Account, who: PrincipalId = ALICE) -> Receipt:
         """Wait for the next step and present its code."""
         self.clock.advance(STEP)
         return self.verify(phone.code(), who)
@@ -133,7 +135,7 @@ class World:
     ) -> SyncReport:
         return self.registry.resync(who, **pair, **{"by": Actor.signed_in(who), **arguments})
 
-    def fail(self, phone: Phone, who: PrincipalId = ALICE) -> Exception:
+    def fail(self, phone: Account, who: PrincipalId = ALICE) -> Exception:
         """Wait for the delay to end and present a wrong code; the error it gets."""
         self.clock.advance(self.operations.policy.delay(self.device(who).failures))
         return error_of(lambda: self.verify(phone.wrong_code(), who))
@@ -171,9 +173,17 @@ class World:
         assert self.history_types(who) == history
 
 
-def by_method(who: PrincipalId, now: float, role: Callable[..., Actor] = Actor.signed_in) -> Actor:
+def signed_claim(who: PrincipalId, *, at: float, serial: str = "", method: str = "") -> MfaClaim:
+    """A claim with the MAC of the library, whatever it states."""
+    keys = DerivedKeys(MASTER)
+    return guards.signed_claim(keys, who, at=int(at), serial=serial, method=method)
+
+
+def by_method(
+    who: PrincipalId, now: float, role: Callable[..., Actor] = Actor.signed_in
+) -> Actor:
     """*who*, with a second factor that the embedding service checked itself."""
-    return role(who, mfa=MfaClaim(at=int(now), method="hardware key"))
+    return role(who, mfa=signed_claim(who, at=now, method="hardware key"))
 
 
 def error_of(act: Callable[[], object]) -> Any:

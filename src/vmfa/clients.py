@@ -90,7 +90,7 @@ def known_client(
     expires_at = issued_at + (GIVEN_TOKEN_SECONDS if given else policy.client_token_seconds)
     if not authentic or version != VERSION or now >= expires_at:
         return None
-    if given and device.given_client != token_id:
+    if given and device.clients.given != token_id:
         return None  # it was used, or replaced by another one
     return KnownClient(token_id=token_id, expires_at=expires_at) if _in_lane(
         device, token_id, now
@@ -115,18 +115,22 @@ def after_failure(device: VirtualDevice, client: KnownClient, now: int) -> Virtu
         failures=earlier.failures + 1 if earlier else 1,
         expires_at=client.expires_at,
     )
-    return replace(device, failing_clients=tuple(failing.values()))
+    return replace(device, clients=replace(device.clients, failing=tuple(failing.values())))
 
 
 def after_success(device: VirtualDevice, client: KnownClient, now: int) -> VirtualDevice:
     """Return *device* without the failures of *client*, whose single-use token is now used."""
-    failing = [other for other in _unexpired(device, now) if other.token_id != client.token_id]
-    given = "" if device.given_client == client.token_id else device.given_client
-    return replace(device, failing_clients=tuple(failing), given_client=given)
+    failing = tuple(
+        other for other in _unexpired(device, now) if other.token_id != client.token_id
+    )
+    given = device.clients.given
+    if given == client.token_id:
+        given = ""
+    return replace(device, clients=replace(device.clients, failing=failing, given=given))
 
 
 def _unexpired(device: VirtualDevice, now: int) -> list[FailingClient]:
-    return [client for client in device.failing_clients if now < client.expires_at]
+    return [client for client in device.clients.failing if now < client.expires_at]
 
 
 def _message(
@@ -134,5 +138,5 @@ def _message(
 ) -> bytes:
     return encode_fields(
         "vmfa client token v1", principal.account, principal.kind, principal.name, device.serial,
-        device.client_epoch, kind, token_id, issued_at,
+        device.clients.epoch, kind, token_id, issued_at,
     )

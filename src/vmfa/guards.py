@@ -114,16 +114,17 @@ def scan_steps(
     return scan(key, codes, steps, parameters.digits, parameters.algorithm)
 
 
-def signed_claim(ctx: Context, claim: MfaClaim) -> MfaClaim:
-    """Return *claim* with the library's MAC over it and the principal."""
-    return replace(claim, tag=ctx.keys.tag("claim", claim_message(ctx.principal, claim)))
+def signed_claim(
+    keys: RecordAuthenticator, principal: PrincipalId, *, at: int, serial: str = "", method: str = ""
+) -> MfaClaim:
+    """Return a claim of *principal* with the library's MAC."""
+    tag = keys.tag("claim", _claim_message(principal, serial, method, at))
+    return MfaClaim(at=at, serial=serial, method=method, tag=tag)
 
 
-def claim_message(principal: PrincipalId, claim: MfaClaim) -> bytes:
-    """Return what the MAC of a claim covers."""
+def _claim_message(principal: PrincipalId, serial: str, method: str, at: int) -> bytes:
     return encode_fields(
-        "vmfa claim v1", principal.account, principal.kind, principal.name, claim.serial,
-        claim.method, claim.at,
+        "vmfa claim v1", principal.account, principal.kind, principal.name, serial, method, at
     )
 
 
@@ -164,6 +165,7 @@ def claim_is_authentic(
 ) -> bool:
     """Return whether the library made *claim* for *principal*, under a master key that counts."""
     try:
-        return keys.check("claim", claim_message(principal, claim), claim.tag)
+        message = _claim_message(principal, claim.serial, claim.method, claim.at)
+        return keys.check("claim", message, claim.tag)
     except errors.UnknownMasterKey:
         return False

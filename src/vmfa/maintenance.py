@@ -79,18 +79,20 @@ def reanchor(before: Principal, ctx: Context) -> Decision[None]:
     if device is not None:
         device = replace(
             device,
-            **{
-                name: min(getattr(device, name), now)
-                for name in (
-                    "enrolled_at", "failed_at", "known_failed_at", "budget_updated_at",
-                    "budget_restored_at", "recovery_failed_at",
-                )
-            },
-            failing_clients=tuple(
-                replace(
-                    client, expires_at=min(client.expires_at, now + policy.client_token_seconds)
-                )
-                for client in device.failing_clients
+            enrolled_at=min(device.enrolled_at, now),
+            failed_at=min(device.failed_at, now),
+            known_failed_at=min(device.known_failed_at, now),
+            budget_updated_at=min(device.budget_updated_at, now),
+            budget_restored_at=min(device.budget_restored_at, now),
+            clients=replace(
+                device.clients,
+                failing=tuple(
+                    replace(item, expires_at=min(item.expires_at, now + policy.client_token_seconds))
+                    for item in device.clients.failing
+                ),
+            ),
+            recovery=replace(
+                device.recovery, failed_at=min(device.recovery.failed_at, now)
             ),
         )
     if session is not None:

@@ -43,6 +43,7 @@ __all__ = [
 ]
 
 MAX_FAILING_CLIENTS: Final = 4
+MAX_RECOVERY_CODES: Final = 20
 _set = object.__setattr__  # because the values are frozen
 
 
@@ -134,6 +135,38 @@ class FailingClient:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClientState:
+    """What is known of the client tokens of a device.
+
+    Tokens of an earlier ``epoch`` are worthless. ``given`` is the id of a token for one sign-in
+    that was not used yet.
+    """
+
+    epoch: int = field(default=0, metadata=integer(0, MAX_INTEGER))
+    failing: tuple[FailingClient, ...] = ()
+    given: str = field(default="", metadata=text(32, empty=True))
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if len(self.failing) > MAX_FAILING_CLIENTS:
+            raise InvalidValue(f"failing must not have more than {MAX_FAILING_CLIENTS} clients")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecoveryState:
+    """The digests of the unused recovery codes of a device, and the wrong ones in a row."""
+
+    codes: tuple[str, ...] = field(default=(), repr=False)
+    failures: int = field(default=0, metadata=integer(0, MAX_INTEGER))
+    failed_at: int = field(default=0, metadata=timestamp())
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if len(self.codes) > MAX_RECOVERY_CODES:
+            raise InvalidValue(f"there must not be more than {MAX_RECOVERY_CODES} codes")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VirtualDevice:
     """An assigned device. Times are Unix seconds; drift and ``last_step`` are in time steps.
 
@@ -159,19 +192,11 @@ class VirtualDevice:
     budget: int = field(metadata=integer(0, 10_000))
     budget_updated_at: int = field(metadata=timestamp())  # when the next token began to grow
     budget_restored_at: int = field(default=-MAX_INTEGER, metadata=timestamp())
-    client_epoch: int = field(default=0, metadata=integer(0, MAX_INTEGER))
-    failing_clients: tuple[FailingClient, ...] = ()
-    given_client: str = field(default="", metadata=text(32, empty=True))  # id of an unused token
-    recovery_codes: tuple[str, ...] = field(default=(), repr=False)  # digests of unused codes
-    recovery_failures: int = field(default=0, metadata=integer(0, MAX_INTEGER))
-    recovery_failed_at: int = field(default=0, metadata=timestamp())
+    clients: ClientState = field(default=ClientState(), metadata=instance_of(ClientState))
+    recovery: RecoveryState = field(default=RecoveryState(), metadata=instance_of(RecoveryState))
 
     def __post_init__(self) -> None:
         check_fields(self)
-        if len(self.failing_clients) > MAX_FAILING_CLIENTS:
-            raise InvalidValue(f"failing_clients must not exceed {MAX_FAILING_CLIENTS}")
-        if len(self.recovery_codes) > 20:
-            raise InvalidValue("recovery_codes must not exceed 20")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -483,9 +483,7 @@ class Operations:
         See :meth:`vmfa.DeviceRegistry.method_claim`.
         """
         check_instance("principal", principal, PrincipalId)
-        claim = MfaClaim(at=to_unix_seconds(at), method=method)
-        message = guards.claim_message(principal, claim)
-        return replace(claim, tag=self.keys.tag("claim", message))
+        return guards.signed_claim(self.keys, principal, at=to_unix_seconds(at), method=method)
 
 
 def clear_frames_of(error: BaseException) -> None:

@@ -17,6 +17,7 @@ from .events import check_version
 from .keys import encode_fields
 from .keysources.base import RecordAuthenticator
 from .models import (
+    ClientState,
     EnrollmentSession,
     Envelope,
     FailingClient,
@@ -24,6 +25,7 @@ from .models import (
     PendingBinding,
     Principal,
     PrincipalId,
+    RecoveryState,
     Sync,
     VirtualDevice,
 )
@@ -129,22 +131,29 @@ def _read_device(fields: list[Any] | None) -> VirtualDevice | None:
     drift, synced_drift, last_offset, last_step = position
     failures, failed_at, known_failures, known_failed_at, *budget_fields = counters
     budget, updated_at, restored_at = budget_fields
-    epoch, failing, given_client = clients
-    recovery_codes, recovery_failures, recovery_failed_at = recovery
     return VirtualDevice(
         serial=serial, parameters=_parameters(*parameters), enrolled_at=enrolled_at,
         sync=Sync(sync), disabled=disabled, drift=drift, synced_drift=synced_drift,
         last_offset=last_offset, last_step=last_step, failures=failures, failed_at=failed_at,
         known_failures=known_failures, known_failed_at=known_failed_at, budget=budget,
-        budget_updated_at=updated_at, budget_restored_at=restored_at, client_epoch=epoch,
-        failing_clients=tuple(_read_client(*client) for client in failing),
-        given_client=given_client, recovery_codes=tuple(recovery_codes),
-        recovery_failures=recovery_failures, recovery_failed_at=recovery_failed_at,
+        budget_updated_at=updated_at, budget_restored_at=restored_at,
+        clients=_read_clients(*clients), recovery=_read_recovery(*recovery),
     )
 
 
-def _read_client(token_id: str, failures: int, expires_at: int) -> FailingClient:
-    return FailingClient(token_id=token_id, failures=failures, expires_at=expires_at)
+def _read_clients(epoch: int, failing: list[list[Any]], given: str) -> ClientState:
+    return ClientState(
+        epoch=epoch,
+        failing=tuple(
+            FailingClient(token_id=token_id, failures=failures, expires_at=expires_at)
+            for token_id, failures, expires_at in failing
+        ),
+        given=given,
+    )
+
+
+def _read_recovery(codes: list[str], failures: int, failed_at: int) -> RecoveryState:
+    return RecoveryState(codes=tuple(codes), failures=failures, failed_at=failed_at)
 
 
 def _read_key_ref(fields: list[str] | None) -> KeyRef | None:
@@ -199,11 +208,11 @@ def _device_fields(device: VirtualDevice) -> list[Any]:
             device.budget, device.budget_updated_at, device.budget_restored_at,
         ],
         [
-            device.client_epoch,
-            [[c.token_id, c.failures, c.expires_at] for c in device.failing_clients],
-            device.given_client,
+            device.clients.epoch,
+            [[c.token_id, c.failures, c.expires_at] for c in device.clients.failing],
+            device.clients.given,
         ],
-        [device.recovery_codes, device.recovery_failures, device.recovery_failed_at],
+        [device.recovery.codes, device.recovery.failures, device.recovery.failed_at],
     ]
 
 

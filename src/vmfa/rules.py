@@ -30,11 +30,13 @@ from .guards import (
 from .keys import base32
 from .models import (
     BindingCode,
+    ClientState,
     ClientToken,
     EnrollmentSession,
     PendingBinding,
     Principal,
     RecoveryCodes,
+    RecoveryState,
     Sync,
     VirtualDevice,
 )
@@ -81,16 +83,19 @@ def _accepted(
     near = abs(drift + offset - device.synced_drift) <= ctx.policy.login_drift
     if offset and offset == device.last_offset and near:  # RFC6238-6-DRIFT, RULE-DRIFT
         drift, last_offset = drift + offset, 0
-    after = replace(device, last_step=step, drift=drift, last_offset=last_offset)
     if client is None:
-        cleared, after = device.failures, replace(after, failures=0)
+        cleared, failures, known_failures = device.failures, 0, device.known_failures
     else:
-        cleared, after = device.known_failures, replace(after, known_failures=0)
-        after = clients.after_success(after, client, ctx.now)
+        cleared, failures, known_failures = device.known_failures, device.failures, 0
+        device = clients.after_success(device, client, ctx.now)
+    after = replace(
+        device, last_step=step, drift=drift, last_offset=last_offset, failures=failures,
+        known_failures=known_failures,
+    )
     receipt = models.Receipt(
         principal=before.id, serial=device.serial, step=step, at=ctx.now, drift=drift,
         failures_cleared=cleared,
-        claim=signed_claim(ctx, models.MfaClaim(at=ctx.now, serial=device.serial)),
+        claim=signed_claim(ctx.keys, before.id, at=ctx.now, serial=device.serial),
     )
     if ctx.policy.known_clients:
         token, _ = clients.issue_token(
@@ -213,7 +218,8 @@ def give_client_token(before: Principal, ctx: Context) -> Decision[ClientToken]:
         before.id, device, now=ctx.now, seconds=clients.GIVEN_TOKEN_SECONDS, kind=clients.GIVEN,
         keys=ctx.keys, random=ctx.random,
     )
-    after = replace(before, device=replace(device, given_client=token_id))
+    current = replace(device.clients, given=token_id)
+    after = replace(before, device=replace(device, clients=current))
     event = ctx.event(EventType.CLIENT_TOKEN_GIVEN, device.serial)
     return Decision(principal=after, answer=token, events=(event,))
 
@@ -222,9 +228,7 @@ def forget_clients(before: Principal, ctx: Context) -> Decision[None]:
     """Make every client token of this device worthless."""
     device = intact_device(before, ctx)
     check_clock(before, ctx)
-    after = replace(
-        device, client_epoch=device.client_epoch + 1, failing_clients=(), given_client=""
-    )
+    after = replace(device, clients=ClientState(epoch=device.clients.epoch + 1))
     event = ctx.event(EventType.CLIENTS_FORGOTTEN, device.serial)
     return Decision(principal=replace(before, device=after), answer=None, events=(event,))
 
@@ -321,7 +325,7 @@ def confirm_enrollment(
     codes_to_save, digests = _new_recovery_codes(before, ctx, session.serial)
     device = VirtualDevice(
         serial=session.serial, parameters=session.parameters, enrolled_at=ctx.now, sync=sync,
-        last_step=spent, budget=policy.budget, budget_updated_at=ctx.now, recovery_codes=digests,
+        last_step=spent, budget=policy.budget, budget_updated_at=ctx.now, recovery=RecoveryState(codes=digests),
     )
     report = models.SyncReport(device=device, sync=sync, steps_off=offset)
     report.with_secret(codes_to_save)
@@ -446,24 +450,24 @@ def _check_recovery_code(
 
     :raises Throttled: after ten wrong codes, one attempt an hour is evaluated.
     """
-    if not device.recovery_codes:
+    if not device.recovery.codes:
         raise errors.AccessDenied("this device has no recovery codes")
-    wait = device.recovery_failed_at + recovery.RETRY_SECONDS - ctx.now
-    if device.recovery_failures >= recovery.FREE_ATTEMPTS and wait > 0:
+    wait = device.recovery.failed_at + recovery.RETRY_SECONDS - ctx.now
+    if device.recovery.failures >= recovery.FREE_ATTEMPTS and wait > 0:
         wait = min(wait, recovery.RETRY_SECONDS + device.parameters.period)
         raise errors.Throttled(
             f"the next recovery code is evaluated in {wait} seconds", retry_after=wait
         )
     digest = recovery.recovery_digest(before.id, device.serial, code)
-    if recovery.matches_any(digest, device.recovery_codes):
+    if recovery.matches_any(digest, device.recovery.codes):
         return None
-    failures = device.recovery_failures + 1
-    after = replace(
-        device, recovery_failures=failures, recovery_failed_at=max(ctx.now, before.seen_at)
-    )
+    failures = device.recovery.failures + 1
+    failed_at = max(ctx.now, before.seen_at)
+    recovery_state = replace(device.recovery, failures=failures, failed_at=failed_at)
+    after = replace(device, recovery=recovery_state)
     answer = errors.RecoveryCodeRejected("this is not an unused recovery code of this device")
     if failures >= recovery.FREE_ATTEMPTS:
-        answer.retry_after = after.recovery_failed_at + recovery.RETRY_SECONDS - ctx.now
+        answer.retry_after = failed_at + recovery.RETRY_SECONDS - ctx.now
     event = ctx.event(
         EventType.RECOVERY_REJECTED, device.serial, answer.reason, failures=failures
     )
@@ -477,7 +481,7 @@ def replace_recovery_codes(before: Principal, ctx: Context) -> Decision[Recovery
     codes, digests = _new_recovery_codes(before, ctx, device.serial)
     if codes is None:
         raise errors.InvalidValue("the policy must allow it: Policy(recovery_codes=10)")
-    after = replace(device, recovery_codes=digests, recovery_failures=0)
+    after = replace(device, recovery=RecoveryState(codes=digests))
     event = ctx.event(EventType.RECOVERY_CODES_REPLACED, device.serial, codes=len(digests))
     return Decision(principal=replace(before, device=after), answer=codes, events=(event,))
 

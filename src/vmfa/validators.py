@@ -45,6 +45,11 @@ def text(max_bytes: int = MAX_NAME_BYTES, *, empty: bool = False) -> Metadata:
     """Metadata of a field for text, as :func:`check_text` checks it."""
 
     def check(name: str, value: str) -> None:
+        if type(value) is str and len(value) <= max_bytes:
+            if value.isascii() and value.isalnum():  # most serial numbers, tags and names
+                return
+            if empty and not value:
+                return
         check_text(name, value, max_bytes=max_bytes, empty=empty)
 
     return {"check": check}
@@ -67,12 +72,12 @@ def check_fields(value: Any) -> None:
     :raises InvalidValue: a field is out of bounds.
     """
     kind: Any = type(value)
-    for name, check in _checks(kind):
+    for name, check in _checks_of(kind):
         check(name, getattr(value, name))
 
 
 @cache
-def _checks(kind: Any) -> tuple[tuple[str, Check], ...]:
+def _checks_of(kind: Any) -> tuple[tuple[str, Check], ...]:
     return tuple((f.name, f.metadata["check"]) for f in fields(kind) if "check" in f.metadata)
 
 

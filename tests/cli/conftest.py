@@ -5,16 +5,16 @@ from __future__ import annotations
 import io
 import json
 import os
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from vmfa import SQLiteStore
 from vmfa.cli.main import main
 from vmfa.testing import AuthenticatorApp, FrozenClock
 from vmfa.testing.authenticator import Account
@@ -94,16 +94,10 @@ class Terminal:
         self.clock.advance(30)
         return phone
 
-    def edit_database(self, statement: str) -> None:
+    def edit_database(self, statement: str, *values: str) -> None:
         """Change the database behind the back of the library."""
-        with SQLiteStore(self.db) as store:
-            store._call(lambda db: db.execute(statement))
-
-
-def wrong_code(phone: Account) -> str:
-    """A code that *phone* shows at no step near now."""
-    shown = {phone.code(off) for off in range(-110, 111)}
-    return next(code for number in count() if (code := f"{number:06}") not in shown)
+        with closing(sqlite3.connect(self.db)) as database, database:
+            database.execute(statement, values)
 
 
 @pytest.fixture

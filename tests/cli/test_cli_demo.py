@@ -15,6 +15,7 @@ from vmfa import (
     Decision,
     EventType,
     MemoryStore,
+    MfaClaim,
     NoDevice,
     PrincipalId,
     Receipt,
@@ -89,30 +90,30 @@ def test_the_story_leaves_its_people_and_their_histories_in_the_store() -> None:
     ]
 
 
-def accept_all(before: Any, ctx: Any, code: str) -> Decision[Receipt]:
+def accept_all(before: Any, ctx: Any, *_: object) -> Decision[Receipt]:
     serial = before.device.serial if before.device else "none"
     receipt = Receipt(
-        principal=before.id, serial=serial, step=0, at=ctx.now, drift=0, failures_cleared=0
+        principal=before.id,
+        serial=serial,
+        step=0,
+        at=ctx.now,
+        drift=0,
+        failures_cleared=0,
+        claim=MfaClaim(at=ctx.now, serial=serial),
     )
     return Decision(principal=before, answer=receipt)
-
-
-def accept_wrong_codes(before: Any, ctx: Any, device: Any, error: Any) -> Decision[Receipt]:
-    return accept_all(before, ctx, "")
 
 
 def forget_when(error: CodeRejected, *_: object, **__: object) -> None:
     CodeRejected.__init__(error, "the code was used before")
 
 
-def refuse(*arguments: object, **_: object) -> None:
+def refuse(*_: object, **__: object) -> None:
     raise NoDevice("planted")
 
 
-def match_every_step(
-    before: Any, device: Any, ctx: Any, codes: tuple[str, ...], steps: range
-) -> Any:
-    return tuple(list(steps) for _ in codes)
+def match_every_pair(*_: object, current: int, **__: object) -> tuple[int, int]:
+    return current, current
 
 
 WRONG, REFUSED = (
@@ -127,9 +128,9 @@ WRONG, REFUSED = (
         ("vmfa.rules.verify", accept_all, f"{WRONG}Both codes are used"),
         ("vmfa.rules.open_enrollment", refuse, f"{REFUSED}: no device$"),
         ("vmfa.rules.resync", refuse, f"{REFUSED}: no device$"),
-        ("vmfa.rules._scan", match_every_step, f"{WRONG}She enters "),
+        ("vmfa.rules.find_consecutive_pair", match_every_pair, f"{WRONG}She enters "),
         ("vmfa.errors.AlreadyUsed.__init__", forget_when, f"{WRONG}An attacker who saw "),
-        ("vmfa.rules._failed", accept_wrong_codes, f"{WRONG}An attacker knows Alice's password "),
+        ("vmfa.rules._failed", accept_all, f"{WRONG}An attacker knows Alice's password "),
         (
             "vmfa.policy.Policy.delay",
             lambda policy, failures: 0,
@@ -154,8 +155,8 @@ def test_a_fault_of_the_library_stops_the_story(
 def test_a_code_that_is_accepted_twice_stops_the_story(monkeypatch: pytest.MonkeyPatch) -> None:
     from vmfa import rules
 
-    def forgetful(before: Any, *more: Any) -> Any:
-        return replace(real(before, *more), principal=before)
+    def forgetful(before: Any, *more: Any, **named: Any) -> Any:
+        return replace(real(before, *more, **named), principal=before)
 
     real = rules._accepted
     monkeypatch.setattr("vmfa.rules._accepted", forgetful)

@@ -10,21 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conftest import wrong_code
 from vmfa import Actor, DerivedKeys, DeviceRegistry, PrincipalId, SQLiteStore
-from vmfa.cli.rendering import actor_text
 
 if TYPE_CHECKING:
     from conftest import Terminal
 
 ALICE = "123456789012/u-4711"
 WHO = {"account": "123456789012", "kind": "user", "name": "u-4711"}
-SERVICE = "by trusted service: vmfa command line"
+SERVICE = "by trusted service vmfa command line"
+REMOVAL = "(reason: lost phone; disabled: 0)"
 
 
 def masked(text: str) -> str:
     """Random values by their kind."""
-    text = re.sub(r"\b[0-9a-f]{16}\.[0-9a-f]{64}\b", "HEAD", text)
+    text = re.sub(r"\b[0-9a-f]{64}\b", "HEAD", text)
     text = re.sub(r"\b[0-9a-f]{32}\b", "HEX", text)
     return re.sub(r"\b[A-Z2-7]{32}\b", "KEY", text)
 
@@ -73,7 +72,7 @@ def test_the_life_of_a_device_in_text(terminal: Terminal) -> None:
     assert lines(terminal, "verify", ALICE, phone.code(-5), "--utc") == [
         f"accepted at 2023-11-14T22:15:00Z: serial HEX, step {step}",
     ]
-    terminal.run("verify", ALICE, wrong_code(phone))
+    terminal.run("verify", ALICE, phone.wrong_code())
     assert lines(terminal, "show", ALICE, "--utc") == [
         "serial:    HEX",
         "state:     in sync",
@@ -92,7 +91,7 @@ def test_the_life_of_a_device_in_text(terminal: Terminal) -> None:
         f"3  2023-11-14T22:13:30Z  enrollment opened  {SERVICE}",
         f"4  2023-11-14T22:13:30Z  device assigned  {SERVICE}  (sync: out of sync; steps off: -5)",
         f"5  2023-11-14T22:14:30Z  device resynchronized  {SERVICE}  (steps off: -5)",
-        f"6  2023-11-14T22:15:00Z  device deactivated  {SERVICE}  (reason: lost phone)",
+        f"6  2023-11-14T22:15:00Z  device deactivated  {SERVICE}  {REMOVAL}",
         "intact: 6 events; head: HEAD",
     ]
 
@@ -122,7 +121,7 @@ def test_the_life_of_a_device_in_json(terminal: Terminal) -> None:
         "steps_off": -5,
         "drift": -5,
     }
-    terminal.run("verify", ALICE, wrong_code(phone))
+    terminal.run("verify", ALICE, phone.wrong_code())
     terminal.clock.advance(30)
     now = terminal.clock()
     assert data(terminal, "verify", ALICE, phone.code(-5)) == {
@@ -313,7 +312,7 @@ def test_self_needs_a_code_to_deactivate_and_the_code_is_used(terminal: Terminal
     assert terminal.run("deactivate", ALICE, "--as", "self", "--code", code).code == 1
     terminal.clock.advance(30)
     assert terminal.run("deactivate", ALICE, "--as", "self", "--code", phone.code()).code == 0
-    assert "by signed in: 123456789012/user/u-4711" in terminal.run("history", ALICE).out
+    assert "by signed in u-4711" in terminal.run("history", ALICE).out
 
 
 def test_support_may_deactivate_and_not_enroll(terminal: Terminal) -> None:
@@ -321,7 +320,7 @@ def test_support_may_deactivate_and_not_enroll(terminal: Terminal) -> None:
     assert terminal.run("show", ALICE, "--as", "support:case 7").code == 0
     assert terminal.run("deactivate", ALICE, "--as", "support:case 7").code == 0
     assert terminal.run("enroll", ALICE, "--label", "x", "--as", "support:case 7").code == 3
-    assert "device deactivated  by support: case 7\n" in terminal.run("history", ALICE).out
+    assert "device deactivated  by support case 7  " in terminal.run("history", ALICE).out
 
 
 # show and list
@@ -330,7 +329,7 @@ def test_support_may_deactivate_and_not_enroll(terminal: Terminal) -> None:
 def test_show_says_that_a_device_is_disabled(terminal: Terminal) -> None:
     phone = terminal.enroll(ALICE)
     for _ in range(100):
-        terminal.run("verify", ALICE, wrong_code(phone))
+        terminal.run("verify", ALICE, phone.wrong_code())
         terminal.clock.advance(3600)
     assert "state:     in sync, DISABLED\n" in terminal.run("show", ALICE).out
     assert terminal.json("show", ALICE)["disabled"] is True
@@ -412,11 +411,6 @@ def test_history_is_printed_in_local_time_and_in_utc_on_request(
     assert terminal.json("history", ALICE)["events"][0]["at"] == terminal.clock()
 
 
-def test_an_actor_without_a_role_is_printed_as_it_is() -> None:
-    assert actor_text("claimant") == "claimant"
-    assert actor_text("support case 7") == "support: case 7"
-
-
 def test_times_past_the_calendar_are_printed_in_unix_seconds(terminal: Terminal) -> None:
     terminal.clock.set(10**15)
     for utc in ((), ("--utc",)):
@@ -435,8 +429,8 @@ def test_history_prints_what_pruning_leaves_and_its_time(
         now = int(terminal.clock())
         registry.prune_history(alice, by=Actor.trusted_service("retention"), older_than=now)
     outcome = terminal.run("history", ALICE)
-    assert "  redacted\n" in outcome.out
-    assert "by trusted service: retention" in outcome.out
+    assert "1  redacted\n2  " in outcome.out
+    assert "by trusted service retention" in outcome.out
     assert "older than: 2023-11-15T03:59:00+05:45" in outcome.out
 
 
@@ -460,7 +454,7 @@ def test_history_reads_every_page(terminal: Terminal) -> None:
     )
 
 
-def test_the_head_is_the_tag_of_the_last_event_that_is_printed(
+def test_the_head_is_the_digest_of_the_last_event_that_is_printed(
     terminal: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def growing(registry: DeviceRegistry, who: PrincipalId, **page: Any) -> Any:
@@ -474,7 +468,7 @@ def test_the_head_is_the_tag_of_the_last_event_that_is_printed(
     printed = terminal.json("history", ALICE)
     with SQLiteStore(terminal.db) as store:
         stored = store.history(PrincipalId.user("123456789012", "u-4711"))
-    assert printed["head"] == stored[len(printed["events"]) - 1].tag
+    assert printed["head"] == stored[len(printed["events"]) - 1].digest
 
 
 @pytest.mark.parametrize(

@@ -6,14 +6,11 @@ import errno
 import io
 import json
 import re
-import sqlite3
 import sys
-from contextlib import closing
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
-from conftest import wrong_code
 from vmfa import VmfaError, errors
 from vmfa.cli.errors import EXIT_CODES, exit_code
 from vmfa.cli.main import main
@@ -37,7 +34,7 @@ def check(outcome: Outcome, code: int, sentence: str = "") -> None:
 
 
 def test_exit_1_for_a_wrong_code_that_is_not_quoted(terminal: Terminal) -> None:
-    wrong = wrong_code(terminal.enroll(ALICE))
+    wrong = terminal.enroll(ALICE).wrong_code()
     outcome = terminal.run("verify", ALICE, wrong)
     check(outcome, 1)
     assert wrong not in outcome.err
@@ -71,7 +68,7 @@ def test_exit_1_for_a_used_code_says_how_long_to_wait(terminal: Terminal) -> Non
 def test_exit_1_while_throttled_and_the_error_in_json_has_every_key(terminal: Terminal) -> None:
     phone = terminal.enroll(ALICE)
     for _ in range(3):
-        outcome = terminal.run("verify", ALICE, wrong_code(phone))
+        outcome = terminal.run("verify", ALICE, phone.wrong_code())
     check(outcome, 1)
     assert outcome.err.endswith("; wait 15 seconds\n")
     outcome = terminal.run("verify", ALICE, phone.code())
@@ -79,6 +76,7 @@ def test_exit_1_while_throttled_and_the_error_in_json_has_every_key(terminal: Te
     assert outcome.err.count("15 seconds") == 1
     problem = terminal.run("verify", ALICE, phone.code(), "--json").problem
     assert isinstance(problem.pop("message"), str)
+    assert problem.pop("message_id") == "throttled"
     assert "15" in problem.pop("claimant_message")
     assert problem == {"reason": "throttled", "remedy": "wait", "retry_after": 15, "exit_code": 1}
 
@@ -348,6 +346,7 @@ def test_exit_130_when_interrupted(terminal: Terminal, monkeypatch: pytest.Monke
         "message": "interrupted",
         "remedy": None,
         "retry_after": None,
+        "message_id": None,
         "claimant_message": None,
         "exit_code": 130,
     }
@@ -458,7 +457,7 @@ def test_no_source_can_control_the_terminal(terminal: Terminal, source: str) -> 
         "UPDATE principal SET name = name || ?",
         "UPDATE event SET document = replace(document, 'x', ?)",
         "UPDATE principal SET state = ?",
-        "UPDATE event SET tag = ?",
+        "UPDATE event SET digest = ?",
         "UPDATE principal SET tag = ?",
     ],
 )
@@ -466,8 +465,7 @@ def test_an_edited_database_cannot_control_the_terminal(
     terminal: Terminal, command: list[str], change: str
 ) -> None:
     terminal.enroll(ALICE)
-    with closing(sqlite3.connect(terminal.db)) as database, database:
-        database.execute(change, (HOSTILE,))
+    terminal.edit_database(change, HOSTILE)
     outcome = terminal.run(*command)
     assert printable(outcome.out + outcome.err)
 

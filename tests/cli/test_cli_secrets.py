@@ -7,7 +7,6 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from conftest import wrong_code
 from vmfa import DerivedKeys
 from vmfa.keys import Key, reveal
 from vmfa.testing import AuthenticatorApp
@@ -40,7 +39,7 @@ def test_no_key_and_no_code_is_printed_where_none_is_asked_for(terminal: Termina
     secret = reveal(Key.from_base32(key))
     assert spellings(master)[2].decode() not in opened.out
     pair = phone.two_codes()
-    wrong = wrong_code(phone)
+    wrong = phone.wrong_code()
     printed = [opened.err]
 
     def run(*arguments: str, typed: str = "") -> None:

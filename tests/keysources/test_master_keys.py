@@ -83,17 +83,17 @@ class TestMasterKeys:
     @pytest.mark.parametrize(
         "edit",
         [
-            lambda tag: "",
-            lambda tag: tag[:-1],
-            lambda tag: tag + "0",
-            lambda tag: tag.replace(".", ""),
-            lambda tag: tag[:17],
-            lambda tag: tag[:16],
-            lambda tag: tag[1:],
-            lambda tag: "." + tag,
-            lambda tag: tag[:-1] + "é",
-            lambda tag: tag[:17] + tag[17:].upper(),
-            lambda tag: "0" + tag,
+            pytest.param(lambda tag: "", id="empty"),
+            pytest.param(lambda tag: tag[:-1], id="shortened"),
+            pytest.param(lambda tag: tag + "0", id="lengthened"),
+            pytest.param(lambda tag: tag.replace(".", ""), id="no separator"),
+            pytest.param(lambda tag: tag[:17], id="no HMAC"),
+            pytest.param(lambda tag: tag[:16], id="key id only"),
+            pytest.param(lambda tag: tag[1:], id="short key id"),
+            pytest.param(lambda tag: "." + tag, id="no key id"),
+            pytest.param(lambda tag: "0" + tag, id="long key id"),
+            pytest.param(lambda tag: tag[:-1] + "\u00e9", id="not ASCII"),
+            pytest.param(lambda tag: tag[:17] + tag[17:].upper(), id="upper case"),
         ],
     )
     def test_an_edited_tag_does_not_check(self, edit):

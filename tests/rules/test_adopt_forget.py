@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from support import Phone
+from support import phone_with
 from vmfa import (
     Actor,
     AlreadyUsed,
@@ -28,20 +28,21 @@ from vmfa import (
     UnsafePlainKeys,
     VirtualDevice,
 )
+from vmfa.testing import Account
 from world import ADMIN, ALICE, RFC_KEY, ROOT, SERVICE, START, STEP, World, error_of, outcome_of
 
 HERE = START // STEP
 
 
-def adopted(policy: Policy | None = None, **more: object) -> tuple[World, Phone]:
+def adopted(policy: Policy | None = None, **more: object) -> tuple[World, Account]:
     world = World(policy, imported_keys=UnsafePlainKeys())
     adopt(world, **more)
-    return world, Phone(RFC_KEY, world.clock, more.get("parameters") or Parameters())
+    return world, phone_with(RFC_KEY, world.clock, more.get("parameters") or Parameters())
 
 
 def adopt(world: World, who: PrincipalId = ALICE, **more: object) -> VirtualDevice:
     return world.registry.adopt(
-        who, by=SERVICE, **{"key": RFC_KEY, "source": "old system", **more}
+        who, by=SERVICE, **{"key": RFC_KEY, "system": "old system", **more}
     )
 
 
@@ -71,7 +72,7 @@ def test_an_import_is_assigned_and_in_sync() -> None:
     assert (event.type, event.serial, event.details) == (
         EventType.ADOPTED,
         device.serial,
-        (("source", "old system"), ("last_step", HERE - 5)),
+        (("system", "old system"), ("last_step", HERE - 5)),
     )
 
 
@@ -177,7 +178,7 @@ def test_a_device_of_root_can_be_imported() -> None:
     """SEED-PERMIT: a trusted service may adopt a device for root."""
     world = World(imported_keys=UnsafePlainKeys())
     assert adopt(world, ROOT)
-    assert world.store.history(ROOT)[-1].actor == "trusted service importer"
+    assert str(world.store.history(ROOT)[-1].actor) == "trusted service importer"
 
 
 def test_an_import_needs_imported_keys() -> None:
@@ -207,8 +208,8 @@ def test_only_offered_parameters_can_be_imported() -> None:
     ("wrong", "error"),
     [
         ({"key": b"12345678901234567890"}, InvalidType),
-        ({"source": ""}, InvalidValue),
-        ({"source": None}, InvalidType),
+        ({"system": ""}, InvalidValue),
+        ({"system": None}, InvalidType),
         ({"drift": 1.0}, InvalidType),
         ({"failures": True}, InvalidType),
         ({"last_step": "1"}, InvalidType),
@@ -250,7 +251,7 @@ def test_forgetting_erases_record_and_history(state: str) -> None:
     assert world.state().revision == 0
     assert world.history_types() == []
     assert world.registry.principals(ALICE.account) == []
-    assert (world.observed[-1].type, world.observed[-1].actor) == (
+    assert (world.observed[-1].type, str(world.observed[-1].actor)) == (
         EventType.FORGOTTEN,
         "trusted service importer",
     )
@@ -284,7 +285,7 @@ def test_a_damaged_record_can_be_forgotten() -> None:
     world.store.commit(
         state, replace(state, revision=9, envelope=replace(state.envelope, tag="x")), ()
     )
-    world.clock.at = 0
+    world.clock.now = 0
     assert world.registry.forget(ALICE, by=SERVICE) is None
     assert world.state().revision == 0
 

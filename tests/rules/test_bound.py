@@ -113,7 +113,7 @@ OPERATIONS: dict[str, Callable[[Operations], Operation[Any]]] = {
     "verify": lambda do: do.verify(ALICE, "123456"),
     "resync": lambda do: do.resync(ALICE, code1="123456", code2="123457", by=SERVICE),
     "deactivate": lambda do: do.deactivate(ALICE, by=SERVICE),
-    "adopt": lambda do: do.adopt(ALICE, by=SERVICE, key=RFC_KEY, source="old"),
+    "adopt": lambda do: do.adopt(ALICE, by=SERVICE, key=RFC_KEY, system="old"),
     "reanchor": lambda do: do.reanchor(ALICE, by=SERVICE),
     "prune": lambda do: do.prune_history(ALICE, by=SERVICE, history=(), older_than=1),
     "read device": lambda do: do.device(ALICE, by=SERVICE),
@@ -125,7 +125,7 @@ OPERATIONS: dict[str, Callable[[Operations], Operation[Any]]] = {
 def test_no_operation_authenticates_an_edited_record(name: str) -> None:
     """RULE-RECORD: a valid tag for edited data is never written."""
     world = World(imported_keys=UnsafePlainKeys())
-    world.registry.adopt(ALICE, by=SERVICE, key=RFC_KEY, source="old", failures=7)
+    world.registry.adopt(ALICE, by=SERVICE, key=RFC_KEY, system="old", failures=7)
     edited = reencoded(
         world, lambda record: replace(record, device=replace(record.device, failures=0))
     )
@@ -188,7 +188,7 @@ def test_parameters_are_part_of_the_key(parameters: Parameters) -> None:
     """
     world = World()
     phone = world.enroll()
-    world.put(device={"parameters": parameters, "last_step": -1})
+    world.store_state(device={"parameters": parameters, "last_step": -1})
     phone = phone.app.add(phone.key, parameters)
     world.clock.advance(STEP)
     assert type(error_of(lambda: world.verify(phone.code()))) is CodeRejected
@@ -231,7 +231,7 @@ def test_an_edited_session_is_tampered() -> None:
             lambda: world.confirm(opened, pair),
             lambda: world.registry.cancel_enrollment(ALICE, by=ME),
             world.open,
-            lambda: importing.registry.adopt(ALICE, by=SERVICE, key=RFC_KEY, source="import"),
+            lambda: importing.registry.adopt(ALICE, by=SERVICE, key=RFC_KEY, system="import"),
         ):
             assert type(error_of(act)) is RecordTampered
 
@@ -294,7 +294,7 @@ def test_a_retired_master_key_still_verifies() -> None:
 def test_a_key_without_its_source_is_an_unknown_master_key() -> None:
     """The scheme of the reference selects the key source."""
     world = World(imported_keys=UnsafePlainKeys())
-    world.registry.adopt(ALICE, by=SERVICE, key=RFC_KEY, source="import", last_step=-1)
+    world.registry.adopt(ALICE, by=SERVICE, key=RFC_KEY, system="import", last_step=-1)
     without = World(store=world.store)
     error = error_of(lambda: without.verify("123456"))
     assert type(error) is UnknownMasterKey

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from vmfa import DeviceDisabled, EventType, Policy
-from world import DAY, STEP, World, error_of
+from vmfa import CodeRejected, EventType, Policy, SignInClosed, TooSoon
+from world import ALICE, DAY, SERVICE, STEP, World, error_of
 
 TOKEN = 2 * DAY
 
@@ -57,7 +57,7 @@ def test_a_failure_does_not_reset_the_refill() -> None:
     start = int(world.clock())
     spent(world, budget=50, budget_updated_at=start)
     for hours, left in ((47, 49), (49, 49), (95, 48), (97, 48), (143, 47)):
-        world.clock.at = start + hours * 3600
+        world.clock.now = start + hours * 3600
         spent(world, failures=0)
         world.fail(phone)
         assert world.device().budget == left
@@ -100,25 +100,50 @@ def test_a_success_refills_nothing() -> None:
     assert (world.device().failures, world.device().budget) == (0, 98)
 
 
-def test_at_zero_the_device_is_disabled() -> None:
-    """RULE-BUDGET: spending the last token disables the device, however few consecutive failures
-    there were.
-    """
+def test_at_zero_codes_are_refused_until_a_token_returns() -> None:
+    """RULE-BUDGET: the device is not disabled; retry_after says when a token returns."""
     world = World()
     phone = world.enroll()
-    spent(world, budget=2, budget_updated_at=int(world.clock()))
+    start = int(world.clock())
+    spent(world, budget=2, budget_updated_at=start)
     world.fail(phone)
-    assert (world.device().budget, world.device().disabled) == (1, False)
+    assert world.device().budget == 1
+    world.clock.advance(STEP)
     assert world.sign_in(phone)
-    assert type(world.fail(phone)) is DeviceDisabled
-    assert (world.device().budget, world.device().failures, world.device().disabled) == (
-        0,
-        1,
-        True,
-    )
-    assert world.history_types()[-1] is EventType.DISABLED
-    world.clock.advance(1000 * DAY)
-    assert type(error_of(lambda: world.verify(phone.code()))) is DeviceDisabled
+    assert type(world.fail(phone)) is CodeRejected
+    assert (world.device().budget, world.device().disabled) == (0, False)
+    with world.nothing_written():
+        for code in (phone.code(1), phone.wrong_code()):
+            error = error_of(lambda code=code: world.verify(code))
+            assert (type(error), error.reason, error.remedy) == (SignInClosed, "closed", "wait")
+            assert error.retry_after == start + TOKEN - world.clock()
+    world.clock.now = start + TOKEN
+    assert world.verify(phone.code())
+
+
+def test_the_budget_alone_never_disables() -> None:
+    """RULE-BUDGET: only consecutive failures disable a device."""
+    world = World()
+    phone = world.enroll()
+    spent(world, budget=1, budget_updated_at=int(world.clock()))
+    world.fail(phone)
+    assert EventType.DISABLED not in world.history_types()
+
+
+def test_restoring_fills_the_budget_at_most_once_a_day() -> None:
+    """RULE-BUDGET: by an administrator or a service, after the first factor was changed."""
+    world = World()
+    world.enroll()
+    spent(world, budget=0, budget_updated_at=int(world.clock()))
+    world.registry.restore_budget(ALICE, by=SERVICE)
+    assert world.device().budget == 100
+    assert world.history_types()[-1] is EventType.BUDGET_RESTORED
+    world.clock.advance(DAY - 1)
+    with world.nothing_written():
+        error = error_of(lambda: world.registry.restore_budget(ALICE, by=SERVICE))
+        assert (type(error), error.retry_after) == (TooSoon, 1)
+    world.clock.advance(1)
+    world.registry.restore_budget(ALICE, by=SERVICE)
 
 
 @pytest.mark.parametrize(("before", "warned"), [(27, False), (26, True), (25, False)])
@@ -130,7 +155,8 @@ def test_a_warning_event_at_25_tokens(before: int, warned: bool) -> None:
     world.fail(phone)
     assert (EventType.BUDGET_LOW in world.history_types()) is warned
     if warned:
-        assert world.observed[-1].details == (("budget", 25),)
+        (event,) = [event for event in world.observed if event.type is EventType.BUDGET_LOW]
+        assert event.details == (("budget", 25),)
 
 
 def test_an_attacker_below_the_delays_runs_out_of_budget() -> None:
@@ -140,14 +166,16 @@ def test_an_attacker_below_the_delays_runs_out_of_budget() -> None:
     world = World()
     phone = world.enroll()
     guesses = 0
-    while not world.device().disabled:
+    closed = False
+    while not closed:
         world.clock.advance(3600)
         world.sign_in(phone)
         for _ in range(2):
             error = error_of(lambda: world.verify(phone.wrong_code()))
-            guesses += 1
-            if type(error) is DeviceDisabled:
+            closed = type(error) is SignInClosed
+            if closed:
                 break
+            guesses += 1
             assert error.retry_after is None
     assert guesses == 101  # a hundred, and the one token that came back within the 50 hours
 

@@ -9,7 +9,6 @@ from collections.abc import Callable
 
 import pytest
 
-from support import Phone
 from vmfa import (
     AlreadyUsed,
     CodeRejected,
@@ -26,6 +25,7 @@ from vmfa import (
     Throttled,
     UnsafePlainKeys,
 )
+from vmfa.testing import Account
 from world import ADMIN, STEP, World, error_of, hash_computations, outcome_of
 
 
@@ -40,12 +40,15 @@ class KeysWithoutTags(UnsafePlainKeys):
     def check(self, purpose: str, message: bytes, tag: str) -> bool:
         return True
 
+    def audit_tag(self, purpose: str, message: bytes) -> str:
+        return "tag"
+
 
 def new_world() -> World:
     return World(keys=KeysWithoutTags(), store=MemoryStore())
 
 
-def prepared() -> tuple[World, Phone]:
+def prepared() -> tuple[World, Account]:
     """A device in sync, ten steps after its enrollment."""
     world = new_world()
     phone = world.enroll()

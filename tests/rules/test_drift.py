@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from support import Phone
 from vmfa import CodeRejected, EventType, Policy, Receipt
+from vmfa.testing import Account
 from world import STEP, World, error_of, outcome_of
 
 
-def off_by(world: World, phone: Phone, k: int) -> int:
+def off_by(world: World, phone: Account, k: int) -> int:
     """Sign in ten steps later with the code *k* steps off the verifier's clock. Returns the drift
     afterwards.
     """
@@ -26,14 +26,14 @@ def test_two_sign_ins_off_on_the_same_side_move_the_drift_one_step(side: int) ->
     phone = world.enroll()
     assert off_by(world, phone, side) == 0
     assert (world.device().drift, world.device().last_offset) == (0, side)
-    assert EventType.DRIFT_CHANGED not in world.history_types()
+    assert EventType.DRIFT_CHANGED not in [event.type for event in world.observed]
     assert off_by(world, phone, side) == side
     assert (world.device().drift, world.device().last_offset, world.device().synced_drift) == (
         side,
         0,
         0,
     )
-    event = world.store.history(world.state().id)[-1]
+    event = world.observed[-1]
     assert (event.type, event.details) == (
         EventType.DRIFT_CHANGED,
         (("before", 0), ("after", side)),
@@ -76,7 +76,7 @@ def test_sign_ins_move_the_drift_at_most_two_steps_from_the_pair(side: int, base
     for _ in range(6):
         assert off_by(world, phone, base + side * 3) == base + side * 2
     assert abs(world.device().drift) <= 22
-    assert world.history_types().count(EventType.DRIFT_CHANGED) == 2
+    assert [event.type for event in world.observed].count(EventType.DRIFT_CHANGED) == 2
     world.clock.advance(10 * STEP)
     assert type(outcome_of(lambda: world.verify(phone.code(base + side * 4)))) is CodeRejected
 

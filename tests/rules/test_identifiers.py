@@ -74,7 +74,7 @@ def test_session_id_and_serial_are_16_random_bytes_each() -> None:
     world.operations.random = random
     opened = world.open()
     assert (opened.session_id, opened.serial) == ("01" * 16, "02" * 16)
-    assert drawn == [16, 16]
+    assert drawn[:2] == [16, 16]
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_no_step_is_negative() -> None:
     world = World(now=0)
     phone = world.enroll(steps_off=1)
     world.store_state(seen_at=-1000)
-    world.clock.at = -1
+    world.clock.now = -1
     with world.nothing_written():
         assert type(error_of(lambda: world.verify(phone.code(2)))) is InvalidValue
         assert type(error_of(lambda: world.resync(phone.pair(3)))) is InvalidValue
@@ -111,7 +111,7 @@ def test_windows_end_at_step_zero() -> None:
     world = World(now=0)
     phone = world.enroll(steps_off=1)
     assert world.device().last_step == 1
-    world.clock.at = 60
+    world.clock.now = 60
     assert world.verify(phone.code()).step == 2
 
 

@@ -29,12 +29,13 @@ from vmfa import (
     OutOfSync,
     PairRejected,
     RecordTampered,
+    SignInClosed,
     Sync,
     Throttled,
     TooManySessions,
 )
 from vmfa.record import authenticated
-from world import ADMIN, ALICE, ROOT, SUPPORT, World, error_of
+from world import ADMIN, ALICE, ROOT, World, by_method, error_of
 
 Faults = frozenset[str]
 
@@ -47,6 +48,8 @@ def world_with(faults: Faults) -> World:
     device: dict[str, Any] = {}
     if "disabled" in faults:
         device["disabled"] = True
+    if "closed" in faults:
+        device |= {"budget": 0, "budget_updated_at": now}
     if "throttled" in faults:
         device |= {"failures": 3, "failed_at": now}
     if "out of sync" in faults:
@@ -82,7 +85,9 @@ def resynchronizing(world: World, faults: Faults) -> object:
 
 
 def deactivating(world: World, faults: Faults) -> object:
-    by = Actor.signed_in(ALICE) if "permission" in faults else SUPPORT
+    by = by_method(ADMIN, world.clock(), Actor.admin)
+    if "permission" in faults:
+        by = Actor.signed_in(ALICE)
     return world.registry.deactivate(ALICE, by=by, reason="\n" if "syntax" in faults else "")
 
 
@@ -93,6 +98,7 @@ ORDERS: dict[Callable[[World, Faults], object], list[tuple[str, type[Exception]]
         ("no device", NoDevice),
         ("clock", ClockWentBack),
         ("disabled", DeviceDisabled),
+        ("closed", SignInClosed),
         ("throttled", Throttled),
         ("out of sync", OutOfSync),
         ("codes", CodeRejected),
@@ -104,6 +110,7 @@ ORDERS: dict[Callable[[World, Faults], object], list[tuple[str, type[Exception]]
         ("no device", NoDevice),
         ("clock", ClockWentBack),
         ("disabled", DeviceDisabled),
+        ("closed", SignInClosed),
         ("throttled", Throttled),
         ("codes", PairRejected),
     ],
@@ -115,7 +122,12 @@ ORDERS: dict[Callable[[World, Faults], object], list[tuple[str, type[Exception]]
         ("clock", ClockWentBack),
     ],
 }
-IMPOSSIBLE = [{"no device", "disabled"}, {"no device", "throttled"}, {"no device", "out of sync"}]
+IMPOSSIBLE = [
+    {"no device", "disabled"},
+    {"no device", "closed"},
+    {"no device", "throttled"},
+    {"no device", "out of sync"},
+]
 
 
 @pytest.mark.parametrize(

@@ -87,10 +87,8 @@ class CommandContext:
         """The master key. With ``--create-key-file`` it is created first."""
         if getattr(self.args, "create_key_file", False):
             create_key_file(self.key_path)
-            notice = (
-                json.dumps({"notice": KEY_NOTICE}) if self.args.json else f"vmfa: {KEY_NOTICE}"
-            )
-            print_error(notice)
+            data = json.dumps({"notice": KEY_NOTICE})
+            print_error(data if self.args.json else f"vmfa: {KEY_NOTICE}")
         return DerivedKeys(read_key_file(self.key_path))
 
     @cached_property
@@ -133,15 +131,13 @@ class CommandContext:
 
     def actor(self) -> Actor:
         """Return who acts. The default is the trusted service; for root, it is root itself."""
-        role, code = (
-            self.args.acting or ("self" if self.who.is_root else "service"),
-            self.args.code,
-        )
+        role = self.args.acting or ("self" if self.who.is_root else "service")
+        code = self.args.code
+        if role == "self" and code is None:
+            return Actor.signed_in(self.who)
         if role == "self":
-            claim = (
-                None if code is None else self.registry.verify(self.who, ask(code, "code")).claim
-            )
-            return Actor.signed_in(self.who, mfa=claim)
+            receipt = self.registry.verify(self.who, ask(code, "code"))
+            return Actor.signed_in(self.who, mfa=receipt.claim)
         if code is not None:
             raise WrongUsage("--code requires --as self")
         if role == "service":

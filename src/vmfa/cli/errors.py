@@ -62,6 +62,7 @@ EXIT_CODES: Final[tuple[tuple[type[errors.VmfaError], int], ...]] = (  # the fir
     (errors.NoSession, 4),
     (errors.DeviceAlreadyAssigned, 4),
     (errors.TooManySessions, 4),
+    (errors.TooSoon, 4),
     (Bug, 70),
     (Interrupted, 130),
     (errors.VmfaError, 5),
@@ -84,6 +85,7 @@ def describe(problem: errors.VmfaError, *, as_json: bool) -> str:
                 "message": str(problem),
                 "remedy": remedy,
                 "retry_after": wait,
+                "message_id": getattr(problem, "message_id", None),
                 "claimant_message": getattr(problem, "claimant_message", None),
                 "exit_code": exit_code(problem),
             }

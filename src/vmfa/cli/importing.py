@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from importlib import import_module
 from typing import Any, Final
@@ -18,9 +18,9 @@ from ..importers.base import (
     UnreadableSource,
     adopt_all,
     json_value,
-    read_offer,
+    read_parameters,
 )
-from ..policy import Policy
+from ..policy import Parameters, Policy
 from ..registry import DeviceRegistry
 from ..stores.base import Store
 from ..stores.memory import MemoryStore
@@ -40,7 +40,7 @@ FORMATS: Final = (
 )
 
 
-class NotAllAdopted(InvalidValue):
+class NotAllImported(InvalidValue):
     """Some entries were not imported; the result says which, and why. The others were."""
 
     reason = "entries not imported"
@@ -51,10 +51,12 @@ def import_devices(context: CommandContext) -> CommandResult:
     args = context.args
     if args.dry_run and args.create_key_file:
         raise WrongUsage("--dry-run creates no key file: use 'vmfa keys generate FILE' first")
+    offers = [*Policy().offers, *(_parameters("--offer", offer) for offer in args.offer)]
+    if args.parameters is not None:
+        offers.append(_parameters("--parameters", args.parameters))
     items = _items(context)
-    for _ in items:
-        pass  # an unreadable source is reported before a file is created
     names = None if args.map is None else _names(read_source(args.map))
+    deque(items, maxlen=0)  # a source that cannot be read must leave no key file and no database
     keys, imported_keys = context.keys, context.imported_keys
     registry = DeviceRegistry(
         _store(context),
@@ -62,7 +64,7 @@ def import_devices(context: CommandContext) -> CommandResult:
         imported_keys=imported_keys,
         issuer="vmfa",
         clock=context.clock,
-        policy=Policy(offers=(*Policy().offers, *map(read_offer, args.offer))),
+        policy=Policy(offers=tuple(offers)),
     )
     principals = Principals(account=args.account, names=names, root=args.root_owner)
     by = Actor.trusted_service("vmfa import")
@@ -79,10 +81,13 @@ def _store(context: CommandContext) -> Store:
 def _items(context: CommandContext) -> Iterable[Item]:
     args = context.args
     options: dict[str, Any] = {"unsafe_short_keys": args.unsafe_short_keys}
-    if args.format == "google-authenticator":
-        options["owner"] = args.owner
-    if args.format == "otpauth-migration":
-        options["allow_incomplete"] = args.allow_incomplete
+    match args.format:
+        case "google-authenticator":
+            options["owner"] = args.owner
+        case "otpauth-migration":
+            options["allow_incomplete"] = args.allow_incomplete
+        case "django-allauth" if args.parameters is not None:
+            options["parameters"] = _parameters("--parameters", args.parameters)
     source = import_module(f"vmfa.importers.{args.format.replace('-', '_')}")
     items: Iterable[Item] = source.read(read_source(args.file), **options)
     return items
@@ -93,6 +98,13 @@ def _names(text: str) -> Mapping[str, str]:
     if isinstance(names, dict) and all(isinstance(name, str) for name in names.values()):
         return names
     raise UnreadableSource("--map is not a JSON object whose values are text")
+
+
+def _parameters(option: str, text: str) -> Parameters:
+    try:
+        return read_parameters(text)
+    except InvalidValue as error:
+        raise WrongUsage(f"{option}: {error}") from None
 
 
 def _result(outcomes: list[Outcome], *, dry_run: bool) -> CommandResult:
@@ -110,7 +122,7 @@ def _result(outcomes: list[Outcome], *, dry_run: bool) -> CommandResult:
             *(_line(outcome, dry_run=dry_run) for outcome in outcomes),
             f"{'dry run: ' * dry_run}{total}",
         ],
-        failure=NotAllAdopted(f"{missing} of {len(outcomes)} entries were not imported")
+        failure=NotAllImported(f"{missing} of {len(outcomes)} entries were not imported")
         if missing
         else None,
     )
@@ -138,8 +150,7 @@ def _data(outcome: Outcome) -> dict[str, object]:
 
 
 def _line(outcome: Outcome, *, dry_run: bool) -> str:
-    decided = outcome.status in (Status.ADOPTED, Status.REFUSED)
-    would = "would be " if dry_run and decided else ""
+    would = "would be " if dry_run and outcome.status is not Status.ALREADY else ""
     target = f" -> {outcome.principal}" if outcome.principal else ""
     more = "; ".join(filter(None, (outcome.reason, *outcome.notes)))
     line = f"{would}{outcome.status}: {outcome.where} {outcome.owner}{target}"

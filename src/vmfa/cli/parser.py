@@ -21,9 +21,9 @@ Options: --db FILE (or $VMFA_DB), --key-file FILE (or $VMFA_KEY_FILE), --json,
 --version. "vmfa COMMAND --help" explains a command and the exit codes."""
 EXIT_CODES: Final = """\
 exit codes: 0 done; 1 the code is not accepted; 2 wrong usage or an impossible
-value; 3 access denied; 4 no device, no session, already assigned, or too many
-sessions; 5 database, clock, master key, files, or a failed check; 70 a bug in
-vmfa; 130 interrupted."""
+value; 3 access denied; 4 no device, no session, already assigned, too many
+sessions, or too soon; 5 database, clock, master key, files, or a failed check;
+70 a bug in vmfa; 130 interrupted."""
 CODES: Final = (
     "A code that is omitted or - is read from standard input; a terminal does not show it. "
     "A code in an argument is visible to other users in the list of processes."
@@ -298,9 +298,14 @@ def _import(parser: Parser) -> None:
         help="accept devices of this kind as well, such as sha256,8,30; repeatable",
     )
     parser.add_argument(
+        "--parameters",
+        metavar="ALGORITHM,DIGITS,PERIOD",
+        help="the kind of the devices in FILE, if not sha1,6,30 (django-allauth only)",
+    )
+    parser.add_argument(
         "--allow-incomplete",
         action="store_true",
-        help="import an app export in which a QR code is missing (otpauth-migration only)",
+        help="import from an export with missing QR codes (otpauth-migration only)",
     )
     parser.add_argument(
         "--unsafe-short-keys",

@@ -47,16 +47,15 @@ def event_data(event: AuditEvent) -> dict[str, object]:
 
 
 def event_text(event: AuditEvent, *, utc: bool) -> str:
-    """Return *event* as one line: number, time, type, actor, and what else it says in brackets."""
-    facts = [("reason", event.reason)] if event.reason else []
-    facts += [
-        (name.replace("_", " "), _detail(name, value, utc=utc)) for name, value in event.details
-    ]
-    more = f"  ({'; '.join(f'{name}: {value}' for name, value in facts)})" if facts else ""
-    if event.source:
-        facts.append(("source", event.source))
-    actor = "" if is_redacted(event) else f"  by {event.actor}"
-    return f"{event.number}  {time_text(event.at, utc=utc)}  {event.type}{actor}{more}"
+    """Return *event* as one line: number, time, type, actor, and in brackets what else it says."""
+    if is_redacted(event):
+        return f"{event.number}  {event.type}"
+    facts = {"reason": event.reason, "source": event.source}
+    for name, value in event.details:
+        facts[name.replace("_", " ")] = _detail(name, value, utc=utc)
+    more = "; ".join(f"{name}: {text}" for name, text in facts.items() if text)
+    line = f"{event.number}  {time_text(event.at, utc=utc)}  {event.type}  by {event.actor}"
+    return f"{line}  ({more})" if more else line
 
 
 def _detail(name: str, value: int | str, *, utc: bool) -> str:

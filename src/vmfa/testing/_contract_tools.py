@@ -10,7 +10,16 @@ from typing import Any, Final, TypeVar
 
 from ..events import AuditEvent, EventActor, EventType
 from ..keysources.derived import DerivedKeys
-from ..models import FailingClient, KeyRef, Principal, PrincipalId, Sync, VirtualDevice
+from ..models import (
+    ClientState,
+    FailingClient,
+    KeyRef,
+    Principal,
+    PrincipalId,
+    RecoveryState,
+    Sync,
+    VirtualDevice,
+)
 from ..policy import Parameters
 from ..record import authenticated
 from ..stores.base import Store
@@ -84,12 +93,14 @@ def sample_device(**changes: Any) -> VirtualDevice:
         known_failures=12,
         known_failed_at=13 - MAX_INTEGER,
         budget_restored_at=14 - MAX_INTEGER,
-        client_epoch=15,
-        failing_clients=(FailingClient(token_id="a" * 32, failures=16, expires_at=17),),
-        given_client="b" * 32,
-        recovery_codes=("c" * 64, "d" * 64),
-        recovery_failures=18,
-        recovery_failed_at=19 - MAX_INTEGER,
+        clients=ClientState(
+            epoch=15,
+            failing=(FailingClient(token_id="a" * 32, failures=16, expires_at=17),),
+            given="b" * 32,
+        ),
+        recovery=RecoveryState(
+            codes=("c" * 64, "d" * 64), failures=18, failed_at=19 - MAX_INTEGER
+        ),
     )
     return replace(device, **changes)
 

@@ -1,4 +1,4 @@
-"""The public face as a type checker sees it. This file is checked, not run: ``mypy`` must find nothing in it."""
+"""Correct uses of the public API. The file is not run: mypy must report nothing for it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from vmfa import (
 )
 
 
-def the_codes(raw: bytes, key: Key, now: float) -> None:
+def codes(raw: bytes, key: Key, now: float) -> None:
     assert_type(vmfa.hotp(raw, 5), str)
     assert_type(vmfa.hotp(key, 5, digits=8, algorithm="sha256"), str)
     assert_type(vmfa.totp(raw, now), str)
@@ -54,12 +54,17 @@ def the_codes(raw: bytes, key: Key, now: float) -> None:
     assert_type(Key.from_base32("GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"), Key)
 
 
-def the_registry(registry: DeviceRegistry, alice: PrincipalId, me: Actor) -> None:
+def registry_methods(registry: DeviceRegistry, alice: PrincipalId, me: Actor) -> None:
     assert_type(registry.requires_code(alice), bool)
     opened = registry.open_enrollment(alice, by=me, label="alice@example.com")
     assert_type(opened, OpenedEnrollment)
-    assert_type((opened.session_id, opened.base32, opened.uri, opened.expires_at), tuple[str, str, str, int])
-    report = registry.confirm_enrollment(alice, session=opened.session_id, code1="123456", code2="654321", by=me)
+    assert_type(
+        (opened.session_id, opened.base32, opened.uri, opened.expires_at),
+        tuple[str, str, str, int],
+    )
+    report = registry.confirm_enrollment(
+        alice, session=opened.session_id, code1="123456", code2="654321", by=me
+    )
     assert_type(report, SyncReport)
     assert_type((report.sync, report.steps_off, report.device), tuple[Sync, int, VirtualDevice])
     receipt = registry.verify(alice, "123456")
@@ -69,11 +74,15 @@ def the_registry(registry: DeviceRegistry, alice: PrincipalId, me: Actor) -> Non
     assert_type(registry.device(alice, by=me), VirtualDevice)
     assert_type(registry.history(alice, by=me, after=5, limit=10), Sequence[AuditEvent])
     assert_type(registry.principals("123456789012", after=alice), Sequence[PrincipalId])
-    removed = registry.deactivate(alice, by=Actor.signed_in(alice, mfa=receipt.claim), reason="new phone")
+    removed = registry.deactivate(
+        alice, by=Actor.signed_in(alice, mfa=receipt.claim), reason="new phone"
+    )
     assert_type(removed, Deactivation)
     assert_type(removed.binding_code, str | None)
     importer = Actor.trusted_service("importer")
-    adopted = registry.adopt(alice, by=importer, key=Key.generate(), source="old", parameters=Parameters(digits=8))
+    adopted = registry.adopt(
+        alice, by=importer, key=Key.generate(), source="old", parameters=Parameters(digits=8)
+    )
     assert_type(adopted, VirtualDevice)
     registry.cancel_enrollment(alice, by=me)
     registry.cancel_enrollment(alice, by=me, session=opened.session_id)
@@ -81,16 +90,21 @@ def the_registry(registry: DeviceRegistry, alice: PrincipalId, me: Actor) -> Non
     registry.forget(alice, by=importer)
 
 
-def building_one(master_key: bytes) -> list[DeviceRegistry]:
-    def told(event: AuditEvent) -> None:
+def construction(master_key: bytes) -> list[DeviceRegistry]:
+    def observe(event: AuditEvent) -> None:
         assert_type((event.type, event.at, event.serial), tuple[EventType, int, str])
 
     keys: KeySource = DerivedKeys(master_key, master_key)
     stores: list[Store] = [MemoryStore(), SQLiteStore("mfa.db", timeout=1.5)]
     return [
         DeviceRegistry(
-            store, keys=keys, imported_keys=UnsafePlainKeys(), issuer="Example",
-            policy=Policy.strict().replace(window=0), clock=lambda: 5, observer=told,
+            store,
+            keys=keys,
+            imported_keys=UnsafePlainKeys(),
+            issuer="Example",
+            policy=Policy.strict().replace(window=0),
+            clock=lambda: 5,
+            observer=observe,
         )
         for store in stores
     ]
@@ -99,12 +113,15 @@ def building_one(master_key: bytes) -> list[DeviceRegistry]:
 def actors(alice: PrincipalId) -> tuple[Actor, ...]:
     claim = MfaClaim(at=5, method="webauthn")
     return (
-        Actor.signed_in(alice), Actor.admin(alice, mfa=claim), Actor.support("case 7"),
-        Actor.trusted_service("importer"), Actor.recovered_root(alice.account, email_at=5, phone_at=6),
+        Actor.signed_in(alice),
+        Actor.admin(alice, mfa=claim),
+        Actor.support("case 7"),
+        Actor.trusted_service("importer"),
+        Actor.recovered_root(alice.account, email_at=5, phone_at=6),
     )
 
 
-def in_a_transaction_of_my_own(operations: Operations, alice: PrincipalId, before: Principal) -> Receipt:
+def own_transaction(operations: Operations, alice: PrincipalId, before: Principal) -> Receipt:
     operation = operations.verify(alice, "123456")
     assert_type(operation, Operation[Receipt])
     decision = operation.decide(before, 59.5)
@@ -114,7 +131,7 @@ def in_a_transaction_of_my_own(operations: Operations, alice: PrincipalId, befor
     return decision.settle()
 
 
-def what_went_wrong(registry: DeviceRegistry, alice: PrincipalId) -> tuple[str, int | None]:
+def errors(registry: DeviceRegistry, alice: PrincipalId) -> tuple[str, int | None]:
     try:
         registry.verify(alice, "123456")
     except Throttled as refusal:

@@ -14,13 +14,13 @@ Attempt = Callable[[], object]
 
 def assigned() -> World:
     world = World(imported_keys=UnsafePlainKeys())
-    world.registry.adopt(ALICE, by=SERVICE, key=RFC_KEY, source="old", last_step=-1)
+    world.registry.adopt(ALICE, by=SERVICE, key=RFC_KEY, system="old", last_step=-1)
     return world
 
 
 def adopting(**arguments: object) -> Attempt:
     world = World(imported_keys=UnsafePlainKeys())
-    arguments = {"key": RFC_KEY, "source": "old", **arguments}
+    arguments = {"key": RFC_KEY, "system": "old", **arguments}
     return lambda: world.registry.adopt(ALICE, by=SERVICE, **arguments)
 
 
@@ -95,7 +95,10 @@ MESSAGES: dict[str, tuple[Callable[[], Attempt], str]] = {
         lambda: confirming(9),
         "the enrollment session ended after too many attempts",
     ),
-    "no session": (lambda: confirming(10), "no such enrollment session is open"),
+    "no session": (
+        lambda: confirming(10),
+        "no such enrollment session is open: open an enrollment first",
+    ),
     "last failure": (
         lambda: with_device(failures=99, failed_at=0),
         "the device was disabled after too many failures",
@@ -106,7 +109,7 @@ MESSAGES: dict[str, tuple[Callable[[], Attempt], str]] = {
     ),
     "disabled": (
         lambda: with_device(disabled=True),
-        "the device is disabled: deactivate it and enroll anew",
+        "the device is disabled: deactivate it and enroll another one",
     ),
     "assigned": (
         lambda: in_a_new_world(lambda world: (world.enroll(), world.open())),
@@ -114,28 +117,37 @@ MESSAGES: dict[str, tuple[Callable[[], Attempt], str]] = {
     ),
     "binding code": (
         opening_without_the_binding_code,
-        "this needs the binding code that was given when the old device was removed",
+        (
+            "opening an enrollment requires the binding code that was issued when the old device "
+            "was removed: pass binding_code, or have support issue another one"
+        ),
     ),
     "parameters": (
         lambda: adopting(parameters=Parameters(digits=8)),
-        "the policy does not offer this device's algorithm, digits, period and T0",
+        (
+            "the policy does not offer the algorithm, digits, period and T0 of this device: "
+            "add them to Policy(offers=...)"
+        ),
     ),
     "import over a device": (
-        lambda: lambda: assigned().registry.adopt(ALICE, by=SERVICE, key=RFC_KEY, source="old"),
+        lambda: lambda: assigned().registry.adopt(ALICE, by=SERVICE, key=RFC_KEY, system="old"),
         "this principal has a device: an import never overwrites one",
     ),
     "reanchor an unknown principal": (
         lambda: in_a_new_world(lambda world: world.registry.reanchor(ALICE, by=SERVICE)),
         "this principal is unknown",
     ),
-    "another history": (pruning_another_history, "this history changed while it was read"),
+    "another history": (
+        pruning_another_history,
+        "this history changed while it was read: try again",
+    ),
     "clock": (
         with_a_clock_that_went_back,
-        "the clock is behind a time that was committed; nothing was counted",
+        "the clock is 31 seconds behind a committed time; nothing was counted",
     ),
     "another record": (
         with_the_record_of_another_principal,
-        "this record is another principal's",
+        "the record belongs to another principal",
     ),
 }
 
@@ -150,7 +162,7 @@ def test_message(name: str) -> None:
 
 ARGUMENTS: dict[str, tuple[Attempt, str]] = {
     "label": (lambda: World().open(label=""), "label"),
-    "source": (adopting(source=""), "source"),
+    "system": (adopting(system=""), "system"),
     "key": (adopting(key=bytes(20)), "key"),
     "last_step": (adopting(last_step=-2), "last_step"),
     "drift": (adopting(drift=21), "drift"),
