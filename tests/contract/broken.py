@@ -233,7 +233,7 @@ ENROLLMENT = "every_field_of_an_enrollment_is_stored"
 PARAMETERS = tuple(f"parameters.{name}" for name in ("algorithm", "digits", "period", "t0"))
 TIMES_OF_A_DEVICE = (
     "enrolled_at", "failed_at", "budget_updated_at", "known_failed_at", "budget_restored_at",
-    "recovery_failed_at",
+    "recovery.failed_at",
 )
 BROKEN_FIELDS: dict[Callable[[Any], Any], dict[str, tuple[str, ...]]] = {
     default: {
@@ -243,8 +243,8 @@ BROKEN_FIELDS: dict[Callable[[Any], Any], dict[str, tuple[str, ...]]] = {
             *(f"device.{name}" for name in (
                 *PARAMETERS, *TIMES_OF_A_DEVICE, "disabled", "drift", "synced_drift",
                 "last_offset", "failures", "budget", "last_step", "sync", "known_failures",
-                "client_epoch", "failing_clients", "given_client", "recovery_codes",
-                "recovery_failures",
+                "clients.epoch", "clients.failing", "clients.given", "recovery.codes",
+                "recovery.failures",
             )),
         ),
         ENROLLMENT: tuple(f"enrollment.{name}" for name in (
