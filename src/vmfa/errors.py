@@ -22,8 +22,10 @@ __all__ = [
     "NoDevice",
     "NoSession",
     "OutOfSync",
+    "OutcomeUnknown",
     "PairRejected",
     "RecordTampered",
+    "SchemaUntrusted",
     "StoreContended",
     "StoreCorrupt",
     "StoreError",
@@ -211,8 +213,23 @@ class StoreUnavailable(StoreError):
     reason = "store unavailable"
 
 
+class OutcomeUnknown(StoreUnavailable):
+    """The answer to a commit was lost: the change may have been stored, or may still be.
+
+    Nothing was accepted. A code that was typed may be spent, and a failure may be counted.
+    """
+
+    reason = "outcome unknown"
+
+
+class SchemaUntrusted(StoreError):
+    """The database has a trigger, rule, column or other object that vmfa did not create."""
+
+    reason = "schema untrusted"
+
+
 class StoreCorrupt(StoreError):
-    """This is no vmfa store, or its file is damaged."""
+    """The database reports that its file is damaged."""
 
     reason = "store corrupt"
 
