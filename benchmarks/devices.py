@@ -32,20 +32,21 @@ class EncodingStore(vmfa.MemoryStore):
 
     def __init__(self) -> None:
         super().__init__()
-        self._rows: dict[vmfa.PrincipalId, tuple[str, str, str, int, str, str]] = {}
+        self._columns: dict[vmfa.PrincipalId, tuple[str, str, str, int, str, str]] = {}
+        self._history: dict[vmfa.PrincipalId, list[vmfa.AuditEvent]] = {}
 
     def load(self, principal: vmfa.PrincipalId) -> vmfa.Principal:
-        row = self._rows.get(principal)
+        row = self._columns.get(principal)
         return from_columns(principal, *row[3:]) if row else vmfa.Principal(id=principal)
 
     def commit(self, before: vmfa.Principal, after: vmfa.Principal, events: Sequence[vmfa.AuditEvent]) -> bool:
         with self._lock:
-            row = self._rows.get(before.id)
+            row = self._columns.get(before.id)
             if row is not None and (row[3], row[5]) != (before.revision, before.envelope and before.envelope.tag):
                 return False
-            self._rows[after.id] = columns(after)
+            self._columns[after.id] = columns(after)
             if events:
-                self._events.setdefault(after.id, []).extend(events)
+                self._history.setdefault(after.id, []).extend(events)
             return True
 
 

@@ -221,8 +221,10 @@ class SQLiteStore:
 
         def work(db: sqlite3.Connection) -> bool:
             nonlocal sent
+            self._check_file(self._log_path, self._log)  # where the commit goes
             db.execute("BEGIN IMMEDIATE")  # a deferred transaction could not be upgraded
-            if _pragma(db, "schema_version") != self._schema_version:
+            ((schema_version,),) = db.execute("PRAGMA schema_version").fetchall()
+            if schema_version != self._schema_version:
                 self._check_schema(db)
             if db.execute(statement, values).rowcount != 1:
                 return False
@@ -294,7 +296,11 @@ class SQLiteStore:
         self._committing = False
         if self._connection is None:
             self._open()
-        self._check_files()
+        elif self._process != os.getpid():
+            raise StoreUnavailable(
+                "this store was in use when the process forked: open it again in the child"
+            )
+        self._check_file(self._path, self._file)
         assert self._connection is not None  # noqa: S101  # for the type checker
         result = work(self._connection)
         self._usable = True
@@ -392,14 +398,11 @@ class SQLiteStore:
         self._check_schema(db)
         self._file, self._log = file, _identity(self._log_path)
 
-    def _check_files(self) -> None:
-        """Check that the file and its log are still those that were opened."""
-        if self._process != os.getpid():
-            raise StoreUnavailable(
-                "this store was in use when the process forked: open it again in the child"
-            )
+    def _check_file(self, name: str, opened: tuple[int, int, int]) -> None:
+        """Check that the file of this name is still the one that was opened."""
         try:
-            if _identity(self._path) == self._file and _identity(self._log_path) == self._log:
+            status = os.stat(name)
+            if (status.st_dev, status.st_ino, status.st_nlink) == opened:
                 return
         except FileNotFoundError:
             pass
