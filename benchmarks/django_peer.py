@@ -1,26 +1,34 @@
-"""django-otp as a peer with a database: its recommended ``verify_token``, under a time that is set by hand."""
+"""django-otp, the peer with a database: ``verify_token``, with a simulated time."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from devices import BEGAN, STEP
+from users import START, STEP
 
-APPLICATIONS = ("django.contrib.contenttypes", "django.contrib.auth", "django_otp", "django_otp.plugins.otp_totp")
+APPLICATIONS = (
+    "django.contrib.contenttypes",
+    "django.contrib.auth",
+    "django_otp",
+    "django_otp.plugins.otp_totp",
+)
 
 
-class Time:
-    """Stands where django-otp looks for the ``time`` module."""
+class SimulatedTime:
+    """Replaces the ``time`` module in django-otp."""
 
-    now = BEGAN
+    now = START
 
     def time(self) -> int:
         return self.now
 
 
 class DjangoDevice:
-    """A user with one confirmed device. One database a process: Django's settings are global."""
+    """A Django user with one confirmed device.
+
+    A process can use one database only: Django's settings are global.
+    """
 
     def __init__(self, database: Mapping[str, Any], name: str = "alice") -> None:
         import django
@@ -39,11 +47,13 @@ class DjangoDevice:
         from django.contrib.auth.models import User
         from django_otp.plugins.otp_totp import models
 
-        self._time = models.time = Time()
+        self._time = models.time = SimulatedTime()
         self._user = User.objects.create_user(name)
-        self._device = models.TOTPDevice.objects.create(user=self._user, name="phone", confirmed=True)
+        self._device = models.TOTPDevice.objects.create(
+            user=self._user, name="phone", confirmed=True
+        )
 
-    def accept(self) -> None:
+    def sign_in(self) -> None:
         from django_otp import verify_token
         from django_otp.oath import hotp
 

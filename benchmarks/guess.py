@@ -1,8 +1,10 @@
-"""What guessing is worth, and what it does to the victim: attackers at the real registry, under a clock that jumps.
+"""Attackers: how many guesses are evaluated, and what they do to the user.
 
-How many guesses are evaluated is counted, not computed, and held against the bound of ``vmfa.analysis``. The attacker
-is made to miss; before each guess the rules are asked which codes they would have accepted, and a guess at random hits
-with so many millionths. So the chance is exact for this attack, without waiting for a hit. Deterministic.
+Simulated attackers guess at the real registry, under a simulated clock. The guesses that are
+evaluated are counted and compared with the bound of ``vmfa.analysis``. Each guess is wrong. Before
+it, the rules are asked how many codes they would have accepted: a random guess succeeds with that
+number of millionths. So the probability is exact for this attack. Every run gives the same
+results.
 """
 
 from __future__ import annotations
@@ -14,9 +16,10 @@ from random import Random
 from statistics import median
 
 import vmfa
-from devices import STEP, Clock, Phone
-from measure import Facts, Run, Table, main
+from measure import Options, Table, main, text_table
+from users import MASTER_KEY, START, STEP, User
 from vmfa.analysis import guessing
+from vmfa.testing import FrozenClock
 
 DAY = 86_400
 YEAR = 365 * DAY
@@ -28,210 +31,270 @@ POLICIES = {
     "window 2": DEFAULT.replace(window=2),
     "cap 10": DEFAULT.replace(failure_cap=10),
 }
-VICTIMS = {"never": 0, "weekly": 1 / 7, "daily": 1, "5 a day": 5}  # how often they sign in
+SIGN_INS = {"never": 0.0, "weekly": 1 / 7, "daily": 1.0, "5 a day": 5.0}  # of the user, a day
 
 
 @dataclass
-class Siege:
-    """One victim who signs in so often a day, and the guesses that were evaluated."""
+class Attack:
+    """A user who signs in, and the evaluated guesses of an attacker."""
 
     policy: vmfa.Policy
-    sign_ins: float
+    sign_ins_per_day: float
     days: float
     attacker_first: bool = False  # when a delay ends for both in the same second
-    jitter: Random | None = None  # without it the victim signs in at equal intervals
+    random: Random | None = None  # None: the user signs in at equal intervals
 
-    guesses: list[int] = field(default_factory=list)  # when each was evaluated
-    missed: float = 1.0  # the chance that all of them missed
-    waits: list[int] = field(default_factory=list)  # seconds, of the victim's log-ins
-    warned: int | None = None  # when the event of a low budget was told
+    guesses: list[float] = field(default_factory=list)  # the times of the evaluated guesses
+    all_missed: float = 1.0  # the probability
+    waits: list[float] = field(default_factory=list)  # seconds, of each sign-in of the user
+    warned_at: float | None = None  # the time of the event that the budget is low
 
     def __post_init__(self) -> None:
-        self.store, self.clock = vmfa.MemoryStore(), Clock()
-        keys = vmfa.DerivedKeys(bytes(range(32)))
+        self.store, self.clock = vmfa.MemoryStore(), FrozenClock(START)
         self.registry = vmfa.DeviceRegistry(
-            self.store, keys=keys, issuer="Example", clock=self.clock, policy=self.policy, observer=self._hear
+            self.store,
+            keys=vmfa.DerivedKeys(MASTER_KEY),
+            issuer="Example",
+            clock=self.clock,
+            policy=self.policy,
+            observer=self._observe,
         )
-        self.phone = Phone(self.registry, self.clock)
-        self.began = self.clock.now
-        self.end = self.began + self.days * DAY
-        self.apart = DAY / self.sign_ins if self.sign_ins else inf
-        self.signed_in = self.began
-        self.wanted = self.next_sign_in = self.began + self.apart / 2
+        self.user = User(self.registry, self.clock)
+        self.end = START + self.days * DAY
+        self.interval = DAY / self.sign_ins_per_day if self.sign_ins_per_day else inf
+        self.signed_in_at: float = START
+        self.planned_sign_in = self.next_sign_in = START + self.interval / 2
 
     @property
     def device(self) -> vmfa.VirtualDevice:
-        return self.store.load(self.phone.who).device
-
-    def _hear(self, event: vmfa.AuditEvent) -> None:
-        if event.type is vmfa.EventType.BUDGET_LOW:
-            self.warned = self.warned or event.at
+        device = self.store.load(self.user.principal).device
+        assert device
+        return device
 
     @property
-    def over(self) -> bool:
-        return self.clock.now >= self.end
+    def is_over(self) -> bool:
+        return self.clock() >= self.end
 
-    def acceptable(self) -> int:
-        """How many codes the rules would accept now; asked without a commit, so that nothing happens."""
-        state, now, key = self.store.load(self.phone.who), self.clock.now, self.phone.key
-        reach = range(-self.policy.window - 1, self.policy.window + 2)
-        codes = {vmfa.totp(key, now + STEP * step) for step in reach}
-        asked = [self.registry.operations.verify(self.phone.who, code).decide(state, now).answer for code in codes]
-        return sum(isinstance(answer, vmfa.Receipt) for answer in asked)
+    def _observe(self, event: vmfa.AuditEvent) -> None:
+        if event.type is vmfa.EventType.BUDGET_LOW:
+            self.warned_at = self.warned_at or event.at
 
-    def guess(self) -> int | None:
-        """Guess wrongly once. The seconds to wait for the next, or None: never again."""
-        failures, hits = self.device.failures, self.acceptable()
+    def acceptable_codes(self) -> int:
+        """Return how many codes the rules would accept now. Nothing is committed."""
+        record, verify = self.store.load(self.user.principal), self.registry.operations.verify
+        steps = range(-self.policy.window - 1, self.policy.window + 2)
+        codes = {self.user.phone.code(step) for step in steps}
+        decisions = [
+            verify(self.user.principal, code).decide(record, self.clock()) for code in codes
+        ]
+        return sum(isinstance(decision.answer, vmfa.Receipt) for decision in decisions)
+
+    def guess(self) -> float | None:
+        """Guess once. Return the seconds until the next guess is possible, or None: never."""
+        failures, acceptable = self.device.failures, self.acceptable_codes()
         try:
-            self.registry.verify(self.phone.who, self.phone.wrong())
+            self.registry.verify(self.user.principal, self.user.wrong_code())
         except vmfa.CodeRejected as refusal:
             if self.device.failures > failures:
-                self.guesses.append(self.clock.now)
-                self.missed *= 1 - hits / 10**6
-            return None if isinstance(refusal, vmfa.DeviceDisabled) else refusal.retry_after or 0
-        raise AssertionError("the attacker is made to miss")
+                self.guesses.append(self.clock())
+                self.all_missed *= 1 - acceptable / 10**6
+            if isinstance(refusal, vmfa.DeviceDisabled):
+                return None
+            return refusal.retry_after or 0
+        raise AssertionError("a wrong code was accepted")
 
     def wait(self, seconds: float) -> None:
-        """Let time pass; the victim signs in on its way."""
-        until = self.clock.now + seconds
-        while self.next_sign_in < until or (self.next_sign_in == until and not self.attacker_first):
-            self.clock.now = max(self.clock.now, int(self.next_sign_in))
+        """Let time pass. The user signs in meanwhile."""
+        end = self.clock() + seconds
+        while self.next_sign_in < end or (self.next_sign_in == end and not self.attacker_first):
+            self.clock.set(max(self.clock(), int(self.next_sign_in)))
             try:
-                self.registry.verify(self.phone.who, vmfa.totp(self.phone.key, self.clock.now))
-            except vmfa.Throttled as refusal:  # comes again when the wait is over
-                self.next_sign_in = self.clock.now + (refusal.retry_after or 1)
+                self.registry.verify(self.user.principal, self.user.phone.code())
+            except vmfa.Throttled as refusal:  # the user tries again after the delay
+                self.next_sign_in = self.clock() + (refusal.retry_after or 1)
             except vmfa.DeviceDisabled:
                 break
             else:
-                self.waits.append(int(self.clock.now - self.wanted))
-                self.signed_in = self.clock.now
-                apart = self.apart * (self.jitter.uniform(0.5, 1.5) if self.jitter else 1)
-                self.wanted = self.next_sign_in = max(self.wanted + apart, self.clock.now + 3 * STEP)
-        self.clock.now = max(self.clock.now, int(until))
+                self._signed_in()
+        self.clock.set(max(self.clock(), int(end)))
 
-    def tokens(self) -> int:
-        """The budget, as an attacker who knows the policy keeps the count."""
-        grown = (self.clock.now - self.device.budget_updated_at) // self.policy.budget_refill
-        return min(self.policy.budget, self.device.budget + grown)
+    def _signed_in(self) -> None:
+        now = self.clock()
+        self.waits.append(int(now - self.planned_sign_in))
+        self.signed_in_at = now
+        interval = self.interval * (self.random.uniform(0.5, 1.5) if self.random else 1)
+        self.planned_sign_in = max(self.planned_sign_in + interval, now + 3 * STEP)
+        self.next_sign_in = self.planned_sign_in
+
+    def budget(self) -> int:
+        """Return the guess budget, as an attacker who knows the policy counts it."""
+        elapsed = int(self.clock()) - self.device.budget_updated_at
+        refilled = elapsed // self.policy.budget_refill
+        return min(self.policy.budget, self.device.budget + refilled)
 
 
-def greedy(siege: Siege) -> None:
-    """Guess whenever it is allowed."""
-    while not siege.over:
-        wait = siege.guess()
-        if wait is None:
+Strategy = Callable[[Attack], None]
+
+
+def greedy(attack: Attack) -> None:
+    """Guess whenever a guess is evaluated."""
+    while not attack.is_over:
+        delay = attack.guess()
+        if delay is None:
             return
-        siege.wait(max(wait, 1))
+        attack.wait(max(delay, 1))
 
 
-def patient(siege: Siege) -> None:
-    """Never cause a delay, and never spend the last token."""
-    while not siege.over:
-        if siege.device.failures < siege.policy.delay_from - 1 and siege.tokens() > 1:
-            siege.guess()
-            siege.wait(STEP)
+def patient(attack: Attack) -> None:
+    """Never cause a delay, and never use the last token of the budget."""
+    while not attack.is_over:
+        if attack.device.failures < attack.policy.delay_from - 1 and attack.budget() > 1:
+            attack.guess()
+            attack.wait(STEP)
         else:
-            siege.wait(3_600)
+            attack.wait(3_600)
 
 
-def persistent(siege: Siege) -> None:
-    """Bear every delay, wait until no code of the window is spent, stop before the budget or the cap would end it."""
-    while not siege.over:
-        stale = siege.signed_in + (siege.policy.window + 1) * STEP - siege.clock.now
-        if stale > 0:
-            siege.wait(stale)
-        elif siege.tokens() > 1 and siege.device.failures < siege.policy.failure_cap - 1:
-            wait = siege.guess()
-            if wait is None:
+def persistent(attack: Attack) -> None:
+    """Wait for every delay and until no code of the window is used; never disable the device."""
+    while not attack.is_over:
+        used_until = attack.signed_in_at + (attack.policy.window + 1) * STEP
+        if used_until > attack.clock():
+            attack.wait(used_until - attack.clock())
+        elif attack.budget() > 1 and attack.device.failures < attack.policy.failure_cap - 1:
+            delay = attack.guess()
+            if delay is None:
                 return
-            siege.wait(max(wait, 1))
+            attack.wait(max(delay, 1))
         else:
-            siege.wait(3_600)
+            attack.wait(3_600)
 
 
-def steady(per_day: float) -> Callable[[Siege], None]:
-    """Guess so often a day, whatever comes of it."""
+def at_rate(per_day: float) -> Strategy:
+    """Return a strategy that guesses at equal intervals, whatever happens."""
 
-    def guess(siege: Siege) -> None:
-        siege.wait(DAY / per_day / 4)
-        while not siege.over and siege.guess() is not None:
-            siege.wait(DAY / per_day)
+    def strategy(attack: Attack) -> None:
+        attack.wait(DAY / per_day / 4)
+        while not attack.is_over and attack.guess() is not None:
+            attack.wait(DAY / per_day)
 
-    return guess
-
-
-STRATEGIES: tuple[Callable[[Siege], None], ...] = (greedy, patient, persistent)
+    return strategy
 
 
-def played(strategy: Callable[[Siege], None], policy: vmfa.Policy, sign_ins: float, days: float) -> Siege:
-    siege = Siege(policy, sign_ins, days)
-    strategy(siege)
-    return siege
-
-
-def against_the_formula(title: str, victim: str, per_day: float, days: float) -> tuple[object, ...]:
-    """The bound of ``vmfa.analysis``, and what the best attacker that is played here gets. It must not get more."""
-    policy, sign_ins = POLICIES[title], VICTIMS[victim]
-    bound = guessing(policy, days=days, per_day=per_day, sign_ins_per_day=sign_ins)
-    strategies = STRATEGIES if per_day == inf else (steady(per_day),)
-    best = max((played(each, policy, sign_ins, days) for each in strategies), key=lambda siege: 1 - siege.missed)
-    chance = 1 - best.missed
-    assert len(best.guesses) <= bound.guesses, "the bound is none"
-    assert chance <= bound.probability, "the bound is none"
-    return (title, victim, "any" if per_day == inf else f"{per_day:g} a day", days, bound.guesses, len(best.guesses),
-            f"{100 * bound.probability:.3g}%", f"{100 * chance:.3g}%", f"{bound.probability / chance:.3f}")
-
-
-def besieged(guesses: str, victim: str) -> tuple[str, ...]:
-    """What one year, or the life of the device, is like for the victim."""
-    strategy, first = ATTACKS[guesses]
-    siege = Siege(DEFAULT, VICTIMS[victim], 365, attacker_first=first, jitter=Random("victim"))
-    strategy(siege)
-    waits = [wait for wait in siege.waits if wait > 0]
-    return (
-        guesses, victim, f"{len(waits) / len(siege.waits):.0%}" if siege.waits else "never gets in",
-        f"{median(waits) / 60:.0f} min, {max(waits) / 60:.0f} min" if waits else "",
-        f"day {(siege.warned - siege.began) / DAY:.1f}" if siege.warned else "",
-        f"day {(siege.clock.now - siege.began) / DAY:.1f}" if siege.device.disabled else "not in a year",
-    )
-
-
-ATTACKS: dict[str, tuple[Callable[[Siege], None], bool]] = {  # and who is quicker where a wait ends for both at once
-    "1 a day": (steady(1), False), "3 a day": (steady(3), False), "10 a day": (steady(10), False),
-    "as many as it may, the victim is quicker": (greedy, False),
-    "as many as it may, the attacker is quicker": (greedy, True),
+STRATEGIES: tuple[Strategy, ...] = (greedy, patient, persistent)
+UNLIMITED = "as many as possible, the {} is quicker"  # when a delay ends for both
+GUESSES: dict[str, tuple[Strategy, bool]] = {  # the strategy, and attacker_first
+    "1 a day": (at_rate(1), False),
+    "3 a day": (at_rate(3), False),
+    "10 a day": (at_rate(10), False),
+    UNLIMITED.format("user"): (greedy, False),
+    UNLIMITED.format("attacker"): (greedy, True),
 }
 
 
-def answer(run: Run) -> Iterator[Table]:
-    facts = []
-    for title in ("default",) if run.quick else ("default", "no budget"):
-        policy = POLICIES[title]
+def simulated(
+    strategy: Strategy, policy: vmfa.Policy, sign_ins_per_day: float, days: float
+) -> Attack:
+    attack = Attack(policy, sign_ins_per_day, days)
+    strategy(attack)
+    return attack
+
+
+def compare_with_bound(
+    policy_name: str, signs_in: str, per_day: float, days: float
+) -> tuple[object, ...]:
+    """Return a row: the bound of ``vmfa.analysis`` and the best simulated attacker.
+
+    :raises AssertionError: the attacker got more than the bound.
+    """
+    policy, sign_ins_per_day = POLICIES[policy_name], SIGN_INS[signs_in]
+    bound = guessing(policy, days=days, per_day=per_day, sign_ins_per_day=sign_ins_per_day)
+    strategies = STRATEGIES if per_day == inf else (at_rate(per_day),)
+    attacks = [simulated(strategy, policy, sign_ins_per_day, days) for strategy in strategies]
+    best = min(attacks, key=lambda attack: attack.all_missed)
+    probability = 1 - best.all_missed
+    assert len(best.guesses) <= bound.guesses, "more guesses than the bound"
+    assert probability <= bound.probability, "a larger probability than the bound"
+    return (
+        policy_name, signs_in, "any" if per_day == inf else f"{per_day:g} a day", days,
+        bound.guesses, len(best.guesses), f"{100 * bound.probability:.3g}%",
+        f"{100 * probability:.3g}%", f"{bound.probability / probability:.3f}",
+    )  # fmt: skip
+
+
+def effect_on_user(guesses: str, signs_in: str) -> tuple[str, ...]:
+    """Return a row: what a year under attack is like for the user."""
+    strategy, attacker_first = GUESSES[guesses]
+    attack = Attack(
+        DEFAULT, SIGN_INS[signs_in], 365, attacker_first=attacker_first, random=Random("victim")
+    )
+    strategy(attack)
+    waits = [wait for wait in attack.waits if wait > 0]
+    share = f"{len(waits) / len(attack.waits):.0%}" if attack.waits else "never signs in"
+    delays = f"{median(waits) / 60:.0f} min, {max(waits) / 60:.0f} min" if waits else ""
+    return (
+        guesses, signs_in, share, delays, day_of(attack.warned_at),
+        day_of(attack.clock()) if attack.device.disabled else "not in a year",
+    )  # fmt: skip
+
+
+def day_of(time: float | None) -> str:
+    return "" if time is None else f"day {(time - START) / DAY:.1f}"
+
+
+def evaluated_guesses(policy_names: tuple[str, ...]) -> Table:
+    rows = []
+    for policy_name in policy_names:
         for strategy in STRATEGIES:
-            for victim in ("never", "daily"):
-                siege = played(strategy, policy, VICTIMS[victim], 730)
-                first = sum(at < siege.began + YEAR for at in siege.guesses)
-                end = "disabled" if siege.device.disabled else "goes on"
-                facts.append((title, strategy.__name__, victim, first, len(siege.guesses) - first, end))
-    yield Facts("Guesses that were evaluated", ("policy", "attacker", "victim signs in", "year 1", "year 2", "device"),
-                facts, "greedy: whenever it may; patient: never causes a delay; persistent: stops before it disables")
+            for signs_in in ("never", "daily"):
+                attack = simulated(strategy, POLICIES[policy_name], SIGN_INS[signs_in], 730)
+                first_year = sum(at < START + YEAR for at in attack.guesses)
+                second_year = len(attack.guesses) - first_year
+                end = "disabled" if attack.device.disabled else "not disabled"
+                rows.append(
+                    (policy_name, strategy.__name__, signs_in, first_year, second_year, end)
+                )
+    return text_table(
+        "Evaluated guesses",
+        ("policy", "attacker", "user signs in", "year 1", "year 2", "device"),
+        rows,
+        *[f"{strategy.__name__}: {strategy.__doc__}" for strategy in STRATEGIES],
+        section="guesses",
+    )
 
-    attacks = [
-        ("default", "never", inf, 365), ("default", "daily", inf, 1), ("default", "daily", inf, 365),
-        ("default", "5 a day", inf, 365), ("default", "daily", 1, 30), ("default", "daily", 0.2, 365),
-        ("window 0", "daily", inf, 365), ("window 2", "daily", inf, 365), ("default", "weekly", inf, 365),
-        ("cap 10", "never", inf, 365), ("cap 10", "daily", inf, 30), ("no budget", "weekly", inf, 365),
-        ("no budget", "daily", inf, 365), ("no budget", "5 a day", inf, 365),
-    ]
-    facts = [against_the_formula(*attack) for attack in (attacks[:5] if run.quick else attacks)]
-    yield Facts("The formula against the best of these attackers",
-                ("policy", "victim signs in", "attacker's rate", "days", "guesses: bound", "played", "chance: formula",
-                 "played", "formula / played"), facts)
 
-    facts = [besieged(guesses, victim) for guesses in ATTACKS for victim in ("daily", "5 a day")]
-    yield Facts("What an attacker who has the first factor does to the victim",
-                ("guesses", "victim signs in", "log-ins that wait", "median, longest", "warning", "disabled"), facts,
-                "default policy; the victim comes again when the wait is over")
+BOUNDS = (
+    ("default", "never", inf, 365), ("default", "daily", inf, 1), ("default", "daily", inf, 365),
+    ("default", "5 a day", inf, 365), ("default", "daily", 1, 30), ("default", "daily", 0.2, 365),
+    ("window 0", "daily", inf, 365), ("window 2", "daily", inf, 365),
+    ("default", "weekly", inf, 365), ("cap 10", "never", inf, 365), ("cap 10", "daily", inf, 30),
+    ("no budget", "weekly", inf, 365), ("no budget", "daily", inf, 365),
+    ("no budget", "5 a day", inf, 365),
+)  # fmt: skip
+
+
+def answer(options: Options) -> Iterator[Table]:
+    yield evaluated_guesses(("default",) if options.quick else ("default", "no budget"))
+    yield text_table(
+        "The bound and the best of these attackers",
+        (
+            "policy", "user signs in", "attacker's rate", "days", "guesses: bound", "simulated",
+            "probability: bound", "simulated", "bound / simulated",
+        ),
+        [compare_with_bound(*case) for case in (BOUNDS[:5] if options.quick else BOUNDS)],
+        section="formula",
+    )  # fmt: skip
+    yield text_table(
+        "What an attacker who knows the first factor does to the user",
+        (
+            "guesses", "user signs in", "sign-ins that wait", "median, longest", "warning",
+            "disabled",
+        ),
+        [effect_on_user(guesses, signs_in) for guesses in GUESSES for signs_in in
+         ("daily", "5 a day")],
+        "default policy; the user tries again after the delay",
+        section="victim",
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Import time and memory: fresh isolated processes, CPU and peak memory over ``python -I -c pass``."""
+"""Import time and memory, in new isolated processes, over ``python -I -c pass``."""
 
 from __future__ import annotations
 
@@ -11,28 +11,30 @@ from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
-from measure import Facts, Run, Table, compared, main
+from measure import FLOOR, Limits, Options, RatioTable, Series, Table, main, ratio_rows, text_table
 
-NOTHING = "pass"
-FLOOR = "import hmac, struct"
-CASES = {
-    "import vmfa": "import vmfa",
-    "from vmfa import totp": "from vmfa import totp",
-    "from vmfa import DeviceRegistry, SQLiteStore": "from vmfa import DeviceRegistry, SQLiteStore",
+NOTHING = "nothing"
+REGISTRY = "`from vmfa import DeviceRegistry, SQLiteStore`"
+STATEMENTS = {
+    NOTHING: "pass",
+    FLOOR: "import hmac, struct",
+    "`import vmfa`": "import vmfa",
+    "`from vmfa import totp`": "from vmfa import totp",
+    REGISTRY: "from vmfa import DeviceRegistry, SQLiteStore",
     "mintotp": "import mintotp",
     "pyotp": "import pyotp",
-    "cryptography twofactor": "from cryptography.hazmat.primitives.twofactor.totp import TOTP",
+    "cryptography": "from cryptography.hazmat.primitives.twofactor.totp import TOTP",
     "libpass": "import warnings; warnings.simplefilter('ignore'); from passlib.totp import TOTP",
 }
-GOALS = {
-    "import vmfa": (1, 2),
-    "from vmfa import totp": (3, 6.2),
-    "from vmfa import DeviceRegistry, SQLiteStore": (7, 9),
+LIMITS = {
+    "`import vmfa`": Limits(1, 2),
+    "`from vmfa import totp`": Limits(3, 6.2),
+    REGISTRY: Limits(10, 14),
 }
 
 
-def fresh(code: str, cache: str) -> list[str]:
-    """Isolated, so no variable of the caller counts; compiled files are kept, as they are when installed."""
+def new_process(code: str, cache: str) -> list[str]:
+    """Return a command: isolated from the environment, with compiled files as when installed."""
     return [sys.executable, "-I", "-X", f"pycache_prefix={cache}", "-c", code]
 
 
@@ -45,39 +47,56 @@ def cpu_seconds(command: list[str]) -> float:
 
 
 def peak_megabytes(command: list[str]) -> float:
-    """Read by the child itself: the system's own account of a child starts with its parent's size."""
-    *head, code = command
-    asked = f"{code}\nprint(open('/proc/self/status').read())"
-    told = subprocess.run([*head, asked], stdout=subprocess.PIPE, check=True, text=True).stdout
-    line = next(line for line in told.splitlines() if line.startswith("VmHWM"))
+    """Return what the process itself reports: ``getrusage`` starts with the size of its parent."""
+    *start, code = command
+    report = f"{code}\nprint(open('/proc/self/status').read())"
+    result = subprocess.run([*start, report], stdout=subprocess.PIPE, check=True, text=True)
+    line = next(line for line in result.stdout.splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) / 1024
 
 
-def answer(run: Run) -> Iterator[Table]:
-    programs = {"nothing": NOTHING, "floor": FLOOR, **CASES}
-    seen: dict[str, list[float]] = {name: [] for name in programs}
-    memory: dict[str, list[float]] = {name: [] for name in programs}
+def answer(options: Options) -> Iterator[Table]:
+    seconds: Series = {case: [] for case in STATEMENTS}
+    megabytes: Series = {case: [] for case in STATEMENTS}
     with tempfile.TemporaryDirectory() as cache:
-        commands = {name: fresh(code, cache) for name, code in programs.items()}
+        commands = {case: new_process(code, cache) for case, code in STATEMENTS.items()}
         for command in commands.values():
             cpu_seconds(command)  # compiles
-        order = list(programs)
-        for _ in range(max(21, run.rounds(61))):  # fewer do not tell the floor
+        order = list(STATEMENTS)
+        for _ in range(max(21, options.rounds(61))):  # with fewer, the floor is too inexact
             random.shuffle(order)
-            for name in order:
-                seen[name].append(cpu_seconds(commands[name]))
+            for case in order:
+                seconds[case].append(cpu_seconds(commands[case]))
         if Path("/proc/self/status").exists():
             for _ in range(3):
-                for name in order:
-                    memory[name].append(peak_megabytes(commands[name]))
-    nothing = median(seen.pop("nothing"))
-    over = {name: [seconds - nothing for seconds in series] for name, series in seen.items()}
-    over["floor"] = [median(over["floor"])] * len(over["floor"])  # a difference of small times: steadied
-    yield Table("CPU of an import in a fresh process, over python -I -c pass", compared(over, goals=GOALS))
-    if memory["nothing"]:
-        base = median(memory.pop("nothing"))
-        grown = sorted((median(series) - base, name) for name, series in memory.items())
-        yield Facts("Peak memory of the same", ("case", "MB"), [(name, f"+{size:.1f}") for size, name in grown])
+                for case in order:
+                    megabytes[case].append(peak_megabytes(commands[case]))
+    nothing = median(seconds.pop(NOTHING))
+    over = {case: [value - nothing for value in series] for case, series in seconds.items()}
+    over[FLOOR] = [median(over[FLOOR])] * len(over[FLOOR])  # small, so its noise is large
+    rows = ratio_rows(over, limits=LIMITS)
+    yield RatioTable(
+        title="CPU time of an import in a new process",
+        question="import",
+        floor="`import hmac, struct`",
+        rows=rows,
+    )
+    memory: dict[str, str] = {}
+    if megabytes[NOTHING]:
+        base = median(megabytes.pop(NOTHING))
+        memory = {case: f"+{median(series) - base:.1f}" for case, series in megabytes.items()}
+    yield text_table(
+        "Import time and memory",
+        ("import", "CPU time, ratio", "memory, MB", "reach", "never"),
+        [
+            (
+                row.case, f"{row.ratio:.1f}", memory.get(row.case, ""),
+                *((f"{row.limits.reach:g}", f"{row.limits.never:g}") if row.limits else ("", "")),
+            )
+            for row in rows
+        ],
+        section="import",
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

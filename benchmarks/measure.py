@@ -1,14 +1,16 @@
-"""How everything here is measured: interleaved, in shuffled order, as ratios to a floor of the same round.
+"""Measure cases in interleaved rounds and report each as a ratio to a floor of the same round.
 
-A machine that is shared makes absolute times worthless, so a case is divided by the floor measured beside it,
-and the table gives the median of those ratios with its quartiles. Statements are compiled into the timing loop
-(``timeit``), so a case pays for no call that its user would not pay for.
+Absolute times mean little on a shared machine. So each case is divided by the floor that was
+measured beside it, and a table shows the median of these ratios with its quartiles. Statements are
+compiled into the timing loop (``timeit``): a case pays for no call that its user would not make.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
+import json
+import os
 import platform
 import random
 import sqlite3
@@ -25,65 +27,137 @@ from timeit import Timer
 from typing import Any
 
 Case = str | Callable[[], object]
+Series = dict[str, list[float]]  # case: one value for each round
+PEERS = ("pyotp", "libpass", "cryptography", "django-otp", "oath", "otpauth", "mintotp")
+FLOOR = "floor"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The goal (*reach*) of a ratio, and the value beyond which a change is refused (*never*).
+
+    A larger ratio is worse, unless *reach* is above *never*.
+    """
+
+    reach: float
+    never: float
+
+    def exceeded_by(self, ratio: float) -> bool:
+        return ratio < self.never if self.reach > self.never else ratio > self.never
+
+    def reached_by(self, ratio: float) -> bool:
+        return ratio >= self.reach if self.reach > self.never else ratio <= self.reach
+
+    def verdict(self, ratio: float) -> str:
+        if self.exceeded_by(ratio):
+            word = "BEYOND THE LIMIT"
+        else:
+            word = "reached" if self.reached_by(ratio) else "within the limit"
+        return f"{word} (reach {self.reach:g}, never {self.never:g})"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a table. *goal* is (reach, never) from the floor's point of view; *per* is in seconds."""
+    """The result of one case: median seconds of one operation, and the ratio with quartiles."""
 
-    name: str
-    per: float
+    case: str
+    seconds: float
     ratio: float
     low: float
     high: float
-    goal: tuple[float, float] | None = None
-
-    @property
-    def verdict(self) -> str:
-        if self.goal is None:
-            return ""
-        reach, never = self.goal
-        words = "reached" if self.ratio <= reach else "within" if self.ratio <= never else "BEYOND"
-        return f"{words} (reach {reach:g}, never {never:g})"
+    limits: Limits | None = None
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Table:
-    """The answer to one question, as text and as Markdown."""
+    """The answer to one question as rows of text.
 
-    question: str
-    rows: list[Row] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    head: tuple[str, ...] = ("case", "time", "ratio", "quartiles", "goal")
+    :param section: the table of the documentation that shows this answer; empty: none.
+    :param problems: requirements that the results do not meet.
+    """
 
-    def cells(self) -> list[tuple[str, ...]]:
-        return [
-            (row.name, readable(row.per), f"{row.ratio:.2f}", f"{row.low:.2f} - {row.high:.2f}", row.verdict)
-            for row in self.rows
-        ]
+    title: str
+    head: Sequence[str]
+    cells: Sequence[Sequence[str]]
+    section: str = ""
+    notes: Sequence[str] = ()
+    problems: Sequence[str] = ()
 
     def text(self) -> str:
-        return "\n".join([self.question, *_columns([self.head, *self.cells()]), *self.notes, ""])
+        return "\n".join([self.title, *_aligned([self.head, *self.cells]), *self.notes, ""])
 
-    def markdown(self) -> str:
-        lines = ["| " + " | ".join(cells) + " |" for cells in [self.head, ("---",) * len(self.head), *self.cells()]]
-        return "\n".join([f"### {self.question}", "", *lines, "", *self.notes, ""])
+    def stored(self) -> dict[str, Any]:
+        """Return the table for the report file."""
+        return {
+            "title": self.title, "section": self.section, "head": list(self.head),
+            "cells": [list(row) for row in self.cells], "notes": list(self.notes),
+            "problems": list(self.problems),
+        }  # fmt: skip
 
 
-class Facts(Table):
-    """A table whose cells are words and counts rather than ratios."""
+@dataclass(kw_only=True)
+class RatioTable(Table):
+    """The answer to one question as ratios to a floor.
 
-    def __init__(self, question: str, head: Sequence[str], facts: Iterable[Sequence[object]], *notes: str) -> None:
-        super().__init__(question, notes=list(notes), head=tuple(head))
-        self._facts = [tuple(str(cell) for cell in fact) for fact in facts]
+    :param question: the row of the documentation's table that shows these ratios.
+    :param floor: what the ratios are relative to.
+    """
 
-    def cells(self) -> list[tuple[str, ...]]:
-        return self._facts
+    rows: Sequence[Row]
+    question: str
+    floor: str
+    head: Sequence[str] = ("case", "time", "ratio", "quartiles", "limits")
+    cells: Sequence[Sequence[str]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.cells = [
+            (
+                row.case,
+                readable_time(row.seconds),
+                f"{row.ratio:.2f}",
+                f"{row.low:.2f} - {row.high:.2f}",
+                row.limits.verdict(row.ratio) if row.limits else "",
+            )
+            for row in self.rows
+        ]
+        self.notes = [f"floor: {self.floor}", *self.notes]
+        self.problems = [
+            f"{self.title}: {row.case} is {row.ratio:.2f}, the limit is {row.limits.never:g}"
+            for row in self.rows
+            if row.limits and row.limits.exceeded_by(row.ratio)
+        ]
+
+    def stored(self) -> dict[str, Any]:
+        ratios = [
+            {
+                "case": row.case, "ratio": row.ratio, "low": row.low, "high": row.high,
+                "reach": row.limits.reach if row.limits else None,
+                "never": row.limits.never if row.limits else None,
+            }
+            for row in self.rows
+        ]  # fmt: skip
+        return super().stored() | {
+            "question": self.question, "floor": self.floor, "ratios": ratios,
+        }  # fmt: skip
+
+
+def text_table(
+    title: str,
+    head: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *notes: str,
+    section: str = "",
+    problems: Sequence[str] = (),
+) -> Table:
+    cells = [[str(cell) for cell in row] for row in rows]
+    return Table(
+        title=title, head=head, cells=cells, section=section, notes=notes, problems=problems
+    )
 
 
 @dataclass(frozen=True)
-class Run:
-    """What the command line asked for."""
+class Options:
+    """The options of the command line."""
 
     quick: bool
     out: Path | None
@@ -92,117 +166,127 @@ class Run:
         return max(7, full // 9) if self.quick else full
 
 
-def ratios(
-    question: str,
-    floor: Case,
-    cases: Mapping[str, Case],
+def time_statements(
+    statements: Mapping[str, Case],
     *,
     names: Mapping[str, Any],
     rounds: int,
-    floors: int = 1,
-    goals: Mapping[str, tuple[float, float]] | None = None,
     slice_seconds: float = 0.002,
-) -> Table:
-    """CPU time of each case over *floors* times the floor, measured in the same rounds."""
-    statements = {"floor": floor, **cases}
+) -> Series:
+    """Return the CPU seconds of one execution of each statement, for each round."""
     timers = {
-        name: Timer(case, timer=time.process_time, globals=dict(names)) for name, case in statements.items()
+        case: Timer(statement, timer=time.process_time, globals=dict(names))
+        for case, statement in statements.items()
     }
-    numbers = {name: _calibrated(timer, slice_seconds) for name, timer in timers.items()}
-    seen: dict[str, list[float]] = {name: [] for name in timers}
+    numbers = {case: _calibrated(timer, slice_seconds) for case, timer in timers.items()}
+    series: Series = {case: [] for case in timers}
     order = list(timers)
     gc.collect()
     gc.freeze()
     try:
         for _ in range(rounds):
             random.shuffle(order)
-            for name in order:
-                seen[name].append(timers[name].timeit(numbers[name]) / numbers[name])
+            for case in order:
+                series[case].append(timers[case].timeit(numbers[case]) / numbers[case])
     finally:
         gc.unfreeze()
-    return Table(question, compared(seen, floors=floors, goals=goals or {}))
+    return series
 
 
-def compared(
-    seen: Mapping[str, Sequence[float]], *, floors: int = 1, goals: Mapping[str, tuple[float, float]] | None = None
-) -> list[Row]:
-    """Rows of the series *seen*, each over the series named "floor", round by round."""
-    floor = [floors * seconds for seconds in seen["floor"]]
-    rows = []
-    for name, series in seen.items():
-        shares = [own / base for own, base in zip(series, floor, strict=True)]
-        low, middle, high = quantiles(shares, n=4) if len(shares) > 1 else shares * 3
-        label = f"floor x {floors}" if name == "floor" and floors > 1 else name
-        per = median(floor if name == "floor" else series)
-        rows.append(Row(label, per, 1.0 if name == "floor" else middle, low, high, (goals or {}).get(name)))
-    return rows[:1] + sorted(rows[1:], key=lambda row: row.ratio)
+def time_operations(
+    operations: Mapping[str, Callable[[], object]], *, rounds: int, operations_per_round: int
+) -> Series:
+    """Return wall-clock seconds, for operations that wait for a disk or a server.
 
-
-def alternated(
-    operations: Mapping[str, Callable[[], object]], *, rounds: int, operations_a_round: int
-) -> dict[str, list[float]]:
-    """Wall time of operations that wait for a disk or a server: each timed by itself, medians a round."""
-    seen: dict[str, list[float]] = {name: [] for name in operations}
+    Each operation is timed alone. The value of a round is the median of its operations.
+    """
+    series: Series = {case: [] for case in operations}
     order = list(operations)
     for _ in range(rounds):
-        times: dict[str, list[float]] = {name: [] for name in operations}
-        for _ in range(operations_a_round):
+        times: Series = {case: [] for case in operations}
+        for _ in range(operations_per_round):
             random.shuffle(order)
-            for name in order:
-                began = time.perf_counter()
-                operations[name]()
-                times[name].append(time.perf_counter() - began)
-        for name in order:
-            seen[name].append(median(times[name]))
-    return seen
+            for case in order:
+                start = time.perf_counter()
+                operations[case]()
+                times[case].append(time.perf_counter() - start)
+        for case in order:
+            series[case].append(median(times[case]))
+    return series
 
 
-def main(answer: Callable[[Run], Iterator[Table]], script: str) -> None:
-    """Run one question: print its tables, and write them into ``--out`` if that is given."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--quick", action="store_true", help="fewer rounds: a glance, not a figure to quote")
-    parser.add_argument("--out", type=Path, help="a folder for the tables as Markdown, and the plots")
-    options = parser.parse_args()
-    if options.out:
-        options.out.mkdir(parents=True, exist_ok=True)
-    print(surroundings(), end="\n\n")
-    written = []
-    for table in answer(Run(options.quick, options.out)):
+def ratio_rows(
+    series: Mapping[str, Sequence[float]],
+    *,
+    floors: int = 1,
+    limits: Mapping[str, Limits] | None = None,
+) -> list[Row]:
+    """Return a row for each case: its ratio to *floors* times the floor of the same round."""
+    floor = [floors * seconds for seconds in series[FLOOR]]
+    rows = []
+    for case, values in series.items():
+        ratios = [value / base for value, base in zip(values, floor, strict=True)]
+        low, middle, high = quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
+        if case == FLOOR:
+            label = f"floor x {floors}" if floors > 1 else FLOOR
+            rows.append(Row(label, median(floor), 1.0, 1.0, 1.0))
+        else:
+            limit = (limits or {}).get(case)
+            rows.append(Row(case, median(values), middle, low, high, limit))
+    return sorted(rows, key=lambda row: (not row.case.startswith(FLOOR), row.ratio))
+
+
+def main(answer: Callable[[Options], Iterator[Table]], script: str) -> None:
+    """Print the tables of one script. With ``--out``, store them as JSON, and the plots."""
+    parser = argparse.ArgumentParser(description=sys.modules["__main__"].__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer rounds, rough figures")
+    parser.add_argument("--out", type=Path, help="a folder for the results as JSON, and the plots")
+    arguments = parser.parse_args()
+    if arguments.out:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+    print(environment(), end="\n\n")
+    tables = []
+    for table in answer(Options(arguments.quick, arguments.out)):
         print(table.text(), flush=True)
-        written.append(table.markdown())
-    if options.out:
-        (options.out / f"{Path(script).stem}.md").write_text("\n".join(written), encoding="utf-8")
+        tables.append(table.stored())
+    if arguments.out:
+        path = arguments.out / f"{Path(script).stem}.json"
+        path.write_text(json.dumps(tables, indent=1, ensure_ascii=False), encoding="utf-8")
 
 
-def surroundings() -> str:
-    """What a ratio depends on: the interpreter, the libraries below, the peers."""
-    peers = ("pyotp", "libpass", "cryptography", "django-otp", "oath", "otpauth", "mintotp")
-    found = [f"{name} {_version(name)}" for name in peers]
+def environment() -> str:
+    """Return what a ratio depends on: the interpreter, its libraries, the machine, the date."""
+    openssl = ssl.OPENSSL_VERSION.removeprefix("OpenSSL ").split()[0]
     return (
-        f"Python {platform.python_version()}, {ssl.OPENSSL_VERSION}, SQLite {sqlite3.sqlite_version}, "
-        f"{platform.system()} {platform.machine()}\npeers: {', '.join(found)}"
+        f"Python {platform.python_version()}, OpenSSL {openssl}, "
+        f"SQLite {sqlite3.sqlite_version}, {platform.system()} {platform.machine()}, "
+        f"{os.cpu_count()} processors, on {time.strftime('%Y-%m-%d', time.gmtime())}"
     )
 
 
+def peer_versions() -> str:
+    return ", ".join(f"{peer} {_version(peer)}" for peer in PEERS)
+
+
 @contextmanager
-def figure(path: Path, across: str, up: str) -> Iterator[Any]:
-    """Axes to draw on. The same drawing is the same file: no date, no random ids."""
+def figure(path: Path, x_label: str, y_label: str) -> Iterator[Any]:
+    """Yield axes, and save the plot. Equal plots are equal files: no date, no random ids."""
     import matplotlib as mpl
 
     mpl.use("svg")
     mpl.rcParams.update({"svg.hashsalt": "vmfa", "svg.fonttype": "none", "font.size": 11})
     from matplotlib import pyplot as plt
 
-    drawn, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")
+    plot, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")
     yield axes
-    axes.set(xlabel=across, ylabel=up)
+    axes.set(xlabel=x_label, ylabel=y_label)
     axes.grid(visible=True, alpha=0.3)
-    drawn.legend(loc="outside upper center", ncols=2, frameon=False)
-    drawn.savefig(path, metadata={"Date": None, "Creator": None})
-    plt.close(drawn)
+    plot.legend(loc="outside upper center", ncols=2, frameon=False)
+    plot.savefig(path, metadata={"Date": None, "Creator": None})
+    plt.close(plot)
 
 
-def readable(seconds: float) -> str:
+def readable_time(seconds: float) -> str:
     for unit, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
         if seconds >= size:
             return f"{seconds / size:.2f} {unit}"
@@ -210,18 +294,21 @@ def readable(seconds: float) -> str:
 
 
 def _calibrated(timer: Timer, seconds: float) -> int:
-    timer.timeit(10)  # what the first call alone pays for, once a process, is no part of an operation
+    """Return how many executions take about *seconds*."""
+    timer.timeit(10)  # warm up: the first execution fills caches
     number = 1
     while True:
-        spent = timer.timeit(number)
-        if spent >= seconds / 4:
-            return max(1, round(number * seconds / spent))
+        taken = timer.timeit(number)
+        if taken >= seconds / 4:
+            return max(1, round(number * seconds / taken))
         number *= 4
 
 
-def _columns(lines: Sequence[Sequence[str]]) -> list[str]:
+def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    padded = [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines]
+    padded = [
+        [cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines
+    ]
     return ["  " + "  ".join(line).rstrip() for line in padded]
 
 

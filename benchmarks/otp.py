@@ -1,4 +1,4 @@
-"""Arithmetic: what a code costs, over one bare ``hmac.digest`` a step."""
+"""Codes: one code, and a wrong code in a window. The floor is one bare ``hmac.digest`` a step."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from django_otp import oath as django_oath
 from passlib.exc import TokenError
 
 import vmfa
-from measure import Run, Table, main, ratios
+from measure import FLOOR, Limits, Options, RatioTable, Table, main, ratio_rows, time_statements
 from vmfa.otp import scan, window_steps
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # libpass tells at import what it may one day drop
+    warnings.simplefilter("ignore")  # libpass warns of deprecations when it is imported
     from passlib import totp as libpass_totp
 
 RAW = bytes(range(20))
@@ -29,7 +29,7 @@ TEXT = b32encode(RAW).decode()
 HEX = RAW.hex()
 NOW = 1_700_000_010
 STEP = NOW // 30
-FLOOR = "hmac_digest(RAW, MESSAGE, 'sha1')"
+FLOOR_STATEMENT = "hmac_digest(RAW, MESSAGE, 'sha1')"
 NAMES = {
     "hmac_digest": hmac.digest,
     "MESSAGE": STEP.to_bytes(8, "big"),
@@ -58,12 +58,12 @@ NAMES = {
 
 
 def wrong_code(window: int) -> str:
-    """Text of six digits that matches no step within *window*."""
-    right = {vmfa.totp(RAW, NOW + 30 * offset) for offset in range(-window, window + 1)}
-    return next(code for code in map("{:06}".format, range(100_000, 10**6)) if code not in right)
+    """Return six digits that match no step of the window."""
+    correct = {vmfa.totp(RAW, NOW + 30 * offset) for offset in range(-window, window + 1)}
+    return next(code for code in map("{:06}".format, range(100_000, 10**6)) if code not in correct)
 
 
-def ours(key: object, code: str, window: int) -> None:
+def with_vmfa(key: vmfa.Key, code: str, window: int) -> None:
     try:
         vmfa.verify_totp(key, code, NOW, after=-1, window=window)
     except vmfa.CodeRejected:
@@ -84,20 +84,20 @@ def with_libpass(key: libpass_totp.TOTP, code: str, window: int) -> None:
 
 
 def with_cryptography(key: cryptography_totp.TOTP, code: str, window: int) -> None:
-    """It has no window: its user writes this loop."""
-    typed = code.encode()
+    """It has no window, so its user writes this loop."""
+    encoded = code.encode()
     for offset in range(-window, window + 1):
         try:
-            key.verify(typed, NOW + 30 * offset)
+            key.verify(encoded, NOW + 30 * offset)
         except InvalidToken:
             continue
         raise AssertionError
 
 
 def with_django_otp(key: bytes, code: str, window: int) -> None:
-    found = django_oath.TOTP(key)
-    found.time = NOW
-    assert not found.verify(int(code), tolerance=window)
+    totp = django_oath.TOTP(key)
+    totp.time = NOW
+    assert not totp.verify(int(code), tolerance=window)
 
 
 def with_oath(key: str, code: str, window: int) -> None:
@@ -115,48 +115,65 @@ def with_mintotp(key: str, code: str, window: int) -> None:
         assert not hmac.compare_digest(mintotp.hotp(key, step), code)
 
 
-def one_code(run: Run) -> Iterator[Table]:
-    rounds = run.rounds(121)
-    yield ratios(
-        "One code, prepared key",
-        FLOOR,
+def codes_table(
+    question: str,
+    cases: dict[str, str],
+    limits: Limits,
+    *,
+    names: dict[str, object],
+    rounds: int,
+    floors: int = 1,
+) -> Table:
+    """Measure *cases* against *floors* times the floor. The limits are those of ``vmfa``."""
+    series = time_statements({FLOOR: FLOOR_STATEMENT, **cases}, names=names, rounds=rounds)
+    return RatioTable(
+        title=question,
+        section="arithmetic",
+        question=question,
+        floor="one `hmac.digest`" if floors == 1 else f"{floors} `hmac.digest`",
+        rows=ratio_rows(series, floors=floors, limits={"vmfa": limits}),
+    )
+
+
+def one_code(options: Options) -> Iterator[Table]:
+    yield codes_table(
+        "one code, prepared key",
         {
-            "vmfa.hotp": "hotp(our_key, STEP)",
+            "vmfa": "hotp(our_key, STEP)",
             "vmfa.totp": "totp(our_key, NOW)",
             "pyotp": "pyotp_key.at(NOW)",
-            "libpass (hotp)": "libpass_key._generate(STEP)",
-            "libpass (totp)": "libpass_key.generate(NOW).token",
+            "libpass": "libpass_key.generate(NOW).token",
+            "libpass, private HOTP": "libpass_key._generate(STEP)",
             "cryptography": "cryptography_key.generate(NOW)",
             "otpauth": "otpauth_key.string_code(otpauth_key.generate(NOW))",
         },
+        Limits(1.00, 1.20),
         names=NAMES,
-        rounds=rounds,
-        goals={"vmfa.hotp": (1.00, 1.20)},
+        rounds=options.rounds(121),
     )
-    yield ratios(
-        "One code, raw key bytes",
-        FLOOR,
+    yield codes_table(
+        "one code, raw key",
         {
-            "vmfa.hotp": "hotp(RAW, STEP)",
+            "vmfa": "hotp(RAW, STEP)",
             "vmfa.totp": "totp(RAW, NOW)",
             "libpass": "libpass_totp.TOTP(key=RAW, format='raw').generate(NOW).token",
             "cryptography": "cryptography_totp.TOTP(RAW, 6, SHA1(), 30).generate(NOW)",
-            "django-otp (a number)": "django_oath.hotp(RAW, STEP)",
-            "oath (hex key)": "oath.totp(HEX, t=NOW)",
+            "django-otp": "django_oath.hotp(RAW, STEP)",  # an int, not a code
+            "oath": "oath.totp(HEX, t=NOW)",
             "otpauth": "otpauth.TOTP(RAW).generate(NOW)",
-            "pyotp (Base32 key)": "pyotp.TOTP(TEXT).at(NOW)",
-            "mintotp (Base32 key)": "mintotp.hotp(TEXT, STEP)",
+            "pyotp": "pyotp.TOTP(TEXT).at(NOW)",  # takes Base32
+            "mintotp": "mintotp.hotp(TEXT, STEP)",  # takes Base32
         },
+        Limits(1.40, 1.75),
         names=NAMES,
-        rounds=rounds,
-        goals={"vmfa.hotp": (1.40, 1.75)},
+        rounds=options.rounds(121),
     )
 
 
-def refusal(run: Run, window: int, goal: tuple[float, float]) -> Table:
-    names = NAMES | {"code": wrong_code(window), "window": window}
+def wrong_code_prepared(options: Options, window: int, limits: Limits) -> Table:
+    """The key is prepared where the library can prepare one."""
     cases = {
-        "vmfa": (ours, "our_key"),
+        "vmfa": (with_vmfa, "our_key"),
         "pyotp": (with_pyotp, "pyotp_key"),
         "libpass": (with_libpass, "libpass_key"),
         "cryptography": (with_cryptography, "cryptography_key"),
@@ -165,62 +182,66 @@ def refusal(run: Run, window: int, goal: tuple[float, float]) -> Table:
         "otpauth": (with_otpauth, "otpauth_key"),
         "mintotp": (with_mintotp, "TEXT"),
     }
-    names |= {function.__name__: function for function, _ in cases.values()}
-    return ratios(
-        f"A wrong code, window +-{window}, prepared key where the library has one",
-        FLOOR,
-        {name: f"{function.__name__}({key}, code, window)" for name, (function, key) in cases.items()},
-        names=names,
-        rounds=run.rounds(81),
+    functions = {function.__name__: function for function, _ in cases.values()}
+    return codes_table(
+        f"wrong code, window of {window}, prepared key",
+        {
+            case: f"{function.__name__}({key}, code, window)"
+            for case, (function, key) in cases.items()
+        },
+        limits,
+        names=NAMES | functions | {"code": wrong_code(window), "window": window},
+        rounds=options.rounds(81),
         floors=2 * window + 1,
-        goals={"vmfa": goal},
     )
 
 
-def refusal_from_text(run: Run) -> Table:
-    names = NAMES | {"code": wrong_code(1), "b32decode": b32decode, "Key": vmfa.Key}
-    checks = (ours, with_pyotp, with_libpass, with_cryptography, with_django_otp, with_oath, with_otpauth)
-    names |= {function.__name__: function for function in (*checks, with_mintotp)}
-    return ratios(
-        "A wrong code, window +-1, from Base32 text to verdict",
-        FLOOR,
+def wrong_code_from_base32(options: Options) -> Table:
+    checks = (
+        with_vmfa, with_pyotp, with_libpass, with_cryptography, with_django_otp, with_oath,
+        with_otpauth, with_mintotp,
+    )  # fmt: skip
+    names = {"code": wrong_code(1), "b32decode": b32decode, "Key": vmfa.Key}
+    cryptography = "cryptography_totp.TOTP(b32decode(TEXT), 6, SHA1(), 30)"
+    return codes_table(
+        "wrong code, window of 1, from Base32",
         {
-            "vmfa": "ours(Key.from_base32(TEXT), code, 1)",
+            "vmfa": "with_vmfa(Key.from_base32(TEXT), code, 1)",
             "pyotp": "with_pyotp(pyotp.TOTP(TEXT), code, 1)",
             "libpass": "with_libpass(libpass_totp.TOTP(key=TEXT), code, 1)",
-            "cryptography": "with_cryptography(cryptography_totp.TOTP(b32decode(TEXT), 6, SHA1(), 30), code, 1)",
+            "cryptography": f"with_cryptography({cryptography}, code, 1)",
             "django-otp": "with_django_otp(b32decode(TEXT), code, 1)",
             "oath": "with_oath(b32decode(TEXT).hex(), code, 1)",
             "otpauth": "with_otpauth(otpauth.TOTP.from_b32encode(TEXT), code, 1)",
             "mintotp": "with_mintotp(TEXT, code, 1)",
         },
-        names=names,
-        rounds=run.rounds(81),
+        Limits(1.40, 1.75),
+        names=NAMES | names | {check.__name__: check for check in checks},
+        rounds=options.rounds(81),
         floors=3,
-        goals={"vmfa": (1.40, 1.75)},
     )
 
 
-def pair(run: Run) -> Table:
+def pair(options: Options) -> Table:
+    """Each step is computed once, for both codes."""
     steps = window_steps(STEP, 100, 100)
-    pair_of_codes = (vmfa.totp(RAW, NOW + 300), vmfa.totp(RAW, NOW + 330))
-    return ratios(
-        "A pair of codes in 201 steps, each step computed once",
-        FLOOR,
+    codes = (vmfa.totp(RAW, NOW + 300), vmfa.totp(RAW, NOW + 330))
+    return codes_table(
+        f"pair of codes in {len(steps)} steps",
         {"vmfa": "scan(our_key, codes, steps, 6, 'sha1')"},
-        names=NAMES | {"scan": scan, "steps": steps, "codes": pair_of_codes},
-        rounds=run.rounds(121),
+        Limits(0.75, 0.85),
+        names=NAMES | {"scan": scan, "steps": steps, "codes": codes},
+        rounds=options.rounds(121),
         floors=len(steps),
-        goals={"vmfa": (0.75, 0.85)},
     )
 
 
-def answer(run: Run) -> Iterator[Table]:
-    yield from one_code(run)
-    yield refusal(run, 1, (1.05, 1.25))
-    yield refusal_from_text(run)
-    yield refusal(run, 10, (0.85, 1.05))
-    yield pair(run)
+def answer(options: Options) -> Iterator[Table]:
+    yield from one_code(options)
+    yield wrong_code_prepared(options, 1, Limits(1.05, 1.25))
+    yield wrong_code_from_base32(options)
+    yield wrong_code_prepared(options, 10, Limits(0.85, 1.05))
+    yield pair(options)
 
 
 if __name__ == "__main__":

@@ -1,27 +1,30 @@
-"""What operators ask: with these clocks, these delays and this policy, who is refused, and who is locked out?
+"""Users: with these clocks, delays and policies, whose sign-in fails, and who is locked out?
 
-People sign in at the real rules, over a store in memory and under a clock that jumps. A person reads the code of a
-phone whose clock is off and drifts, types it with a delay and now and then wrongly, tries three times, and then goes to
-the page that resynchronises. Every random number, the keys included, comes from one seed: two runs give one answer.
+Simulated users sign in at the real rules, over a store in memory and under a simulated clock. A
+user reads the code of a phone whose clock is wrong and drifts, types it with a delay and sometimes
+wrongly, tries three times, and then resynchronizes. All random numbers, keys included, come from
+fixed seeds: every run gives the same results.
 
-Not in the model: people who wait for a fresh code when the shown one is about to end, and log-ins by two phones.
+Not simulated: users who wait for a new code when the current one is about to end, and users who
+sign in with two phones.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
 import vmfa
-from devices import ACCOUNT, BEGAN, MASTER, STEP, Clock
-from measure import Facts, Run, Table, figure, main
+from measure import Options, Table, figure, main, text_table
+from users import ALICE, MASTER_KEY, START, STEP
+from vmfa.testing import AuthenticatorApp, FrozenClock
 
 DAY = 86_400
 YEAR = 365 * DAY
-TRIES = 3  # in one log-in
+TRIES = 3  # in one sign-in
 DEFAULT = vmfa.Policy()
 POLICIES = {
     "default": DEFAULT,
@@ -30,308 +33,417 @@ POLICIES = {
     "no drift followed": DEFAULT.replace(login_drift=0),
     "drift of 1 followed": DEFAULT.replace(login_drift=1),
 }
+INTERVALS = {"daily": 1, "weekly": 7, "monthly": 30}  # days between sign-ins
+Shares = tuple[float, float]  # of sign-ins that fail: at the first try, at all tries
+Days = tuple[float, float]  # of the first sign-in and the first resynchronization that fail
 
 
 class SeededKeys(vmfa.DerivedKeys):
-    """The default source of keys, but for its nonces: without them two runs would differ."""
+    """Derived keys whose nonces come from a seed."""
 
     __slots__ = ("_random",)
     _random: Random
 
     def __init__(self, random: Random) -> None:
-        super().__init__(MASTER)
+        super().__init__(MASTER_KEY)
         object.__setattr__(self, "_random", random)
 
     def issue(
         self, principal: vmfa.PrincipalId, serial: str, parameters: vmfa.Parameters
     ) -> tuple[vmfa.KeyRef, vmfa.Key]:
-        ref = vmfa.KeyRef(scheme=self.scheme, key_id=self.current_id, material=self._random.randbytes(16))
+        nonce = self._random.randbytes(16)
+        ref = vmfa.KeyRef(scheme=self.scheme, key_id=self.current_id, material=nonce)
         return ref, self.reveal(ref, principal, serial, parameters)
 
 
 @dataclass(frozen=True)
 class Habits:
-    """How a person signs in. Seconds; *delay* is the median from reading to arriving, log-normal about it."""
+    """How a user signs in.
 
-    skew: float = 0  # of the phone's clock, ahead of the verifier's
-    ppm: float = 0  # what it gains, in millionths
+    :param skew: seconds by which the phone's clock is ahead.
+    :param ppm: parts per million that it gains.
+    :param delay: the median of the seconds from reading a code to its arrival (log-normal).
+    :param spread: with 0.5, 95 of 100 delays are below twice the median.
+    :param typos: the share of codes that are typed wrongly.
+    """
+
+    skew: float = 0
+    ppm: float = 0
     delay: float = 9
-    spread: float = 0.5  # 95 of 100 are below twice the median
-    typos: float = 0  # the share of codes that are typed wrongly
+    spread: float = 0.5
+    typos: float = 0
 
 
 class Person:
-    """Somebody who signs in at the real rules, with a phone of their own."""
+    """A user with a phone, a registry and a clock of their own."""
 
     def __init__(self, policy: vmfa.Policy, habits: Habits, random: Random) -> None:
-        self.habits, self.random, self.clock = habits, random, Clock()
-        self.who = vmfa.PrincipalId.user(ACCOUNT, "u-4711")
-        self.me = vmfa.Actor.signed_in(self.who)
+        self.habits, self.random = habits, random
+        self.clock = FrozenClock(START)  # of the registry
+        self.read_at = FrozenClock(START)  # the true time at which the user reads a code
+        self.app = AuthenticatorApp(self.read_at)
+        self.me = vmfa.Actor.signed_in(ALICE)
         self.registry = vmfa.DeviceRegistry(
-            vmfa.MemoryStore(), keys=SeededKeys(random), issuer="Example", policy=policy, clock=self.clock,
-            observer=self._hear,
+            vmfa.MemoryStore(),
+            keys=SeededKeys(random),
+            issuer="Example",
+            policy=policy,
+            clock=self.clock,
+            observer=self._observe,
         )
-        self.registry.operations.random = random.randbytes  # session ids and serial numbers, which keys are bound to
-        self.saw: Counter[str] = Counter()
+        self.registry.operations.random = random.randbytes  # serials, which keys are bound to
+        self.events: Counter[str] = Counter()
 
     def enroll(self) -> str:
-        """Read two codes of the phone as it is and type them: in sync, out of sync, or refused."""
-        opened = self.registry.open_enrollment(self.who, by=self.me, label="alice")
-        self.key, self.since = vmfa.Key.from_base32(opened.base32), self.clock.now
-        at = self.since + self.random.uniform(0, STEP)
-        pair = self._shown(at), self._shown(at + STEP)
+        """Enroll with two consecutive codes of the phone. Return the sync state, or "refused"."""
+        session = self.registry.open_enrollment(ALICE, by=self.me, label="alice")
+        self.phone = self.app.scan(session.uri)
+        at = self.clock() + self.random.uniform(0, STEP)
+        code1, code2 = self._shown(at), self._shown(at + STEP)
         self._send(at + STEP)
         try:
             report = self.registry.confirm_enrollment(
-                self.who, session=opened.session_id, code1=pair[0], code2=pair[1], by=self.me
+                ALICE, session=session.session_id, code1=code1, code2=code2, by=self.me
             )
         except vmfa.PairRejected:
             return "refused"
         return report.sync.value
 
-    def enroll_right(self) -> None:
-        """As most phones are enrolled: with a right clock. The habits begin afterwards."""
+    def enroll_with_right_clock(self) -> None:
+        """Enroll as most phones are. The habits begin afterwards."""
         habits, self.habits = self.habits, Habits(delay=0)
         self.enroll()
         self.habits = habits
 
     def sign_in(self, at: float) -> int:
-        """Log in at Unix time *at*: which try was accepted, or 0. The time behind it is ``clock.now``."""
+        """Sign in at Unix time *at*. Return the number of the accepted try, or 0."""
         for attempt in range(1, TRIES + 1):
-            typed = self._read(at)
+            code = self._typed(at)
             at = self._send(at)
             try:
-                self.registry.verify(self.who, typed)
+                self.registry.verify(ALICE, code)
             except vmfa.DeviceDisabled:
                 return 0
             except vmfa.CodeRejected as refusal:
                 at += refusal.retry_after or 0
             else:
-                self.saw[f"accepted at try {attempt}"] += 1
+                self.events[f"accepted at try {attempt}"] += 1
                 return attempt
-        self.saw["all tries failed"] += 1
+        self.events["all tries failed"] += 1
         return 0
 
     def resync(self) -> bool:
-        """Type the next two codes, carefully."""
-        at = self.clock.now + STEP
-        pair = self._shown(at), self._shown(at + STEP)
+        """Enter the next two codes, without typos. Return whether they were accepted."""
+        at = self.clock() + STEP
+        code1, code2 = self._shown(at), self._shown(at + STEP)
         self._send(at + STEP)
         try:
-            self.registry.resync(self.who, code1=pair[0], code2=pair[1], by=self.me)
+            self.registry.resync(ALICE, code1=code1, code2=code2, by=self.me)
         except vmfa.CodeRejected:
             return False
         return True
 
     def _shown(self, at: float) -> str:
-        return vmfa.totp(self.key, at + self.habits.skew + self.habits.ppm * 1e-6 * (at - self.since))
+        self.app.skew, self.app.drift = self.habits.skew, self.habits.ppm * 1e-6 * DAY
+        self.read_at.set(at)
+        return self.phone.code()
 
-    def _read(self, at: float) -> str:
+    def _typed(self, at: float) -> str:
         code = self._shown(at)
         if self.habits.typos and self.random.random() < self.habits.typos:
             return code[:-1] + str((int(code[-1]) + 1) % 10)
         return code
 
     def _send(self, at: float) -> float:
+        """Let the delay pass. Return the time of arrival."""
         at += self.habits.delay * self.random.lognormvariate(0, self.habits.spread)
-        self.clock.now = max(self.clock.now, int(at))
+        self.clock.set(max(self.clock(), int(at)))
         return at
 
-    def _hear(self, event: vmfa.AuditEvent) -> None:
-        self.saw[event.type.value] += 1
+    def _observe(self, event: vmfa.AuditEvent) -> None:
+        self.events[event.type.value] += 1
 
 
 # The questions
 
 
-def settled(policy: vmfa.Policy, habits: Habits, random: Random) -> Person:
+def enrolled(policy: vmfa.Policy, habits: Habits, random: Random) -> Person:
     person = Person(policy, habits, random)
-    person.enroll_right()
+    person.enroll_with_right_clock()
     return person
 
 
-def skewed(policy: vmfa.Policy, skew: float, *, people: int, days: int, delay: float = 9) -> tuple[float, float]:
-    """The shares of daily log-ins that fail at the first try, and at all, once the clock is *skew* seconds off."""
-    random, first, every = Random(f"skew {skew} {delay}"), 0, 0
+def failed_sign_ins(
+    policy: vmfa.Policy, skew: float, *, people: int, days: int, delay: float = 9
+) -> Shares:
+    """Return the shares of daily sign-ins that fail with a clock *skew* seconds ahead."""
+    random, first_tries, all_tries = Random(f"skew {skew} {delay}"), 0, 0
     for _ in range(people):
-        person = settled(policy, Habits(skew=skew, delay=delay), random)
+        person = enrolled(policy, Habits(skew=skew, delay=delay), random)
         for day in range(1, days + 1):
-            attempt = person.sign_in(BEGAN + day * DAY + random.uniform(0, DAY / 2))
-            first += attempt != 1
-            every += attempt == 0
-    return first / (people * days), every / (people * days)
+            attempt = person.sign_in(START + day * DAY + random.uniform(0, DAY / 2))
+            first_tries += attempt != 1
+            all_tries += attempt == 0
+    return first_tries / (people * days), all_tries / (people * days)
 
 
-def drifting(ppm: float, apart: float, *, years: int = 3) -> tuple[float, float]:
-    """Days until the first log-in fails, and until two codes no longer help either; 0: not within the *years*.
+def days_until_failure(ppm: float, interval: float, *, years: int = 3) -> Days:
+    """Return the day of the first sign-in and of the first resynchronization that fail; 0: none.
 
-    The person signs in every *apart* days, and resynchronises whenever a log-in failed.
+    The user signs in every *interval* days, and resynchronizes after each sign-in that failed.
     """
-    person = settled(DEFAULT, Habits(ppm=ppm, spread=0), Random("drift"))
+    person = enrolled(DEFAULT, Habits(ppm=ppm, spread=0), Random("drift"))
     failed = 0.0
-    at = float(BEGAN)
-    while (at := at + apart * DAY) < BEGAN + years * YEAR:
+    at = float(START)
+    while (at := at + interval * DAY) < START + years * YEAR:
         if not person.sign_in(at):
-            failed = failed or (at - BEGAN) / DAY
+            failed = failed or (at - START) / DAY
             if not person.resync():
-                return failed, (at - BEGAN) / DAY
+                return failed, (at - START) / DAY
     return failed, 0.0
 
 
-def crowd(random: Random) -> Habits:
-    """Nine of ten phones follow the network's time, one was set by hand and drifts; 3 % of the codes are mistyped."""
+def crowd_habits(random: Random) -> Habits:
+    """Nine of ten phones follow the network's time. One was set by hand and drifts."""
     if random.random() < 0.9:
         return Habits(skew=random.gauss(0, 2), typos=0.03)
     return Habits(skew=random.gauss(0, 40), ppm=random.gauss(0, 20), typos=0.03)
 
 
-def lived(policy: vmfa.Policy, people: int, days: int) -> Counter[str]:
-    """What a crowd that signs in daily meets. Whom two codes do not help gets a new device and the right time."""
+def crowd_events(policy: vmfa.Policy, people: int, days: int) -> Counter[str]:
+    """Count what happens to many users who sign in daily.
+
+    If two codes do not resynchronize a device, support replaces it and sets the clock.
+    """
     total: Counter[str] = Counter()
     for number in range(people):
         random = Random(f"crowd {number}")
-        person = settled(policy, crowd(random), random)
+        person = enrolled(policy, crowd_habits(random), random)
         for day in range(1, days + 1):
-            if not person.sign_in(BEGAN + day * DAY + random.uniform(0, DAY / 2)) and not person.resync():
-                person.registry.deactivate(person.who, by=vmfa.Actor.support("clock"))
+            at = START + day * DAY + random.uniform(0, DAY / 2)
+            if not person.sign_in(at) and not person.resync():
+                person.registry.deactivate(ALICE, by=vmfa.Actor.support("clock"))
                 person.habits = Habits(typos=0.03)
-                person.enroll_right()
+                person.enroll_with_right_clock()
                 total["new device"] += 1
-        total += person.saw
+        total += person.events
     return total
 
 
-def careless(typos: float, *, people: int, years: int, a_day: int = 5) -> tuple[Counter[str], list[float]]:
-    """What becomes of people whose share of *typos* never falls, and the years after which each was disabled."""
+def typing_events(
+    typos: float, *, people: int, years: int, per_day: int = 5
+) -> tuple[Counter[str], list[float]]:
+    """Count what happens to users who mistype, and after how many years a device is disabled."""
     total: Counter[str] = Counter()
-    ended = []
+    disabled_after = []
     for number in range(people):
         random = Random(f"typos {typos} {number}")
-        person = settled(DEFAULT, Habits(typos=typos), random)
-        at = float(BEGAN)
-        while (at := at + DAY / a_day) < BEGAN + years * YEAR and not person.saw["device disabled"]:
-            person.sign_in(at + random.uniform(0, DAY / a_day / 2))
-        total += person.saw
-        if person.saw["device disabled"]:
-            ended.append((at - BEGAN) / YEAR)
-    return total, ended
+        person = enrolled(DEFAULT, Habits(typos=typos), random)
+        at = float(START)
+        while (at := at + DAY / per_day) < START + years * YEAR:
+            if person.events["device disabled"]:
+                disabled_after.append((at - DAY / per_day - START) / YEAR)
+                break
+            person.sign_in(at + random.uniform(0, DAY / per_day / 2))
+        total += person.events
+    return total, disabled_after
 
 
-def corrected(policy: vmfa.Policy, skew: float, *, people: int) -> float:
-    """The share of people who are refused when a clock that was *skew* off for a fortnight is set right."""
+def refused_after_correction(policy: vmfa.Policy, skew: float, *, people: int) -> float:
+    """Return the share of users who are refused when a clock *skew* ahead is set right."""
     random, refused = Random(f"corrected {skew}"), 0
     for _ in range(people):
-        person = settled(policy, Habits(skew=skew), random)
+        person = enrolled(policy, Habits(skew=skew), random)
         for day in range(1, 15):
-            person.sign_in(BEGAN + day * DAY + random.uniform(0, DAY / 2)) or person.resync()
+            person.sign_in(START + day * DAY + random.uniform(0, DAY / 2)) or person.resync()
         person.habits = Habits()
-        refused += not person.sign_in(BEGAN + 15 * DAY)
+        refused += not person.sign_in(START + 15 * DAY)
     return refused / people
 
 
-def enrolled(policy: vmfa.Policy, skew: float, *, people: int) -> str:
-    """What becomes of the enrollments of a phone that is *skew* seconds ahead."""
+def enrollment_results(policy: vmfa.Policy, skew: float, *, people: int) -> str:
+    """Return the results of enrollments with a phone *skew* seconds ahead, as text."""
     random = Random(f"enrolled {skew}")
-    ends = Counter(Person(policy, Habits(skew=skew), random).enroll() for _ in range(people))
-    return ", ".join(f"{many / people:.0%} {end}" for end, many in sorted(ends.items()))
+    results = Counter(Person(policy, Habits(skew=skew), random).enroll() for _ in range(people))
+    shares = [f"{count / people:.0%} {result}" for result, count in sorted(results.items())]
+    return ", ".join(shares)
 
 
-def shares(pair: tuple[float, float]) -> str:
-    return " / ".join(f"{share:.1%}".replace(".0%", "%") for share in pair)
+def format_shares(shares: Shares) -> str:
+    return " / ".join(f"{share:.1%}".replace(".0%", "%") for share in shares)
 
 
-def ends(pair: tuple[float, float]) -> str:
-    return " / ".join(f"day {day:.0f}" if day else "never" for day in pair)
+def format_days(days: Days) -> str:
+    return " / ".join(f"day {day:.0f}" if day else "never" for day in days)
 
 
-def answer(run: Run) -> Iterator[Table]:
-    people, days = (10, 7) if run.quick else (40, 14)
-    skews = range(-150, 151, 30 if run.quick else 5)
-    found = {
-        title: [skewed(policy, skew, people=people, days=days) for skew in skews] for title, policy in POLICIES.items()
+def answer(options: Options) -> Iterator[Table]:
+    people, days = (10, 7) if options.quick else (40, 14)
+    skews = range(-150, 151, 30 if options.quick else 5)
+    by_skew = {
+        name: [failed_sign_ins(policy, skew, people=people, days=days) for skew in skews]
+        for name, policy in POLICIES.items()
     }
-    facts = [
-        (f"{skew:+} s", *map(shares, column))
-        for skew, column in zip(skews, zip(*found.values(), strict=True), strict=True)
-        if skew % 30 == 0
-    ]
-    yield Facts("Log-ins that fail at the first try / at all three, by the phone's skew", ("skew", *found), facts,
-                f"{people} people, a log-in a day for {days} days after the clock was set wrong; delay 9 s (median)")
+    columns = zip(*by_skew.values(), strict=True)
+    yield text_table(
+        "Sign-ins that fail at the first try / at all three tries, by the skew of the phone",
+        ("skew", *POLICIES),
+        [
+            (f"{skew:+} s", *map(format_shares, shares))
+            for skew, shares in zip(skews, columns, strict=True)
+            if skew % 30 == 0
+        ],
+        f"{people} users, a sign-in a day for {days} days after the clock was set wrong",
+        section="skew",
+    )
+    yield text_table(
+        "The same with a right clock, by the delay from reading a code to its arrival",
+        ("median delay", *POLICIES),
+        [
+            (
+                f"{delay} s",
+                *[
+                    format_shares(
+                        failed_sign_ins(policy, 0, people=people, days=days, delay=delay)
+                    )
+                    for policy in POLICIES.values()
+                ],
+            )
+            for delay in (2, 5, 10, 20, 30, 60)
+        ],
+        section="delay",
+    )
+    rates = (1, 5, 20, 100) if options.quick else (1, 2, 5, 10, 20, 50, 100)
+    by_interval = {
+        name: [days_until_failure(ppm, interval) for ppm in rates]
+        for name, interval in INTERVALS.items()
+    }
+    yield text_table(
+        "A phone that drifts: the first sign-in that fails / two codes that fail, in three years",
+        ("drift", *INTERVALS),
+        [
+            (f"{ppm} ppm, {ppm * 1e-6 * DAY:.1f} s a day", *map(format_days, column))
+            for ppm, column in zip(rates, zip(*by_interval.values(), strict=True), strict=True)
+        ],
+        "default policy; resynchronized after each sign-in that failed",
+        section="drift",
+    )
+    yield crowd(options)
+    yield typing(options)
+    yield text_table(
+        "Refused at all three tries on the day on which a wrong clock is set right",
+        ("it was off by", *POLICIES),
+        [
+            (
+                f"{skew} s",
+                *[
+                    f"{refused_after_correction(policy, skew, people=people):.0%}"
+                    for policy in POLICIES.values()
+                ],
+            )
+            for skew in (30, 60, 90, 300)
+        ],
+        section="corrected",
+    )
+    policies = {"default": DEFAULT, "strict": vmfa.Policy.strict()}
+    yield text_table(
+        "Enrollment with a wrong clock",
+        ("the phone is ahead by", *policies),
+        [
+            (
+                f"{skew} s",
+                *[
+                    enrollment_results(policy, skew, people=people)
+                    for policy in policies.values()
+                ],
+            )
+            for skew in (0, 15, 30, 45, 60, 120, 270, 300, 330, 600)
+        ],
+        section="enrollment",
+    )
+    if options.out:
+        plot(options.out, skews, by_skew, rates, by_interval)
 
-    delays = (2, 5, 10, 20, 30, 60)
-    facts = [
-        (f"{delay} s", *[shares(skewed(policy, 0, people=people, days=days, delay=delay))
-                         for policy in POLICIES.values()])
-        for delay in delays
-    ]
-    yield Facts("The same with a right clock, by the delay from reading to arriving", ("median", *POLICIES), facts)
 
-    intervals = {"daily": 1, "weekly": 7, "monthly": 30}
-    rates = (1, 5, 20, 100) if run.quick else (1, 2, 5, 10, 20, 50, 100)
-    lives = {title: [drifting(ppm, apart) for ppm in rates] for title, apart in intervals.items()}
-    facts = [
-        (f"{ppm} ppm, {ppm * 1e-6 * DAY:.1f} s a day",
-         *map(ends, column))
-        for ppm, column in zip(rates, zip(*lives.values(), strict=True), strict=True)
-    ]
-    yield Facts("A phone that drifts: the first log-in that fails / two codes that fail, in three years",
-                ("drift", *intervals), facts, "default policy; resynchronized after each log-in that failed")
+def crowd(options: Options) -> Table:
+    people, days = (20, 30) if options.quick else (100, 365)
+    columns = {
+        "resynchronized": "device resynchronized",
+        "new devices": "new device",
+        "drift changes": "drift changed",
+        "disabled": "device disabled",
+    }
+    rows = []
+    for name, policy in POLICIES.items():
+        events, sign_ins = crowd_events(policy, people, days), people * days
+        per_year = 1000 * YEAR / DAY / sign_ins
+        rows.append(
+            (
+                name,
+                f"{1 - events['accepted at try 1'] / sign_ins:.2%}",
+                f"{events['all tries failed'] / sign_ins:.3%}",
+                *[f"{events[event] * per_year:.0f}" for event in columns.values()],
+            )
+        )
+    return text_table(
+        "Many users, a sign-in a day",
+        ("policy", "fail at the first try", "at all three", *columns),
+        rows,
+        f"{people} users for {days} days; the last four columns for a thousand users and a year",
+        section="crowd",
+    )
 
-    size, length = (20, 30) if run.quick else (100, 365)
-    facts = []
-    for title, policy in POLICIES.items():
-        saw, logins = lived(policy, size, length), size * length
-        yearly = 1000 * YEAR / DAY / logins
-        told = ("device resynchronized", "new device", "drift changed", "device disabled")
-        facts.append((title, f"{1 - saw['accepted at try 1'] / logins:.2%}", f"{saw['all tries failed'] / logins:.3%}",
-                      *[f"{saw[name] * yearly:.0f}" for name in told]))
-    yield Facts("A crowd of people, daily", ("policy", "fail at the first try", "at all three", "resynchronized",
-                                             "new devices", "drifts moved", "disabled"), facts,
-                f"{size} people for {length} days; the last four a year and thousand people")
 
-    few, years = (2, 1) if run.quick else (3, 10)
-    facts = []
+def typing(options: Options) -> Table:
+    people, years = (2, 1) if options.quick else (3, 10)
+    rows = []
     for typos in (0.02, 0.05, 0.1, 0.2, 0.3):
-        saw, ended = careless(typos, people=few, years=years)
-        logins = sum(saw[f"accepted at try {n}"] for n in (1, 2, 3)) + saw["all tries failed"]
-        facts.append((f"{typos:.0%}", f"{saw['all tries failed'] / logins:.2%}", f"{len(ended)} of {few}",
-                      f"after {min(ended):.1f} to {max(ended):.1f} years" if ended else ""))
-    yield Facts("Codes typed wrongly, five log-ins a day", ("typed wrongly", "three wrong codes: a wait of 15 s",
-                                                          "disabled", "when"),
-                facts, f"{few} people for {years} years, right clocks")
-
-    facts = [
-        (f"{skew} s", *[f"{corrected(policy, skew, people=people):.0%}" for policy in POLICIES.values()])
-        for skew in (30, 60, 90, 300)
-    ]
-    yield Facts("Refused at all three tries on the day a wrong clock is set right", ("it was off by", *POLICIES), facts)
-
-    strict = {"default": DEFAULT, "strict": vmfa.Policy.strict()}
-    facts = [
-        (f"{skew} s", *[enrolled(policy, skew, people=people) for policy in strict.values()])
-        for skew in (0, 15, 30, 45, 60, 120, 270, 300, 330, 600)
-    ]
-    yield Facts("What becomes of an enrollment", ("the phone is ahead by", *strict), facts)
-    if run.out:
-        draw(run.out, skews, found, rates, lives)
+        events, disabled_after = typing_events(typos, people=people, years=years)
+        accepted = sum(events[f"accepted at try {attempt}"] for attempt in (1, 2, 3))
+        failed = events["all tries failed"]
+        rows.append(
+            (
+                f"{typos:.0%}",
+                f"{failed / (accepted + failed):.2%}",
+                f"{len(disabled_after)} of {people}",
+                f"after {min(disabled_after):.1f} to {max(disabled_after):.1f} years"
+                if disabled_after
+                else "",
+            )
+        )
+    return text_table(
+        "Users who mistype, five sign-ins a day",
+        ("typed wrongly", "three wrong codes: a wait of 15 s", "disabled", "when"),
+        rows,
+        f"{people} users for {years} years, right clocks",
+        section="typos",
+    )
 
 
-def draw(
-    folder: Path, skews: Sequence[int], found: dict[str, list[tuple[float, float]]], rates: Sequence[float],
-    lives: dict[str, list[tuple[float, float]]],
+def plot(
+    folder: Path,
+    skews: Sequence[int],
+    by_skew: Mapping[str, Sequence[Shares]],
+    rates: Sequence[int],
+    by_interval: Mapping[str, Sequence[Days]],
 ) -> None:
-    with figure(folder / "simulate-skew.svg", "the phone is ahead by (seconds)", "log-ins that fail (%)") as axes:
-        for title in ("default", "window 0", "window 2", "no drift followed"):
-            axes.plot(skews, [100 * every for _, every in found[title]], label=title)
-        axes.plot(skews, [100 * first for first, _ in found["default"]], "C0:", label="default, first try")
-    with figure(folder / "simulate-drift.svg", "drift of the phone's clock (millionths)", "days") as axes:
+    path = folder / "simulate-skew.svg"
+    with figure(path, "the phone is ahead by (seconds)", "sign-ins that fail (%)") as axes:
+        for name in ("default", "window 0", "window 2", "no drift followed"):
+            axes.plot(skews, [100 * failed for _, failed in by_skew[name]], label=name)
+        first_tries = [100 * failed for failed, _ in by_skew["default"]]
+        axes.plot(skews, first_tries, "C0:", label="default, first try")
+    path = folder / "simulate-drift.svg"
+    with figure(path, "drift of the phone's clock (parts per million)", "days") as axes:
         axes.set(xscale="log", yscale="log")
         for axis, ticks in ((axes.xaxis, rates), (axes.yaxis, (7, 14, 30, 90, 182, 365, 730))):
             axis.set_ticks(ticks, [str(tick) for tick in ticks])
             axis.set_ticks([], minor=True)
-        for title, life in lives.items():
-            axes.plot(rates, [first or None for first, _ in life], "o-", label=f"{title}: first log-in that fails")
-        axes.plot(rates, [last or None for _, last in lives["daily"]], "s--", color="C3", label="two codes fail, too")
+        for name, days in by_interval.items():
+            label = f"{name}: first sign-in that fails"
+            axes.plot(rates, [first or None for first, _ in days], "o-", label=label)
+        last = [day or None for _, day in by_interval["daily"]]
+        axes.plot(rates, last, "s--", color="C3", label="two codes fail, too")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The whole verification in memory: guards, seal check, key, scan, throttle, drift, new seal, compare-and-set."""
+"""A whole verification in memory: load, authenticate, scan, throttle, authenticate, commit."""
 
 from __future__ import annotations
 
@@ -8,92 +8,110 @@ from collections.abc import Iterator
 import pyotp
 
 import vmfa
-from devices import BEGAN, EncodingStore, Phone, phone_over
-from measure import Run, Table, main, ratios
+from measure import FLOOR, Limits, Options, RatioTable, Table, main, ratio_rows, time_statements
+from users import START, EncodingStore, User, user_over
 
-FLOOR = "hmac_digest(key, message, 'sha1')"
+FLOOR_STATEMENT = "hmac_digest(key, message, 'sha1')"
 FLOOR_NAMES = {"hmac_digest": hmac.digest, "key": bytes(range(20)), "message": bytes(8)}
+ONE_HMAC = "one `hmac.digest`"
 PYOTP = pyotp.TOTP("GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ")
+MEMORY, ENCODED = "in memory", "in memory, record encoded, decoded and authenticated"
 
 
 def pyotp_accepts(code: str) -> None:
-    """Stateless: no replay position, no throttle, the raw key in memory. The code is the window's last."""
-    assert PYOTP.verify(code, for_time=BEGAN, valid_window=1)
+    """Verify without state: no replay position, no throttle, the raw key in memory."""
+    assert PYOTP.verify(code, for_time=START, valid_window=1)
+
+
+def accepted(options: Options) -> Iterator[Table]:
+    rounds = options.rounds(121)
+    memory, encoding = user_over(vmfa.MemoryStore()), user_over(EncodingStore())
+    for user in (memory, encoding):
+        user.prepare(200 * rounds)
+    series = time_statements(
+        {
+            FLOOR: FLOOR_STATEMENT,
+            MEMORY: "memory.sign_in()",
+            ENCODED: "encoding.sign_in()",
+            "pyotp": "pyotp_accepts(last)",
+            "pyotp, match at -1": "pyotp_accepts(first)",
+        },
+        names=FLOOR_NAMES
+        | {"memory": memory, "encoding": encoding, "pyotp_accepts": pyotp_accepts}
+        | {"first": PYOTP.at(START - 30), "last": PYOTP.at(START + 30)},
+        rounds=rounds,
+    )
+    ours = {MEMORY: series.pop(MEMORY), ENCODED: series.pop(ENCODED)}
+    yield RatioTable(
+        title="A code is accepted, MemoryStore, derived keys",
+        section="verification",
+        question=MEMORY,
+        floor=ONE_HMAC,
+        rows=ratio_rows(series | {"vmfa": ours[MEMORY]}, limits={"vmfa": Limits(22, 30)}),
+        notes=["pyotp keeps no state. Its code is the last one of the window, or the first."],
+    )
+    only_floor = {FLOOR: series[FLOOR]}
+    yield RatioTable(
+        title="A code is accepted, the record is encoded, decoded and authenticated",
+        section="verification",
+        question=ENCODED,
+        floor=ONE_HMAC,
+        rows=ratio_rows(only_floor | {"vmfa": ours[ENCODED]}, limits={"vmfa": Limits(40, 54)}),
+    )
 
 
 class Refusals:
-    """One principal, put back to where it was after each attempt."""
+    """A user whose record is restored before each attempt."""
 
     def __init__(self) -> None:
         self.store = vmfa.MemoryStore()
-        self.phone = phone_over(self.store)
-        self.spent, self.wrong = vmfa.totp(self.phone.key, BEGAN), self.phone.wrong()
-        self.fresh = self.state()
+        self.user = user_over(self.store)
+        self.used_code, self.wrong_code = self.user.phone.code(), self.user.wrong_code()
+        self.fresh = self.record()
         for _ in range(3):
-            self.phone.refused(self.wrong, vmfa.CodeRejected)
-        self.waiting = self.state()
+            self.user.expect(vmfa.CodeRejected, self.wrong_code)
+        self.throttled = self.record()
 
-    def state(self) -> vmfa.Principal:
-        return self.store.load(self.phone.who)
+    def record(self) -> vmfa.Principal:
+        return self.store.load(self.user.principal)
 
-    def put(self, state: vmfa.Principal) -> Phone:
-        self.store._records[self.phone.who] = state
-        return self.phone
+    def restore(self, record: vmfa.Principal) -> User:
+        self.store._records[self.user.principal] = record
+        return self.user
 
-    def reject(self) -> None:
-        self.put(self.fresh).refused(self.wrong, vmfa.CodeRejected)
+    def wrong(self) -> None:
+        self.restore(self.fresh).expect(vmfa.CodeRejected, self.wrong_code)
 
-    def replay(self) -> None:
-        self.put(self.fresh).refused(self.spent, vmfa.AlreadyUsed)
+    def used(self) -> None:
+        self.restore(self.fresh).expect(vmfa.AlreadyUsed, self.used_code)
 
     def throttle(self) -> None:
-        self.put(self.waiting).refused(self.spent, vmfa.Throttled)
+        self.restore(self.throttled).expect(vmfa.Throttled, self.used_code)
 
     def malformed(self) -> None:
-        self.put(self.fresh).refused("12345", vmfa.MalformedCode)
+        self.restore(self.fresh).expect(vmfa.MalformedCode, "12345")
 
 
-def accepted(run: Run) -> Table:
-    plain, encoding = phone_over(vmfa.MemoryStore()), phone_over(EncodingStore())
-    rounds = run.rounds(121)
-    for phone in (plain, encoding):
-        phone.prepare(200 * rounds)
-    return ratios(
-        "A code is accepted by registry.verify, derived keys",
-        FLOOR,
+def refused(options: Options) -> Table:
+    attempts = ("wrong", "used", "throttle", "malformed")
+    series = time_statements(
         {
-            "vmfa, MemoryStore": "plain.accept()",
-            "vmfa, record encoded and decoded": "encoding.accept()",
-            "pyotp, stateless, match at -1": "pyotp_accepts(first)",
-            "pyotp, stateless, match at +1": "pyotp_accepts(last)",
-        },
-        names=FLOOR_NAMES
-        | {"plain": plain, "encoding": encoding, "pyotp_accepts": pyotp_accepts}
-        | {"first": PYOTP.at(BEGAN - 30), "last": PYOTP.at(BEGAN + 30)},
-        rounds=rounds,
-        goals={"vmfa, MemoryStore": (16, 22), "vmfa, record encoded and decoded": (30, 40)},
-    )
-
-
-def refused(run: Run) -> Table:
-    names = {name: getattr(Refusals(), name) for name in ("reject", "replay", "throttle", "malformed")}
-    return ratios(
-        "A code is refused by registry.verify, MemoryStore, derived keys",
-        FLOOR,
-        {
-            "wrong: counted and committed": "reject()",
-            "already used: evaluated, nothing written": "replay()",
+            FLOOR: FLOOR_STATEMENT,
+            "wrong: counted and committed": "wrong()",
+            "already used: evaluated, nothing written": "used()",
             "throttled: not evaluated": "throttle()",
             "malformed": "malformed()",
         },
-        names=FLOOR_NAMES | names,
-        rounds=run.rounds(61),
+        names=FLOOR_NAMES | {name: getattr(Refusals(), name) for name in attempts},
+        rounds=options.rounds(61),
     )
+    title = "A code is refused, MemoryStore, derived keys"
+    return RatioTable(title=title, question=title, floor=ONE_HMAC, rows=ratio_rows(series))
 
 
-def answer(run: Run) -> Iterator[Table]:
-    yield accepted(run)
-    yield refused(run)
+def answer(options: Options) -> Iterator[Table]:
+    yield from accepted(options)
+    yield refused(options)
 
 
 if __name__ == "__main__":

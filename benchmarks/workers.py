@@ -1,4 +1,4 @@
-"""Many workers at once, in threads or in processes: how many attempts a second they get through together."""
+"""Many workers at the same time, in threads or processes: operations a second of all."""
 
 from __future__ import annotations
 
@@ -9,68 +9,74 @@ from threading import Barrier, Thread
 from typing import Any
 
 import vmfa
-from devices import ACCOUNT, Clock, Phone, registry_over
+from users import ACCOUNT, START, User, registry_over
+from vmfa.testing import FrozenClock
 
 SPAWN = get_context("spawn")
-Maker = Callable[[str, str, int], Callable[[], None]]  # where, a name and a number of attempts: the work to do
+MakeWork = Callable[[str, str, int], Callable[[], None]]
+"""From the place of a store, the name of a principal and a number of operations to the work."""
 
 
-def user(name: str) -> vmfa.PrincipalId:
+def principal(name: str) -> vmfa.PrincipalId:
     return vmfa.PrincipalId.user(ACCOUNT, name)
 
 
-def signing_in(store: vmfa.Store, name: str, attempts: int) -> Callable[[], None]:
-    """Sign in *attempts* times as a principal of one's own."""
-    clock = Clock()
-    phone = Phone(registry_over(store, clock), clock, user(name))
-    phone.prepare(attempts)
+def sign_ins(store: vmfa.Store, name: str, operations: int) -> Callable[[], None]:
+    """Return the work of signing in *operations* times as the principal *name*."""
+    clock = FrozenClock(START)
+    user = User(registry_over(store, clock), clock, principal(name))
+    user.prepare(operations)
 
     def work() -> None:
         with store:
-            for _ in range(attempts):
-                phone.accept()
+            for _ in range(operations):
+                user.sign_in()
 
     return work
 
 
-def in_threads(maker: Maker, where: str, workers: int, attempts: int) -> float:
+def in_threads(make_work: MakeWork, place: str, workers: int, operations: int) -> float:
     ready = Barrier(workers + 1)
-    works = [maker(where, f"t-{index}", attempts) for index in range(workers)]
+    works = [make_work(place, f"t-{number}", operations) for number in range(workers)]
 
-    def thread(work: Callable[[], None]) -> None:
+    def run(work: Callable[[], None]) -> None:
         ready.wait()
         work()
 
-    threads = [Thread(target=thread, args=(work,)) for work in works]
-    for each in threads:
-        each.start()
+    threads = [Thread(target=run, args=(work,)) for work in works]
+    for thread in threads:
+        thread.start()
     ready.wait()
-    began = time.perf_counter()
-    for each in threads:
-        each.join()
-    return workers * attempts / (time.perf_counter() - began)
+    start = time.perf_counter()
+    for thread in threads:
+        thread.join()
+    return workers * operations / (time.perf_counter() - start)
 
 
-def in_processes(maker: Maker, where: str, workers: int, attempts: int) -> float:
+def in_processes(make_work: MakeWork, place: str, workers: int, operations: int) -> float:
     ready, done = SPAWN.Barrier(workers + 1), SPAWN.Barrier(workers + 1)
     processes = [
-        SPAWN.Process(target=process, args=(maker, where, f"p-{index}", attempts, ready, done))
-        for index in range(workers)
+        SPAWN.Process(
+            target=run_process, args=(make_work, place, f"p-{number}", operations, ready, done)
+        )
+        for number in range(workers)
     ]
-    for each in processes:
-        each.start()
+    for process in processes:
+        process.start()
     ready.wait()
-    began = time.perf_counter()
+    start = time.perf_counter()
     done.wait()
-    taken = time.perf_counter() - began
-    for each in processes:
-        each.join()
-        assert each.exitcode == 0
-    return workers * attempts / taken
+    taken = time.perf_counter() - start
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
+    return workers * operations / taken
 
 
-def process(maker: Maker, where: str, name: str, attempts: int, ready: Any, done: Any) -> None:
-    work = maker(where, name, attempts)
+def run_process(
+    make_work: MakeWork, place: str, name: str, operations: int, ready: Any, done: Any
+) -> None:
+    work = make_work(place, name, operations)
     ready.wait()
     work()
     done.wait()

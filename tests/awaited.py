@@ -1,4 +1,4 @@
-"""Asynchronous things, for tests that do not wait: every coroutine runs to its end on a loop in a thread."""
+"""Call asynchronous objects without await: coroutines run on an event loop in a thread."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class Awaited:
-    """*inner* without await: its coroutine functions run on this object's own event loop."""
+    """A proxy of *inner* whose coroutine functions block until they are done."""
 
     def __init__(self, inner: Any) -> None:
         self.inner = inner
@@ -21,13 +21,13 @@ class Awaited:
         self._thread.start()
 
     def __getattr__(self, name: str) -> Any:
-        found = getattr(self.inner, name)
-        if not inspect.iscoroutinefunction(found):
-            return found
-        return lambda *args, **kwargs: self.run(found(*args, **kwargs))
+        value = getattr(self.inner, name)
+        if not inspect.iscoroutinefunction(value):
+            return value
+        return lambda *args, **kwargs: self.run(value(*args, **kwargs))
 
-    def run(self, waiting: Awaitable[T]) -> T:
-        return asyncio.run_coroutine_threadsafe(_whole(waiting), self.loop).result()
+    def run(self, awaitable: Awaitable[T]) -> T:
+        return asyncio.run_coroutine_threadsafe(_as_coroutine(awaitable), self.loop).result()
 
     def __enter__(self) -> Self:
         if hasattr(self.inner, "__aenter__"):
@@ -43,5 +43,5 @@ class Awaited:
         self.loop.close()
 
 
-async def _whole(waiting: Awaitable[T]) -> T:
-    return await waiting
+async def _as_coroutine(awaitable: Awaitable[T]) -> T:
+    return await awaitable

@@ -1,6 +1,7 @@
 """Fixtures and Hypothesis profiles for every test.
 
-``ci`` is the default and repeats itself exactly; ``pytest --hypothesis-profile=deep`` is for campaigns.
+``ci`` is the default profile and repeats itself exactly;
+``pytest --hypothesis-profile=deep`` is for campaigns.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ import signal
 import pytest
 from hypothesis import HealthCheck, settings
 
-from support import MASTER, Enrolled, HandClock, enroll
+from support import MASTER, Enrolled, enroll
 from vmfa import Actor, DerivedKeys, DeviceRegistry, MemoryStore, PrincipalId
+from vmfa.testing import FrozenClock
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # which a job in the background, and its children, ignore
+# A background job and its children ignore SIGINT, which some tests send.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("ci", derandomize=True, deadline=None, max_examples=100)
 settings.register_profile(
     "deep", deadline=None, max_examples=5000, suppress_health_check=[HealthCheck.too_slow]
@@ -21,9 +24,17 @@ settings.register_profile(
 settings.load_profile("ci")
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Show a value in the id of a test where pytest would show a number."""
+    shown = isinstance(val, (bytearray, dict, frozenset, list, memoryview, set, tuple))
+    if shown or type(val).__module__.startswith("vmfa"):
+        return ascii(val)[:50]
+    return None
+
+
 @pytest.fixture
-def clock() -> HandClock:
-    return HandClock()
+def clock() -> FrozenClock:
+    return FrozenClock()
 
 
 @pytest.fixture
@@ -37,7 +48,7 @@ def store() -> MemoryStore:
 
 
 @pytest.fixture
-def registry(store: MemoryStore, keys: DerivedKeys, clock: HandClock) -> DeviceRegistry:
+def registry(store: MemoryStore, keys: DerivedKeys, clock: FrozenClock) -> DeviceRegistry:
     return DeviceRegistry(store, keys=keys, issuer="Example", clock=clock)
 
 
@@ -53,6 +64,6 @@ def owner(alice: PrincipalId) -> Actor:
 
 
 @pytest.fixture
-def enrolled(registry: DeviceRegistry, clock: HandClock, alice: PrincipalId) -> Enrolled:
+def enrolled(registry: DeviceRegistry, clock: FrozenClock, alice: PrincipalId) -> Enrolled:
     """Alice with an assigned device."""
     return enroll(registry, clock, alice)

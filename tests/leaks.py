@@ -1,4 +1,4 @@
-"""Whether an error gives a secret away: in its text, its chain, or the locals of this library's frames."""
+"""Check that an error has no secret in its text, its chain, or the locals of vmfa's frames."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ HOME = str(Path(vmfa.__file__).parent)
 
 
 def assert_silent(error: BaseException, *secrets: str | bytes) -> None:
-    """*error*, and whatever it was raised from or in, says nothing of *secrets*, however it is recorded."""
+    """Assert that an error tracker would record none of the *secrets* with *error*."""
     needles = [secret if isinstance(secret, str) else repr(secret)[2:-1] for secret in secrets]
     for where, text in recorded(error):
         for needle in needles:
@@ -19,7 +19,10 @@ def assert_silent(error: BaseException, *secrets: str | bytes) -> None:
 
 
 def recorded(error: BaseException | None) -> Iterator[tuple[str, str]]:
-    """All that an error tracker keeps of an error: its text and arguments, and the locals of our frames."""
+    """Yield the texts of *error* and of its chain, and the locals of vmfa's frames.
+
+    Each text comes with the place where it was.
+    """
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))

@@ -1,7 +1,7 @@
 """Draw the life cycle from the transition table: ``python tests/lifecycle.py`` writes docs/_static/lifecycle.svg.
 
-Where the boxes stand and how the lines run is said here, and what they say comes from the table: an edge
-without a line, or a line without an edge, is an error.
+The positions of boxes and lines are defined here. The labels come from the table. An edge without a line,
+or a line without an edge, raises an error.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ LINES: Final = {
     ("free", State.DISABLED): ("M271,190 C360,190 420,145 560,145 S790,180 800,320", (610, 132), "start"),
 }
 ENDINGS: Final = {  # what an action that can end in several ways came to
-    (State.ENROLLING, Action.OPEN, State.ENROLLING): "old key dead",
+    (State.ENROLLING, Action.OPEN, State.ENROLLING): "new key",
     (State.ENROLLING, Action.CONFIRM, State.ENROLLING): "wrong pair",
     (State.ENROLLING, Action.CONFIRM, State.NO_DEVICE): "last try",
     (State.ENROLLING, Action.CONFIRM, State.OUT_OF_SYNC): "late pair",
@@ -50,7 +50,7 @@ ENDINGS: Final = {  # what an action that can end in several ways came to
     (State.IN_SYNC, Action.RESYNC, State.DISABLED): "last failure",
     (State.OUT_OF_SYNC, Action.RESYNC, State.DISABLED): "last failure",
     (State.OUT_OF_SYNC, Action.RESYNC, State.OUT_OF_SYNC): "wrong pair",
-    ("free", Action.ADOPT, State.DISABLED): "failures used up before",
+    ("free", Action.ADOPT, State.DISABLED): "no failures left",
 }
 
 Source = State | str
@@ -64,9 +64,9 @@ def edges() -> tuple[list[Edge], list[str]]:
     for action in Action:
         there = {now for was, did, now in left if did is action}
         if {(phase, action, phase) for phase in State} <= left:
-            sentences.append(f"{action}: in every phase, changes none")
+            sentences.append(f"{action}: in every state, does not change it")
         elif len(there) == 1 and {(phase, action, min(there)) for phase in State} <= left:
-            sentences.append(f"{action}: from every phase to “{min(there)}”")
+            sentences.append(f"{action}: from every state to “{min(there)}”")
         else:
             continue
         left = {edge for edge in left if edge[1] is not action}
@@ -94,7 +94,7 @@ def draw() -> str:
     body: list[str] = []
     for name, (x, y, wide, high) in FRAMES.items():
         body.append(f'<rect class="frame" x="{x}" y="{y}" width="{wide}" height="{high}" rx="14"/>')
-        title = "assigned: a code is asked for" if name == "assigned" else "no code is asked for"
+        title = "assigned: a code is required" if name == "assigned" else "no code is required"
         body.append(f'<text class="title" x="{x + wide / 2:g}" y="{y - 10}" text-anchor="middle">{title}</text>')
     for edge, (path, (x, y), anchor) in LINES.items():
         body.append(f'<path class="line" d="{path}" marker-end="url(#tip)"/>')

@@ -1,6 +1,6 @@
-"""A pytest plugin: ``-p outcomes --clauses-out FILE`` writes what became of each test, as JSON.
+"""A pytest plugin: ``-p outcomes --clauses-out FILE`` writes the outcome of each test as JSON.
 
-``passed`` means that the test itself ran to its end; whatever else befell it, in set-up or tear-down too, is told.
+``passed`` means that the test itself and its set-up and tear-down passed.
 """
 
 from __future__ import annotations
@@ -12,24 +12,28 @@ import pytest
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--clauses-out", metavar="FILE", help="write the outcome of each test to FILE, as JSON")
+    parser.addoption(
+        "--clauses-out", metavar="FILE", help="write the outcome of each test to FILE, as JSON"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--clauses-out"):
-        config.pluginmanager.register(Outcomes(Path(config.getoption("--clauses-out"))), "vmfa-outcomes")
+        config.pluginmanager.register(
+            Outcomes(Path(config.getoption("--clauses-out"))), "vmfa-outcomes"
+        )
 
 
 class Outcomes:
     def __init__(self, file: Path) -> None:
         self.file = file
-        self.seen: dict[str, str] = {}
+        self.outcomes: dict[str, str] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.when == "call" or report.outcome != "passed":
-            told = "xfailed" if hasattr(report, "wasxfail") else report.outcome
-            if self.seen.get(report.nodeid, "passed") == "passed":
-                self.seen[report.nodeid] = told
+            outcome = "xfailed" if hasattr(report, "wasxfail") else report.outcome
+            if self.outcomes.get(report.nodeid, "passed") == "passed":
+                self.outcomes[report.nodeid] = outcome
 
     def pytest_sessionfinish(self) -> None:
-        self.file.write_text(json.dumps(self.seen, indent=0))
+        self.file.write_text(json.dumps(self.outcomes, indent=0))

@@ -1,7 +1,4 @@
-"""A second opinion on codes: the RFCs read word for word, in arithmetic, slow, sharing nothing with the library.
-
-And the vectors, as JSON files beside it.
-"""
+"""A second implementation of HOTP, slow and by the letter of the RFCs, and the test vectors."""
 
 from __future__ import annotations
 
@@ -15,11 +12,12 @@ ALGORITHMS = ("sha1", "sha256", "sha512")
 
 
 def vectors(name: str) -> Any:
+    """Load tests/vectors/*name*.json."""
     return json.loads((Path(__file__).parent / "vectors" / f"{name}.json").read_text("utf-8"))
 
 
 def reference_truncate(mac: bytes) -> int:
-    """RFC4226-5.3-DT, over the last byte of any hash."""
+    """RFC4226-5.3-DT: the last byte of any hash has the offset."""
     offset = mac[-1] % 16
     p = sum(mac[offset + place] * 256 ** (3 - place) for place in range(4))
     return p % 2**31
@@ -34,7 +32,7 @@ def reference_hotp(key: bytes, counter: int, digits: int = 6, algorithm: str = "
 def reference_matches(
     key: bytes, code: str, counters: Iterable[int], digits: int = 6, algorithm: str = "sha1"
 ) -> list[int]:
-    """The naive verifier: every counter whose code this is."""
+    """Every one of *counters* that has this code."""
     return [
         counter
         for counter in counters

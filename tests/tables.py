@@ -1,4 +1,4 @@
-"""The tables of a page, as rows of cells."""
+"""Read the tables of a page of the documentation."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ DOCS = Path(__file__).parents[1] / "docs"
 
 
 def rows(page: Path, head: str) -> list[list[str]]:
-    """The rows of each table of *page* whose first line begins with *head*."""
-    found: list[list[str]] = []
+    """The cells of each row of the tables of *page* whose first heading is *head*."""
+    result: list[list[str]] = []
     inside = False
     for line in page.read_text().splitlines():
         if not line.startswith("|"):
@@ -17,6 +17,6 @@ def rows(page: Path, head: str) -> list[list[str]]:
         elif line.startswith(f"| {head} |"):
             inside = True
         elif inside and not line.startswith("|---"):
-            found.append([cell.strip() for cell in line.strip("|").split("|")])
-    assert found, head
-    return found
+            result.append([cell.strip() for cell in line.strip("|").split("|")])
+    assert result, head
+    return result

@@ -1,9 +1,13 @@
-"""Build ``docs/traceability.md``: clause, level, status, the code that names it, the tests that passed and show it.
+"""Build ``docs/traceability.md``: requirements, the code that cites them, and their tests.
 
-``python tests/traceability.py`` runs the tests that the matrix needs and writes the page; ``--check`` fails instead
-where the page is stale; ``--outcomes FILE`` takes a run made with ``-p outcomes --clauses-out FILE``; ``--show ID``
-names every place and test of one clause. It fails on an unknown id cited anywhere, on a met clause that no code
-cites or no passing test shows, on a test or a duty that is named and is not there, and on a missing reason.
+``python tests/traceability.py`` runs the tests that the page needs and writes it.
+
+* ``--check`` writes nothing and fails if the page is out of date;
+* ``--outcomes FILE`` uses a test run made with ``-p outcomes --clauses-out FILE``;
+* ``--show ID`` prints every place and test of one requirement.
+
+The command fails if an unknown id is cited anywhere, if no code cites a met requirement or no
+passing test shows it, if a named test or duty does not exist, and if a reason is missing.
 """
 
 from __future__ import annotations
@@ -28,20 +32,30 @@ ID = re.compile(
     r"-[0-9A-Z][0-9A-Za-z]*(?:\.[0-9]+)*(?:-[0-9A-Z][0-9A-Z]*)*)(?![\w\\])"
 )
 STATUS = {
-    "met": "met", "duty": "duty of the embedding service", "otherwise": "decided otherwise", "none": "not applicable"
+    "met": "met",
+    "duty": "duty of your service",
+    "otherwise": "decided differently",
+    "none": "not applicable",
 }
-DEMONSTRATION = ("demo.py",)  # it plays the rules; it does not keep them
+NOT_EVIDENCE = ("demo.py",)  # it shows the rules but does not enforce them
 SOURCES = (
-    ("RFC4226", "RFC 4226"), ("RFC6238", "RFC 6238"), ("SP80063B", "NIST SP 800-63B-4"),
-    ("ASVS5", "OWASP ASVS 5.0 (the level is the lowest that asks for it)"), ("KEYURI", "Key URIs"),
-    ("SEED", "The rules of the vendor's document"), ("RULE", "The decisions beside them"),
+    ("RFC4226", "RFC 4226"),
+    ("RFC6238", "RFC 6238"),
+    ("SP80063B", "NIST SP 800-63B-4"),
+    ("ASVS5", "OWASP ASVS 5.0 (the lowest level that requires it)"),
+    ("KEYURI", "Key URIs"),
+    ("SEED", "Device assignment: rules of the AWS IAM User Guide"),
+    ("RULE", "Device assignment: further rules"),
 )
-SHOWN = 3
-HEADING = "| clause | level | what it asks | status | code | tests |"
+TESTS_SHOWN = 3
+HEADING = "| id | level | requirement | status | code | tests |"
+HEADER = "<!-- Built by `python tests/traceability.py`. Do not edit. -->"
 
 
 @dataclass(frozen=True)
 class Clause:
+    """One requirement of ``clauses.toml``."""
+
     name: str
     level: str
     says: str
@@ -52,34 +66,42 @@ class Clause:
 
 
 def read_clauses(root: Path) -> dict[str, Clause]:
+    """Return the requirements by id."""
     table = tomllib.loads((root / "docs" / "clauses.toml").read_text())
-    return {name: Clause(name=name, **{**row, "tests": tuple(row.get("tests", ()))}) for name, row in table.items()}
+    return {
+        name: Clause(name=name, **{**row, "tests": tuple(row.get("tests", ()))})
+        for name, row in table.items()
+    }
 
 
 def cited_by_code(root: Path) -> dict[str, list[str]]:
-    """The functions, classes and modules of the package whose text names each id, ``rules.verify`` for example."""
-    found: dict[str, list[str]] = {}
+    """Return, for each id, the functions, classes and modules that cite it."""
+    places: dict[str, list[str]] = {}
     package = root / "src" / "vmfa"
     for path in sorted(package.rglob("*.py")):
-        if path.name in DEMONSTRATION:
+        if path.name in NOT_EVIDENCE:
             continue
         module = ".".join(path.relative_to(package).with_suffix("").parts)
         source = path.read_text()
         spans = [*_spans(ast.parse(source), module)]
-        for number, text in enumerate(source.splitlines(), 1):
-            for name in ID.findall(text):
-                inside = [(last - first, place) for first, last, place in spans if first <= number <= last]
-                place = min(inside)[1] if inside else module
-                if place not in found.setdefault(name, []):
-                    found[name].append(place)
-    return found
+        for number, line in enumerate(source.splitlines(), 1):
+            for name in ID.findall(line):
+                around = [
+                    (last - first, place)
+                    for first, last, place in spans
+                    if first <= number <= last
+                ]
+                place = min(around)[1] if around else module
+                if place not in places.setdefault(name, []):
+                    places[name].append(place)
+    return places
 
 
 def _spans(node: ast.AST, place: str) -> Iterator[tuple[int, int, str]]:
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             inner = f"{place}.{child.name}"
-            first = min([child.lineno, *[each.lineno for each in child.decorator_list]])
+            first = min([child.lineno, *[decorator.lineno for decorator in child.decorator_list]])
             yield first, child.end_lineno or first, inner
             yield from _spans(child, inner)
         else:
@@ -87,12 +109,14 @@ def _spans(node: ast.AST, place: str) -> Iterator[tuple[int, int, str]]:
 
 
 def cited_by_tests(root: Path) -> dict[str, list[str]]:
-    """The tests whose docstring, or whose class's docstring, names each id."""
-    found: dict[str, list[str]] = {}
+    """Return, for each id, the tests that cite it in their docstring or in that of their class."""
+    tests: dict[str, list[str]] = {}
     for path in sorted((root / "tests").rglob("test_*.py")):
-        for name, test in _cited(ast.parse(path.read_text()), path.relative_to(root).as_posix(), ()):
-            found.setdefault(name, []).append(test)
-    return found
+        for name, test in _cited(
+            ast.parse(path.read_text()), path.relative_to(root).as_posix(), ()
+        ):
+            tests.setdefault(name, []).append(test)
+    return tests
 
 
 def _cited(node: ast.AST, place: str, inherited: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -107,12 +131,17 @@ def _cited(node: ast.AST, place: str, inherited: Sequence[str]) -> Iterator[tupl
 
 
 def unknown_ids(root: Path, clauses: Mapping[str, Clause]) -> list[str]:
-    """Each id that is cited in code, tests or docs, and is no clause."""
+    """Return a message for each cited id that ``clauses.toml`` does not contain."""
     files = [root / "README.md"] if (root / "README.md").exists() else []
-    for folder, pattern in (("src", "*.py"), ("tests", "*.py"), ("docs", "*.md"), ("docs", "*.toml")):
+    for folder, pattern in (
+        ("src", "*.py"),
+        ("tests", "*.py"),
+        ("docs", "*.md"),
+        ("docs", "*.toml"),
+    ):
         files += sorted((root / folder).rglob(pattern))
     return [
-        f"{path.relative_to(root)} cites {name}, which is no clause"
+        f"{path.relative_to(root)} cites {name}, which is not in clauses.toml"
         for path in files
         if path.name != "traceability.md"
         for name in dict.fromkeys(ID.findall(path.read_text()))
@@ -120,22 +149,40 @@ def unknown_ids(root: Path, clauses: Mapping[str, Clause]) -> list[str]:
     ]
 
 
-def wanted(clauses: Mapping[str, Clause], tests: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-    """The tests that each clause names or is named by; a file or a class stands for all that is in it."""
-    return {name: [*dict.fromkeys((*clause.tests, *tests.get(name, ())))] for name, clause in clauses.items()}
+def needed_tests(
+    clauses: Mapping[str, Clause], tests: Mapping[str, Sequence[str]]
+) -> dict[str, list[str]]:
+    """Return the tests of each requirement. A file or class stands for all tests in it."""
+    return {
+        name: [*dict.fromkeys((*clause.tests, *tests.get(name, ())))]
+        for name, clause in clauses.items()
+    }
 
 
-def shown_by(places: Sequence[str], outcomes: Mapping[str, str]) -> tuple[list[str], list[str]]:
-    """The tests of *places* that passed, without parameters, and what is wrong with the others."""
+def passed_tests(
+    places: Sequence[str], outcomes: Mapping[str, str]
+) -> tuple[list[str], list[str]]:
+    """Return the tests of *places* that passed, and a message for each that did not."""
     passed, problems = list[str](), list[str]()
-    found: dict[str, set[str]] = {}
+    results: dict[str, set[str]] = {}
     for node, outcome in outcomes.items():
-        found.setdefault(node.partition("[")[0], set()).add(outcome)
+        results.setdefault(node.partition("[")[0], set()).add(outcome)
     for place in places:
-        here = {test: told for test, told in found.items() if test == place or test.startswith(f"{place}::")}
-        good = [test for test, told in here.items() if "passed" in told and told <= {"passed", "skipped"}]
-        problems += [f"{test} {min(told - {'passed', 'skipped'})}" for test, told in here.items()
-                     if not told <= {"passed", "skipped"}]
+        at_place = {
+            test: seen
+            for test, seen in results.items()
+            if test == place or test.startswith(f"{place}::")
+        }
+        good = [
+            test
+            for test, seen in at_place.items()
+            if "passed" in seen and seen <= {"passed", "skipped"}
+        ]
+        problems += [
+            f"{test} {min(seen - {'passed', 'skipped'})}"
+            for test, seen in at_place.items()
+            if not seen <= {"passed", "skipped"}
+        ]
         if not good:
             problems.append(f"{place} did not pass")
         passed += good
@@ -143,110 +190,158 @@ def shown_by(places: Sequence[str], outcomes: Mapping[str, str]) -> tuple[list[s
 
 
 def problems_of(
-    root: Path, clauses: Mapping[str, Clause], code: Mapping[str, Sequence[str]], places: Mapping[str, Sequence[str]],
+    root: Path,
+    clauses: Mapping[str, Clause],
+    code: Mapping[str, Sequence[str]],
+    places: Mapping[str, Sequence[str]],
     outcomes: Mapping[str, str],
 ) -> list[str]:
-    duties, tensions = ((root / "docs" / page).read_text() for page in ("duties.md", "tensions.md"))
+    """Return everything that is inconsistent between requirements, code, tests and docs."""
+    duties, decisions = (
+        (root / "docs" / name).read_text() for name in ("duties.md", "decisions.md")
+    )
     problems = unknown_ids(root, clauses)
     for name, clause in clauses.items():
-        passed, wrong = shown_by(places[name], outcomes)
-        problems += [f"{name}: {each}" for each in wrong]
+        passed, failed = passed_tests(places[name], outcomes)
+        problems += [f"{name}: {problem}" for problem in failed]
         if not ID.fullmatch(name):
-            problems.append(f"{name} is not written as an id")
+            problems.append(f"{name} is not a valid id")
         if name.startswith("ASVS5") and clause.level not in {"L1", "L2", "L3"}:
-            problems.append(f"{name}: {clause.level} is no level of ASVS")
+            problems.append(f"{name}: {clause.level} is not a level of ASVS")
         if clause.status not in STATUS:
-            problems.append(f"{name}: {clause.status} is no status")
+            problems.append(f"{name}: {clause.status} is not a status")
         if clause.status == "met" and not code.get(name):
-            problems.append(f"{name} is met, and no code cites it")
+            problems.append(f"{name} is met, but no code cites it")
         if clause.status == "met" and not passed:
-            problems.append(f"{name} is met, and no passing test shows it")
+            problems.append(f"{name} is met, but no passing test shows it")
         if clause.status == "duty" and not clause.duty:
-            problems.append(f"{name} is a duty that is not named")
+            problems.append(f"{name} is a duty, but names no item of duties.md")
         if clause.duty and f"**{clause.duty}" not in duties:
             problems.append(f"{name}: duties.md has no item that begins with: {clause.duty}")
         if clause.status in {"none", "otherwise"} and not clause.reason:
             problems.append(f"{name} has no reason")
-        if clause.status == "otherwise" and name not in ID.findall(tensions):
-            problems.append(f"{name}: tensions.md does not name it")
+        if clause.status == "otherwise" and name not in ID.findall(decisions):
+            problems.append(f"{name}: decisions.md does not mention it")
     return problems
 
 
 def page(
-    clauses: Mapping[str, Clause], code: Mapping[str, Sequence[str]], places: Mapping[str, Sequence[str]],
+    clauses: Mapping[str, Clause],
+    code: Mapping[str, Sequence[str]],
+    places: Mapping[str, Sequence[str]],
     outcomes: Mapping[str, str],
 ) -> str:
-    told = Counter(clause.status for clause in clauses.values())
+    """Return the page as Markdown."""
+    counts = Counter(clause.status for clause in clauses.values())
     lines = [
-        "---", "hide-toc: true", "---", "",
+        "---",
+        "hide-toc: true",
+        "---",
+        "",
         "# Traceability",
         "",
-        "<!-- Built by tests/traceability.py from clauses.toml, the code and a run of the tests. Do not edit. -->",
+        HEADER,
         "",
-        f"{len(clauses)} clauses and rules: {told['met']} met, {told['duty']} duties of the embedding service,",
-        f"{told['otherwise']} decided otherwise, {told['none']} not applicable. The code that meets a clause names it,",
-        "and tests that passed when this page was built show it: `python tests/traceability.py --show ID` names all.",
-        "Where the vendor's document and a norm differ, [the tensions](tensions.md) say what was chosen.",
+        f"{len(clauses)} requirements: {counts['met']} met,",
+        f"{counts['duty']} duties of your service,",
+        f"{counts['otherwise']} decided differently, {counts['none']} not applicable.",
         "",
-        "Summaries are ours; what stands in “quotation marks” is quoted.",
+        "* *Code* lists the functions that cite the id.",
+        "* *Tests* lists tests that passed when this page was built.",
+        "  `python tests/traceability.py --show ID` prints all of them.",
+        "* Text in “quotation marks” is quoted from the source. All other text is a summary.",
     ]
     for prefix, title in SOURCES:
         lines += ["", f"## {title}", "", HEADING, "|---|---|---|---|---|---|"]
         for name, clause in clauses.items():
-            if name.partition("-")[0] != prefix:
-                continue
-            status = STATUS[clause.status]
-            if clause.duty:
-                also = ", and a duty: " if clause.status == "met" else ": "
-                status += f"{also}[{clause.duty.rstrip('.')}](duties.md)"
-            if clause.reason:
-                status += f": {clause.reason}"
-            if clause.status == "otherwise":
-                status += " See [the tensions](tensions.md)."
-            cited = ", ".join(f"`{place}`" for place in code.get(name, ()))
-            lines.append(
-                f"| {name} | {clause.level} | {clause.says} | {status} | {cited} "
-                f"| {_told(shown_by(places[name], outcomes)[0])} |"
-            )
+            if name.partition("-")[0] == prefix:
+                tests = passed_tests(places[name], outcomes)[0]
+                lines.append(_row(clause, code.get(name, ()), tests))
     return "\n".join(lines) + "\n"
 
 
-def _told(tests: Sequence[str]) -> str:
-    told = ", ".join(f"`{test.removeprefix('tests/').removesuffix('.py')}`" for test in tests[:SHOWN])
-    return f"{told} and {len(tests) - SHOWN} more" if len(tests) > SHOWN else told
+def _row(clause: Clause, code: Sequence[str], tests: Sequence[str]) -> str:
+    status = STATUS[clause.status]
+    if clause.duty:
+        also = "; also a duty: " if clause.status == "met" else ": "
+        status += f"{also}[{clause.duty.rstrip('.')}](duties.md)"
+    if clause.reason:
+        status += f": {clause.reason}"
+    if clause.status == "otherwise":
+        status += " See [Decisions](decisions.md)."
+    places = ", ".join(f"`{place}`" for place in code)
+    names = [
+        f"`{test.removeprefix('tests/').removesuffix('.py')}`" for test in tests[:TESTS_SHOWN]
+    ]
+    more = f" and {len(tests) - TESTS_SHOWN} more" if len(tests) > TESTS_SHOWN else ""
+    cells = (clause.name, clause.level, clause.says, status, places, ", ".join(names) + more)
+    return f"| {' | '.join(cells)} |"
 
 
 def run_tests(root: Path, places: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """Run the tests that the matrix needs, and no others."""
-    files = sorted({place for each in places.values() for place in each if (root / place.partition("::")[0]).exists()})
+    """Run the tests that the page needs, and return the outcome of each."""
+    nodes = sorted(
+        {
+            place
+            for tests in places.values()
+            for place in tests
+            if (root / place.partition("::")[0]).exists()
+        }
+    )
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "outcomes.json"
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "outcomes", "--clauses-out", str(out), *files]
-        subprocess.run(command, cwd=root, env={**os.environ, "PYTHONPATH": str(ROOT / "tests")}, check=False)
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "outcomes",
+            "--clauses-out",
+            str(out),
+            *nodes,
+        ]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests")}
+        subprocess.run(command, cwd=root, env=environment, check=False)
         outcomes: dict[str, str] = json.loads(out.read_text()) if out.exists() else {}
     return outcomes
 
 
 def main(argv: Sequence[str] | None = None, root: Path = ROOT) -> int:
+    """Run the command line and return its exit code."""
     parser = argparse.ArgumentParser(description="Build docs/traceability.md.")
-    parser.add_argument("--check", action="store_true", help="write nothing; fail where the page is stale")
-    parser.add_argument("--outcomes", type=Path, metavar="FILE", help="what -p outcomes --clauses-out FILE wrote")
-    parser.add_argument("--show", metavar="ID", help="name every place and test of one clause; run nothing")
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; fail if the page is out of date"
+    )
+    parser.add_argument(
+        "--outcomes",
+        type=Path,
+        metavar="FILE",
+        help="use the run that -p outcomes --clauses-out FILE wrote",
+    )
+    parser.add_argument(
+        "--show", metavar="ID", help="print every place and test of one id; run nothing"
+    )
     args = parser.parse_args(argv)
     clauses, code = read_clauses(root), cited_by_code(root)
-    places = wanted(clauses, cited_by_tests(root))
+    places = needed_tests(clauses, cited_by_tests(root))
     if args.show:
-        print("\n".join([*code.get(args.show, ()), *places.get(args.show, ())]) or f"{args.show} is cited nowhere")
+        lines = [*code.get(args.show, ()), *places.get(args.show, ())]
+        print("\n".join(lines) or f"{args.show} is not cited")
         return 0
     outcomes = json.loads(args.outcomes.read_text()) if args.outcomes else run_tests(root, places)
     problems = problems_of(root, clauses, code, places, outcomes)
-    built, target = page(clauses, code, places, outcomes) if not problems else "", root / "docs" / "traceability.md"
-    if not problems and args.check and (not target.exists() or target.read_text() != built):
-        problems.append("docs/traceability.md is stale: python tests/traceability.py builds it anew")
+    target = root / "docs" / "traceability.md"
+    if not problems:
+        text = page(clauses, code, places, outcomes)
+        if not args.check:
+            target.write_text(text)
+        elif not target.exists() or target.read_text() != text:
+            problems.append(
+                "docs/traceability.md is out of date: run python tests/traceability.py"
+            )
     for problem in problems:
         print(problem, file=sys.stderr)
-    if not problems and not args.check:
-        target.write_text(built)
     return 1 if problems else 0
 
 

@@ -1,4 +1,7 @@
-"""Run by a Python that has the built wheel and nothing else: the whole job, with no other package present."""
+"""Use the installed wheel in an environment without any other package.
+
+.ci/run runs it with each supported Python; it is not a pytest module.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from pathlib import Path
 
 
 def main() -> None:
-    installed = {found.metadata["Name"] for found in distributions()}
+    installed = {distribution.metadata["Name"] for distribution in distributions()}
     assert installed == {"vmfa"}, installed
     assert all("extra ==" in requirement for requirement in requires("vmfa") or ())
 
@@ -34,7 +37,10 @@ def main() -> None:
             missing.append(module.name)
 
     clock = [time.time()]
-    with tempfile.TemporaryDirectory() as folder, vmfa.SQLiteStore(Path(folder, "mfa.db")) as store:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        vmfa.SQLiteStore(Path(folder, "mfa.db")) as store,
+    ):
         keys = vmfa.DerivedKeys(b"only for this test, 32 bytes long")
         registry = vmfa.DeviceRegistry(store, keys=keys, issuer="Example", clock=lambda: clock[0])
         alice = vmfa.PrincipalId.user("123456789012", "u-4711")
@@ -42,7 +48,9 @@ def main() -> None:
         opened = registry.open_enrollment(alice, by=me, label="alice@example.com")
         phone = vmfa.Key.from_base32(opened.base32)
         codes = [vmfa.totp(phone, clock[0] + 30 * step) for step in (-1, 0, 1)]
-        registry.confirm_enrollment(alice, session=opened.session_id, code1=codes[0], code2=codes[1], by=me)
+        registry.confirm_enrollment(
+            alice, session=opened.session_id, code1=codes[0], code2=codes[1], by=me
+        )
         clock[0] += 30
         receipt = registry.verify(alice, codes[2])
         try:
@@ -54,8 +62,13 @@ def main() -> None:
         registry.deactivate(alice, by=vmfa.Actor.signed_in(alice, mfa=receipt.claim))
 
     for arguments in (["selftest"], ["demo"]):
-        subprocess.run([sys.executable, "-I", "-m", "vmfa", *arguments], check=True, stdout=subprocess.DEVNULL)
-    print(f"vmfa alone on Python {sys.version.split()[0]}: 1 passed, 0 failed; extras absent: {', '.join(missing)}")
+        subprocess.run(
+            [sys.executable, "-I", "-m", "vmfa", *arguments], check=True, stdout=subprocess.DEVNULL
+        )
+    python = sys.version.split()[0]
+    print(
+        f"vmfa alone on Python {python}: 1 passed, 0 failed; extras absent: {', '.join(missing)}"
+    )
 
 
 if __name__ == "__main__":

@@ -1,24 +1,28 @@
-"""vmfa: virtual MFA devices done right.
+"""Virtual MFA devices: one-time codes (RFC 4226, RFC 6238) and the rules of assigning a device.
 
-RFC 4226 and RFC 6238, and the rules of assigning a virtual device to a person: two consecutive codes assign
-it, one device a principal, a code counts once, guesses are throttled and budgeted, a lost or drifting phone
-has its way back. No package at runtime.
+A device is assigned to one person by two consecutive codes. A code is accepted once, guesses are
+throttled and limited by a budget, and a lost or drifting phone can be replaced or resynchronized.
+vmfa has no runtime dependencies.
 
-Most users need four names::
+Most services need these names::
 
     from vmfa import Actor, DerivedKeys, DeviceRegistry, PrincipalId, SQLiteStore
 
-    registry = DeviceRegistry(SQLiteStore("mfa.db"), keys=DerivedKeys(master_key), issuer="Example")
-    alice = PrincipalId.user("123456789012", "u-4711")
+    registry = DeviceRegistry(
+        SQLiteStore("mfa.db"), keys=DerivedKeys(master_key), issuer="Example"
+    )
+    alice = PrincipalId.user("main", "u-4711")       # stored identifiers
     me = Actor.signed_in(alice)                      # after the first factor
     opened = registry.open_enrollment(alice, by=me, label="alice@example.com")
     opened.base32, opened.uri                        # shown once
-    registry.confirm_enrollment(alice, session=opened.session_id, code1=first, code2=second, by=me)
-    receipt = registry.verify(alice, code)           # a receipt, or an error that says what to do
+    registry.confirm_enrollment(
+        alice, session=opened.session_id, code1=first, code2=second, by=me
+    )
+    receipt = registry.verify(alice, code)           # or an error that says what to do
 
-``totp``, ``hotp``, ``verify_totp``, ``verify_hotp``, ``step_at``, ``seconds_left`` and ``next_step_at`` are the
-RFC layer: stateless, for whoever keeps the replay position elsewhere. ``Operations`` is for a service that
-stores records in its own transaction. Every error is a ``VmfaError``; ``vmfa.errors`` sorts them by what to do.
+``totp``, ``hotp``, ``verify_totp``, ``verify_hotp``, ``step_at``, ``seconds_left`` and
+``next_step_at`` are the stateless RFC functions. ``Operations`` is for a service that stores the
+records in its own transaction. Every error is a ``VmfaError``; see ``vmfa.errors``.
 """
 
 from __future__ import annotations

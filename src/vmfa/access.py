@@ -1,165 +1,296 @@
-"""Who may do what to whom: actors, and the permission matrix as data (SEED-PERMIT).
+"""Actors, and the permission matrix as data: anything not listed is denied.
 
-Absent means no. A principal acting on itself is *self*, whatever else it is (RULE-SELF, RULE-ACTOR).
+A principal that acts on itself is its owner, whatever else it is.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from types import NoneType
 from typing import Final
 
-from .errors import AccessDenied, InvalidValue
+from .errors import AccessDenied, InvalidType, InvalidValue
+from .keys import Opaque
 from .lifecycle import Action
-from .models import MfaClaim, Principal, PrincipalId
+from .models import MfaClaim, Principal, PrincipalId, Unlisted
 from .policy import Policy
-from .validators import check_fields, check_instance, check_text, check_time, instance_of
+from .validators import check_fields, check_text, check_time, instance_of
 
 __all__ = ["Actor", "Role"]
 
 
 class Role(StrEnum):
-    """Who somebody acts as."""
+    """What an actor acts as."""
 
     SIGNED_IN = "signed in"
     ADMIN = "admin"
     RECOVERED_ROOT = "recovered root"
+    RECOVERY_CODE = "recovery code"
     SUPPORT = "support"
     SERVICE = "trusted service"
 
 
+class _RecoveryCode(Opaque):
+    __slots__ = ("text",)
+    text: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Actor:
-    """Who acts. Build one with the class methods; the embedding service vouches for what it says."""
+class Actor(Unlisted):
+    """The person or service that asks for an operation. Build one with the class methods.
+
+    The embedding service vouches for what it states: that the first factor was passed, that the
+    person is an administrator, that contacts were proved.
+    """
 
     role: Role = field(metadata=instance_of(Role))
     principal: PrincipalId | None = None
     mfa: MfaClaim | None = None
-    reference: str = ""
-    proofs: tuple[int, ...] = ()  # when e-mail address and phone number were proved, of recovered root
+    reference: str = ""  # the case of support, the name of a service
+    proofs: tuple[int, ...] = ()  # when e-mail address and phone number were proved
 
     def __post_init__(self) -> None:
         check_fields(self)
-        named = self.role in (Role.SUPPORT, Role.SERVICE)
+        impersonal = self.role in (Role.SUPPORT, Role.SERVICE)
+        check_text("reference", self.reference, empty=not impersonal)
+        if impersonal:
+            if self.principal is not None or self.mfa is not None:
+                raise InvalidType(f"{self.role} must not have a principal or a claim")
+        elif not isinstance(self.principal, PrincipalId):
+            raise InvalidType("principal must be of type PrincipalId")
+        claimable = self.role in (Role.SIGNED_IN, Role.ADMIN)
+        if self.mfa is not None and not (claimable and isinstance(self.mfa, MfaClaim)):
+            raise InvalidType("mfa must be an MfaClaim of a signed-in person: pass receipt.claim")
         recovered = self.role is Role.RECOVERED_ROOT
-        check_text("reference", self.reference, empty=not named)
-        check_instance("principal", self.principal, NoneType if named else PrincipalId)
-        check_instance("mfa", self.mfa, NoneType if named or recovered or self.mfa is None else MfaClaim)
         if type(self.proofs) is not tuple or len(self.proofs) != (2 if recovered else 0):
-            raise InvalidValue("a recovery has two proofs, and nothing else has any")
+            raise InvalidValue("a recovered root must have two proofs, any other actor none")
         for proof in self.proofs:
             check_time("proofs", proof)
-        if recovered and self.principal is not None and not self.principal.is_root:
-            raise InvalidValue("only root recovers itself")
+        if self.principal is not None:
+            if recovered and not self.principal.is_root:
+                raise InvalidValue("only root can be a recovered root")
+            if self.role is Role.RECOVERY_CODE and self.principal.is_root:
+                raise InvalidValue("root has no recovery codes: see Actor.recovered_root()")
 
     @classmethod
     def signed_in(cls, principal: PrincipalId, *, mfa: MfaClaim | None = None) -> Actor:
-        """A user, or an account's root, that passed the first factor; *mfa* if it passed a second too."""
+        """Return a user or root that passed the first factor.
+
+        :param mfa: the claim of a second factor, usually ``receipt.claim``.
+        """
         return cls(role=Role.SIGNED_IN, principal=principal, mfa=mfa)
 
     @classmethod
     def admin(cls, principal: PrincipalId, *, mfa: MfaClaim | None = None) -> Actor:
-        """An administrator of the account. Without MFA it is nobody's administrator."""
+        """Return an administrator of the principal's account.
+
+        :param mfa: the claim of a second factor. Without a current one nothing is allowed on
+            others.
+        """
         return cls(role=Role.ADMIN, principal=principal, mfa=mfa)
 
     @classmethod
     def recovered_root(cls, account: str, *, email_at: int, phone_at: int) -> Actor:
-        """ASVS5-6.4.4: root that proved control of the e-mail address and of the phone number, at these times."""
-        return cls(role=Role.RECOVERED_ROOT, principal=PrincipalId.root(account), proofs=(email_at, phone_at))
+        """Return the root of *account* that proved control of its e-mail and phone.
+
+        :param email_at: the Unix time, in seconds, of the first proof.
+        :param phone_at: the Unix time, in seconds, of the second proof.
+        """
+        # SEED-RECOVER, ASVS5-6.4.4
+        return cls(
+            role=Role.RECOVERED_ROOT,
+            principal=PrincipalId.root(account),
+            proofs=(email_at, phone_at),
+        )
+
+    @classmethod
+    def with_recovery_code(cls, principal: PrincipalId, code: str) -> Actor:
+        """Return a user that passed the first factor and typed a saved recovery code.
+
+        :param code: the text as typed; blanks, hyphens and case do not matter.
+        """
+        actor = cls(role=Role.RECOVERY_CODE, principal=principal)
+        actor.with_secret(_RecoveryCode(text=code))
+        return actor
 
     @classmethod
     def support(cls, case: str) -> Actor:
-        """Customer support, working on the case with this reference."""
+        """Return customer support working on the case with this reference."""
         return cls(role=Role.SUPPORT, reference=case)
 
     @classmethod
     def trusted_service(cls, name: str) -> Actor:
-        """A part of the embedding system, such as an importer."""
+        """Return a part of the embedding system, such as an importer."""
         return cls(role=Role.SERVICE, reference=name)
+
+    @property
+    def recovery_code(self) -> str:
+        """The recovery code as typed; empty for other roles. No text of the actor shows it."""
+        code: _RecoveryCode | None = self.secret()
+        return code.text if code is not None else ""
 
     def __str__(self) -> str:
         return f"{self.role} {self.principal or self.reference}"
 
 
 class Relationship(StrEnum):
-    """The columns of the matrix: what an actor is to the principal it acts on."""
+    """What an actor is to the principal it acts on: the columns of the permission matrix."""
 
-    SELF_MFA = "self, MFA"
-    SELF = "self, none"
-    ADMIN = "admin of the account, MFA"
-    ROOT = "root of the account, MFA"
+    OWNER_MFA = "owner with MFA"
+    OWNER = "owner without MFA"
+    OWNER_RECOVERY_CODE = "owner with a recovery code"
+    ADMIN = "administrator with MFA"
+    ROOT = "root of the account with MFA"
     RECOVERED = "recovered root"
     SUPPORT = "support"
     SERVICE = "trusted service"
     UNRELATED = "unrelated"
 
 
-_S = Relationship
-_OWNER: Final = frozenset({_S.SELF_MFA, _S.SELF})
-_MANAGERS: Final = frozenset({_S.ADMIN, _S.ROOT, _S.SERVICE})
-_TRUSTED: Final = frozenset({_S.SERVICE})
+_R = Relationship
+OWNERS: Final = frozenset({_R.OWNER_MFA, _R.OWNER, _R.OWNER_RECOVERY_CODE, _R.RECOVERED})
+_OWNER: Final = frozenset({_R.OWNER_MFA, _R.OWNER})
+_MANAGERS: Final = frozenset({_R.ADMIN, _R.ROOT, _R.SERVICE})
+_SERVICE: Final = frozenset({_R.SERVICE})
+_OWNER_MFA: Final = frozenset({_R.OWNER_MFA})
 
+# SEED-PERMIT
 ON_USERS: Final[dict[Action, frozenset[Relationship]]] = {
     Action.OPEN: _OWNER | _MANAGERS,  # RULE-MATRIX-ENROLL
     Action.CONFIRM: _OWNER | _MANAGERS,
     Action.CANCEL: _OWNER | _MANAGERS,
     Action.RESYNC: _OWNER | _MANAGERS,  # RULE-MATRIX-RESYNC
-    Action.READ_DEVICE: _OWNER | _MANAGERS | {_S.SUPPORT},  # RULE-MATRIX-STATE
-    Action.READ_HISTORY: _MANAGERS | {_S.SELF_MFA, _S.SUPPORT},  # RULE-MATRIX-HISTORY
-    Action.DEACTIVATE: _MANAGERS | {_S.SELF_MFA, _S.SUPPORT},  # RULE-MATRIX-DEACTIVATE, RULE-BETTER-6
-    Action.ADOPT: _TRUSTED,  # RULE-MATRIX-SERVICE
-    Action.REANCHOR: _TRUSTED,
-    Action.FORGET: _TRUSTED,
-    Action.PRUNE: _TRUSTED,
+    Action.READ_DEVICE: _OWNER | _MANAGERS | {_R.SUPPORT},  # RULE-MATRIX-STATE
+    Action.READ_HISTORY: _MANAGERS | {_R.OWNER_MFA, _R.SUPPORT},  # RULE-MATRIX-HISTORY
+    Action.DEACTIVATE: _MANAGERS  # RULE-MATRIX-DEACTIVATE, RULE-BETTER-6
+    | {_R.OWNER_MFA, _R.OWNER_RECOVERY_CODE, _R.SUPPORT},
+    Action.RESTORE_BUDGET: _MANAGERS,
+    Action.GIVE_CLIENT_TOKEN: _MANAGERS,
+    Action.FORGET_CLIENTS: _OWNER_MFA,
+    Action.REOPEN: _OWNER_MFA,
+    Action.REPLACE_RECOVERY_CODES: _OWNER_MFA,
+    Action.ISSUE_BINDING_CODE: frozenset({_R.ADMIN, _R.SERVICE, _R.SUPPORT}),
+    Action.ADOPT: _SERVICE,  # RULE-MATRIX-SERVICE
+    Action.REANCHOR: _SERVICE,
+    Action.FORGET: _SERVICE,
+    Action.PRUNE: _SERVICE,
+    Action.MARK_SPENT: _SERVICE,
 }
-_RECOVERY: Final = frozenset({_S.SELF_MFA, _S.RECOVERED, _S.SUPPORT})
+_RECOVERY: Final = frozenset({_R.OWNER_MFA, _R.RECOVERED, _R.SUPPORT})
 
 ON_ROOT: Final[dict[Action, frozenset[Relationship]]] = {  # RULE-MATRIX-ROOT
     Action.OPEN: _OWNER,  # SEED-ROOT
     Action.CONFIRM: _OWNER,
     Action.CANCEL: _OWNER,
     Action.RESYNC: _OWNER,
-    Action.READ_DEVICE: _RECOVERY | {_S.SELF},
-    Action.READ_HISTORY: _RECOVERY,
+    Action.READ_DEVICE: _RECOVERY | {_R.OWNER, _R.SERVICE},
+    Action.READ_HISTORY: _RECOVERY | _SERVICE,
     Action.DEACTIVATE: _RECOVERY,  # SEED-RECOVER
-    Action.ADOPT: _TRUSTED,
-    Action.FORGET: _TRUSTED,
+    Action.FORGET_CLIENTS: _OWNER_MFA,
+    Action.REOPEN: _OWNER_MFA,
+    Action.ISSUE_BINDING_CODE: frozenset({_R.SUPPORT}),
+    Action.ADOPT: _SERVICE,
+    Action.REANCHOR: _SERVICE,
+    Action.FORGET: _SERVICE,
+    Action.PRUNE: _SERVICE,
+    Action.MARK_SPENT: _SERVICE,
 }
 
 
-def relationship_to(actor: Actor, target: PrincipalId, record: Principal | None, now: int, policy: Policy,
-             tolerance: int) -> Relationship:
-    """What *actor* is to *target*. *record* is the actor's own, as its claim must be true of it."""
+def relationship_to(
+    target: PrincipalId,
+    actor: Actor,
+    actor_record: Principal | None,
+    *,
+    now: int,
+    policy: Policy,
+    tolerance: int,
+    claim_is_authentic: Callable[[PrincipalId, MfaClaim], bool],
+) -> Relationship:
+    """Return what *actor* is to *target* at the Unix time *now*.
+
+    :param actor_record: the actor's own record, which its claim and proofs are checked against.
+    :param tolerance: seconds by which a claim or proof may lie ahead of *now*.
+    :param claim_is_authentic: checks the MAC of a claim.
+    """
     if actor.role is Role.SERVICE:
-        return _S.SERVICE
+        return _R.SERVICE
     if actor.role is Role.SUPPORT:
-        return _S.SUPPORT
+        return _R.SUPPORT
     own = actor.principal
     if own is None or own.account != target.account:
-        return _S.UNRELATED
+        return _R.UNRELATED
     if actor.role is Role.RECOVERED_ROOT:
-        unused = record is not None and min(actor.proofs) > record.recovered_at
-        fresh = unused and all(-tolerance <= now - proof <= policy.recovery_seconds for proof in actor.proofs)
-        return _S.RECOVERED if own == target and fresh else _S.UNRELATED
-    mfa = _claim_counts(actor.mfa, record, now, policy, tolerance)
+        recovered = own == target and _proofs_count(actor, actor_record, now, policy, tolerance)
+        return _R.RECOVERED if recovered else _R.UNRELATED
+    if actor.role is Role.RECOVERY_CODE:
+        return _R.OWNER_RECOVERY_CODE if own == target else _R.UNRELATED
+    mfa = actor.mfa is not None and (
+        -tolerance <= now - actor.mfa.at <= policy.claim_seconds
+        and claim_counts(actor.mfa, actor_record)
+        and claim_is_authentic(own, actor.mfa)
+    )
     if own == target:
-        return _S.SELF_MFA if mfa else _S.SELF
+        return _R.OWNER_MFA if mfa else _R.OWNER
     if not mfa or target.is_root:  # RULE-ADMIN
-        return _S.UNRELATED
-    return _S.ROOT if own.is_root else _S.ADMIN if actor.role is Role.ADMIN else _S.UNRELATED
+        return _R.UNRELATED
+    if own.is_root:
+        return _R.ROOT
+    return _R.ADMIN if actor.role is Role.ADMIN else _R.UNRELATED
 
 
-def check_permitted(action: Action, relationship: Relationship, target: PrincipalId) -> None:
-    """:raises AccessDenied: the matrix has no yes in this cell."""
-    matrix = ON_ROOT if target.is_root else ON_USERS
-    if relationship not in matrix.get(action, ()):
-        raise AccessDenied(f"{relationship} may not {action} here")
-
-
-def _claim_counts(claim: MfaClaim | None, record: Principal | None, now: int, policy: Policy,
-                  tolerance: int) -> bool:  # RULE-CLAIM
-    if claim is None or not -tolerance <= now - claim.at <= policy.claim_seconds:
-        return False
+def claim_counts(claim: MfaClaim, record: Principal | None) -> bool:
+    """Return whether the device that *claim* names is still assigned in *record* (RULE-CLAIM)."""
     device = record.device if record is not None else None
     return bool(claim.method) or (device is not None and device.serial == claim.serial)
+
+
+def _proofs_count(
+    actor: Actor, record: Principal | None, now: int, policy: Policy, tolerance: int
+) -> bool:
+    if record is None:
+        return False
+    oldest = min(actor.proofs)
+    newer_than_device = record.device is None or oldest > record.device.enrolled_at
+    unused = oldest > record.recovered_at
+    fresh = all(-tolerance <= now - proof <= policy.recovery_seconds for proof in actor.proofs)
+    return newer_than_device and unused and fresh
+
+
+def check_permitted(
+    action: Action, relationship: Relationship, target: PrincipalId, actor: Actor
+) -> None:
+    """Check the cell of the permission matrix.
+
+    :raises AccessDenied: the cell is not listed. The error says what the actor lacks, and nothing
+        about the state of *target*.
+    """
+    matrix = ON_ROOT if target.is_root else ON_USERS
+    allowed = matrix.get(action, frozenset())
+    if relationship in allowed:
+        return
+    same_account = actor.principal is not None and actor.principal.account == target.account
+    if actor.role is Role.RECOVERED_ROOT and actor.principal == target and _R.RECOVERED in allowed:
+        raise AccessDenied(
+            f"{action} requires new proofs of the e-mail address and the phone number: "
+            "both must be recent, unused and newer than the device",
+            missing="recovery proof",
+        )
+    if relationship is _R.OWNER and _R.OWNER_MFA in allowed:
+        raise AccessDenied(
+            f"{action} requires a current MFA claim: pass mfa=receipt.claim to Actor.signed_in()",
+            missing="mfa claim",
+        )
+    if relationship is _R.UNRELATED and same_account and _R.ADMIN in allowed:
+        if actor.role is Role.ADMIN or (actor.principal is not None and actor.principal.is_root):
+            raise AccessDenied(
+                f"{action} on another user requires a current MFA claim: "
+                "pass mfa=receipt.claim to Actor.admin()",
+                missing="mfa claim",
+            )
+        raise AccessDenied(
+            f"{action} on another user requires an administrator of the account",
+            missing="administrator",
+        )
+    raise AccessDenied(f"an actor that is {relationship} is not allowed to {action}")

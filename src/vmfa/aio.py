@@ -1,126 +1,518 @@
-"""The registry for asyncio: ``vmfa.DeviceRegistry`` with await, the same operations over an asynchronous store.
-
-``AsyncPostgresStore`` waits by itself; ``InThreads`` makes an asynchronous store of any other.
-"""
+"""The registry for asyncio: the same operations over an asynchronous store."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Sequence
-from functools import wraps
-from typing import Any, Concatenate, Final
+from collections.abc import Callable, Sequence
 
 from .access import Actor
 from .decision import Decision, T
-from .errors import StoreContended
+from .errors import RecordTampered, StoreContended
 from .events import AuditEvent
+from .history import READ_SIZE, PageReader
+from .keys import Key
 from .keysources.base import KeySource
-from .models import Principal, PrincipalId
-from .operations import Operation, Operations
-from .otp import check_int
-from .policy import Policy
-from .registry import ATTEMPTS, MAX_PAGE, Observer, P, answers_itself, check_page, check_parts, notify
+from .models import (
+    BindingCode,
+    ClientToken,
+    Deactivation,
+    MfaClaim,
+    OpenedEnrollment,
+    Principal,
+    PrincipalId,
+    Receipt,
+    RecoveryCodes,
+    SyncReport,
+    VirtualDevice,
+)
+from .operations import Operation, Operations, clear_frames_of
+from .policy import Parameters, Policy
+from .registry import (
+    ATTEMPTS,
+    CONTENDED,
+    MAX_PAGE,
+    Observer,
+    check_history_page,
+    check_parts,
+    check_principals_page,
+    notify,
+    same_history,
+)
 from .stores.threads import AsyncStore, InThreads
-from .validators import MAX_INTEGER, check_instance
+from .validators import check_instance
 
 __all__ = ["AsyncStore", "DeviceRegistry", "InThreads"]
 
 
-def _ask(
-    build: Callable[Concatenate[Operations, P], Operation[T]],
-) -> Callable[Concatenate[DeviceRegistry, P], Coroutine[Any, Any, T]]:
-    """A method of the registry: it builds the operation of the same name and runs it."""
-
-    @wraps(build)
-    async def ask(self: DeviceRegistry, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        operation = build(self.operations, *args, **kwargs)
-        del args, kwargs  # codes may be among them, and error trackers record the locals of a raising frame
-        return await self._run(operation)
-
-    answers_itself(ask)
-    return ask
-
-
 class DeviceRegistry:
-    """``vmfa.DeviceRegistry`` with await: each method takes, answers and raises what its namesake there does.
+    """:class:`vmfa.DeviceRegistry` with ``await``, for one event loop.
 
-    A cancelled call has done nothing, or all of it: a commit that has begun goes on, and the observer is told.
+    :param store: an asynchronous store; ``InThreads(SQLiteStore(path))`` makes one of a blocking
+        store.
+    :param keys: the source of device keys, usually :class:`vmfa.DerivedKeys`.
+    :param issuer: the name that authenticator apps show.
+    :param imported_keys: the key source for devices adopted from other systems.
+    :param policy: the numbers of the rules; ``Policy()`` by default.
+    :param clock: returns the Unix time in seconds.
+    :param observer: is called with each event after its commit. An exception in it is logged.
+    :raises InvalidType: an argument has the wrong type.
+    :raises InvalidValue: *issuer* is not a valid label.
+
+    Every method raises a :class:`vmfa.StoreError` if the store fails, :class:`vmfa.ClockWentBack`
+    if the clock is behind a committed time, and :class:`vmfa.UnknownMasterKey` if the record needs
+    another master key. Nothing was counted then. A cancelled call has done nothing or all of it: a
+    commit that has begun goes on, and the observer is called. *by* is the actor that asks;
+    *source* is an optional text about the origin of the request, such as the client's address,
+    which goes into the event.
     """
 
     operations: Operations
 
-    def __init__(self, store: AsyncStore, *, keys: KeySource, issuer: str, imported_keys: KeySource | None = None,
-                 policy: Policy | None = None, clock: Callable[[], float] = time.time,
-                 observer: Observer | None = None) -> None:
-        check_parts(store, clock, observer, waits=True)
-        authenticate = not getattr(store, "volatile", False)
-        self.operations = Operations(keys, issuer=issuer, imported_keys=imported_keys, policy=policy, authenticate=authenticate)
+    def __init__(
+        self,
+        store: AsyncStore,
+        *,
+        keys: KeySource,
+        issuer: str,
+        imported_keys: KeySource | None = None,
+        policy: Policy | None = None,
+        clock: Callable[[], float] = time.time,
+        observer: Observer | None = None,
+    ) -> None:
+        check_parts(store, clock, observer, is_async=True)
+        self.operations = Operations(
+            keys, issuer=issuer, imported_keys=imported_keys, policy=policy,
+            authenticate=not getattr(store, "volatile", False),
+        )
         self._store, self._clock, self._observer = store, clock, observer
-        self._committing: set[asyncio.Task[bool]] = set()  # the loop itself holds tasks weakly
+        self._commits: set[asyncio.Task[bool]] = set()
 
-    open_enrollment: Final = _ask(Operations.open_enrollment)
-    confirm_enrollment: Final = _ask(Operations.confirm_enrollment)
-    cancel_enrollment: Final = _ask(Operations.cancel_enrollment)
-    verify: Final = _ask(Operations.verify)
-    resync: Final = _ask(Operations.resync)
-    deactivate: Final = _ask(Operations.deactivate)
-    adopt: Final = _ask(Operations.adopt)
-    reanchor: Final = _ask(Operations.reanchor)
-    forget: Final = _ask(Operations.forget)
-    device: Final = _ask(Operations.device)
-    _record: Final = _ask(Operations.record)
-    _prune_history: Final = _ask(Operations.prune_history)
+    # Signing in
 
     async def requires_code(self, principal: PrincipalId) -> bool:
+        """Return whether *principal* has an assigned device, so that a code must be asked for.
+
+        The sign-in page asks this after the first factor. A device that is out of sync or disabled
+        counts as well.
+
+        :raises RecordTampered: the stored record was edited.
+        """
+        # RULE-REQUIRES
         check_instance("principal", principal, PrincipalId)
         return self.operations.requires_code(await self._store.load(principal))
 
-    async def history(self, principal: PrincipalId, *, by: Actor, after: int = 0,
-                      limit: int = 1000) -> Sequence[AuditEvent]:
-        check_int("after", after, 0, MAX_INTEGER)
-        check_int("limit", limit, 0, MAX_PAGE)
+    async def verify(
+        self,
+        principal: PrincipalId,
+        code: str,
+        *,
+        client: ClientToken | str | None = None,
+        source: str = "",
+    ) -> Receipt:
+        """Accept *code* once, or raise. Call it after the first factor.
+
+        :param code: the digits as typed.
+        :param client: the token of a known client, from its cookie. A token with any fault counts
+            as none.
+        :returns: a receipt. Keep ``receipt.claim`` in the session.
+        :raises MalformedCode: the text is not a code; nothing was counted.
+        :raises AlreadyUsed: the code was used before; nothing was counted.
+        :raises Throttled: the delay after earlier failures is not over; the code was not
+            evaluated.
+        :raises SignInClosed: the guess budget is used up; the code was not evaluated.
+        :raises OutOfSync: the device must be resynchronized first.
+        :raises DeviceDisabled: the device failed too often in a row.
+        :raises CodeRejected: the code is wrong; the failure was counted.
+        :raises NoDevice: the principal has no device. Answer it like a wrong code.
+        """
+        operation = self.operations.verify(principal, code, client=client, source=source)
+        del code, client
+        return await self._run(operation)
+
+    async def resync(
+        self,
+        principal: PrincipalId,
+        *,
+        code1: str,
+        code2: str,
+        by: Actor,
+        client: ClientToken | str | None = None,
+        source: str = "",
+    ) -> SyncReport:
+        """Put the device in sync by two fresh consecutive codes. Sign in with a further code.
+
+        :param code1: the first code.
+        :param code2: the code that follows it.
+        :param client: the token of a known client, from its cookie.
+        :raises PairRejected: these are not two fresh consecutive codes; the failure was counted.
+        :raises CodeRejected: as for :meth:`verify`.
+        :raises AccessDenied: the actor is not allowed to do this.
+        :raises NoDevice: the principal has no device.
+        """
+        operation = self.operations.resync(
+            principal, code1=code1, code2=code2, by=by, client=client, source=source
+        )
+        del code1, code2, client
+        return await self._run(operation)
+
+    async def claim_is_valid(
+        self, principal: PrincipalId, claim: MfaClaim, *, max_age: int | None = None
+    ) -> bool:
+        """Return whether *claim* still proves the second factor of *principal*.
+
+        Every page that relies on a second factor asks this: the claim of a device is worthless as
+        soon as that device is removed. The claim of another method stays valid until *max_age*.
+
+        :param claim: what the session keeps: ``receipt.claim``, or :meth:`method_claim`.
+        :param max_age: the largest age in seconds; None for no limit.
+        :raises RecordTampered: the stored record was edited.
+        """
+        check_instance("principal", principal, PrincipalId)
+        before = await self._store.load(principal)
+        return self.operations.claim_is_valid(before, claim, self._clock(), max_age)
+
+    def method_claim(self, principal: PrincipalId, method: str) -> MfaClaim:
+        """Return the claim of a second factor that the service checked itself.
+
+        :param method: what was used, such as "passkey".
+        """
+        return self.operations.method_claim(principal, method, self._clock())
+
+    # Enrollment
+
+    async def open_enrollment(
+        self,
+        principal: PrincipalId,
+        *,
+        by: Actor,
+        label: str,
+        binding_code: str | None = None,
+        source: str = "",
+    ) -> OpenedEnrollment:
+        """Open an enrollment with a new key. The answer shows the key; no later one does.
+
+        An enrollment that is open is superseded, and its key destroyed.
+
+        :param label: the account name that the app shows, such as an e-mail address.
+        :param binding_code: the code that a removal by another person returned.
+        :raises DeviceAlreadyAssigned: deactivate the device first.
+        :raises TooManySessions: the day's enrollments are used up.
+        :raises AccessDenied: the actor is not allowed to, or the binding code is missing or wrong.
+        :raises InvalidValue: *label* is not valid.
+        """
+        operation = self.operations.open_enrollment(
+            principal, by=by, label=label, binding_code=binding_code, source=source
+        )
+        del binding_code
+        return await self._run(operation)
+
+    async def confirm_enrollment(
+        self,
+        principal: PrincipalId,
+        *,
+        session: str,
+        code1: str,
+        code2: str,
+        by: Actor,
+        source: str = "",
+    ) -> SyncReport:
+        """Assign the device by two consecutive codes. Check the report: it may be out of sync.
+
+        :param session: the ``session_id`` of the open enrollment.
+        :param code1: the first code.
+        :param code2: the code that follows it.
+        :returns: a report with the device and, if the policy has them, recovery codes.
+        :raises PairRejected: these are not two consecutive codes. The session stays open until its
+            attempts are used up; then ``remedy`` is "enroll".
+        :raises MalformedCode: a text is not a code; nothing was counted.
+        :raises NoSession: no such session is open.
+        :raises AccessDenied: the actor is not allowed to do this.
+        """
+        operation = self.operations.confirm_enrollment(
+            principal, session=session, code1=code1, code2=code2, by=by, source=source
+        )
+        del code1, code2
+        return await self._run(operation)
+
+    async def cancel_enrollment(
+        self, principal: PrincipalId, *, by: Actor, session: str | None = None, source: str = ""
+    ) -> None:
+        """End the open enrollment and destroy its key.
+
+        :param session: the ``session_id``; None for the one that is open.
+        :raises NoSession: no such session is open.
+        :raises AccessDenied: the actor is not allowed to do this.
+        """
+        await self._run(
+            self.operations.cancel_enrollment(principal, by=by, session=session, source=source)
+        )
+
+    # Removal and recovery
+
+    async def deactivate(
+        self, principal: PrincipalId, *, by: Actor, reason: str = "", source: str = ""
+    ) -> Deactivation:
+        """Remove the device and destroy its key for good.
+
+        :param reason: a text for the history.
+        :returns: the serial number, and a binding code if the owner needs one to enroll again.
+        :raises NoDevice: the principal has no device.
+        :raises AccessDenied: the actor is not allowed to do this.
+        :raises RecoveryCodeRejected: the recovery code is wrong; the attempt was counted.
+        :raises Throttled: after ten wrong recovery codes, one attempt an hour is evaluated.
+        """
+        return await self._run(
+            self.operations.deactivate(principal, by=by, reason=reason, source=source)
+        )
+
+    async def issue_binding_code(
+        self, principal: PrincipalId, *, by: Actor, source: str = ""
+    ) -> BindingCode:
+        """Replace the binding code of a removal, for an owner who lost it or let it expire.
+
+        :raises NoSession: no binding code is pending.
+        :raises AccessDenied: the actor is not allowed to do this.
+        """
+        return await self._run(self.operations.issue_binding_code(principal, by=by, source=source))
+
+    async def replace_recovery_codes(
+        self, principal: PrincipalId, *, by: Actor, source: str = ""
+    ) -> RecoveryCodes:
+        """Replace the saved recovery codes of a user. The answer shows them once.
+
+        :raises NoDevice: the principal has no device.
+        :raises AccessDenied: the actor is not the owner with a current MFA claim.
+        :raises InvalidValue: the policy has no recovery codes.
+        """
+        operation = self.operations.replace_recovery_codes(principal, by=by, source=source)
+        return await self._run(operation)
+
+    # Known clients and the guess budget
+
+    async def give_client_token(
+        self, principal: PrincipalId, *, by: Actor, source: str = ""
+    ) -> ClientToken:
+        """Return a token with which the owner signs in once within 24 hours, past a closed lane.
+
+        :raises NoDevice: the principal has no device.
+        :raises AccessDenied: the actor is not allowed to do this.
+        :raises InvalidValue: the policy has no known clients.
+        """
+        return await self._run(self.operations.give_client_token(principal, by=by, source=source))
+
+    async def forget_clients(self, principal: PrincipalId, *, by: Actor, source: str = "") -> None:
+        """Make every client token of the device worthless, for example after a theft.
+
+        :raises NoDevice: the principal has no device.
+        :raises AccessDenied: the actor is not the owner with a current MFA claim.
+        """
+        await self._run(self.operations.forget_clients(principal, by=by, source=source))
+
+    async def reopen(self, principal: PrincipalId, *, by: Actor, source: str = "") -> None:
+        """Open the lane of clients without a token again, after the owner signed in with one.
+
+        :raises NoDevice: the principal has no device.
+        :raises AccessDenied: the actor is not the owner with a claim newer than the last failure.
+        """
+        await self._run(self.operations.reopen(principal, by=by, source=source))
+
+    async def restore_budget(self, principal: PrincipalId, *, by: Actor, source: str = "") -> None:
+        """Refill the guess budget, at most once a day. Change the first factor before.
+
+        :raises TooSoon: it was restored within the last day.
+        :raises NoDevice: the principal has no device.
+        :raises AccessDenied: the actor is not allowed to do this.
+        """
+        await self._run(self.operations.restore_budget(principal, by=by, source=source))
+
+    # Imports and repair
+
+    async def adopt(
+        self,
+        principal: PrincipalId,
+        *,
+        by: Actor,
+        key: Key,
+        system: str,
+        parameters: Parameters | None = None,
+        last_step: int | None = None,
+        drift: int = 0,
+        failures: int = 0,
+        failed_at: int | None = None,
+        source: str = "",
+    ) -> VirtualDevice:
+        """Assign a device of another system, with its replay position.
+
+        :param system: the name of that system, for the history.
+        :param parameters: what the device was set up with.
+        :param last_step: the last step that the other system accepted. None: every code that it
+            could have seen is spent.
+        :param drift: the device's clock minus the verifier's, in steps.
+        :param failures: consecutive failures.
+        :param failed_at: the Unix time of the last failure, in seconds; None for now.
+        :raises DeviceAlreadyAssigned: the principal has a device, which is never overwritten.
+        :raises InvalidValue: an argument is out of bounds, or the policy does not offer
+            *parameters*.
+        :raises AccessDenied: the actor is not a trusted service.
+        """
+        operation = self.operations.adopt(
+            principal, by=by, key=key, system=system, parameters=parameters,
+            last_step=last_step, drift=drift, failures=failures, failed_at=failed_at,
+            source=source,
+        )
+        return await self._run(operation)
+
+    async def reanchor(self, principal: PrincipalId, *, by: Actor, source: str = "") -> None:
+        """Accept the present time again, after a clock that ran ahead was corrected.
+
+        :raises NoDevice: the principal is unknown.
+        :raises AccessDenied: the actor is not a trusted service.
+        """
+        await self._run(self.operations.reanchor(principal, by=by, source=source))
+
+    async def mark_spent(
+        self, principal: PrincipalId, *, by: Actor, until: int, source: str = ""
+    ) -> None:
+        """Treat every code up to a time as used, after a fail-over that may have lost commits.
+
+        It is idempotent, and cancels an open enrollment.
+
+        :param until: a Unix time in seconds, not ahead of the clock.
+        :raises InvalidValue: *until* lies ahead of the clock.
+        :raises AccessDenied: the actor is not a trusted service.
+        """
+        await self._run(self.operations.mark_spent(principal, by=by, until=until, source=source))
+
+    async def mark_account_spent(
+        self, account: str, *, by: Actor, until: int, source: str = ""
+    ) -> int:
+        """Call :meth:`mark_spent` for every principal of *account*; return how many there are.
+
+        It can be stopped anywhere and started again.
+
+        :param until: a Unix time in seconds, not ahead of the clock.
+        """
+        count, last = 0, None
+        while page := await self.principals(account, after=last):
+            for principal in page:
+                await self.mark_spent(principal, by=by, until=until, source=source)
+            count, last = count + len(page), page[-1]
+        return count
+
+    async def forget(self, principal: PrincipalId, *, by: Actor, source: str = "") -> None:
+        """Erase the principal and its history. An unknown principal stays unknown.
+
+        :raises AccessDenied: the actor is not a trusted service.
+        """
+        await self._run(self.operations.forget(principal, by=by, source=source))
+
+    # Reading
+
+    async def device(
+        self, principal: PrincipalId, *, by: Actor, source: str = ""
+    ) -> VirtualDevice:
+        """Return the assigned device.
+
+        :raises NoDevice: there is none.
+        :raises AccessDenied: the actor is not allowed to read it.
+        """
+        return await self._run(self.operations.device(principal, by=by, source=source))
+
+    async def history(
+        self,
+        principal: PrincipalId,
+        *,
+        by: Actor,
+        after: int = 0,
+        limit: int = 1000,
+        source: str = "",
+    ) -> Sequence[AuditEvent]:
+        """Return a page of the stored events, oldest first, checked up to the end of the history.
+
+        :param after: the number of the event before the page.
+        :param limit: the largest number of events.
+        :raises RecordTampered: an event was changed, removed or moved; the text gives its number.
+        :raises AccessDenied: the actor is not allowed to read the history.
+        """
+        check_history_page(after, limit)
         for _ in range(ATTEMPTS):
-            record = await self._record(principal, by=by)
-            events = await self._store.history(principal, after=max(0, after - 1), limit=limit + 1)
-            if (await self._store.load(principal)).head == record.head:
-                return self.operations.checked_history(record, events, after, limit)
-        raise StoreContended("others kept changing this principal while its history was read")
+            record = await self._run(self.operations.record(principal, by=by, source=source))
+            problem: RecordTampered | None = None
+            reader = PageReader(record, after, limit)
+            try:
+                while reader.position is not None:
+                    events = await self._store.history(
+                        principal, after=reader.position, limit=READ_SIZE
+                    )
+                    reader.add(events)
+            except RecordTampered as error:
+                problem = error
+            if same_history(await self._store.load(principal), record):
+                if problem is not None:
+                    raise problem
+                return reader.page
+        raise StoreContended(CONTENDED)
 
-    async def prune_history(self, principal: PrincipalId, *, by: Actor, older_than: int) -> int:
-        history: list[AuditEvent] = []
-        while page := await self.history(principal, by=by, after=len(history)):
-            history += page
-        return await self._prune_history(principal, by=by, history=history, older_than=older_than)
+    async def prune_history(
+        self, principal: PrincipalId, *, by: Actor, older_than: int, source: str = ""
+    ) -> int:
+        """Redact the events older than a Unix time; return how many. Bindings are never redacted.
 
-    async def principals(self, account: str, *, after: PrincipalId | None = None,
-                         limit: int = 1000) -> Sequence[PrincipalId]:
-        check_page(account, after, limit)
+        :param older_than: a Unix time in seconds.
+        :raises AccessDenied: the actor is not a trusted service.
+        """
+        history = await self.history(principal, by=by, limit=MAX_PAGE, source=source)
+        return await self._run(
+            self.operations.prune_history(
+                principal, by=by, history=history, older_than=older_than, source=source
+            )
+        )
+
+    async def principals(
+        self, account: str, *, after: PrincipalId | None = None, limit: int = 1000
+    ) -> Sequence[PrincipalId]:
+        """Return a page of the principals of *account* that have a record: root first, then users.
+
+        :param after: the last principal of the page before.
+        :param limit: the largest number of principals.
+        """
+        check_principals_page(account, after, limit)
         return await self._store.principals(account, after=after, limit=limit)
 
     async def _run(self, operation: Operation[T]) -> T:
-        check_instance("principal", operation.principal, PrincipalId)
+        try:
+            return await self._attempt(operation)
+        except BaseException as error:
+            operation.discard()
+            clear_frames_of(error)  # codes may be in their local variables
+            raise
+
+    async def _attempt(self, operation: Operation[T]) -> T:
+        operation.check()
         for _ in range(ATTEMPTS):
             before = await self._store.load(operation.principal)
-            actor_record = await self._store.load(operation.actor_record) if operation.actor_record else None
-            made = operation.decide(before, self._clock(), actor_record)
-            if made.principal is before:
-                notify(self._observer, made)
-                return made.settle()
-            committing = asyncio.create_task(self._commit(before, made))
-            self._committing.add(committing)
-            committing.add_done_callback(self._committed)
-            if await asyncio.shield(committing):
-                return made.settle()
-        raise StoreContended("others kept changing this principal; nothing was changed")
+            actor_record_id = operation.actor_record_id
+            actor_record = await self._store.load(actor_record_id) if actor_record_id else None
+            decision = operation.decide(before, self._clock(), actor_record)
+            if decision.principal is before:
+                notify(self._observer, decision)
+                return decision.settle()
+            # A commit that has begun goes on when the caller is cancelled.
+            commit = asyncio.create_task(self._commit(before, decision))
+            self._commits.add(commit)  # the event loop itself keeps weak references to tasks
+            commit.add_done_callback(self._committed)
+            if await asyncio.shield(commit):
+                return decision.settle()
+        raise StoreContended(CONTENDED)
 
-    async def _commit(self, before: Principal, made: Decision[T]) -> bool:
-        done = await self._store.commit(before, made.principal, made.stored)
-        if done:
-            notify(self._observer, made)
-        return done
+    async def _commit(self, before: Principal, decision: Decision[T]) -> bool:
+        committed = await self._store.commit(before, decision.principal, decision.stored)
+        if committed:
+            notify(self._observer, decision)
+        return committed
 
-    def _committed(self, task: asyncio.Task[bool]) -> None:
-        self._committing.discard(task)
-        if not task.cancelled():
-            task.exception()  # nobody is left to see it, where the caller was cancelled
+    def _committed(self, commit: asyncio.Task[bool]) -> None:
+        self._commits.discard(commit)
+        if not commit.cancelled():
+            commit.exception()  # retrieved, in case the caller was cancelled and cannot see it

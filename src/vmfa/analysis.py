@@ -1,11 +1,13 @@
 """What a policy is worth: the chance of a guess, and every setting that is weaker than a clause recommends.
 
-The attacker knows the first factor and the policy, misses until it hits, and chooses when to guess. What is evaluated
-is bounded three ways, and the least counts: by the attacker's own rate, by the growing delays and the failure cap
-between two sign-ins of the owner, and by the guess budget with its refill. Each evaluated guess hits with at most
-the candidates of the window times the chance of the likeliest code: truncation is not quite uniform (RFC4226-5.3-DT).
-The bound errs on the attacker's side, by at most an eighth against attackers that were played: the owner's own
-failures, which take from the same budget, are left out, and the owner signs in when it suits the attacker.
+The attacker knows the first factor and the policy, misses until it hits, and chooses when to
+guess. What is evaluated is bounded three ways, and the least counts: by the attacker's own rate,
+by the growing delays and the failure cap between two sign-ins of the owner, and by the guess
+budget with its refill. Each evaluated guess hits with at most the candidates of the window times
+the chance of the likeliest code: truncation is not quite uniform (RFC4226-5.3-DT). The bound errs
+on the attacker's side, by at most an eighth against attackers that were played: the owner's own
+failures, which take from the same budget, are left out, and the owner signs in when it suits the
+attacker.
 """
 
 from __future__ import annotations
@@ -88,8 +90,8 @@ def guessing(
 def _bound_by_delays(policy: Policy, days: float, sign_ins_per_day: float) -> dict[str, float]:
     """Each guess costs its delay, and each sign-in of the owner begins anew; the cap ends it, unless one stops before.
 
-    Whenever the owner signs in: delays grow, so intervals of one length are the best for the attacker, and what
-    time is left over is worth one guess more in some of them.
+    Whenever the owner signs in: delays grow, so intervals of one length are the best for the
+    attacker, and what time is left over is worth one guess more in some of them.
     """
     intervals = floor(days * sign_ins_per_day) + 1
     failures, waited = 0, 0
@@ -136,7 +138,7 @@ def weaknesses(policy: Policy) -> tuple[Weakness, ...]:
         (policy.window > 1, "window", "RFC6238-5.2-ONESTEP", "more than one step of network delay is accepted"),
         (
             policy.enroll_back > policy.window or policy.enroll_forward > policy.window, "enroll_back, enroll_forward",
-            "RFC6238-5.2-DELAY", "a pair that is not in sync assigns a device (SEED-LATE); Policy.strict() refuses it",
+            "RFC6238-5.2-DELAY", "a pair that is not in sync assigns a device; Policy.strict() refuses it",
         ),
         (policy.delay_from > 10, "delay_from", "RFC4226-7.3-T", "many failures pass without a delay"),
         (policy.delay_cap < 60, "delay_cap", "RFC4226-7.3-DELAY", "the delay stays below a minute"),

@@ -1,8 +1,11 @@
-"""The trail: does every history of an account hold, is it still the one seen earlier, and what a SIEM is told.
+"""Verify the histories of an account, compare them with checkpoints, and export events.
 
-A pass reads and never writes, so it may run on a replica or on a backup. It goes on where one principal's
-history is broken, and answers for each. :func:`verify_history` is the pass, :func:`compare` holds a store against
-heads that were exported earlier and kept elsewhere, :func:`line` is one event for a SIEM.
+Nothing here changes a store, so you can run it on a replica or on a backup. A history that is not
+intact does not stop the others.
+
+* :func:`verify_history` checks the history of every principal of an account.
+* :func:`compare` compares a store with checkpoints that were exported earlier and kept elsewhere.
+* :func:`line` is one event as JSON, for a SIEM.
 """
 
 from __future__ import annotations
@@ -12,34 +15,41 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from . import errors
 from .access import Actor
 from .events import AuditEvent
+from .history import PageReader
 from .models import Kind, Principal, PrincipalId
 from .operations import Operations
 from .otp import check_int
 from .registry import ATTEMPTS, Observer, notify
 from .stores.base import Store
+from .validators import MAX_INTEGER, check_text
 
-VERSION: Final = 1  # of the file of heads
+VERSION: Final = 1  # of the file of checkpoints
 PAGE: Final = 1000
-ITS_OWN: Final = (  # what one principal's record can be, without a word about the others
-    errors.AccessDenied, errors.ClockWentBack, errors.RecordTampered, errors.StoreContended, errors.StoreTooNew,
-    errors.UnknownMasterKey,
+OF_ONE_PRINCIPAL: Final = (  # these errors do not stop the others
+    errors.AccessDenied, errors.ClockWentBack, errors.RecordTampered, errors.StoreContended,
+    errors.StoreTooNew, errors.UnknownMasterKey,
 )
 
 
 class AuditFailed(errors.VmfaError):
-    """The pass found principals whose histories do not hold, or cannot be read; its answer names them."""
+    """Some histories are not intact or cannot be read. The results name them."""
 
-    reason = "trail broken"
+    reason = "audit failed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """What commits to a principal's past: the tag of its last event, their number, the record's revision."""
+    """What identifies the past of a principal.
+
+    :param revision: the revision of the record.
+    :param events: the number of events in the history.
+    :param head: the digest of the last event.
+    """
 
     principal: PrincipalId
     revision: int
@@ -49,31 +59,94 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HistoryResult:
-    """What the pass found of one principal: its head and its events, or a ``problem`` and its short ``reason``."""
+    """The result for one principal.
+
+    :param checkpoint: where the history stands; None if it is not intact.
+    :param events: all events of the history, oldest first; empty if it is not intact.
+    :param problem: what is wrong, in a sentence; empty if nothing is.
+    :param reason: the same as a short constant.
+    """
 
     principal: PrincipalId
-    head: Checkpoint | None = None
+    checkpoint: Checkpoint | None = None
     events: tuple[AuditEvent, ...] = ()
     problem: str = ""
     reason: str = ""
 
 
 def verify_history(
-    store: Store, account: str, *, operations: Operations, by: Actor, clock: Callable[[], float] = time.time,
+    store: Store,
+    account: str,
+    *,
+    operations: Operations,
+    by: Actor,
+    clock: Callable[[], float] = time.time,
     observer: Observer | None = None,
 ) -> Iterator[HistoryResult]:
     """Check the history of every principal of *account*, one after the other.
 
-    :param operations: the registry's ``operations``. :param by: who may read them; of root and users alike,
-        that is ``Actor.support``. :param observer: is told each read, as the registry's is.
-    :raises AuditFailed: after all that could be examined, a stored row that names no principal.
+    :param operations: ``registry.operations``.
+    :param by: an actor that is allowed to read the histories. Only ``Actor.support(...)`` may read
+        those of users and of root.
+    :param clock: returns Unix time in seconds.
+    :param observer: is called with an event for each history that is read.
+    :returns: a result for each principal, root first, then users by the bytes of their names.
+    :raises AuditFailed: a stored row has an invalid principal. The results before it were yielded.
     """
-    for who in _listed(store, account):
-        yield _examined(store, who, operations, by, clock, observer)
+    for principal in _principals(store, account):
+        yield _verified(store, principal, operations, by, clock, observer)
 
 
-def _listed(store: Store, account: str) -> Iterator[PrincipalId]:
-    """The principals of *account*. Where a row names nobody, those before it one by one, and then its place."""
+def compare(
+    store: Store,
+    checkpoints: Iterable[Checkpoint],
+    *,
+    operations: Operations,
+    by: Actor,
+    clock: Callable[[], float] = time.time,
+    observer: Observer | None = None,
+) -> Iterator[HistoryResult]:
+    """Check that the histories in *store* continue those of the checkpoints.
+
+    Only this shows that a row was deleted, or that a complete older row was restored.
+
+    :param checkpoints: from :func:`read_checkpoints`.
+    :param operations: ``registry.operations``.
+    :param by: as for :func:`verify_history`.
+    :param clock: returns Unix time in seconds.
+    :param observer: is called with an event for each history that is read.
+    :returns: a result for each checkpoint.
+    """
+    for checkpoint in checkpoints:  # RULE-HEADS
+        result = _verified(store, checkpoint.principal, operations, by, clock, observer)
+        yield compare_with(checkpoint, result)
+
+
+def compare_with(checkpoint: Checkpoint, result: HistoryResult) -> HistoryResult:
+    """Return *result*, with a problem if its history does not continue that of *checkpoint*."""
+    current = result.checkpoint
+    if current is None:
+        return result
+    reason = problem = ""
+    if current.revision == 0:
+        reason = "missing"
+        problem = "there is no record: its row was deleted, or the principal was forgotten"
+    elif current.events >= checkpoint.events > 0 and (
+        result.events[checkpoint.events - 1].digest != checkpoint.head
+    ):
+        reason = "another history"
+        problem = f"event {checkpoint.events} is not the exported one"
+    elif current.events < checkpoint.events or current.revision < checkpoint.revision:
+        reason = "older"
+        problem = "an older record was restored, or the principal was forgotten and enrolled again"
+    return replace(result, reason=reason, problem=problem)
+
+
+def _principals(store: Store, account: str) -> Iterator[PrincipalId]:
+    """Yield the principals of *account*.
+
+    If a page cannot be read, the principals before the faulty row are read one by one.
+    """
     last: PrincipalId | None = None
     size = PAGE
     while True:
@@ -83,81 +156,93 @@ def _listed(store: Store, account: str) -> Iterator[PrincipalId]:
             if size != 1:
                 size = 1
                 continue
-            place = f"behind {last}" if last else "before all others"
-            problem = f"account {account}, {place}: a stored row names no principal; what follows it was not examined"
-            raise AuditFailed(problem) from None
+            place = f"after {last}" if last else "before all others"
+            raise AuditFailed(
+                f"account {account}, {place}: a stored row has an invalid principal; "
+                "the rows after it were not checked"
+            ) from None
         if not page:
             return
         yield from page
         last = page[-1]
 
 
-def compare(
-    store: Store, heads: Iterable[Checkpoint], *, operations: Operations, by: Actor,
-    clock: Callable[[], float] = time.time, observer: Observer | None = None,
-) -> Iterator[HistoryResult]:
-    """RULE-HEADS: hold *store* against *heads* exported earlier. A deleted row or a whole older one shows only here."""
-    for old in heads:
-        yield compare_with(old, _examined(store, old.principal, operations, by, clock, observer))
-
-
-def compare_with(old: Checkpoint, found: HistoryResult) -> HistoryResult:
-    """*found*, with a problem where it does not continue what *old* commits to."""
-    new, events = found.head, found.events
-    if new is None:
-        return found
-    reason = problem = ""
-    if new.revision == 0:
-        reason, problem = "missing", "there is no record any more: its row was deleted, or the principal was forgotten"
-    elif new.events >= old.events > 0 and events[old.events - 1].tag != old.head:
-        reason, problem = "another history", f"event {old.events} is not the one that was exported"
-    elif new.events < old.events or new.revision < old.revision:
-        reason = "older"
-        problem = "an older record was put back, or the principal was forgotten and enrolled again"
-    return replace(found, reason=reason, problem=problem)
-
-
-def _examined(
-    store: Store, who: PrincipalId, operations: Operations, by: Actor, clock: Callable[[], float],
+def _verified(
+    store: Store,
+    principal: PrincipalId,
+    operations: Operations,
+    by: Actor,
+    clock: Callable[[], float],
     observer: Observer | None,
 ) -> HistoryResult:
     try:
-        record, events = _read(store, who, operations, by, clock, observer)
-    except ITS_OWN as error:
-        return HistoryResult(principal=who, problem=str(error), reason=error.reason)
-    head = Checkpoint(principal=who, revision=record.revision, events=record.events, head=record.head)
-    return HistoryResult(principal=who, head=head, events=events)
+        record, events = _read(store, principal, operations, by, clock, observer)
+    except OF_ONE_PRINCIPAL as error:
+        return HistoryResult(principal=principal, problem=str(error), reason=error.reason)
+    checkpoint = Checkpoint(
+        principal=principal, revision=record.revision, events=record.events, head=record.head
+    )
+    return HistoryResult(principal=principal, checkpoint=checkpoint, events=events)
 
 
 def _read(
-    store: Store, who: PrincipalId, operations: Operations, by: Actor, clock: Callable[[], float],
+    store: Store,
+    principal: PrincipalId,
+    operations: Operations,
+    by: Actor,
+    clock: Callable[[], float],
     observer: Observer | None,
 ) -> tuple[Principal, tuple[AuditEvent, ...]]:
-    operation = operations.record(who, by=by)
+    """Return the authenticated record and its history.
+
+    :raises RecordTampered: one of them is not intact.
+    """
+    operation = operations.record(principal, by=by)
     for _ in range(ATTEMPTS):
-        actor_record = store.load(operation.actor_record) if operation.actor_record else None
-        record = store.load(who)
-        made = operation.decide(record, clock(), actor_record)
-        read = tuple(event for event in made.events if not event.stored)  # an expiry is not committed here
-        notify(observer, replace(made, events=read))
-        made.settle()  # the actor may read it, and the record is authentic
-        events = _stored(store, who, record.events)
-        if store.load(who).head == record.head:
-            return record, tuple(operations.checked_history(record, events, 0, record.events))
-    raise errors.StoreContended("others kept changing this principal while its history was read")
+        actor_id = operation.actor_record_id
+        actor_record = store.load(actor_id) if actor_id else None
+        record = store.load(principal)
+        decision = operation.decide(record, clock(), actor_record)
+        # The decision may end an expired enrollment. That is not committed here.
+        transient = tuple(event for event in decision.events if not event.stored)
+        notify(observer, replace(decision, events=transient))
+        decision.settle()  # raises if the actor may not read it or the record is not authentic
+        events = _stored_events(store, principal, record.events + 1)
+        if store.load(principal).head == record.head:
+            return record, _checked(record, events)
+    raise errors.StoreContended(
+        "other processes kept changing this principal while its history was read: try again"
+    )
 
 
-def _stored(store: Store, who: PrincipalId, length: int) -> list[AuditEvent]:
-    """The first *length* stored events of *who*. :raises RecordTampered: names the first that cannot be read."""
-    events = list[AuditEvent]()
+def _checked(record: Principal, events: list[AuditEvent]) -> tuple[AuditEvent, ...]:
+    if len(events) > record.events:
+        raise errors.RecordTampered(
+            f"event {events[record.events].number} of this principal is stored after the end of "
+            "its history: an older record was restored, or the event was added"
+        )
+    reader = PageReader(record, 0, record.events)
+    reader.add(events)
+    if reader.position is not None:  # the last events are missing
+        reader.add(())
+    return tuple(reader.page)
+
+
+def _stored_events(store: Store, principal: PrincipalId, count: int) -> list[AuditEvent]:
+    """Return the first *count* stored events, or a few more; fewer if there are fewer.
+
+    :raises RecordTampered: an event cannot be read. The message says which one.
+    """
+    events: list[AuditEvent] = []
     size = PAGE
-    while len(events) < length:
-        after = events[-1].number if events else 0
+    while len(events) < count:
+        last = events[-1].number if events else 0
         try:
-            page = store.history(who, after=after, limit=size)
+            page = store.history(principal, after=last, limit=size)
         except (errors.RecordTampered, errors.StoreTooNew) as error:
             if size == 1:
-                raise type(error)(f"event {after + 1} of the history of this principal: {error}") from None
+                problem = f"event {last + 1} of the history of this principal: {error}"
+                raise type(error)(problem) from None
             size = 1
             continue
         if not page:
@@ -167,51 +252,79 @@ def _stored(store: Store, who: PrincipalId, length: int) -> list[AuditEvent]:
 
 
 def line(event: AuditEvent) -> str:
-    """*event* as one line of JSON; ``number`` is 0 where it is only told. It holds no key and no code."""
-    facts = {**plain_event(event), "at": iso(event.at), **plain(event.principal), "tag": event.tag}
-    return json.dumps(facts, separators=(",", ":"))
+    """Return an event as one line of JSON.
+
+    The line contains no key and no code. ``number`` is 0 if the event is not stored.
+    """
+    fields = {
+        "number": event.number,
+        "type": event.type.value,
+        "outcome": event.outcome.value,
+        "at": iso(event.at),
+        "actor": str(event.actor),
+        "source": event.source,
+        "serial": event.serial,
+        "reason": event.reason,
+        "details": dict(event.details),
+        **_principal_fields(event.principal),
+        "digest": event.digest,
+    }
+    return json.dumps(fields, separators=(",", ":"))
 
 
-def checkpoint_document(heads: Iterable[Checkpoint], at: float) -> dict[str, object]:
-    """What is to be kept elsewhere, as :func:`read_checkpoints` reads it; *at* is the Unix time of the pass."""
-    rows = [{**plain(h.principal), "revision": h.revision, "events": h.events, "head": h.head} for h in heads]
-    return {"v": VERSION, "at": iso(int(at)), "heads": rows}
+def checkpoint_document(checkpoints: Iterable[Checkpoint], at: float) -> dict[str, object]:
+    """Return a JSON document that :func:`read_checkpoints` reads. Keep it outside the database.
+
+    :param at: the Unix time of the checkpoints, in seconds.
+    """
+    rows = [
+        {
+            **_principal_fields(checkpoint.principal),
+            "revision": checkpoint.revision,
+            "events": checkpoint.events,
+            "head": checkpoint.head,
+        }
+        for checkpoint in checkpoints
+    ]
+    return {"v": VERSION, "at": iso(int(at)), "checkpoints": rows}
 
 
 def read_checkpoints(text: str) -> list[Checkpoint]:
-    """:raises InvalidValue: this is no file of heads."""
+    """Return the checkpoints in a JSON document of :func:`checkpoint_document`.
+
+    :raises InvalidValue: the text is not such a document.
+    """
     try:
         document = json.loads(text)
         check_int("v", document["v"], VERSION, VERSION)
-        heads = [
-            Checkpoint(principal=PrincipalId(account=row["account"], kind=Kind(row["kind"]), name=row["name"]), revision=row["revision"],
-                 events=row["events"], head=row["head"])
-            for row in document["heads"]
-        ]
-        for head in heads:
-            check_int("revision", head.revision, 0, 1 << 62)
-            check_int("events", head.events, 0, 1 << 62)
-            if not isinstance(head.head, str):
-                raise errors.InvalidType("head is text")
+        return [_read_checkpoint(row) for row in document["checkpoints"]]
     except (ValueError, TypeError, KeyError, RecursionError):
-        raise errors.InvalidValue("this is no file of heads that this release wrote") from None
-    return heads
+        raise errors.InvalidValue(
+            "not a file of checkpoints that this release wrote"
+        ) from None
 
 
-def plain(who: PrincipalId) -> dict[str, object]:
-    return {"account": who.account, "kind": who.kind.value, "name": who.name}
+def _read_checkpoint(row: dict[str, Any]) -> Checkpoint:
+    principal = PrincipalId(
+        account=row["account"], kind=Kind(row["kind"]), name=row["name"]
+    )
+    revision, events, head = row["revision"], row["events"], row["head"]
+    check_int("revision", revision, 0, MAX_INTEGER)
+    check_int("events", events, 0, MAX_INTEGER)
+    check_text("head", head, max_bytes=128, empty=True)
+    return Checkpoint(principal=principal, revision=revision, events=events, head=head)
 
 
-def plain_event(event: AuditEvent) -> dict[str, object]:
+def _principal_fields(principal: PrincipalId) -> dict[str, object]:
     return {
-        "number": event.number, "type": event.type.value, "at": event.at, "actor": event.actor,
-        "serial": event.serial, "reason": event.reason, "details": dict(event.details),
+        "account": principal.account, "kind": principal.kind.value, "name": principal.name,
     }
 
 
 def iso(at: int) -> str:
-    """Unix seconds as ISO 8601 in UTC; past the calendar's end, the seconds themselves."""
+    """Return Unix seconds as ISO 8601 in UTC; times after the year 9999 as the number itself."""
     try:
-        return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=at)).isoformat().replace("+00:00", "Z")
+        moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=at)
     except OverflowError:
         return f"{at} s"
+    return moment.isoformat().replace("+00:00", "Z")

@@ -1,4 +1,4 @@
-"""What a rule is given, and what it gives: the answer and the next state in one value."""
+"""What a rule is given, and what it returns: the answer and the next state in one value."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Generic, NoReturn, TypeVar
 
 from .access import Relationship
 from .errors import InvalidType, VmfaError
-from .events import AuditEvent, EventType
+from .events import AuditEvent, EventActor, EventType
 from .keysources.base import KeySource
 from .models import Principal, PrincipalId
 from .policy import Policy
@@ -21,26 +21,29 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision(Generic[T]):
-    """The answer and the next state in one value. Commit ``principal`` and ``stored`` in one transaction, then settle.
+    """The answer of an operation and the next state of the principal.
 
-    Where nothing is to be written, ``principal`` is the very state that was decided on.
+    Commit ``principal`` and ``stored`` in one transaction, then call :meth:`settle`. If nothing
+    has to be written, ``principal`` is the very object that the operation decided on.
     """
 
     principal: Principal
     answer: T | VmfaError
     events: tuple[AuditEvent, ...] = ()
-    rewritten: tuple[AuditEvent, ...] = ()  # the end of the history anew, where retention redacts some of it
 
     def __bool__(self) -> NoReturn:
-        raise InvalidType("a decision has no truth: commit it, then settle it, which gives the answer or raises it")
+        raise InvalidType("Decision cannot be used as a boolean: commit it, then call settle()")
 
     @property
     def stored(self) -> tuple[AuditEvent, ...]:
-        """The life-cycle events, to be committed with the state."""
-        return (*self.rewritten, *[event for event in self.events if event.stored])
+        """The events to commit with the principal."""
+        return tuple(event for event in self.events if event.stored)
 
     def settle(self) -> T:
-        """After the commit: return the answer, or raise it."""
+        """Return the answer, or raise it. Call it after the commit.
+
+        :raises VmfaError: the operation was refused.
+        """
         if isinstance(self.answer, VmfaError):
             raise self.answer
         return self.answer
@@ -48,19 +51,25 @@ class Decision(Generic[T]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """What a rule knows beside the state and the input. ``now`` is in Unix seconds."""
+    """What a rule knows besides the state and the input. ``now`` is in Unix seconds."""
 
     principal: PrincipalId
-    actor: str
+    actor: EventActor
     now: int = field(metadata=timestamp())
     policy: Policy
     keys: KeySource
     random: Callable[[int], bytes]
+    source: str = ""
     relationship: Relationship = Relationship.UNRELATED
 
     def __post_init__(self) -> None:
         check_fields(self)
 
-    def event(self, type: EventType, serial: str = "", reason: str = "", **details: int | str) -> AuditEvent:
-        return AuditEvent(type=type, at=self.now, principal=self.principal, actor=self.actor, serial=serial,
-                          reason=reason, details=tuple(details.items()))
+    def event(
+        self, event_type: EventType, serial: str = "", reason: str = "", **details: int | str
+    ) -> AuditEvent:
+        """Return an event of this principal, actor and time."""
+        return AuditEvent(
+            type=event_type, at=self.now, principal=self.principal, actor=self.actor,
+            serial=serial, reason=reason, source=self.source, details=tuple(details.items()),
+        )

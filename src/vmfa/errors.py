@@ -1,9 +1,14 @@
-"""What can go wrong, by what the caller does next (RULE-BETTER-2).
+"""The errors, grouped by what the caller does next.
 
-``CodeRejected`` and its kinds: tell the claimant ``claimant_message``. ``AccessDenied``, ``NoDevice``,
-``NoSession``, ``DeviceAlreadyAssigned``, ``TooManySessions``: the request does not fit. ``StoreError``,
-``ClockWentBack``, ``UnknownMasterKey``: the environment is at fault, nothing was counted; an operator mends
-it. ``InvalidValue`` and ``InvalidType``: the calling code is wrong. No text here ever holds a key or a code.
+* :class:`CodeRejected` and its subclasses: show ``claimant_message`` to the person who typed the
+  code.
+* :class:`AccessDenied`, :class:`NoDevice`, :class:`NoSession`, :class:`DeviceAlreadyAssigned`,
+  :class:`TooManySessions`, :class:`TooSoon`: the request does not fit the state or the actor.
+* :class:`StoreError` and its subclasses, :class:`ClockWentBack`, :class:`UnknownMasterKey`: the
+  environment is at fault. No failure was counted against the user; alert an operator.
+* :class:`InvalidValue`, :class:`InvalidType`: the calling code is wrong.
+
+No text of any error contains a key or a code.
 """
 
 from __future__ import annotations
@@ -25,7 +30,9 @@ __all__ = [
     "OutcomeUnknown",
     "PairRejected",
     "RecordTampered",
+    "RecoveryCodeRejected",
     "SchemaUntrusted",
+    "SignInClosed",
     "StoreContended",
     "StoreCorrupt",
     "StoreError",
@@ -33,33 +40,62 @@ __all__ = [
     "StoreUnavailable",
     "Throttled",
     "TooManySessions",
+    "TooSoon",
     "UnknownMasterKey",
     "VmfaError",
 ]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Literal
+    from typing import Final, Literal
 
-    Remedy = Literal["retry", "wait", "resync", "replace", "enroll"]
+    Remedy = Literal["retry", "wait", "resync", "replace", "enroll", "reopen"]
+    Missing = Literal["mfa claim", "administrator", "recovery proof", "binding code", "permission"]
+
+CLAIMANT_MESSAGES: Final = {
+    "rejected": "Not accepted.",
+    "malformed": "Enter the digits that the app shows, and nothing else.",
+    "pair-rejected": (
+        "Not accepted. Enter two codes that follow each other. "
+        "If you waited, repeat with new ones."
+    ),
+    "enrollment-ended": "Not accepted. Start the set-up of the device again.",
+    "used-wait": "This code was already used. The next code begins in {wait} seconds.",
+    "used-now": "This code was already used. Enter the code that the app shows now.",
+    "replace": "This device no longer works. Contact an administrator.",
+    "throttled": "Wait {wait} seconds before the next attempt.",
+    "closed": (
+        "Signing in with a code is closed for now. Use a device that you signed in with before, "
+        "or contact an administrator."
+    ),
+    "out-of-sync": "The device is out of sync. Resynchronize it with two consecutive codes.",
+}
+"""The texts for the person who typed a code, by their stable id. ``{wait}`` is in seconds."""
 
 
 class VmfaError(Exception):
-    """Everything this library raises on purpose. ``reason`` is a short constant for logs and metrics."""
+    """The base of every error that this library raises.
+
+    ``reason`` is a short constant for logs and metrics. ``http_status`` is the status that an HTTP
+    service usually answers with.
+    """
 
     reason: str = "error"
+    http_status: int = 500
 
 
 class InvalidValue(VmfaError, ValueError):
     """An argument has the right type and an impossible value."""
 
     reason = "invalid value"
+    http_status = 400
 
 
 class InvalidType(VmfaError, TypeError):
-    """An argument has the wrong type; the text says which one is wanted."""
+    """An argument has the wrong type; the text names the right one."""
 
     reason = "invalid type"
+    http_status = 400
 
 
 class MissingExtra(VmfaError, ImportError):
@@ -69,178 +105,260 @@ class MissingExtra(VmfaError, ImportError):
 
 
 class CodeRejected(VmfaError):
-    """A code, or a pair of codes, does not count.
+    """A code, or a pair of codes, was not accepted.
 
-    ``retry_after`` is in whole seconds, or None when no wait is asked for. ``remedy`` is what helps:
-    "retry", "wait", "resync", "replace" (an administrator) or "enroll" (start the enrollment again).
-    ``claimant_message`` is all that the person who typed the code may be told.
+    ``retry_after`` is in whole seconds, or None when waiting is not needed or does not help.
+    ``remedy`` says what helps: "retry", "wait", "resync", "replace" (an administrator replaces the
+    device), "enroll" (start the enrollment again) or "reopen" (sign in from a known client, or
+    have an administrator give a client token).
     """
 
     reason = "not accepted"
+    http_status = 401
     remedy: Remedy = "retry"
     retry_after: int | None = None
-    message_template = "Not accepted."
+    _message_id = "rejected"
 
-    def __init__(self, message: str = "the code is not accepted", *, retry_after: int | None = None,
-                 remedy: Remedy | None = None) -> None:
-        self.args = (message,)
+    def __init__(
+        self,
+        message: str = "the code is not accepted",
+        *,
+        retry_after: int | None = None,
+        remedy: Remedy | None = None,
+    ) -> None:
+        super().__init__(message)
         if retry_after is not None:
             self.retry_after = retry_after
         if remedy is not None:
             self.remedy = remedy
 
     @property
-    def claimant_message(self) -> str:
+    def message_id(self) -> str:
+        """The stable id of ``claimant_message``, for translation."""
         if self.remedy == "enroll":
-            return "Not accepted. Start the set-up of the device again."
-        return self.message_template.format(wait=self.retry_after or 0)
+            return "enrollment-ended"
+        return "replace" if self.remedy == "replace" else self._message_id
+
+    @property
+    def claimant_message(self) -> str:
+        """The English text that the person who typed the code may see."""
+        return CLAIMANT_MESSAGES[self.message_id].format(wait=self.retry_after or 0)
 
 
 class MalformedCode(CodeRejected, ValueError):
-    """Not a code at all: never compared, never counted."""
+    """The text is not a code: it was not compared and not counted."""
 
     reason = "malformed"
+    http_status = 400
+    _message_id = "malformed"
 
 
 class PairRejected(CodeRejected):
     """The two codes are not two fresh consecutive codes of this device, near enough to now."""
 
     reason = "pair not accepted"
-    message_template = "Not accepted. Enter two codes that follow each other; if you waited, repeat with new ones."
+    _message_id = "pair-rejected"
 
 
 class AlreadyUsed(CodeRejected):
-    """A right code that was spent before (RFC6238-5.2-ONCE, RULE-USED, SEED-BACKUP). Not counted as a failure.
+    """The code is right and was used before. It is not counted as a failure.
 
-    ``next_at`` is the Unix time at which the next acceptable code begins (RULE-BETTER-4).
+    ``next_at`` is the Unix time, in seconds, at which the next acceptable code begins.
     """
 
     reason = "already used"
     remedy: Remedy = "wait"
 
-    def __init__(self, message: str = "the code was used before", *, retry_after: int = 0, next_at: int = 0) -> None:
-        super().__init__(message, retry_after=retry_after)
+    def __init__(
+        self,
+        message: str = "the code was used before",
+        *,
+        retry_after: int = 0,
+        next_at: int = 0,
+        remedy: Remedy | None = None,
+    ) -> None:
+        super().__init__(message, retry_after=retry_after, remedy=remedy)
         self.next_at = next_at
-        then = "The next code begins in {wait} seconds." if retry_after else "Enter the code that is shown now."
-        self.message_template = f"This code was already used. {then}"
+
+    @property
+    def message_id(self) -> str:
+        """The stable id of ``claimant_message``, for translation."""
+        if self.remedy == "replace":
+            return "replace"
+        return "used-wait" if self.retry_after else "used-now"
 
 
 class Throttled(CodeRejected):
-    """Too many failures: this attempt was not evaluated (RFC4226-7.3-T)."""
+    """Too many failures: this attempt was not evaluated (RFC 4226 section 7.3)."""
 
     reason = "throttled"
+    http_status = 429
     remedy: Remedy = "wait"
-    message_template = "Wait {wait} seconds before the next attempt."
+    _message_id = "throttled"
+
+
+class SignInClosed(CodeRejected):
+    """The guess budget is used up, or clients without a token failed too often.
+
+    The code was not evaluated. With ``retry_after``, the next token of the budget returns then.
+    Without it, waiting does not help: the owner signs in from a known client and reopens, or an
+    administrator gives a client token.
+    """
+
+    reason = "closed"
+    http_status = 429
+    remedy: Remedy = "reopen"
+    _message_id = "closed"
+
+    @property
+    def message_id(self) -> str:
+        """The stable id of ``claimant_message``, for translation."""
+        return "throttled" if self.remedy == "wait" else super().message_id
 
 
 class OutOfSync(CodeRejected):
-    """The device counts, but its codes do not until it is resynchronized: SEED-LATE, RFC6238-6-REAUTH."""
+    """The device is assigned, and its codes are not evaluated until it is resynchronized."""
 
     reason = "out of sync"
     remedy: Remedy = "resync"
-    message_template = "The device is out of sync. Resynchronise it with two consecutive codes."
+    _message_id = "out-of-sync"
 
 
 class DeviceDisabled(CodeRejected):
-    """The failure cap or the guess budget is used up (SP80063B-3.2.2-CAP). No code revives it."""
+    """The device failed too often in a row. No code enables it again: it has to be replaced."""
 
     reason = "disabled"
+    http_status = 403
     remedy: Remedy = "replace"
-    message_template = "This device no longer works. Contact an administrator."
+
+
+class RecoveryCodeRejected(CodeRejected):
+    """The recovery code is not one of the principal's unused codes."""
+
+    reason = "recovery code not accepted"
 
 
 class AccessDenied(VmfaError):
-    """This actor may not do this to this principal."""
+    """This actor is not allowed to do this to this principal.
+
+    ``missing`` says what the actor lacks: "mfa claim", "administrator", "recovery proof",
+    "binding code", or "permission" where nothing would help.
+    """
 
     reason = "access denied"
+    http_status = 403
+
+    def __init__(self, message: str = "access denied", *, missing: Missing = "permission") -> None:
+        super().__init__(message)
+        self.missing: Missing = missing
 
 
 class NoDevice(VmfaError):
     """The principal has no assigned device, or is unknown."""
 
     reason = "no device"
+    http_status = 404
 
 
 class NoSession(VmfaError):
-    """No such enrollment session is open: never opened, foreign, superseded, expired, closed."""
+    """No such enrollment session is open: never opened, foreign, superseded, expired or closed."""
 
     reason = "no session"
+    http_status = 404
 
 
 class DeviceAlreadyAssigned(VmfaError):
-    """One device a principal (SEED-ONE): deactivate it before enrolling another (SEED-ROTATE)."""
+    """The principal has a device already: deactivate it before enrolling another."""
 
     reason = "already assigned"
+    http_status = 409
 
 
 class TooManySessions(VmfaError):
     """The day's enrollment sessions are used up; ``retry_after`` is in whole seconds."""
 
     reason = "too many sessions"
+    http_status = 429
 
-    def __init__(self, message: str = "too many enrollments were opened", *, retry_after: int = 0) -> None:
+    def __init__(
+        self, message: str = "too many enrollment sessions were opened", *, retry_after: int = 0
+    ) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class TooSoon(VmfaError):
+    """The operation is allowed once a day; ``retry_after`` is in whole seconds."""
+
+    reason = "too soon"
+    http_status = 429
+
+    def __init__(self, message: str, *, retry_after: int) -> None:
         super().__init__(message)
         self.retry_after = retry_after
 
 
 class ClockWentBack(VmfaError):
-    """The verifier's clock is behind a time it has already committed. Nothing was counted."""
+    """The verifier's clock is behind a time that was already committed. Nothing was counted."""
 
     reason = "clock went back"
+    http_status = 503
 
 
 class UnknownMasterKey(VmfaError):
-    """The record or key was made under a master key that this process was not given. Nothing was counted."""
+    """A record or key needs a master key that this process does not have. Nothing was counted."""
 
     reason = "unknown master key"
+    http_status = 503
 
 
 class StoreError(VmfaError):
     """The store could not do its part: nothing was accepted."""
 
     reason = "store error"
+    http_status = 503
 
 
 class StoreContended(StoreError):
-    """Others kept changing the same principal, or held the database. Try again."""
+    """Other callers kept changing the same principal, or held the database. Try again."""
 
     reason = "store contended"
 
 
 class StoreUnavailable(StoreError):
-    """The database cannot be reached, opened or written."""
+    """The database cannot be reached, opened or written. Nothing was changed."""
 
     reason = "store unavailable"
 
 
 class OutcomeUnknown(StoreUnavailable):
-    """The answer to a commit was lost: the change may have been stored, or may still be.
+    """The connection or the wait ended after the change was sent: it may have been committed.
 
-    Nothing was accepted. A code that was typed may be spent, and a failure may be counted.
+    Nothing was accepted. A code that was sent may be spent, and a failure may have been counted.
     """
 
     reason = "outcome unknown"
 
 
 class SchemaUntrusted(StoreError):
-    """The database has a trigger, rule, column or other object that vmfa did not create."""
+    """The tables have a trigger, rule, policy or column that this library did not create."""
 
     reason = "schema untrusted"
 
 
 class StoreCorrupt(StoreError):
-    """The database reports that its file is damaged."""
+    """The file or database is damaged, or is not a vmfa store."""
 
     reason = "store corrupt"
 
 
 class StoreTooNew(StoreError):
-    """A newer vmfa wrote this; this release does not guess."""
+    """A newer version of vmfa wrote this; this version cannot read it."""
 
     reason = "store too new"
 
 
 class RecordTampered(StoreError):
-    """A stored record is not one that this library wrote for this principal."""
+    """A stored record or event is not one that this library wrote for this principal."""
 
     reason = "record tampered"

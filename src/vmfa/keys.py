@@ -1,6 +1,7 @@
-"""Keys: opaque values that do not print, pickle or copy, and Base32, the way people read them.
+"""Keys, HMAC, HKDF and Base32.
 
-``reveal`` is the only door to the bytes: search for it to find every place that touches key material.
+A :class:`Key` does not print, pickle or copy. :func:`reveal` is the only way to its bytes: search
+for calls of it to find every place that handles key material.
 """
 
 from __future__ import annotations
@@ -18,14 +19,17 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, ClassVar, NoReturn, SupportsIndex
 
-    HmacStates = tuple[Any, Any]  # two hash objects
+    HmacStates = tuple[Any, Any]  # the inner and the outer hash object
 
-SHORTEST, LONGEST = 16, 1024  # bytes
-# With the bytes of a block and of a digest
-HASHES = {"sha1": (hashlib.sha1, 64, 20), "sha256": (hashlib.sha256, 64, 32), "sha512": (hashlib.sha512, 128, 64)}
-_length = Struct(">I").pack
-_set = object.__setattr__  # past the refusal of :class:`Opaque`
-_IPAD, _OPAD = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5C))
+MIN_KEY_BYTES, MAX_KEY_BYTES = 16, 1024
+HASHES = {  # the constructor, the block size and the digest size in bytes
+    "sha1": (hashlib.sha1, 64, 20),
+    "sha256": (hashlib.sha256, 64, 32),
+    "sha512": (hashlib.sha512, 128, 64),
+}
+_set = object.__setattr__  # because an Opaque refuses assignment
+_pack_length = Struct(">I").pack
+_INNER_PAD, _OUTER_PAD = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5C))
 
 
 def random_bytes(size: int) -> bytes:
@@ -34,8 +38,9 @@ def random_bytes(size: int) -> bytes:
 
 
 class Opaque:
-    """RULE-BETTER-8: a value whose text is constant and which refuses to be pickled, copied or changed."""
+    """A value whose text is constant and that refuses to be pickled, copied or changed."""
 
+    # RULE-BETTER-8
     __slots__ = ()
 
     def __init__(self, **slots: Any) -> None:
@@ -53,41 +58,54 @@ class Opaque:
         raise InvalidType(f"{type(self).__name__} is immutable")
 
     def __getstate__(self) -> NoReturn:
-        raise InvalidType(f"{type(self).__name__} holds a secret: it is neither pickled nor copied")
+        raise InvalidType(f"{type(self).__name__} holds a secret: it cannot be pickled or copied")
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
         self.__getstate__()
 
 
 class Key(Opaque):
-    """A shared secret of at least 128 bits (RFC4226-4-R6, SP80063B-3.1.4.1-STRENGTH). 160 bits are usual.
+    """A shared secret of 16 to 1024 bytes (RFC 4226, requirement R6). 20 bytes are usual.
 
-    :raises InvalidType: not bytes (for Base32 text there is :meth:`from_base32`).
-    :raises InvalidValue: shorter than 16 bytes, or longer than 1024.
+    :param raw: the bytes. For Base32 text use :meth:`from_base32`.
+    :raises InvalidType: *raw* is not bytes.
+    :raises InvalidValue: *raw* is too short or too long.
     """
 
+    # RFC4226-4-R6, SP80063B-3.1.4.1-STRENGTH
     __slots__ = ("_prepared", "_raw")
-    _shortest = SHORTEST
+    _min_bytes = MIN_KEY_BYTES
 
     def __init__(self, raw: bytes) -> None:
-        problem = _problem(raw, self._shortest)
+        problem = _problem_with(raw, self._min_bytes)
         if problem is not None:
             del raw
             raise problem
         _set(self, "_raw", raw)
-        _set(self, "_prepared", ("", (None, None)))  # for which algorithm, and its two hashes
+        _set(self, "_prepared", ("", (None, None)))  # an algorithm and its HMAC states
 
     @classmethod
     def generate(cls, size: int = 20) -> Key:
-        """A new key of *size* bytes from the operating system (RFC4226-7.5-RND, RFC6238-5.1-RAND, ASVS5-6.5.3)."""
-        if type(size) is not int or not cls._shortest <= size <= LONGEST:
-            raise InvalidValue(f"a key has {cls._shortest} to {LONGEST} bytes (RFC4226-4-R6)")
+        """Return a new key of *size* bytes from the operating system's generator.
+
+        :raises InvalidValue: *size* is not a permitted length.
+        """
+        # RFC4226-7.5-RND, RFC6238-5.1-RAND, ASVS5-6.5.3
+        if type(size) is not int or not cls._min_bytes <= size <= MAX_KEY_BYTES:
+            raise InvalidValue(f"a key must have {cls._min_bytes} to {MAX_KEY_BYTES} bytes")
         return cls(random_bytes(size))
 
     @classmethod
     def from_base32(cls, text: str) -> Key:
-        """Read a key as people type it: any case, blanks and hyphens between groups, padding or none."""
-        raw = _decode_base32(text) if isinstance(text, str) else InvalidType("Base32 is text")
+        """Return the key that *text* spells, as people type it.
+
+        :param text: Base32 in any case, with blanks or hyphens between groups, padded or not.
+        :raises InvalidType: *text* is not a str.
+        :raises InvalidValue: *text* is not valid Base32, or the key has the wrong length.
+        """
+        raw: bytes | InvalidType | InvalidValue = InvalidType("Base32 must be a str")
+        if isinstance(text, str):
+            raw = _decode_base32(text)
         if isinstance(raw, bytes):
             try:
                 return cls(raw)
@@ -99,7 +117,7 @@ class Key(Opaque):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Key) and compare_digest(self._raw, other._raw)
 
-    __hash__: ClassVar[None]  # type: ignore[assignment]  # it follows from __eq__: a hash would be a short image of the key
+    __hash__: ClassVar[None]  # type: ignore[assignment]  # a hash is a short image
 
     if TYPE_CHECKING:
         _raw: bytes
@@ -107,57 +125,51 @@ class Key(Opaque):
 
 
 class UnsafeShortKey(Key):
-    """A key below 128 bits, against RFC4226-4-R6: only for old devices that cannot be replaced yet."""
+    """A key below 16 bytes, against RFC 4226: only for old devices that cannot be replaced yet."""
 
     __slots__ = ()
-    _shortest = 1
+    _min_bytes = 1
 
 
 def prepared_hmac(key: Key | bytes, algorithm: str) -> HmacStates:
-    """The inner and the outer hash behind the padded key, which RFC 2104 section 4 proposes to prepare once.
+    """Return the inner and outer hash objects over the padded key (RFC 2104 section 4).
 
-    A :class:`Key` keeps them; for bytes they are prepared each time. Text is refused with a hint.
+    A :class:`Key` keeps them, so that each HMAC starts from a copy; for bytes they are computed
+    each time.
+
+    :raises InvalidType: *key* is neither a Key nor bytes.
+    :raises InvalidValue: *key* has the wrong length, or this build refuses *algorithm*.
     """
     if isinstance(key, Key):
-        name, hashes = key._prepared  # noqa: SLF001  # the key's own
+        name, states = key._prepared  # noqa: SLF001  # the key's own cache
         if name != algorithm:
-            hashes = _keyed(reveal(key), algorithm)
-            _set(key, "_prepared", (algorithm, hashes))
-        return hashes
-    problem = _problem(key, SHORTEST)
+            states = _hmac_states(reveal(key), algorithm)
+            _set(key, "_prepared", (algorithm, states))
+        return states
+    problem = _problem_with(key, MIN_KEY_BYTES)
     if problem is not None:
         del key
         raise problem
-    return _keyed(key, algorithm)
+    return _hmac_states(key, algorithm)
 
 
 def mac(key: Key | bytes, algorithm: str, message: bytes) -> bytes:
-    """HMAC as RFC 2104 writes it: H(K xor opad, H(K xor ipad, text))."""
-    keyed_inner, keyed_outer = prepared_hmac(key, algorithm)
-    inner, outer = keyed_inner.copy(), keyed_outer.copy()
+    """Return the HMAC of RFC 2104: H(K xor opad, H(K xor ipad, *message*))."""
+    inner_state, outer_state = prepared_hmac(key, algorithm)
+    inner, outer = inner_state.copy(), outer_state.copy()
     inner.update(message)
     outer.update(inner.digest())
     digest: bytes = outer.digest()
     return digest
 
 
-def encode_fields(*fields: str | int | bytes) -> bytes:
-    """Each field behind its length, four bytes: no two lists of fields have one encoding."""
-    packed = []
-    for field in fields:
-        encoded = field if isinstance(field, bytes) else str(field).encode()
-        packed.append(_length(len(encoded)))
-        packed.append(encoded)
-    return b"".join(packed)
-
-
 def hkdf_extract(salt: bytes, secret: bytes) -> bytes:
-    """RFC 5869 section 2.2. No salt is as many zeros, and so HMAC takes it."""
+    """Return the pseudorandom key of RFC 5869 section 2.2. An empty salt counts as zeros."""
     return hmac_digest(salt, secret, "sha256")
 
 
 def hkdf_expand(prk: Key | bytes, info: bytes, length: int) -> bytes:
-    """RFC 5869 section 2.3."""
+    """Return *length* bytes of output keying material (RFC 5869 section 2.3)."""
     block = okm = mac(prk, "sha256", info + b"\x01")
     while len(okm) < length:
         block = mac(prk, "sha256", block + info + bytes([len(okm) // 32 + 1]))
@@ -165,45 +177,60 @@ def hkdf_expand(prk: Key | bytes, info: bytes, length: int) -> bytes:
     return okm[:length]
 
 
-def _keyed(raw: bytes, algorithm: str) -> HmacStates:
-    try:
-        new, size, _ = HASHES[algorithm]
-        raw = (raw if len(raw) <= size else new(raw).digest()).ljust(size, b"\0")
-        return new(raw.translate(_IPAD)), new(raw.translate(_OPAD))
-    except (KeyError, ValueError):  # of a build that refuses this hash
-        pass
-    del raw
-    raise InvalidValue(f"there is no {algorithm} in this build: vmfa.selftest() tells what there is")
-
-
-def _problem(raw: bytes, shortest: int) -> InvalidType | InvalidValue | None:
-    if not isinstance(raw, bytes):
-        return InvalidType("a key is bytes; read Base32 text with Key.from_base32(text)")
-    if not shortest <= len(raw) <= LONGEST:
-        return InvalidValue(f"a key has {shortest} to {LONGEST} bytes (RFC4226-4-R6)")
-    return None
+def encode_fields(*fields: str | int | bytes) -> bytes:
+    """Return the fields, each after its length: different lists never encode alike."""
+    parts = []
+    for field in fields:
+        encoded = field if isinstance(field, bytes) else str(field).encode()
+        parts.append(_pack_length(len(encoded)))
+        parts.append(encoded)
+    return b"".join(parts)
 
 
 def reveal(key: Key) -> bytes:
-    """The bytes of *key*. Hazardous: whoever holds them is the device."""
-    return key._raw  # noqa: SLF001  # this is the door
+    """Return the bytes of *key*. Hazardous: they are all that an attacker needs."""
+    return key._raw  # noqa: SLF001  # the one way to the bytes
 
 
 def base32(key: Key) -> str:
-    """*key* for manual entry: Base32, upper case, unpadded. Hazardous as :func:`reveal` is."""
+    """Return *key* for manual entry in Base32. Hazardous like :func:`reveal`."""
     from base64 import b32encode
 
     return b32encode(reveal(key)).decode("ascii").rstrip("=")
 
 
-_VALUES = dict(zip("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567=", "0123456789ABCDEFGHIJKLMNOPQRSTUV=", strict=True))
-_DIGITS = "".join(_VALUES.get(chr(byte).upper(), "?") for byte in range(128)).ljust(256, "?").encode()
+def _hmac_states(raw: bytes, algorithm: str) -> HmacStates:
+    try:
+        new, block_size, _ = HASHES[algorithm]
+        raw = (raw if len(raw) <= block_size else new(raw).digest()).ljust(block_size, b"\0")
+        return new(raw.translate(_INNER_PAD)), new(raw.translate(_OUTER_PAD))
+    except (KeyError, ValueError):  # a build that refuses this hash
+        pass
+    del raw
+    raise InvalidValue(f"this Python build does not offer {algorithm}: run vmfa.selftest()")
+
+
+def _problem_with(raw: bytes, min_bytes: int) -> InvalidType | InvalidValue | None:
+    if not isinstance(raw, bytes):
+        return InvalidType("a key must be bytes; read Base32 text with Key.from_base32(text)")
+    if not min_bytes <= len(raw) <= MAX_KEY_BYTES:
+        return InvalidValue(f"a key must have {min_bytes} to {MAX_KEY_BYTES} bytes")
+    return None
+
+
+# Base32 and Python's own base 32 differ only in their digits. The other 128 bytes become "?".
+_BASE32, _BASE_32 = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", "0123456789ABCDEFGHIJKLMNOPQRSTUV"
+_DIGIT_OF = dict(zip(_BASE32 + _BASE32.lower(), _BASE_32 * 2, strict=True))
+_DIGITS = bytes(ord(_DIGIT_OF.get(chr(byte), "?")) for byte in range(256))
 
 
 def _decode_base32(text: str) -> bytes | InvalidValue:
-    """RFC 4648 section 6, as one number in base 32: a tenth of the time of ``base64.b32decode``."""
-    digits = text.encode("ascii", "replace").translate(_DIGITS, b" -\t\r\n").rstrip(b"=")
-    size, over = divmod(5 * len(digits), 8)
-    if over < 5 and size <= LONGEST and digits.isalnum():
-        return (int(digits, 32) >> over).to_bytes(size, "big")
-    return InvalidValue("this is no Base32 (A-Z, 2-7)")
+    """RFC 4648 section 6, read as one number: a tenth of the time of ``base64.b32decode``.
+
+    The error is returned, because an exception raised here would carry the text.
+    """
+    digits = text.encode("ascii", "replace").rstrip(b"= -\t\r\n").translate(_DIGITS, b" -\t\r\n")
+    size, unused_bits = divmod(5 * len(digits), 8)
+    if unused_bits < 5 and size <= MAX_KEY_BYTES and digits.isalnum():
+        return (int(digits, 32) >> unused_bits).to_bytes(size, "big")
+    return InvalidValue("not valid Base32: use the letters A-Z and the digits 2-7")

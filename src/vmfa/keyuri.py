@@ -1,7 +1,7 @@
-"""``otpauth://`` key URIs: the way a key travels into an authenticator app, and out of another system.
+"""``otpauth://`` key URIs, which carry a key into an authenticator app or out of another system.
 
-Written in the profile that every app understands; read strictly, with the few dialects that apps really
-write. Each choice has its reason in ``docs/key-uris.md``.
+URIs are written in the form that every app understands. They are read strictly, with the dialects
+that apps write; ``docs/key-uris.md`` gives the reason for each choice.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _HEX: Final = frozenset("0123456789abcdefABCDEF")
 
 
 class KeyUriError(InvalidValue):
-    """This is no key URI that the library reads. ``part`` names what is at fault; no text quotes it."""
+    """The text is not a key URI that the library accepts. ``part`` names the wrong part."""
 
     reason = "key URI"
 
@@ -32,9 +32,9 @@ class KeyUriError(InvalidValue):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyUri:
-    """What a key URI says. The key inside is opaque, so printing, pickling and copying give nothing away.
+    """The content of a key URI.
 
-    ``counter`` is the next one of a "hotp" key, and None for "totp". ``issuer`` may be empty.
+    ``counter`` is the next counter of a "hotp" key, and None for "totp". ``issuer`` may be empty.
     """
 
     type: Literal["totp", "hotp"]
@@ -46,14 +46,20 @@ class KeyUri:
 
 
 def check_label(name: str, value: str) -> None:
-    """SEED-MANY: an issuer or an account label, text without a colon, which separates the two."""
+    """Check an issuer or an account label: text without a colon, which separates the two.
+
+    :raises InvalidType: *value* is not a str.
+    :raises InvalidValue: *value* is empty, too long, has invisible characters, or a colon.
+    """
+    # SEED-MANY
     check_text(name, value, max_bytes=256)
     if ":" in value:
-        raise InvalidValue(f"{name} holds a colon")
+        raise InvalidValue(f"{name} must not contain a colon")
 
 
 def build(*, issuer: str, label: str, key: Key, parameters: Parameters) -> str:
-    """KEYURI-WRITE, RULE-BETTER-7: the URI of a TOTP device, issuer twice, blanks as ``%20``, defaults left out."""
+    """Return the URI of a TOTP device: the issuer twice, blanks as ``%20``, defaults left out."""
+    # KEYURI-WRITE, RULE-BETTER-7
     from urllib.parse import quote
 
     name, account = quote(issuer, safe=""), quote(label, safe="@")
@@ -66,55 +72,68 @@ def build(*, issuer: str, label: str, key: Key, parameters: Parameters) -> str:
 
 
 def parse(uri: str, *, unsafe_short_key: bool = False) -> KeyUri:
-    """Read a key URI (KEYURI-READ). What it says is a proposal: the verifier's policy decides whether it is taken.
+    """Return the content of a key URI. The policy decides whether a device may use it.
 
-    :param unsafe_short_key: accept a secret below 128 bits, against RFC4226-4-R6.
-    :raises KeyUriError: and nothing else, whatever the text.
+    :param uri: at most 8192 characters.
+    :param unsafe_short_key: accept a secret below 128 bits, against RFC 4226.
+    :raises InvalidType: *uri* is not a str.
+    :raises KeyUriError: *uri* is not a valid key URI; no text of the error quotes it.
     """
-    problem: InvalidType | KeyUriError = InvalidType("a key URI is text")
+    # KEYURI-READ
+    problem: InvalidType | KeyUriError = InvalidType("a key URI must be a str")
     if isinstance(uri, str):
         try:
             return _read(uri, UnsafeShortKey if unsafe_short_key else Key)
         except KeyUriError as error:
-            problem = KeyUriError(str(error), error.part)  # without the frames that the first one holds
+            problem = KeyUriError(str(error), error.part)  # without the frames of the first one
     del uri  # error trackers record the locals of a raising frame
     raise problem
 
 
-def _read(uri: str, kind_of_key: type[Key]) -> KeyUri:
+def _read(uri: str, key_type: type[Key]) -> KeyUri:
     if len(uri) > MAX_URI_LENGTH:
-        raise KeyUriError(f"a key URI has at most {MAX_URI_LENGTH} characters")
-    scheme, found, rest = uri.partition("://")
-    if not found or scheme.lower() != "otpauth":
-        raise KeyUriError("a key URI begins with otpauth://")
+        raise KeyUriError(f"a key URI must not be longer than {MAX_URI_LENGTH} characters")
+    scheme, separator, rest = uri.partition("://")
+    if not separator or scheme.lower() != "otpauth":
+        raise KeyUriError("a key URI must begin with otpauth://")
     if "#" in rest:
-        raise KeyUriError("a key URI has no fragment: '#' is written %23")
+        raise KeyUriError("a key URI must not have a fragment: write %23 for '#'")
     target, _, query = rest.partition("?")
     kind, _, path = target.partition("/")
     kind = kind.lower()
     if kind not in ("totp", "hotp"):
-        raise KeyUriError("the type of a key URI is totp or hotp", "type")
+        raise KeyUriError("the type of a key URI must be totp or hotp", "type")
     given = _parameters(query)
     if "encoder" in given:
-        raise KeyUriError("codes in another alphabet (Steam) are not those of RFC 4226", "encoder")
+        raise KeyUriError("codes in another alphabet (Steam) are not supported", "encoder")
     issuer, label = _names(path, given)
     counter = _number("counter", given, -1)
     if kind == "hotp" and counter < 0:
-        raise KeyUriError("a hotp key URI has a counter", "counter")
-    return KeyUri(type="hotp" if kind == "hotp" else "totp", issuer=issuer, label=label, key=_key(given, kind_of_key),
-                  parameters=_shape(given), counter=counter if kind == "hotp" else None)
+        raise KeyUriError("a hotp key URI must have a counter", "counter")
+    return KeyUri(
+        type="hotp" if kind == "hotp" else "totp",
+        issuer=issuer,
+        label=label,
+        key=_key(given, key_type),
+        parameters=_shape(given),
+        counter=counter if kind == "hotp" else None,
+    )
 
 
 def _parameters(query: str) -> dict[str, str]:
-    """Names in lower case, each once: programs differ in which of two they obey."""
+    """Return the parameters, by names in lower case.
+
+    A known name may occur only once, because programs differ in which of two values they use. Some
+    programs repeat parameters of their own, such as ``tags``, and end the query with ``&``.
+    """
     given: dict[str, str] = {}
-    for piece in query.split("&"):
-        name, found, value = piece.partition("=")
+    for piece in filter(None, query.split("&")):
+        name, separator, value = piece.partition("=")
         name = _decoded(name, "uri").lower()
-        if not found:
-            raise KeyUriError("a parameter of a key URI is written name=value")
-        if name in given:
-            raise KeyUriError("a key URI names each parameter once", name if name in _KNOWN else "uri")
+        if not separator:
+            raise KeyUriError("a parameter of a key URI must be written name=value")
+        if name in given and name in _KNOWN:
+            raise KeyUriError("a key URI must not repeat a parameter", name)
         given[name] = value
     return given
 
@@ -123,52 +142,65 @@ _KNOWN: Final = frozenset({"secret", "issuer", "algorithm", "digits", "period", 
 
 
 def _names(path: str, given: dict[str, str]) -> tuple[str, str]:
-    """Issuer and account label: ``issuer:account``, its colon plain or ``%3A``, or the account alone."""
-    first, found, second = normalize("NFC", _decoded(path, "label")).partition(":")
-    prefix, label = (first, second.lstrip(" ")) if found else ("", first)
+    """Return the issuer and the label of ``issuer:account`` or ``account``.
+
+    The colon may be written ``%3A``. Issuer and account may contain colons themselves if the
+    parameter ``issuer`` shows where the account begins.
+    """
+    whole = normalize("NFC", _decoded(path, "label"))
     written = given.get("issuer", "")
     literal = normalize("NFC", _decoded(written, "issuer"))
-    spaced = normalize("NFC", _decoded(written.replace("+", " "), "issuer"))  # as several apps write a blank
-    issuer = literal if prefix == literal else spaced
-    if prefix and issuer and prefix != issuer:
-        raise KeyUriError("the issuer before the label and the parameter differ", "issuer")
-    issuer = issuer or prefix
+    # Several apps write a blank as "+".
+    spaced = normalize("NFC", _decoded(written.replace("+", " "), "issuer"))
+    names = (name for name in (literal, spaced) if name)
+    issuer = next((name for name in names if f"{whole}:".startswith(f"{name}:")), "")
+    if issuer:
+        label = whole if whole == issuer else whole[len(issuer) + 1 :].lstrip(" ")
+    else:
+        first, colon, second = whole.partition(":")
+        prefix, label = (first, second.lstrip(" ")) if colon else ("", whole)
+        if prefix and spaced:
+            raise KeyUriError("the issuer in the label and the issuer parameter differ", "issuer")
+        if ":" in label:
+            raise KeyUriError("the label has two colons and no issuer parameter", "label")
+        issuer = spaced or prefix
     for part, text in (("label", label), ("issuer", issuer)):
         if text or part == "label":
             try:
-                check_label(part, text)
+                check_text(part, text, max_bytes=256)
             except InvalidValue as error:
                 raise KeyUriError(str(error), part) from None
     return issuer, label
 
 
-def _key(given: dict[str, str], kind_of_key: type[Key]) -> Key:
+def _key(given: dict[str, str], key_type: type[Key]) -> Key:
     try:
-        return kind_of_key.from_base32(_decoded(given.get("secret", ""), "secret"))
+        return key_type.from_base32(_decoded(given.get("secret", ""), "secret"))
     except InvalidValue as error:
         raise KeyUriError(str(error), "secret") from None
 
 
 def _shape(given: dict[str, str]) -> Parameters:
-    """Algorithm names in any case. What is left out has the value that every app assumes (SEED-SIX)."""
+    """Return the parameters of the codes, with the defaults that every app assumes."""
+    # SEED-SIX
     shape = Parameters()
     algorithm = _decoded(given.get("algorithm", shape.algorithm), "algorithm").lower()
     digits, period = _number("digits", given, shape.digits), _number("period", given, shape.period)
     for name, value in (("algorithm", algorithm), ("digits", digits), ("period", period)):
         try:
-            shape = replace(shape, **{name: value})  # type: ignore[arg-type]  # checked when it is made
+            shape = replace(shape, **{name: value})  # type: ignore[arg-type]  # it is validated
         except InvalidValue as error:
             raise KeyUriError(str(error), name) from None
     return shape
 
 
 def _number(name: str, given: dict[str, str], default: int) -> int:
-    """ASCII digits and nothing else: ``int`` would also read signs, underscores and other scripts."""
+    """Read ASCII digits only: ``int`` also accepts signs, underscores and other scripts."""
     if name not in given:
         return default
     text = _decoded(given[name], name)
     if not (text.isascii() and text.isdigit() and len(text) <= 20 and int(text) < COUNTER_LIMIT):
-        raise KeyUriError(f"{name} is a whole number in ASCII digits, below 2**64", name)
+        raise KeyUriError(f"{name} must be a whole number in ASCII digits, below 2**64", name)
     return int(text)
 
 
@@ -179,5 +211,5 @@ def _decoded(text: str, part: str) -> str:
         try:
             return unquote(text, errors="strict")
         except UnicodeDecodeError:
-            pass  # it carries the text, so the refusal is raised outside of its handler
-    raise KeyUriError("a percent sign is followed by two hexadecimal digits of UTF-8", part)
+            pass  # raised below: this error carries the text
+    raise KeyUriError("a percent sign must be followed by two hexadecimal digits of UTF-8", part)

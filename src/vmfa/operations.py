@@ -1,7 +1,8 @@
-"""Each public operation, once, as a value: what to decide, and on whom.
+"""Each public operation as a value: what to decide, and about whom.
 
-A service that keeps the records in its own transaction uses these: load, ``decide``, store the decision's
-principal and stored events, commit, then ``settle``. ``DeviceRegistry`` does just that.
+A service that keeps the records in its own transaction uses these: load the principal, ``decide``,
+store the decision's ``principal`` and ``stored`` events, commit, then ``settle``.
+:class:`vmfa.DeviceRegistry` does just that.
 """
 
 from __future__ import annotations
@@ -10,200 +11,493 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Generic, NoReturn, TypeVarTuple
 
-from . import rules
-from .access import Actor, check_permitted, relationship_to
+from . import guards, maintenance, rules
+from .access import Actor, check_permitted, claim_counts, relationship_to
 from .decision import Context, Decision, T
 from .errors import InvalidType, InvalidValue, VmfaError
-from .events import AuditEvent, EventType
-from .history import chained, check_page
+from .events import SIGN_INS, TRANSIENT, AuditEvent, EventActor, EventType
+from .history import chain
 from .keys import Key, Opaque, random_bytes
 from .keysources.base import KeySource, KeySources
 from .keyuri import check_label
 from .lifecycle import Action, check_transition
-from .models import Deactivation, OpenedEnrollment, Principal, PrincipalId, Receipt, SyncReport, VirtualDevice
-from .otp import to_unix_seconds
+from .models import (
+    BindingCode,
+    ClientToken,
+    Deactivation,
+    MfaClaim,
+    OpenedEnrollment,
+    Principal,
+    PrincipalId,
+    Receipt,
+    RecoveryCodes,
+    SyncReport,
+    VirtualDevice,
+)
+from .otp import check_int, to_unix_seconds
 from .policy import Parameters, Policy
 from .record import authenticated, check_intact
-from .validators import check_instance
+from .validators import MAX_INTEGER, check_instance, check_text
 
 __all__ = ["Operation", "Operations"]
 
-Typed = TypeVarTuple("Typed")
+Arguments = TypeVarTuple("Arguments")
 
 
 class Operation(Opaque, Generic[T]):
-    """One operation on ``principal``. It may hold codes, so it neither prints nor pickles."""
+    """One operation on ``principal``. It may contain codes, so it does not print or pickle."""
 
-    __slots__ = ("_actor", "_rule", "_setting", "_typed", "action", "principal")
+    __slots__ = (
+        "_actor", "_arguments", "_operations", "_rule", "_source", "action", "principal",
+    )
     principal: PrincipalId
     action: Action
     _actor: Actor | None
-    _setting: Operations
+    _operations: Operations
     _rule: Callable[..., Decision[T]]
-    _typed: tuple[object, ...]  # codes may be among them: no frame names them
+    _arguments: tuple[object, ...]  # codes may be among them, so no parameter names them
+    _source: str
 
-    def __init__(self, setting: Operations, action: Action, principal: PrincipalId, actor: Actor | None,
-                 rule: Callable[[Principal, Context, *Typed], Decision[T]], *typed: *Typed) -> None:
-        super().__init__(action=action, principal=principal, _actor=actor, _setting=setting, _rule=rule, _typed=typed)
+    def __init__(
+        self,
+        operations: Operations,
+        action: Action,
+        principal: PrincipalId,
+        actor: Actor | None,
+        source: str,
+        rule: Callable[[Principal, Context, *Arguments], Decision[T]],
+        *arguments: *Arguments,
+    ) -> None:
+        super().__init__(
+            action=action, principal=principal, _actor=actor, _operations=operations, _rule=rule,
+            _source=source, _arguments=arguments,
+        )
 
     def __bool__(self) -> NoReturn:
-        raise InvalidType("an operation has no truth: decide it, commit the decision, and settle that")
+        raise InvalidType("Operation cannot be used as a boolean: call decide()")
 
     @property
-    def actor_record(self) -> PrincipalId | None:
-        """Whose record the decision also needs: the actor's own, where its MFA claim names a device."""
+    def actor_record_id(self) -> PrincipalId | None:
+        """Whose record :meth:`decide` needs as *actor_record*; None if it needs no further one."""
         actor = self._actor
         if not isinstance(actor, Actor) or actor.mfa is None or actor.principal == self.principal:
             return None
         return actor.principal
 
-    def decide(self, before: Principal, now: float, actor_record: Principal | None = None) -> Decision[T]:
-        """Decide on the state *before* at Unix time *now*. Pure but for the randomness of new keys and numbers.
+    def decide(
+        self, before: Principal, now: float, actor_record: Principal | None = None
+    ) -> Decision[T]:
+        """Decide about the state *before*.
 
-        A refusal is an answer, not an exception: commit first, if the principal changed, then settle.
+        The result depends on the arguments and on the randomness of new keys and identifiers. A
+        refusal is an answer and not an exception: commit first, if the principal changed, then
+        settle.
+
+        :param before: the stored principal.
+        :param now: the Unix time in seconds.
+        :param actor_record: the record of :attr:`actor_record_id`, if there is one.
         """
-        who, setting, actor, state = self.principal, self._setting, self._actor, before
-        acting = str(actor) if isinstance(actor, Actor) else "claimant" if self.action is Action.VERIFY else "nobody"
-        ctx = Context(principal=who, actor=acting, now=to_unix_seconds(now), policy=setting.policy, keys=setting.keys,
-                    random=setting.random)
-        ended: tuple[AuditEvent, ...] = ()
         try:
-            if before.id != who or (actor_record is not None and actor_record.id != self.actor_record):
-                raise InvalidValue("this record is another principal's")
+            self.check()
+            return self._decide(before, to_unix_seconds(now), actor_record)
+        except BaseException as error:
+            clear_frames_of(error)
+            raise
+
+    def check(self) -> None:
+        """Check the arguments that do not depend on the stored state.
+
+        :raises InvalidType: *principal* or *source* has the wrong type.
+        :raises InvalidValue: *source* is not valid text.
+        """
+        check_instance("principal", self.principal, PrincipalId)
+        check_text("source", self._source, empty=True)
+
+    def discard(self) -> None:
+        """Drop the arguments, codes included. The operation cannot decide any more."""
+        object.__setattr__(self, "_arguments", ())
+
+    def _decide(self, before: Principal, now: int, actor_record: Principal | None) -> Decision[T]:
+        operations = self._operations
+        context = Context(
+            principal=self.principal, actor=self._event_actor(), now=now,
+            policy=operations.policy, keys=operations.keys, random=operations.random,
+            source=self._source,
+        )
+        state = before
+        expired: tuple[AuditEvent, ...] = ()
+        try:
+            if before.id != self.principal or (
+                actor_record is not None and actor_record.id != self.actor_record_id
+            ):
+                raise InvalidValue("the record belongs to another principal")
             if self.action is not Action.VERIFY:
-                ctx = self._permitted(before, ctx, actor_record)
+                context = self._permitted(before, context, actor_record)
             if self.action is not Action.FORGET:
-                state, ended = rules.without_expired(before, ctx)
-            made = self._rule(state, ctx, *self._typed)
+                state, expired = guards.without_expired(before, context)
+            decision = self._rule(state, context, *self._arguments)
         except VmfaError as refusal:
-            serial = state.device.serial if state.device else ""
-            told = ctx.event(EventType.REFUSED, serial, refusal.reason, action=self.action.value)
-            made = Decision(principal=state, answer=refusal.with_traceback(None), events=(told,))
-        if made.principal is before:
-            return made
+            serial = before.device.serial if before.device else ""
+            event = context.event(
+                EventType.REFUSED, serial, refusal.reason, action=self.action.value
+            )
+            return Decision(
+                principal=before, answer=refusal.with_traceback(None), events=(event,)
+            )
+        if decision.principal is state:  # reads and malformed input commit nothing
+            return replace(decision, principal=before)
         if state is not before:
             check_transition(before, Action.EXPIRE, state)
-        if made.principal is not state:
-            check_transition(state, self.action, made.principal)
-        return self._finished(before, made, (*ended, *made.events), ctx)
+        check_transition(state, self.action, decision.principal)
+        if self.action is Action.FORGET:
+            return decision
+        return self._completed(before, decision, (*expired, *decision.events), context)
 
-    def _permitted(self, before: Principal, ctx: Context, actor_record: Principal | None) -> Context:
+    def _event_actor(self) -> EventActor:
+        actor = self._actor
+        if self.action is Action.VERIFY:
+            who = self.principal
+            return EventActor(role="claimant", account=who.account, kind=who.kind, name=who.name)
+        if not isinstance(actor, Actor):
+            return EventActor(role="unknown")
+        own = actor.principal
+        if own is None:
+            return EventActor(role=actor.role, name=actor.reference)
+        return EventActor(role=actor.role, account=own.account, kind=own.kind, name=own.name)
+
+    def _permitted(
+        self, before: Principal, context: Context, actor_record: Principal | None
+    ) -> Context:
         actor = self._actor
         if not isinstance(actor, Actor):
-            raise InvalidType("by is an Actor: build one with Actor.signed_in and its like")
-        own = before if actor.principal == self.principal else actor_record
-        if own is not None and own is not before:
-            check_intact(own, ctx.keys)
-        tolerance = rules.parameters_of(before, ctx.policy).period
-        found = relationship_to(actor, self.principal, own, ctx.now, ctx.policy, tolerance)
-        check_permitted(self.action, found, self.principal)
-        return replace(ctx, relationship=found)
+            raise InvalidType("by must be an Actor: build one with Actor.signed_in(), for example")
+        policy, keys = context.policy, context.keys
+        own_record = before if actor.principal == self.principal else actor_record
+        if own_record is not None and own_record is not before:
+            check_intact(own_record, keys)
+        tolerance = policy.offers[0].period
+        if own_record is not None:
+            tolerance = guards.parameters_of(own_record, policy).period
 
-    def _finished(self, before: Principal, made: Decision[T], happened: tuple[AuditEvent, ...],
-                  ctx: Context) -> Decision[T]:
-        after = made.principal
-        if self.action is Action.FORGET:
-            return made
-        events = chained(happened, before.events, before.head, ctx.keys)
-        stored = [event for event in events if event.number]
-        head = stored[-1].tag if stored else before.head
-        after = replace(after, revision=before.revision + 1, seen_at=max(after.seen_at, ctx.now),
-                        events=before.events + len(stored), head=head, envelope=None)
-        after = authenticated(after, ctx.keys)
-        return Decision(principal=after, answer=made.answer, events=events, rewritten=made.rewritten)
+        def claim_is_authentic(principal: PrincipalId, claim: MfaClaim) -> bool:
+            return guards.claim_is_authentic(keys, principal, claim)
+
+        relationship = relationship_to(
+            self.principal, actor, own_record, now=context.now, policy=policy,
+            tolerance=tolerance, claim_is_authentic=claim_is_authentic,
+        )
+        check_permitted(self.action, relationship, self.principal, actor)
+        return replace(context, relationship=relationship)
+
+    def _completed(
+        self,
+        before: Principal,
+        decision: Decision[T],
+        events: tuple[AuditEvent, ...],
+        context: Context,
+    ) -> Decision[T]:
+        """Chain the events that are stored, and authenticate the next state as a whole."""
+        keys, after = context.keys, decision.principal
+        transient = TRANSIENT - SIGN_INS if context.policy.store_sign_ins else TRANSIENT
+        stored = chain(
+            (event for event in events if event.type not in transient),
+            after=before, keys=keys, random=context.random,
+        )
+        seen_at = after.seen_at
+        if self.action is not Action.MARK_SPENT:
+            seen_at = max(seen_at, context.now)
+        after = replace(
+            after, revision=before.revision + 1, seen_at=seen_at,
+            events=before.events + len(stored),
+            head=stored[-1].digest if stored else before.head, envelope=None,
+        )
+        reported = (*stored, *(event for event in events if event.type in transient))
+        return Decision(
+            principal=authenticated(after, keys), answer=decision.answer, events=reported
+        )
 
 
 class Operations:
-    """The operations of one issuer under one policy and one source of keys."""
+    """The operations of one issuer, under one policy and one source of keys.
 
-    def __init__(self, keys: KeySource, *, issuer: str, imported_keys: KeySource | None = None,
-                 policy: Policy | None = None, random: Callable[[int], bytes] = random_bytes,
-                 authenticate: bool = True) -> None:
+    :param keys: the source of new device keys, usually :class:`vmfa.DerivedKeys`.
+    :param issuer: the name that authenticator apps show.
+    :param imported_keys: the source for devices of other systems.
+    :param policy: the numbers; ``Policy()`` by default.
+    :param random: returns that many random bytes.
+    :param authenticate: whether stored records are authenticated. Leave it True.
+    :raises InvalidType: an argument has the wrong type.
+    :raises InvalidValue: *issuer* is not a valid label.
+    """
+
+    def __init__(
+        self,
+        keys: KeySource,
+        *,
+        issuer: str,
+        imported_keys: KeySource | None = None,
+        policy: Policy | None = None,
+        random: Callable[[int], bytes] = random_bytes,
+        authenticate: bool = True,
+    ) -> None:
         check_label("issuer", issuer)
         for source in (keys, imported_keys):
             if source is not None and (isinstance(source, type) or not hasattr(source, "scheme")):
-                raise InvalidType("keys are a KeySource such as DerivedKeys(master_key)")
+                raise InvalidType("keys must be a KeySource such as DerivedKeys(master_key)")
         self.issuer = issuer
         self.keys: KeySource = KeySources(keys, imported_keys, authenticate=authenticate)
         self.policy: Policy = policy if policy is not None else Policy()
         check_instance("policy", self.policy, Policy)
         self.random = random
 
-    def open_enrollment(self, principal: PrincipalId, *, by: Actor, label: str,
-                        binding_code: str | None = None) -> Operation[OpenedEnrollment]:
-        """SEED-SHOW. The answer shows the key, once. *label* tells accounts apart on the phone.
+    def _operation(
+        self,
+        action: Action,
+        principal: PrincipalId,
+        actor: Actor | None,
+        source: str,
+        rule: Callable[[Principal, Context, *Arguments], Decision[T]],
+        *arguments: *Arguments,
+    ) -> Operation[T]:
+        return Operation(self, action, principal, actor, source, rule, *arguments)
 
-        :raises DeviceAlreadyAssigned: deactivate the device first. :raises TooManySessions: wait.
+    # The methods mirror DeviceRegistry, which documents them.
+
+    def open_enrollment(
+        self,
+        principal: PrincipalId,
+        *,
+        by: Actor,
+        label: str,
+        binding_code: str | None = None,
+        source: str = "",
+    ) -> Operation[OpenedEnrollment]:
+        """Build :meth:`vmfa.DeviceRegistry.open_enrollment` as a value."""
+        return self._operation(
+            Action.OPEN, principal, by, source,
+            rules.open_enrollment, self.issuer, label, binding_code,
+        )
+
+    def confirm_enrollment(
+        self,
+        principal: PrincipalId,
+        *,
+        session: str,
+        code1: str,
+        code2: str,
+        by: Actor,
+        source: str = "",
+    ) -> Operation[SyncReport]:
+        """Build :meth:`vmfa.DeviceRegistry.confirm_enrollment` as a value."""
+        return self._operation(
+            Action.CONFIRM, principal, by, source, rules.confirm_enrollment, session, code1, code2
+        )
+
+    def cancel_enrollment(
+        self, principal: PrincipalId, *, by: Actor, session: str | None = None, source: str = ""
+    ) -> Operation[None]:
+        """Build :meth:`vmfa.DeviceRegistry.cancel_enrollment` as a value."""
+        return self._operation(
+            Action.CANCEL, principal, by, source, rules.cancel_enrollment, session
+        )
+
+    def verify(
+        self,
+        principal: PrincipalId,
+        code: str,
+        *,
+        client: ClientToken | str | None = None,
+        source: str = "",
+    ) -> Operation[Receipt]:
+        """Build :meth:`vmfa.DeviceRegistry.verify` as a value."""
+        return self._operation(Action.VERIFY, principal, None, source, rules.verify, code, client)
+
+    def resync(
+        self,
+        principal: PrincipalId,
+        *,
+        code1: str,
+        code2: str,
+        by: Actor,
+        client: ClientToken | str | None = None,
+        source: str = "",
+    ) -> Operation[SyncReport]:
+        """Build :meth:`vmfa.DeviceRegistry.resync` as a value."""
+        return self._operation(
+            Action.RESYNC, principal, by, source, rules.resync, code1, code2, client
+        )
+
+    def deactivate(
+        self, principal: PrincipalId, *, by: Actor, reason: str = "", source: str = ""
+    ) -> Operation[Deactivation]:
+        """Build :meth:`vmfa.DeviceRegistry.deactivate` as a value."""
+        return self._operation(
+            Action.DEACTIVATE, principal, by, source, rules.deactivate, reason, by
+        )
+
+    def issue_binding_code(
+        self, principal: PrincipalId, *, by: Actor, source: str = ""
+    ) -> Operation[BindingCode]:
+        """Build :meth:`vmfa.DeviceRegistry.issue_binding_code` as a value."""
+        return self._operation(
+            Action.ISSUE_BINDING_CODE, principal, by, source, rules.issue_binding_code
+        )
+
+    def replace_recovery_codes(
+        self, principal: PrincipalId, *, by: Actor, source: str = ""
+    ) -> Operation[RecoveryCodes]:
+        """Build :meth:`vmfa.DeviceRegistry.replace_recovery_codes` as a value."""
+        return self._operation(
+            Action.REPLACE_RECOVERY_CODES, principal, by, source, rules.replace_recovery_codes
+        )
+
+    def give_client_token(
+        self, principal: PrincipalId, *, by: Actor, source: str = ""
+    ) -> Operation[ClientToken]:
+        """Build :meth:`vmfa.DeviceRegistry.give_client_token` as a value."""
+        return self._operation(
+            Action.GIVE_CLIENT_TOKEN, principal, by, source, rules.give_client_token
+        )
+
+    def forget_clients(
+        self, principal: PrincipalId, *, by: Actor, source: str = ""
+    ) -> Operation[None]:
+        """Build :meth:`vmfa.DeviceRegistry.forget_clients` as a value."""
+        return self._operation(
+            Action.FORGET_CLIENTS, principal, by, source, rules.forget_clients
+        )
+
+    def reopen(self, principal: PrincipalId, *, by: Actor, source: str = "") -> Operation[None]:
+        """Build :meth:`vmfa.DeviceRegistry.reopen` as a value."""
+        return self._operation(Action.REOPEN, principal, by, source, rules.reopen, by)
+
+    def restore_budget(
+        self, principal: PrincipalId, *, by: Actor, source: str = ""
+    ) -> Operation[None]:
+        """Build :meth:`vmfa.DeviceRegistry.restore_budget` as a value."""
+        return self._operation(
+            Action.RESTORE_BUDGET, principal, by, source, rules.restore_budget
+        )
+
+    def adopt(
+        self,
+        principal: PrincipalId,
+        *,
+        by: Actor,
+        key: Key,
+        system: str,
+        parameters: Parameters | None = None,
+        last_step: int | None = None,
+        drift: int = 0,
+        failures: int = 0,
+        failed_at: int | None = None,
+        source: str = "",
+    ) -> Operation[VirtualDevice]:
+        """Build :meth:`vmfa.DeviceRegistry.adopt` as a value."""
+        return self._operation(
+            Action.ADOPT, principal, by, source, maintenance.adopt, key,
+            parameters or Parameters(), last_step, drift, failures, failed_at, system,
+        )
+
+    def reanchor(self, principal: PrincipalId, *, by: Actor, source: str = "") -> Operation[None]:
+        """Build :meth:`vmfa.DeviceRegistry.reanchor` as a value."""
+        return self._operation(Action.REANCHOR, principal, by, source, maintenance.reanchor)
+
+    def mark_spent(
+        self, principal: PrincipalId, *, by: Actor, until: int, source: str = ""
+    ) -> Operation[None]:
+        """Build :meth:`vmfa.DeviceRegistry.mark_spent` as a value."""
+        return self._operation(
+            Action.MARK_SPENT, principal, by, source, maintenance.mark_spent, until
+        )
+
+    def forget(self, principal: PrincipalId, *, by: Actor, source: str = "") -> Operation[None]:
+        """Build :meth:`vmfa.DeviceRegistry.forget` as a value."""
+        return self._operation(Action.FORGET, principal, by, source, maintenance.forget)
+
+    def prune_history(
+        self,
+        principal: PrincipalId,
+        *,
+        by: Actor,
+        history: Sequence[AuditEvent],
+        older_than: int,
+        source: str = "",
+    ) -> Operation[int]:
+        """Build :meth:`vmfa.DeviceRegistry.prune_history` as a value, given the whole *history*.
+
+        The store removes document and salt of the redactable events up to ``principal.pruned``.
         """
-        return Operation(self, Action.OPEN, principal, by, rules.open_enrollment, self.issuer, label, binding_code)
+        return self._operation(
+            Action.PRUNE, principal, by, source, maintenance.prune_history, history, older_than
+        )
 
-    def confirm_enrollment(self, principal: PrincipalId, *, session: str, code1: str, code2: str,
-                           by: Actor) -> Operation[SyncReport]:
-        """SEED-TWO: two consecutive codes assign the device. Look at the report: it may be out of sync (SEED-LATE).
+    def device(
+        self, principal: PrincipalId, *, by: Actor, source: str = ""
+    ) -> Operation[VirtualDevice]:
+        """Build :meth:`vmfa.DeviceRegistry.device` as a value."""
+        return self._operation(Action.READ_DEVICE, principal, by, source, maintenance.read_device)
 
-        :raises PairRejected: try again, while the session is open. :raises NoSession: open another.
-        """
-        return Operation(self, Action.CONFIRM, principal, by, rules.confirm_enrollment, session, code1, code2)
+    def record(
+        self, principal: PrincipalId, *, by: Actor, source: str = ""
+    ) -> Operation[Principal]:
+        """Return the authenticated record, to an actor that may read the history."""
+        return self._operation(
+            Action.READ_HISTORY, principal, by, source, maintenance.read_history
+        )
 
-    def cancel_enrollment(self, principal: PrincipalId, *, by: Actor, session: str | None = None) -> Operation[None]:
-        """End the open enrollment and destroy its key. :raises NoSession: none is open."""
-        return Operation(self, Action.CANCEL, principal, by, rules.cancel_enrollment, session)
-
-    def verify(self, principal: PrincipalId, code: str) -> Operation[Receipt]:
-        """Accept *code*, once, or raise. Call it after the first factor. :raises CodeRejected: and its kinds."""
-        return Operation(self, Action.VERIFY, principal, None, rules.verify, code)
-
-    def resync(self, principal: PrincipalId, *, code1: str, code2: str, by: Actor) -> Operation[SyncReport]:
-        """SEED-RESYNC: two fresh consecutive codes put the device in sync. Sign in with a further code."""
-        return Operation(self, Action.RESYNC, principal, by, rules.resync, code1, code2)
-
-    def deactivate(self, principal: PrincipalId, *, by: Actor, reason: str = "") -> Operation[Deactivation]:
-        """SEED-ROTATE: remove the device and destroy its key for good. :raises NoDevice: there is none."""
-        return Operation(self, Action.DEACTIVATE, principal, by, rules.deactivate, reason, by)
-
-    def adopt(self, principal: PrincipalId, *, by: Actor, key: Key, source: str, parameters: Parameters | None = None,
-              last_step: int | None = None, drift: int = 0, failures: int = 0,
-              failed_at: int | None = None) -> Operation[VirtualDevice]:
-        """Take over a device that *source*, another system, assigned. *last_step* is its replay position.
-
-        *failed_at*: the Unix time of the last of the consecutive *failures*, if not now.
-        """
-        return Operation(self, Action.ADOPT, principal, by, rules.adopt, key, parameters or Parameters(), last_step,
-                         drift, failures, failed_at, source)
-
-    def reanchor(self, principal: PrincipalId, *, by: Actor) -> Operation[None]:
-        """After a clock that ran ahead was set right: accept the present time again for this principal."""
-        return Operation(self, Action.REANCHOR, principal, by, rules.reanchor)
-
-    def forget(self, principal: PrincipalId, *, by: Actor) -> Operation[None]:
-        """Erase the principal and its history. Whoever is unknown already is forgotten already."""
-        return Operation(self, Action.FORGET, principal, by, rules.forget)
-
-    def prune_history(self, principal: PrincipalId, *, by: Actor, history: Sequence[AuditEvent],
-                      older_than: int) -> Operation[int]:
-        """Redact events older than a Unix time, bindings excepted, given the whole *history*; how many."""
-        return Operation(self, Action.PRUNE, principal, by, rules.prune_history, history, older_than)
-
-    def device(self, principal: PrincipalId, *, by: Actor) -> Operation[VirtualDevice]:
-        """The assigned device. :raises NoDevice: there is none."""
-        return Operation(self, Action.READ_DEVICE, principal, by, rules.read_device)
-
-    def record(self, principal: PrincipalId, *, by: Actor) -> Operation[Principal]:
-        """The authenticated record, for whoever may read the history."""
-        return Operation(self, Action.READ_HISTORY, principal, by, rules.read_history)
+    # Questions that need no actor
 
     def requires_code(self, before: Principal) -> bool:
-        """Whether this principal has an assigned device. :raises RecordTampered: the record was edited."""
-        try:
-            check_intact(before, self.keys)
-        except VmfaError as error:
-            raise error.with_traceback(None) from None
+        """Return whether this principal has an assigned device.
+
+        :raises RecordTampered: the record was edited.
+        :raises UnknownMasterKey: the record needs a master key that is not here.
+        """
+        check_intact(before, self.keys)
         return before.device is not None
 
-    def checked_history(self, record: Principal, events: Sequence[AuditEvent], after: int,
-                        limit: int) -> Sequence[AuditEvent]:
-        """The page of *record*'s history behind number *after*, of the stored *events* behind *after* - 1.
+    def claim_is_valid(
+        self, before: Principal, claim: MfaClaim, now: float, max_age: int | None = None
+    ) -> bool:
+        """Return whether *claim* still proves a second factor of this principal.
 
-        :raises RecordTampered: an event was changed, removed or moved.
+        See :meth:`vmfa.DeviceRegistry.claim_is_valid`.
         """
-        return check_page(events, after, limit, record, self.keys)
+        check_instance("claim", claim, MfaClaim)
+        if max_age is not None:
+            check_int("max_age", max_age, 0, MAX_INTEGER)
+        check_intact(before, self.keys)
+        age = to_unix_seconds(now) - claim.at
+        period = guards.parameters_of(before, self.policy).period
+        return (
+            age >= -period
+            and (max_age is None or age <= max_age)
+            and claim_counts(claim, before)
+            and guards.claim_is_authentic(self.keys, before.id, claim)
+        )
+
+    def method_claim(self, principal: PrincipalId, method: str, at: float) -> MfaClaim:
+        """Return the claim of a second factor that the service checked itself, such as "passkey".
+
+        See :meth:`vmfa.DeviceRegistry.method_claim`.
+        """
+        check_instance("principal", principal, PrincipalId)
+        return guards.signed_claim(self.keys, principal, at=to_unix_seconds(at), method=method)
+
+
+def clear_frames_of(error: BaseException) -> None:
+    """Clear the local variables of the frames that *error* passed through: codes may be in them.
+
+    Frames that are still running are left alone.
+    """
+    from traceback import clear_frames
+
+    seen: set[int] = set()
+    pending: list[BaseException | None] = [error]
+    while pending:
+        current = pending.pop()
+        if current is not None and id(current) not in seen:
+            seen.add(id(current))
+            clear_frames(current.__traceback__)
+            pending += [current.__cause__, current.__context__]

@@ -1,7 +1,7 @@
-"""The stored record: a principal as one JSON document, authenticated as a whole, revision included.
+"""The stored record: a principal as one JSON document, authenticated as a whole.
 
-A store keeps what :func:`columns` returns and rebuilds the principal with :func:`from_columns`. It needs
-no key: the decision that creates a record authenticates it, and the next decision checks it.
+A store keeps what :func:`columns` returns and rebuilds the principal with :func:`from_columns`. It
+needs no key: the decision that creates a record authenticates it, and the next decision checks it.
 """
 
 from __future__ import annotations
@@ -16,49 +16,71 @@ from .errors import InvalidType, InvalidValue, RecordTampered, StoreError, Store
 from .events import check_version
 from .keys import encode_fields
 from .keysources.base import RecordAuthenticator
-from .models import EnrollmentSession, Envelope, KeyRef, PendingBinding, Principal, PrincipalId, Sync, VirtualDevice
+from .models import (
+    ClientState,
+    EnrollmentSession,
+    Envelope,
+    FailingClient,
+    KeyRef,
+    PendingBinding,
+    Principal,
+    PrincipalId,
+    RecoveryState,
+    Sync,
+    VirtualDevice,
+)
 from .policy import Parameters
 
 VERSION: Final = 1  # of the document
 
 
 def authenticated(principal: Principal, keys: RecordAuthenticator) -> Principal:
-    """Return *principal* with the envelope that a store keeps: its document and the tag over it."""
+    """Return *principal* with the envelope that a store keeps."""
     if not keys.authenticate:
         return principal
     document = _document(principal)
-    tag = keys.tag("record", _message(principal, document))
-    return replace(principal, envelope=Envelope(document=document, tag=tag))
+    message = record_message(principal, document)
+    envelope = Envelope(
+        document=document,
+        tag=keys.tag("record", message),
+        audit_tag=keys.audit_tag("record", message),
+    )
+    return replace(principal, envelope=envelope)
 
 
 def check_intact(principal: Principal, keys: RecordAuthenticator) -> None:
-    """Check that the record was written for this principal at this revision (SEED-BOUND, RULE-RECORD).
+    """Check that the record was written for this principal at this revision.
 
     :raises RecordTampered: it was edited, moved, or stored without an envelope.
     :raises UnknownMasterKey: it was authenticated under a master key that *keys* does not have.
     """
+    # SEED-BOUND, RULE-RECORD
     if not keys.authenticate:
         return
     envelope = principal.envelope
     if envelope is None:
         intact = principal == Principal(id=principal.id)
     else:
-        intact = keys.check("record", _message(principal, envelope.document), envelope.tag)
+        message = record_message(principal, envelope.document)
+        intact = keys.check("record", message, envelope.tag)
     if not intact:
         raise RecordTampered("the stored record of this principal was not written by this library")
 
 
-def columns(principal: Principal) -> tuple[str, str, str, int, str, str]:
-    """Return one row of a store: account, kind, name, revision, state and tag."""
+def columns(principal: Principal) -> tuple[str, str, str, int, str, str, str]:
+    """Return one row of a store: account, kind, name, revision, state, tag and audit tag."""
     if principal.envelope is None:
         raise InvalidType("only a principal that a decision returned can be stored")
     who, envelope = principal.id, principal.envelope
     return (
-        who.account, who.kind.value, who.name, principal.revision, envelope.document, envelope.tag,
+        who.account, who.kind.value, who.name, principal.revision,
+        envelope.document, envelope.tag, envelope.audit_tag,
     )
 
 
-def from_columns(who: PrincipalId, revision: int, state: str, tag: str) -> Principal:
+def from_columns(
+    who: PrincipalId, revision: int, state: str, tag: str, audit_tag: str
+) -> Principal:
     """Return the principal in the row of *who*. The decision that uses it checks its tag.
 
     :raises RecordTampered: the row cannot be read.
@@ -66,7 +88,7 @@ def from_columns(who: PrincipalId, revision: int, state: str, tag: str) -> Princ
     """
     problem: StoreError = RecordTampered("a stored record cannot be read")
     try:
-        return _read(who, revision, state, tag)
+        return _read(who, revision, Envelope(document=state, tag=tag, audit_tag=audit_tag))
     except StoreTooNew as newer:
         problem = newer.with_traceback(None)
     except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError):
@@ -75,44 +97,63 @@ def from_columns(who: PrincipalId, revision: int, state: str, tag: str) -> Princ
     raise problem
 
 
-def _read(who: PrincipalId, revision: int, state: str, tag: str) -> Principal:
-    if not state.isascii():
+def _read(who: PrincipalId, revision: int, envelope: Envelope) -> Principal:
+    if not envelope.document.isascii():
         raise InvalidValue("state")
-    version, *fields = json.loads(state)
+    version, *fields = json.loads(envelope.document)
     check_version(version, VERSION)
-    seen_at, enrollment, device, key_ref, enrollment_times, recovered_at, binding, *rest = fields
-    events, head, pruned, redacted = rest
+    seen_at, session, device, key_ref, enrollment_times, recovered_at, binding, *history = fields
+    events, head, pruned = history
     return Principal(
-        id=who, revision=revision, seen_at=seen_at, enrollment=_read_session(enrollment),
+        id=who, revision=revision, seen_at=seen_at, enrollment=_read_session(session),
         device=_read_device(device), key_ref=_read_key_ref(key_ref),
         enrollment_times=tuple(enrollment_times), recovered_at=recovered_at,
-        binding=None if binding is None else PendingBinding(digest=binding[0], expires_at=binding[1]),
-        events=events, head=head, pruned=pruned, redacted=redacted,
-        envelope=Envelope(document=state, tag=tag),
+        binding=_read_binding(binding), events=events, head=head, pruned=pruned,
+        envelope=envelope,
     )
 
 
 def _read_session(fields: list[Any] | None) -> EnrollmentSession | None:
     if fields is None:
         return None
-    session_id, serial, parameters, opened_at, expires_at, attempts = fields
+    session_id, serial, parameters, opened_at, expires_at, attempts, opened_by_owner = fields
     return EnrollmentSession(
         session_id=session_id, serial=serial, parameters=_parameters(*parameters),
         opened_at=opened_at, expires_at=expires_at, attempts=attempts,
+        opened_by_owner=opened_by_owner,
     )
 
 
 def _read_device(fields: list[Any] | None) -> VirtualDevice | None:
     if fields is None:
         return None
-    serial, parameters, enrolled_at, sync, disabled, *rest = fields
-    drift, synced_drift, last_offset, last_step, failures, failed_at, budget, budget_updated_at = rest
+    serial, parameters, enrolled_at, sync, disabled, position, counters, clients, recovery = fields
+    drift, synced_drift, last_offset, last_step = position
+    failures, failed_at, known_failures, known_failed_at, *budget_fields = counters
+    budget, updated_at, restored_at = budget_fields
     return VirtualDevice(
-        serial=serial, parameters=_parameters(*parameters), enrolled_at=enrolled_at, sync=Sync(sync),
-        disabled=disabled, drift=drift, synced_drift=synced_drift, last_offset=last_offset,
-        last_step=last_step, failures=failures, failed_at=failed_at, budget=budget,
-        budget_updated_at=budget_updated_at,
+        serial=serial, parameters=_parameters(*parameters), enrolled_at=enrolled_at,
+        sync=Sync(sync), disabled=disabled, drift=drift, synced_drift=synced_drift,
+        last_offset=last_offset, last_step=last_step, failures=failures, failed_at=failed_at,
+        known_failures=known_failures, known_failed_at=known_failed_at, budget=budget,
+        budget_updated_at=updated_at, budget_restored_at=restored_at,
+        clients=_read_clients(*clients), recovery=_read_recovery(*recovery),
     )
+
+
+def _read_clients(epoch: int, failing: list[list[Any]], given: str) -> ClientState:
+    return ClientState(
+        epoch=epoch,
+        failing=tuple(
+            FailingClient(token_id=token_id, failures=failures, expires_at=expires_at)
+            for token_id, failures, expires_at in failing
+        ),
+        given=given,
+    )
+
+
+def _read_recovery(codes: list[str], failures: int, failed_at: int) -> RecoveryState:
+    return RecoveryState(codes=tuple(codes), failures=failures, failed_at=failed_at)
 
 
 def _read_key_ref(fields: list[str] | None) -> KeyRef | None:
@@ -122,40 +163,65 @@ def _read_key_ref(fields: list[str] | None) -> KeyRef | None:
     return KeyRef(scheme=scheme, key_id=key_id, material=a2b_base64(material, strict_mode=True))
 
 
+def _read_binding(fields: list[Any] | None) -> PendingBinding | None:
+    if fields is None:
+        return None
+    digest, expires_at = fields
+    return PendingBinding(digest=digest, expires_at=expires_at)
+
+
 @lru_cache(64, typed=True)  # few: the parameters that the policies offer
 def _parameters(algorithm: str, digits: int, period: int, t0: int) -> Parameters:
     return Parameters(algorithm=algorithm, digits=digits, period=period, t0=t0)
 
 
 def _document(principal: Principal) -> str:
-    """The record as JSON: lists of values in the order of ``docs/storage-format.md``."""
+    """Return the record as JSON: lists of values in the order that the docs list."""
     session, device, ref, binding = (
-        principal.enrollment, principal.device, principal.key_ref, principal.binding
+        principal.enrollment, principal.device, principal.key_ref, principal.binding,
     )
     fields = [
-        VERSION, principal.seen_at,
+        VERSION,
+        principal.seen_at,
         session and [
             session.session_id, session.serial, _shape(session.parameters), session.opened_at,
-            session.expires_at, session.attempts,
+            session.expires_at, session.attempts, session.opened_by_owner,
         ],
-        device and [
-            device.serial, _shape(device.parameters), device.enrolled_at, device.sync, device.disabled,
-            device.drift, device.synced_drift, device.last_offset, device.last_step, device.failures,
-            device.failed_at, device.budget, device.budget_updated_at,
-        ],
+        device and _device_fields(device),
         ref and [ref.scheme, ref.key_id, b2a_base64(ref.material, newline=False).decode()],
-        principal.enrollment_times, principal.recovered_at,
+        principal.enrollment_times,
+        principal.recovered_at,
         binding and [binding.digest, binding.expires_at],
-        principal.events, principal.head, principal.pruned, principal.redacted,
+        principal.events,
+        principal.head,
+        principal.pruned,
     ]
     return json.dumps(fields, separators=(",", ":"))
+
+
+def _device_fields(device: VirtualDevice) -> list[Any]:
+    return [
+        device.serial, _shape(device.parameters), device.enrolled_at, device.sync, device.disabled,
+        [device.drift, device.synced_drift, device.last_offset, device.last_step],
+        [
+            device.failures, device.failed_at, device.known_failures, device.known_failed_at,
+            device.budget, device.budget_updated_at, device.budget_restored_at,
+        ],
+        [
+            device.clients.epoch,
+            [[c.token_id, c.failures, c.expires_at] for c in device.clients.failing],
+            device.clients.given,
+        ],
+        [device.recovery.codes, device.recovery.failures, device.recovery.failed_at],
+    ]
 
 
 def _shape(parameters: Parameters) -> list[str | int]:
     return [parameters.algorithm, parameters.digits, parameters.period, parameters.t0]
 
 
-def _message(principal: Principal, document: str) -> bytes:
+def record_message(principal: Principal, document: str) -> bytes:
+    """Return what the tags of a stored record cover."""
     who = principal.id
     return encode_fields(
         "vmfa record v1", who.account, who.kind, who.name, principal.revision, document

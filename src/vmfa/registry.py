@@ -1,162 +1,553 @@
-"""The shell: load, decide, commit by compare-and-set, and only then tell."""
+"""The I/O layer: load, decide, commit with compare-and-set, and only then return or raise."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from functools import wraps
-from types import FunctionType, NoneType
-from typing import Any, Concatenate, Final, ParamSpec
+from types import NoneType
+from typing import Final
 
 from .access import Actor
 from .decision import Decision, T
-from .errors import InvalidType, StoreContended
+from .errors import InvalidType, RecordTampered, StoreContended
 from .events import AuditEvent
+from .history import READ_SIZE, PageReader
+from .keys import Key
 from .keysources.base import KeySource
-from .models import PrincipalId
-from .operations import Operation, Operations
+from .models import (
+    BindingCode,
+    ClientToken,
+    Deactivation,
+    MfaClaim,
+    OpenedEnrollment,
+    Principal,
+    PrincipalId,
+    Receipt,
+    RecoveryCodes,
+    SyncReport,
+    VirtualDevice,
+)
+from .operations import Operation, Operations, clear_frames_of
 from .otp import check_int
-from .policy import Policy
+from .policy import Parameters, Policy
 from .stores.base import Store
 from .validators import MAX_INTEGER, check_instance, check_text
 
 __all__ = ["DeviceRegistry"]
 
-P = ParamSpec("P")
-ATTEMPTS: Final = 64  # compare-and-set rounds: each lost one means that somebody else got through
+ATTEMPTS: Final = 64  # compare-and-set rounds; in each lost one another caller succeeded
+MAX_PAGE: Final = 1_000_000
 Observer = Callable[[AuditEvent], None]
 
 
-def _ask(build: Callable[Concatenate[Operations, P], Operation[T]]) -> Callable[Concatenate[DeviceRegistry, P], T]:
-    """A method of the registry: it builds the operation of the same name and runs it."""
-
-    @wraps(build)
-    def ask(self: DeviceRegistry, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        operation = build(self.operations, *args, **kwargs)
-        del args, kwargs  # codes may be among them, and error trackers record the locals of a raising frame
-        return self._run(operation)
-
-    answers_itself(ask)
-    return ask
-
-
-def answers_itself(method: Any) -> None:
-    """Say in the signature of *method* that it gives what the operation answers, not the operation."""
-    built = method.__wrapped__
-    shown = FunctionType(built.__code__, {})
-    answer = built.__annotations__["return"].removeprefix("Operation[").removesuffix("]")
-    shown.__kwdefaults__, shown.__annotations__ = built.__kwdefaults__, {**built.__annotations__, "return": answer}
-    method.__wrapped__ = shown
-
-
-def notify(observer: Observer | None, made: Decision[T]) -> None:
-    """Tell *observer* what happened, after the commit: it cannot change an answer."""
-    for event in made.events if observer else ():
+def notify(observer: Observer | None, decision: Decision[T]) -> None:
+    """Report the events of *decision* to *observer*, after the commit."""
+    for event in decision.events if observer else ():
         try:
             observer(event)  # type: ignore[misc]  # not None in this loop
-        except Exception:  # whatever it is: the answer is committed and stands
+        except Exception:  # the answer is committed and stands, whatever the observer does
             import logging
 
-            logging.getLogger("vmfa").exception("the observer raised")
+            logging.getLogger("vmfa").exception("the observer raised an exception")
 
 
-def check_parts(store: object, clock: object, observer: object, *, waits: bool) -> None:
-    """What a registry is built from, looked at before the first log-in does."""
+def check_parts(store: object, clock: object, observer: object, *, is_async: bool) -> None:
+    """Check what a registry is built from, before the first sign-in depends on it.
+
+    :raises InvalidType: a part is missing or of the wrong kind; the text says how to fix it.
+    """
     load = getattr(store, "load", None)
-    other = "blocks: async def load, or aio.InThreads(store)" if waits else "waits: use it with vmfa.aio.DeviceRegistry"
-    for wrong, sentence in (
-        (isinstance(store, type) or not callable(load), "store is a Store such as SQLiteStore(path)"),
-        (_waits(load) is (not waits), f"this store {other}"),
-        (not callable(clock), "clock is a function that gives Unix time, such as time.time without brackets"),
-        ((observer is not None and not callable(observer)) or _waits(observer),
-         "observer is a function that is given each event"),
-    ):
-        if wrong:
-            raise InvalidType(sentence)
+    if isinstance(store, type) or not callable(load):
+        raise InvalidType("store must be a Store such as SQLiteStore(path)")
+    if _is_coroutine_function(load) is (not is_async):
+        raise InvalidType(
+            "this store blocks: wrap it in vmfa.aio.InThreads(store)"
+            if is_async
+            else "this store is asynchronous: use it with vmfa.aio.DeviceRegistry"
+        )
+    if not callable(clock):
+        raise InvalidType("clock must be a function that returns Unix time: pass time.time")
+    if observer is not None and (not callable(observer) or _is_coroutine_function(observer)):
+        raise InvalidType("observer must be a plain function that takes one event")
 
 
-def _waits(function: object) -> bool | None:
-    """Whether it is a coroutine function; None: it does not tell, as a decorated one or a mock."""
+def _is_coroutine_function(function: object) -> bool | None:
+    """Return None where it cannot be seen, as for a mock or a decorated function."""
     flags = getattr(getattr(function, "__code__", None), "co_flags", None)
-    return None if type(flags) is not int or hasattr(function, "__wrapped__") else bool(flags & 0x80)  # CO_COROUTINE
+    if type(flags) is not int or hasattr(function, "__wrapped__"):
+        return None
+    return bool(flags & 0x80)  # CO_COROUTINE
 
 
-def check_page(account: str, after: object, limit: int) -> None:
+def check_history_page(after: int, limit: int) -> None:
+    """Check the arguments that name a page of a history."""
+    check_int("after", after, 0, MAX_INTEGER)
+    check_int("limit", limit, 0, MAX_PAGE)
+
+
+def check_principals_page(account: str, after: object, limit: int) -> None:
+    """Check the arguments that name a page of principals."""
     check_text("account", account)
     check_instance("after", after, PrincipalId if after is not None else NoneType)
     check_int("limit", limit, 0, MAX_PAGE)
 
 
-MAX_PAGE: Final = 1_000_000
+CONTENDED = "other callers kept changing this principal; nothing was changed. Try again"
 
 
 class DeviceRegistry:
-    """Assigns virtual MFA devices and verifies their codes, over a store. Safe to share between threads.
+    """Assigns virtual MFA devices and verifies their codes. Threads may share one.
 
-    :param keys: :class:`DerivedKeys`, usually; *imported_keys* is for devices adopted from other systems.
+    :param store: where records are kept, such as :class:`vmfa.SQLiteStore`.
+    :param keys: the source of device keys, usually :class:`vmfa.DerivedKeys`.
     :param issuer: the name that authenticator apps show.
-    :param clock: gives Unix time in seconds (RFC6238-3-R1).
-    :param observer: is told every outcome, after its commit. It cannot change an answer, whatever Exception it raises.
+    :param imported_keys: the key source for devices adopted from other systems.
+    :param policy: the numbers of the rules; ``Policy()`` by default.
+    :param clock: returns the Unix time in seconds.
+    :param observer: is called with each event after its commit. An exception in it is logged.
+    :raises InvalidType: an argument has the wrong type.
+    :raises InvalidValue: *issuer* is not a valid label.
+
+    Every method raises a :class:`vmfa.StoreError` if the store fails, :class:`vmfa.ClockWentBack`
+    if the clock is behind a committed time, and :class:`vmfa.UnknownMasterKey` if the record needs
+    another master key. Nothing was counted then. *by* is the actor that asks; *source* is an
+    optional text about the origin of the request, such as the client's address, which goes into
+    the event.
     """
 
     operations: Operations
 
-    def __init__(self, store: Store, *, keys: KeySource, issuer: str, imported_keys: KeySource | None = None,
-                 policy: Policy | None = None, clock: Callable[[], float] = time.time,
-                 observer: Observer | None = None) -> None:
-        check_parts(store, clock, observer, waits=False)
-        authenticate = not getattr(store, "volatile", False)
-        self.operations = Operations(keys, issuer=issuer, imported_keys=imported_keys, policy=policy, authenticate=authenticate)
+    def __init__(
+        self,
+        store: Store,
+        *,
+        keys: KeySource,
+        issuer: str,
+        imported_keys: KeySource | None = None,
+        policy: Policy | None = None,
+        clock: Callable[[], float] = time.time,
+        observer: Observer | None = None,
+    ) -> None:
+        check_parts(store, clock, observer, is_async=False)
+        self.operations = Operations(
+            keys, issuer=issuer, imported_keys=imported_keys, policy=policy,
+            authenticate=not getattr(store, "volatile", False),
+        )
         self._store, self._clock, self._observer = store, clock, observer
 
-    open_enrollment: Final = _ask(Operations.open_enrollment)
-    confirm_enrollment: Final = _ask(Operations.confirm_enrollment)
-    cancel_enrollment: Final = _ask(Operations.cancel_enrollment)
-    verify: Final = _ask(Operations.verify)
-    resync: Final = _ask(Operations.resync)
-    deactivate: Final = _ask(Operations.deactivate)
-    adopt: Final = _ask(Operations.adopt)
-    reanchor: Final = _ask(Operations.reanchor)
-    forget: Final = _ask(Operations.forget)
-    device: Final = _ask(Operations.device)
-    _record: Final = _ask(Operations.record)
-    _prune_history: Final = _ask(Operations.prune_history)
+    # Signing in
 
     def requires_code(self, principal: PrincipalId) -> bool:
-        """The log-in page's first question: must this principal present a code? (RULE-REQUIRES) Out of sync: yes."""
+        """Return whether *principal* has an assigned device, so that a code must be asked for.
+
+        The sign-in page asks this after the first factor. A device that is out of sync or disabled
+        counts as well.
+
+        :raises RecordTampered: the stored record was edited.
+        """
+        # RULE-REQUIRES
         check_instance("principal", principal, PrincipalId)
         return self.operations.requires_code(self._store.load(principal))
 
-    def history(self, principal: PrincipalId, *, by: Actor, after: int = 0, limit: int = 1000) -> Sequence[AuditEvent]:
-        """A page of the life-cycle events behind event number *after*, oldest first. :raises RecordTampered."""
-        check_int("after", after, 0, MAX_INTEGER)
-        check_int("limit", limit, 0, MAX_PAGE)
+    def verify(
+        self,
+        principal: PrincipalId,
+        code: str,
+        *,
+        client: ClientToken | str | None = None,
+        source: str = "",
+    ) -> Receipt:
+        """Accept *code* once, or raise. Call it after the first factor.
+
+        :param code: the digits as typed.
+        :param client: the token of a known client, from its cookie. A token with any fault counts
+            as none.
+        :returns: a receipt. Keep ``receipt.claim`` in the session.
+        :raises MalformedCode: the text is not a code; nothing was counted.
+        :raises AlreadyUsed: the code was used before; nothing was counted.
+        :raises Throttled: the delay after earlier failures is not over; the code was not
+            evaluated.
+        :raises SignInClosed: the guess budget is used up; the code was not evaluated.
+        :raises OutOfSync: the device must be resynchronized first.
+        :raises DeviceDisabled: the device failed too often in a row.
+        :raises CodeRejected: the code is wrong; the failure was counted.
+        :raises NoDevice: the principal has no device. Answer it like a wrong code.
+        """
+        operation = self.operations.verify(principal, code, client=client, source=source)
+        del code, client
+        return self._run(operation)
+
+    def resync(
+        self,
+        principal: PrincipalId,
+        *,
+        code1: str,
+        code2: str,
+        by: Actor,
+        client: ClientToken | str | None = None,
+        source: str = "",
+    ) -> SyncReport:
+        """Put the device in sync by two fresh consecutive codes. Sign in with a further code.
+
+        :param code1: the first code.
+        :param code2: the code that follows it.
+        :param client: the token of a known client, from its cookie.
+        :raises PairRejected: these are not two fresh consecutive codes; the failure was counted.
+        :raises CodeRejected: as for :meth:`verify`.
+        :raises AccessDenied: the actor is not allowed to do this.
+        :raises NoDevice: the principal has no device.
+        """
+        operation = self.operations.resync(
+            principal, code1=code1, code2=code2, by=by, client=client, source=source
+        )
+        del code1, code2, client
+        return self._run(operation)
+
+    def claim_is_valid(
+        self, principal: PrincipalId, claim: MfaClaim, *, max_age: int | None = None
+    ) -> bool:
+        """Return whether *claim* still proves the second factor of *principal*.
+
+        Every page that relies on a second factor asks this: the claim of a device is worthless as
+        soon as that device is removed. The claim of another method stays valid until *max_age*.
+
+        :param claim: what the session keeps: ``receipt.claim``, or :meth:`method_claim`.
+        :param max_age: the largest age in seconds; None for no limit.
+        :raises RecordTampered: the stored record was edited.
+        """
+        check_instance("principal", principal, PrincipalId)
+        before = self._store.load(principal)
+        return self.operations.claim_is_valid(before, claim, self._clock(), max_age)
+
+    def method_claim(self, principal: PrincipalId, method: str) -> MfaClaim:
+        """Return the claim of a second factor that the service checked itself.
+
+        :param method: what was used, such as "passkey".
+        """
+        return self.operations.method_claim(principal, method, self._clock())
+
+    # Enrollment
+
+    def open_enrollment(
+        self,
+        principal: PrincipalId,
+        *,
+        by: Actor,
+        label: str,
+        binding_code: str | None = None,
+        source: str = "",
+    ) -> OpenedEnrollment:
+        """Open an enrollment with a new key. The answer shows the key; no later one does.
+
+        An enrollment that is open is superseded, and its key destroyed.
+
+        :param label: the account name that the app shows, such as an e-mail address.
+        :param binding_code: the code that a removal by another person returned.
+        :raises DeviceAlreadyAssigned: deactivate the device first.
+        :raises TooManySessions: the day's enrollments are used up.
+        :raises AccessDenied: the actor is not allowed to, or the binding code is missing or wrong.
+        :raises InvalidValue: *label* is not valid.
+        """
+        operation = self.operations.open_enrollment(
+            principal, by=by, label=label, binding_code=binding_code, source=source
+        )
+        del binding_code
+        return self._run(operation)
+
+    def confirm_enrollment(
+        self,
+        principal: PrincipalId,
+        *,
+        session: str,
+        code1: str,
+        code2: str,
+        by: Actor,
+        source: str = "",
+    ) -> SyncReport:
+        """Assign the device by two consecutive codes. Check the report: it may be out of sync.
+
+        :param session: the ``session_id`` of the open enrollment.
+        :param code1: the first code.
+        :param code2: the code that follows it.
+        :returns: a report with the device and, if the policy has them, recovery codes.
+        :raises PairRejected: these are not two consecutive codes. The session stays open until its
+            attempts are used up; then ``remedy`` is "enroll".
+        :raises MalformedCode: a text is not a code; nothing was counted.
+        :raises NoSession: no such session is open.
+        :raises AccessDenied: the actor is not allowed to do this.
+        """
+        operation = self.operations.confirm_enrollment(
+            principal, session=session, code1=code1, code2=code2, by=by, source=source
+        )
+        del code1, code2
+        return self._run(operation)
+
+    def cancel_enrollment(
+        self, principal: PrincipalId, *, by: Actor, session: str | None = None, source: str = ""
+    ) -> None:
+        """End the open enrollment and destroy its key.
+
+        :param session: the ``session_id``; None for the one that is open.
+        :raises NoSession: no such session is open.
+        :raises AccessDenied: the actor is not allowed to do this.
+        """
+        self._run(
+            self.operations.cancel_enrollment(principal, by=by, session=session, source=source)
+        )
+
+    # Removal and recovery
+
+    def deactivate(
+        self, principal: PrincipalId, *, by: Actor, reason: str = "", source: str = ""
+    ) -> Deactivation:
+        """Remove the device and destroy its key for good.
+
+        :param reason: a text for the history.
+        :returns: the serial number, and a binding code if the owner needs one to enroll again.
+        :raises NoDevice: the principal has no device.
+        :raises AccessDenied: the actor is not allowed to do this.
+        :raises RecoveryCodeRejected: the recovery code is wrong; the attempt was counted.
+        :raises Throttled: after ten wrong recovery codes, one attempt an hour is evaluated.
+        """
+        return self._run(
+            self.operations.deactivate(principal, by=by, reason=reason, source=source)
+        )
+
+    def issue_binding_code(
+        self, principal: PrincipalId, *, by: Actor, source: str = ""
+    ) -> BindingCode:
+        """Replace the binding code of a removal, for an owner who lost it or let it expire.
+
+        :raises NoSession: no binding code is pending.
+        :raises AccessDenied: the actor is not allowed to do this.
+        """
+        return self._run(self.operations.issue_binding_code(principal, by=by, source=source))
+
+    def replace_recovery_codes(
+        self, principal: PrincipalId, *, by: Actor, source: str = ""
+    ) -> RecoveryCodes:
+        """Replace the saved recovery codes of a user. The answer shows them once.
+
+        :raises NoDevice: the principal has no device.
+        :raises AccessDenied: the actor is not the owner with a current MFA claim.
+        :raises InvalidValue: the policy has no recovery codes.
+        """
+        operation = self.operations.replace_recovery_codes(principal, by=by, source=source)
+        return self._run(operation)
+
+    # Known clients and the guess budget
+
+    def give_client_token(
+        self, principal: PrincipalId, *, by: Actor, source: str = ""
+    ) -> ClientToken:
+        """Return a token with which the owner signs in once within 24 hours, past a closed lane.
+
+        :raises NoDevice: the principal has no device.
+        :raises AccessDenied: the actor is not allowed to do this.
+        :raises InvalidValue: the policy has no known clients.
+        """
+        return self._run(self.operations.give_client_token(principal, by=by, source=source))
+
+    def forget_clients(self, principal: PrincipalId, *, by: Actor, source: str = "") -> None:
+        """Make every client token of the device worthless, for example after a theft.
+
+        :raises NoDevice: the principal has no device.
+        :raises AccessDenied: the actor is not the owner with a current MFA claim.
+        """
+        self._run(self.operations.forget_clients(principal, by=by, source=source))
+
+    def reopen(self, principal: PrincipalId, *, by: Actor, source: str = "") -> None:
+        """Open the lane of clients without a token again, after the owner signed in with one.
+
+        :raises NoDevice: the principal has no device.
+        :raises AccessDenied: the actor is not the owner with a claim newer than the last failure.
+        """
+        self._run(self.operations.reopen(principal, by=by, source=source))
+
+    def restore_budget(self, principal: PrincipalId, *, by: Actor, source: str = "") -> None:
+        """Refill the guess budget, at most once a day. Change the first factor before.
+
+        :raises TooSoon: it was restored within the last day.
+        :raises NoDevice: the principal has no device.
+        :raises AccessDenied: the actor is not allowed to do this.
+        """
+        self._run(self.operations.restore_budget(principal, by=by, source=source))
+
+    # Imports and repair
+
+    def adopt(
+        self,
+        principal: PrincipalId,
+        *,
+        by: Actor,
+        key: Key,
+        system: str,
+        parameters: Parameters | None = None,
+        last_step: int | None = None,
+        drift: int = 0,
+        failures: int = 0,
+        failed_at: int | None = None,
+        source: str = "",
+    ) -> VirtualDevice:
+        """Assign a device of another system, with its replay position.
+
+        :param system: the name of that system, for the history.
+        :param parameters: what the device was set up with.
+        :param last_step: the last step that the other system accepted. None: every code that it
+            could have seen is spent.
+        :param drift: the device's clock minus the verifier's, in steps.
+        :param failures: consecutive failures.
+        :param failed_at: the Unix time of the last failure, in seconds; None for now.
+        :raises DeviceAlreadyAssigned: the principal has a device, which is never overwritten.
+        :raises InvalidValue: an argument is out of bounds, or the policy does not offer
+            *parameters*.
+        :raises AccessDenied: the actor is not a trusted service.
+        """
+        operation = self.operations.adopt(
+            principal, by=by, key=key, system=system, parameters=parameters,
+            last_step=last_step, drift=drift, failures=failures, failed_at=failed_at,
+            source=source,
+        )
+        return self._run(operation)
+
+    def reanchor(self, principal: PrincipalId, *, by: Actor, source: str = "") -> None:
+        """Accept the present time again, after a clock that ran ahead was corrected.
+
+        :raises NoDevice: the principal is unknown.
+        :raises AccessDenied: the actor is not a trusted service.
+        """
+        self._run(self.operations.reanchor(principal, by=by, source=source))
+
+    def mark_spent(
+        self, principal: PrincipalId, *, by: Actor, until: int, source: str = ""
+    ) -> None:
+        """Treat every code up to a time as used, after a fail-over that may have lost commits.
+
+        It is idempotent, and cancels an open enrollment.
+
+        :param until: a Unix time in seconds, not ahead of the clock.
+        :raises InvalidValue: *until* lies ahead of the clock.
+        :raises AccessDenied: the actor is not a trusted service.
+        """
+        self._run(self.operations.mark_spent(principal, by=by, until=until, source=source))
+
+    def mark_account_spent(
+        self, account: str, *, by: Actor, until: int, source: str = ""
+    ) -> int:
+        """Call :meth:`mark_spent` for every principal of *account*; return how many there are.
+
+        It can be stopped anywhere and started again.
+
+        :param until: a Unix time in seconds, not ahead of the clock.
+        """
+        count, last = 0, None
+        while page := self.principals(account, after=last):
+            for principal in page:
+                self.mark_spent(principal, by=by, until=until, source=source)
+            count, last = count + len(page), page[-1]
+        return count
+
+    def forget(self, principal: PrincipalId, *, by: Actor, source: str = "") -> None:
+        """Erase the principal and its history. An unknown principal stays unknown.
+
+        :raises AccessDenied: the actor is not a trusted service.
+        """
+        self._run(self.operations.forget(principal, by=by, source=source))
+
+    # Reading
+
+    def device(self, principal: PrincipalId, *, by: Actor, source: str = "") -> VirtualDevice:
+        """Return the assigned device.
+
+        :raises NoDevice: there is none.
+        :raises AccessDenied: the actor is not allowed to read it.
+        """
+        return self._run(self.operations.device(principal, by=by, source=source))
+
+    def history(
+        self,
+        principal: PrincipalId,
+        *,
+        by: Actor,
+        after: int = 0,
+        limit: int = 1000,
+        source: str = "",
+    ) -> Sequence[AuditEvent]:
+        """Return a page of the stored events, oldest first, checked up to the end of the history.
+
+        :param after: the number of the event before the page.
+        :param limit: the largest number of events.
+        :raises RecordTampered: an event was changed, removed or moved; the text gives its number.
+        :raises AccessDenied: the actor is not allowed to read the history.
+        """
+        check_history_page(after, limit)
         for _ in range(ATTEMPTS):
-            record = self._record(principal, by=by)
-            events = self._store.history(principal, after=max(0, after - 1), limit=limit + 1)
-            if self._store.load(principal).head == record.head:
-                return self.operations.checked_history(record, events, after, limit)
-        raise StoreContended("others kept changing this principal while its history was read")
+            record = self._run(self.operations.record(principal, by=by, source=source))
+            problem: RecordTampered | None = None
+            reader = PageReader(record, after, limit)
+            try:
+                while reader.position is not None:
+                    events = self._store.history(
+                        principal, after=reader.position, limit=READ_SIZE
+                    )
+                    reader.add(events)
+            except RecordTampered as error:
+                problem = error
+            if same_history(self._store.load(principal), record):
+                if problem is not None:
+                    raise problem
+                return reader.page
+        raise StoreContended(CONTENDED)
 
-    def prune_history(self, principal: PrincipalId, *, by: Actor, older_than: int) -> int:
-        """Retention: redact the events older than a Unix time, bindings excepted. Answers how many."""
-        history: list[AuditEvent] = []
-        while page := self.history(principal, by=by, after=len(history)):
-            history += page
-        return self._prune_history(principal, by=by, history=history, older_than=older_than)
+    def prune_history(
+        self, principal: PrincipalId, *, by: Actor, older_than: int, source: str = ""
+    ) -> int:
+        """Redact the events older than a Unix time; return how many. Bindings are never redacted.
 
-    def principals(self, account: str, *, after: PrincipalId | None = None, limit: int = 1000) -> Sequence[PrincipalId]:
-        """A page of the principals of *account* that have a record, behind *after*."""
-        check_page(account, after, limit)
+        :param older_than: a Unix time in seconds.
+        :raises AccessDenied: the actor is not a trusted service.
+        """
+        history = self.history(principal, by=by, limit=MAX_PAGE, source=source)
+        return self._run(
+            self.operations.prune_history(
+                principal, by=by, history=history, older_than=older_than, source=source
+            )
+        )
+
+    def principals(
+        self, account: str, *, after: PrincipalId | None = None, limit: int = 1000
+    ) -> Sequence[PrincipalId]:
+        """Return a page of the principals of *account* that have a record: root first, then users.
+
+        :param after: the last principal of the page before.
+        :param limit: the largest number of principals.
+        """
+        check_principals_page(account, after, limit)
         return self._store.principals(account, after=after, limit=limit)
 
     def _run(self, operation: Operation[T]) -> T:
-        check_instance("principal", operation.principal, PrincipalId)
+        try:
+            return self._attempt(operation)
+        except BaseException as error:
+            operation.discard()
+            clear_frames_of(error)  # codes may be in their local variables
+            raise
+
+    def _attempt(self, operation: Operation[T]) -> T:
+        operation.check()
         for _ in range(ATTEMPTS):
             before = self._store.load(operation.principal)
-            actor_record = self._store.load(operation.actor_record) if operation.actor_record else None
-            made = operation.decide(before, self._clock(), actor_record)
-            if made.principal is before or self._store.commit(before, made.principal, made.stored):
-                notify(self._observer, made)
-                return made.settle()
-        raise StoreContended("others kept changing this principal; nothing was changed")
+            actor_record_id = operation.actor_record_id
+            actor_record = self._store.load(actor_record_id) if actor_record_id else None
+            decision = operation.decide(before, self._clock(), actor_record)
+            if decision.principal is before or self._store.commit(
+                before, decision.principal, decision.stored
+            ):
+                notify(self._observer, decision)
+                return decision.settle()
+        raise StoreContended(CONTENDED)
+
+
+def same_history(record: Principal, other: Principal) -> bool:
+    """Return whether two records of a principal have the same history."""
+    return (record.head, record.pruned) == (other.head, other.pruned)

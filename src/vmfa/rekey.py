@@ -1,4 +1,4 @@
-"""Encrypt the sealed keys of an account again under the current master key."""
+"""Encrypt the sealed keys of an account again, under the current master key."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .stores.base import Store
 
 @dataclass(frozen=True, slots=True)
 class Rekeyed:
-    """What the pass did with one principal. ``problem`` is empty, or says why its key stayed as it was."""
+    """The result for one principal. ``problem`` says why its key was not encrypted again."""
 
     principal: PrincipalId
     changed: bool
@@ -24,15 +24,22 @@ class Rekeyed:
 
 
 def rekey(
-    store: Store, account: str, *, keys: KeySource, sealed_keys: SealedKeys, after: PrincipalId | None = None
+    store: Store,
+    account: str,
+    *,
+    keys: KeySource,
+    sealed_keys: SealedKeys,
+    after: PrincipalId | None = None,
 ) -> Iterator[Rekeyed]:
-    """Envelope every sealed key of *account* again, under the current master key of *sealed_keys*.
+    """Encrypt every sealed key of *account* again, under the current master key.
 
-    A generator: each principal is committed, by compare-and-set, before it is given. Stop it anywhere and
-    start it again, from the beginning or *after* the last one given. Devices stay in use meanwhile, and
-    nothing of a record changes but the reference to its key.
+    Each principal is committed before it is yielded. You can interrupt this at any point and start
+    it again. Devices can be used meanwhile, and only the reference to the key changes.
 
-    :param keys: the registry's ``operations.keys``, which authenticate the records.
+    :param keys: ``registry.operations.keys``, which authenticates the records.
+    :param sealed_keys: ``SealedKeys(new, old)``, with the current master key first.
+    :param after: start after this principal, which was the last one yielded.
+    :returns: a result for each principal that has a record.
     """
     page = store.principals(account, after=after)
     while page:
@@ -41,19 +48,22 @@ def rekey(
         page = store.principals(account, after=page[-1])
 
 
-def _rekeyed(store: Store, principal: PrincipalId, keys: KeySource, sealed_keys: SealedKeys) -> Rekeyed:
+def _rekeyed(
+    store: Store, principal: PrincipalId, keys: KeySource, sealed_keys: SealedKeys
+) -> Rekeyed:
     try:
         for _ in range(ATTEMPTS):
             before = store.load(principal)
             check_intact(before, keys)
-            held, ref = before.device or before.enrollment, before.key_ref
-            if held is None or ref is None or not sealed_keys.needs_rekey(ref):
+            owner, key_ref = before.device or before.enrollment, before.key_ref
+            if owner is None or key_ref is None or not sealed_keys.needs_rekey(key_ref):
                 return Rekeyed(principal, changed=False)
-            key = sealed_keys.reveal(ref, principal, held.serial, held.parameters)
-            again = sealed_keys.adopt(principal, held.serial, held.parameters, key)
-            after = replace(before, key_ref=again, revision=before.revision + 1)
+            key = sealed_keys.reveal(key_ref, principal, owner.serial, owner.parameters)
+            key_ref = sealed_keys.adopt(principal, owner.serial, owner.parameters, key)
+            after = replace(before, key_ref=key_ref, revision=before.revision + 1)
             if store.commit(before, authenticated(after, keys), ()):
                 return Rekeyed(principal, changed=True)
     except (RecordTampered, UnknownMasterKey) as error:
         return Rekeyed(principal, changed=False, problem=str(error))
-    return Rekeyed(principal, changed=False, problem="others kept changing this principal")
+    problem = "other processes kept changing this principal: run the pass again"
+    return Rekeyed(principal, changed=False, problem=problem)

@@ -1,384 +1,497 @@
-"""The rules of device assignment: each transition as a pure function of the state, the input and the ctx.
+"""The rules of device assignment: each transition as a pure function of state, input and context.
 
-A guard refuses by raising: nothing changes. A verdict on codes, right or wrong, changes the state, so it is
-returned together with it. Permission comes first, then syntax, then the guards in the order (RULE-ORDER): record
-intact, device present, clock, disabled, throttled, out of sync. No guard touches a key.
+A guard refuses by raising: nothing changes. A verdict on codes, right or wrong, changes the state,
+so it is returned together with the next state. The order of the checks is part of the rules:
+permission, syntax, record intact, device or session present, clock, disabled, closed, throttled,
+out of sync, codes. No guard computes a code.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
 from dataclasses import replace
-from hmac import compare_digest
 from typing import Any
 
-from . import errors, keyuri, models
-from .access import Actor, Relationship
+from . import clients, errors, keyuri, models, recovery, throttle
+from .access import OWNERS, Actor, Relationship
 from .decision import Context, Decision
-from .events import BINDINGS, AuditEvent, EventType
-from .history import redacted
-from .keys import Key, base32
-from .models import EnrollmentSession, PendingBinding, Principal, Sync, VirtualDevice
-from .otp import check_int, normalize_code, scan, window_steps
-from .policy import DAY, Parameters, Policy
+from .events import EventType
+from .guards import (
+    check_clock,
+    code_lengths,
+    find_consecutive_pair,
+    intact_device,
+    open_session,
+    scan_steps,
+    signed_claim,
+    superseded,
+    usable_device,
+    without_key,
+)
+from .keys import base32
+from .models import (
+    BindingCode,
+    ClientState,
+    ClientToken,
+    EnrollmentSession,
+    PendingBinding,
+    Principal,
+    RecoveryCodes,
+    RecoveryState,
+    Sync,
+    VirtualDevice,
+)
+from .otp import normalize_code, window_steps
+from .policy import DAY
 from .record import check_intact
-from .validators import check_instance, check_text, check_time
+from .validators import check_text
 
-Held = VirtualDevice | EnrollmentSession
-
-
-# Verification and resynchronisation
+# Verification and resynchronization
 
 
-def verify(before: Principal, ctx: Context, code: str) -> Decision[models.Receipt]:
+def verify(
+    before: Principal, ctx: Context, code: str, client_token: object
+) -> Decision[models.Receipt]:
     """Decide whether *code* authenticates the principal now."""
-    typed = normalize_code(code, parameters_of(before, ctx.policy).digits)
-    device = usable_device(before, ctx)
+    code = normalize_code(code, code_lengths(ctx.policy, before))
+    device, client = usable_device(before, ctx, client_token)
     if device.sync is Sync.OUT_OF_SYNC:
-        raise errors.OutOfSync("the device is out of sync: its codes are not evaluated until it is resynchronized")
-    here = device.parameters.step_at(ctx.now) + device.drift
-    window = window_steps(here, ctx.policy.window, ctx.policy.window)  # RFC6238-5.2-PAST
-    (matches,) = _scan(before, device, ctx, (typed,), window)
-    newest = max(matches, default=-1)  # RULE-MONOTONE: neighbours can share a code
+        raise errors.OutOfSync(
+            "the device is out of sync: its codes are not evaluated until it is resynchronized"
+        )
+    current = device.parameters.step_at(ctx.now) + device.drift
+    window = window_steps(current, ctx.policy.window, ctx.policy.window)  # RFC6238-5.2-PAST
+    (matches,) = scan_steps(before, device, ctx, (code,), window)
+    newest = max(matches, default=-1)  # RULE-MONOTONE: neighboring steps can share a code
     if newest > device.last_step:  # RFC6238-5.2-ONCE, SP80063B-3.1.4.2-ONCE, ASVS5-6.5.1
-        return _accepted(before, ctx, device, newest, here)
+        return _accepted(before, ctx, device, client, step=newest, current=current)
     if matches:
-        next_at = (device.last_step + 1 - device.drift) * device.parameters.period + device.parameters.t0
-        raise errors.AlreadyUsed(retry_after=max(0, next_at - ctx.now), next_at=next_at)
-    return _failed(before, ctx, device, errors.CodeRejected())
+        raise _already_used(device, ctx)
+    return _failed(before, ctx, device, client, errors.CodeRejected())
 
 
-def _accepted(before: Principal, ctx: Context, device: VirtualDevice, step: int, here: int) -> Decision[models.Receipt]:
-    side = (step > here) - (step < here)
-    drift, last_offset = device.drift, side
-    near = abs(drift + side - device.synced_drift) <= ctx.policy.login_drift
-    if side and side == device.last_offset and near:  # RFC6238-6-DRIFT, RULE-DRIFT: two in a row off on one side
-        drift, last_offset = drift + side, 0
-    after = replace(device, last_step=step, drift=drift, last_offset=last_offset, failures=0)
-    receipt = models.Receipt(principal=before.id, serial=device.serial, step=step, at=ctx.now, drift=drift,
-                      failures_cleared=device.failures)
+def _accepted(
+    before: Principal,
+    ctx: Context,
+    device: VirtualDevice,
+    client: clients.KnownClient | None,
+    *,
+    step: int,
+    current: int,
+) -> Decision[models.Receipt]:
+    offset = (step > current) - (step < current)
+    drift, last_offset = device.drift, offset
+    near = abs(drift + offset - device.synced_drift) <= ctx.policy.login_drift
+    if offset and offset == device.last_offset and near:  # RFC6238-6-DRIFT, RULE-DRIFT
+        drift, last_offset = drift + offset, 0
+    if client is None:
+        cleared, failures, known_failures = device.failures, 0, device.known_failures
+    else:
+        cleared, failures, known_failures = device.known_failures, device.failures, 0
+        device = clients.after_success(device, client, ctx.now)
+    after = replace(
+        device, last_step=step, drift=drift, last_offset=last_offset, failures=failures,
+        known_failures=known_failures,
+    )
+    receipt = models.Receipt(
+        principal=before.id, serial=device.serial, step=step, at=ctx.now, drift=drift,
+        failures_cleared=cleared,
+        claim=signed_claim(ctx.keys, before.id, at=ctx.now, serial=device.serial),
+    )
+    if ctx.policy.known_clients:
+        token, _ = clients.issue_token(
+            before.id, after, now=ctx.now, seconds=ctx.policy.client_token_seconds,
+            kind=clients.RENEWED, keys=ctx.keys, random=ctx.random,
+        )
+        receipt.with_secret(token)
     events = [ctx.event(EventType.ACCEPTED, device.serial, step=step)]
     if drift != device.drift:
-        events.append(ctx.event(EventType.DRIFT_CHANGED, device.serial, before=device.drift, after=drift))
-    return Decision(principal=replace(before, device=after), answer=receipt, events=tuple(events))
+        events.append(
+            ctx.event(EventType.DRIFT_CHANGED, device.serial, before=device.drift, after=drift)
+        )
+    return Decision(
+        principal=replace(before, device=after), answer=receipt, events=tuple(events)
+    )
 
 
-def resync(before: Principal, ctx: Context, code1: str, code2: str) -> Decision[models.SyncReport]:
-    """SEED-RESYNC, RFC4226-7.4-SEQ: two fresh consecutive codes put the device in sync. Signs nobody in."""
-    digits = parameters_of(before, ctx.policy).digits
-    pair = normalize_code(code1, digits), normalize_code(code2, digits)
-    device = usable_device(before, ctx)
-    here = device.parameters.step_at(ctx.now)  # RFC4226-4-R5, and never from the drift
+def _already_used(device: VirtualDevice, ctx: Context) -> errors.AlreadyUsed:
+    parameters = device.parameters
+    next_at = (device.last_step + 1 - device.drift) * parameters.period + parameters.t0
+    if _is_stuck(device, ctx):
+        return errors.AlreadyUsed(
+            "the last accepted code lies too far ahead: replace the device",
+            next_at=next_at, remedy="replace",
+        )
+    return errors.AlreadyUsed(retry_after=max(0, next_at - ctx.now), next_at=next_at)
+
+
+def _is_stuck(device: VirtualDevice, ctx: Context) -> bool:
+    """Whether no code can be accepted within the resync window, whatever the owner does."""
     policy = ctx.policy
-    found = _pair(before, device, ctx, pair, here, policy.resync_back, policy.resync_forward, device.last_step)
-    if found is None:
-        return _failed(before, ctx, device, errors.PairRejected("these are not two fresh consecutive codes"))
-    step, spent = found
-    off = step - here
-    drift = 0 if abs(off) <= policy.window else off
-    after = replace(device, sync=Sync.IN_SYNC, drift=drift, synced_drift=drift, last_offset=0, last_step=spent, failures=0)
-    event = ctx.event(EventType.RESYNCHRONIZED, device.serial, steps_off=off)
-    report = models.SyncReport(device=after, sync=after.sync, steps_off=off)
+    reach = policy.resync_forward + policy.window + 1  # mark_spent goes as far as this
+    return device.last_step - device.parameters.step_at(ctx.now) > reach
+
+
+def resync(
+    before: Principal, ctx: Context, code1: str, code2: str, client_token: object
+) -> Decision[models.SyncReport]:
+    """Put the device in sync by two fresh consecutive codes. It does not sign the user in."""
+    # SEED-RESYNC, RFC4226-7.4-SEQ
+    policy = ctx.policy
+    lengths = code_lengths(policy, before)
+    codes = normalize_code(code1, lengths), normalize_code(code2, lengths)
+    device, client = usable_device(before, ctx, client_token)
+    if _is_stuck(device, ctx):
+        raise errors.PairRejected(
+            "the last accepted code lies too far ahead: replace the device", remedy="replace"
+        )
+    current = device.parameters.step_at(ctx.now)  # RFC4226-4-R5, and never from the drift
+    pair = find_consecutive_pair(
+        before, device, ctx, codes, current=current, back=policy.resync_back,
+        forward=policy.resync_forward, after=device.last_step,
+    )
+    if pair is None:
+        rejected = errors.PairRejected("these are not two fresh consecutive codes")
+        return _failed(before, ctx, device, client, rejected)
+    step, spent = pair
+    offset = step - current
+    drift = 0 if abs(offset) <= policy.window else offset
+    after = replace(
+        device, sync=Sync.IN_SYNC, drift=drift, synced_drift=drift, last_offset=0, last_step=spent,
+        failures=0,
+    )
+    if client is not None:
+        after = clients.after_success(after, client, ctx.now)
+    if client is not None or ctx.relationship in _MANAGERS:
+        after = replace(after, known_failures=0)
+    report = models.SyncReport(device=after, sync=after.sync, steps_off=offset)
+    event = ctx.event(EventType.RESYNCHRONIZED, device.serial, steps_off=offset)
     return Decision(principal=replace(before, device=after), answer=report, events=(event,))
 
 
-def _failed(before: Principal, ctx: Context, device: VirtualDevice, answer: errors.CodeRejected) -> Decision[Any]:
-    """One failure: counted per device, whatever the session or machine, and committed before it is told."""
+_MANAGERS = frozenset({Relationship.ADMIN, Relationship.ROOT, Relationship.SERVICE})
+
+
+def _failed(
+    before: Principal,
+    ctx: Context,
+    device: VirtualDevice,
+    client: clients.KnownClient | None,
+    answer: errors.CodeRejected,
+) -> Decision[Any]:
+    """Count one failure. It is committed before the caller sees the answer."""
     policy, serial = ctx.policy, device.serial
-    failures = device.failures + 1  # RULE-THROTTLE, RFC4226-7.1-RP2, SP80063B-3.1.4.2-RATE, ASVS5-6.3.1
-    tokens, budget_updated_at = _refilled(device, ctx)
-    budget = tokens - 1
-    disabled = failures >= policy.failure_cap or budget <= 0  # SP80063B-3.2.2-CAP, RFC4226-7.2-LOCK
-    failed_at = max(ctx.now, before.seen_at)  # of two clocks, the later: no wait is shortened by the other
-    after = replace(device, failures=failures, failed_at=failed_at, budget=budget, budget_updated_at=budget_updated_at,
-                    disabled=disabled)
-    events = [ctx.event(EventType.REJECTED, serial, answer.reason, failures=failures)]
-    if budget == policy.budget_warning:
-        events.append(ctx.event(EventType.BUDGET_LOW, serial, budget=budget))
-    if disabled:
-        events.append(ctx.event(EventType.DISABLED, serial, failures=failures, budget=budget))
+    after = throttle.after_failed_code(device, client, ctx.now, before.seen_at, policy)
+    lane = "known" if client is not None else "unknown"
+    failures = after.failures if client is None else after.known_failures
+    failed_at = after.failed_at if client is None else after.known_failed_at
+    events = [ctx.event(EventType.REJECTED, serial, answer.reason, failures=failures, lane=lane)]
+    if after.budget == policy.budget_warning:
+        events.append(ctx.event(EventType.BUDGET_LOW, serial, budget=after.budget))
+    if after.disabled:
+        events.append(
+            ctx.event(
+                EventType.DISABLED, serial, "change the first factor before enrolling again",
+                failures=after.failures + after.known_failures, budget=after.budget,
+            )
+        )
         answer = errors.DeviceDisabled("the device was disabled after too many failures")
     else:
-        answer.retry_after = policy.delay(failures) or None
-    return Decision(principal=replace(before, device=after), answer=answer, events=tuple(events))
+        wait = throttle.announced_wait(
+            failures, failed_at, ctx.now, policy, device.parameters.period
+        )
+        answer.retry_after = wait if wait > 0 else None
+    return Decision(
+        principal=replace(before, device=after), answer=answer, events=tuple(events)
+    )
 
 
-def _refilled(device: VirtualDevice, ctx: Context) -> tuple[int, int]:
-    """RULE-BUDGET: the guess budget now, and since when its next token has been growing."""
-    policy = ctx.policy
-    grown = max(0, ctx.now - device.budget_updated_at) // policy.budget_refill
-    if device.budget + grown >= policy.budget:
-        return policy.budget, ctx.now
-    return device.budget + grown, device.budget_updated_at + grown * policy.budget_refill
+# Known clients and the guess budget
+
+
+def give_client_token(before: Principal, ctx: Context) -> Decision[ClientToken]:
+    """Return a token for one sign-in of the owner within 24 hours. An earlier one is void."""
+    device = intact_device(before, ctx)
+    check_clock(before, ctx)
+    if not ctx.policy.known_clients:
+        raise errors.InvalidValue("the policy must allow it: Policy(known_clients=True)")
+    token, token_id = clients.issue_token(
+        before.id, device, now=ctx.now, seconds=clients.GIVEN_TOKEN_SECONDS, kind=clients.GIVEN,
+        keys=ctx.keys, random=ctx.random,
+    )
+    current = replace(device.clients, given=token_id)
+    after = replace(before, device=replace(device, clients=current))
+    event = ctx.event(EventType.CLIENT_TOKEN_GIVEN, device.serial)
+    return Decision(principal=after, answer=token, events=(event,))
+
+
+def forget_clients(before: Principal, ctx: Context) -> Decision[None]:
+    """Make every client token of this device worthless."""
+    device = intact_device(before, ctx)
+    check_clock(before, ctx)
+    after = replace(device, clients=ClientState(epoch=device.clients.epoch + 1))
+    event = ctx.event(EventType.CLIENTS_FORGOTTEN, device.serial)
+    return Decision(principal=replace(before, device=after), answer=None, events=(event,))
+
+
+def reopen(before: Principal, ctx: Context, by: Actor) -> Decision[None]:
+    """Forget the failures without a token, if the owner signed in after the last of them."""
+    device = intact_device(before, ctx)
+    check_clock(before, ctx)
+    if device.failures == 0:
+        return Decision(principal=before, answer=None)
+    if by.mfa is None or by.mfa.at <= device.failed_at:
+        raise errors.AccessDenied(
+            "reopen requires a sign-in after the last failure: sign in from a known client first",
+            missing="mfa claim",
+        )
+    after = replace(before, device=replace(device, failures=0))
+    event = ctx.event(EventType.REOPENED, device.serial, failures=device.failures)
+    return Decision(principal=after, answer=None, events=(event,))
+
+
+def restore_budget(before: Principal, ctx: Context) -> Decision[None]:
+    """Refill the guess budget after the first factor was changed, at most once a day."""
+    device = intact_device(before, ctx)
+    check_clock(before, ctx)
+    wait = device.budget_restored_at + DAY - ctx.now
+    if wait > 0:
+        raise errors.TooSoon("the guess budget was restored within the last day", retry_after=wait)
+    after = replace(
+        device, budget=ctx.policy.budget, budget_updated_at=ctx.now, budget_restored_at=ctx.now
+    )
+    event = ctx.event(EventType.BUDGET_RESTORED, device.serial, before=device.budget)
+    return Decision(principal=replace(before, device=after), answer=None, events=(event,))
 
 
 # Enrollment
 
 
-def open_enrollment(before: Principal, ctx: Context, issuer: str, label: str,
-                    binding_code: str | None) -> Decision[models.OpenedEnrollment]:
-    """SEED-SHOW: a new key, shown in this answer and never again. An open session is superseded (RULE-ABANDONED)."""
+def open_enrollment(
+    before: Principal, ctx: Context, issuer: str, label: str, binding_code: str | None
+) -> Decision[models.OpenedEnrollment]:
+    """Open a session with a new key, which only this answer shows."""
+    # SEED-SHOW, RULE-ABANDONED: an open session is superseded
     keyuri.check_label("label", label)
     check_intact(before, ctx.keys)
     if before.device is not None:
         raise errors.DeviceAlreadyAssigned("this principal has a device: deactivate it first")
     check_clock(before, ctx)
+    _check_binding(before.binding, ctx, binding_code)
     now, policy = ctx.now, ctx.policy
-    binding = _checked_binding(before.binding, ctx, binding_code)
-    enrollment_times = tuple(at for at in before.enrollment_times if at > now - DAY)
+    times = tuple(at for at in before.enrollment_times if at > now - DAY)
     if ctx.relationship is not Relationship.SERVICE:
-        if len(enrollment_times) >= policy.enrollments_per_day:
-            raise errors.TooManySessions(retry_after=min(DAY, enrollment_times[0] + DAY - now))
-        enrollment_times += (now,)
-    session_id, serial = ctx.random(16).hex(), ctx.random(16).hex()  # RULE-SERIAL: 128 random bits, twice
-    session = EnrollmentSession(session_id=session_id, serial=serial, parameters=policy.offers[0], opened_at=now,
-                                expires_at=now + policy.session_seconds)
+        if len(times) >= policy.enrollments_per_day:
+            oldest = times[len(times) - policy.enrollments_per_day]  # enough are over with it
+            raise errors.TooManySessions(retry_after=min(DAY, oldest + DAY - now))
+        times += (now,)
+    session = EnrollmentSession(
+        session_id=ctx.random(16).hex(),  # RULE-SERIAL: 128 random bits, twice
+        serial=ctx.random(16).hex(),
+        parameters=policy.offers[0],
+        opened_at=now,
+        expires_at=now + policy.session_seconds,
+        opened_by_owner=ctx.relationship in OWNERS,
+    )
     key_ref, key = ctx.keys.issue(before.id, session.serial, session.parameters)
-    after = replace(before, enrollment=session, key_ref=key_ref, enrollment_times=enrollment_times, binding=binding)
-    uri = keyuri.build(issuer=issuer, label=label, key=key, parameters=session.parameters)
-    opened = models.OpenedEnrollment(session_id=session.session_id, serial=session.serial, expires_at=session.expires_at,
-                              base32=base32(key), uri=uri)
-    return Decision(principal=after, answer=opened, events=(*_superseded(before, ctx), ctx.event(EventType.OPENED, session.serial)))
+    after = replace(before, enrollment=session, key_ref=key_ref, enrollment_times=times)
+    opened = models.OpenedEnrollment(
+        session_id=session.session_id, serial=session.serial, expires_at=session.expires_at,
+        base32=base32(key),
+        uri=keyuri.build(issuer=issuer, label=label, key=key, parameters=session.parameters),
+    )
+    events = (*superseded(before, ctx), ctx.event(EventType.OPENED, session.serial))
+    return Decision(principal=after, answer=opened, events=events)
 
 
-def confirm_enrollment(before: Principal, ctx: Context, session_id: str, code1: str,
-                       code2: str) -> Decision[models.SyncReport]:
-    """SEED-TWO: code 1 of step s-1 and code 2 of step s assign the device; SEED-LATE: perhaps out of sync."""
-    digits = parameters_of(before, ctx.policy).digits
-    pair = normalize_code(code1, digits), normalize_code(code2, digits)
-    session = _open_session(before, ctx, session_id)
+def confirm_enrollment(
+    before: Principal, ctx: Context, session_id: str, code1: str, code2: str
+) -> Decision[models.SyncReport]:
+    """Assign the device: *code1* of step s - 1 and *code2* of step s."""
+    # SEED-TWO, SEED-LATE
     policy = ctx.policy
-    here = session.parameters.step_at(ctx.now)
-    found = _pair(before, session, ctx, pair, here, policy.enroll_back, policy.enroll_forward, -1)
-    if found is None:
+    lengths = code_lengths(policy, before)
+    codes = normalize_code(code1, lengths), normalize_code(code2, lengths)
+    session = open_session(before, ctx, session_id)
+    current = session.parameters.step_at(ctx.now)
+    pair = find_consecutive_pair(
+        before, session, ctx, codes, current=current, back=policy.enroll_back,
+        forward=policy.enroll_forward, after=-1,
+    )
+    if pair is None:
         return _attempt_failed(before, ctx, session)
-    step, spent = found
-    off = step - here
-    sync = Sync.IN_SYNC if abs(off) <= policy.window else Sync.OUT_OF_SYNC
-    device = VirtualDevice(serial=session.serial, parameters=session.parameters, enrolled_at=ctx.now, sync=sync,
-                           last_step=spent, budget=policy.budget, budget_updated_at=ctx.now)
+    step, spent = pair
+    offset = step - current
+    sync = Sync.IN_SYNC if abs(offset) <= policy.window else Sync.OUT_OF_SYNC
+    codes_to_save, digests = _new_recovery_codes(before, ctx, session.serial)
+    device = VirtualDevice(
+        serial=session.serial, parameters=session.parameters, enrolled_at=ctx.now, sync=sync,
+        last_step=spent, budget=policy.budget, budget_updated_at=ctx.now, recovery=RecoveryState(codes=digests),
+    )
+    report = models.SyncReport(device=device, sync=sync, steps_off=offset)
+    report.with_secret(codes_to_save)
     after = replace(before, enrollment=None, device=device, binding=None)
-    event = ctx.event(EventType.ASSIGNED, device.serial, sync=sync.value, steps_off=off)
-    return Decision(principal=after, answer=models.SyncReport(device=device, sync=sync, steps_off=off), events=(event,))
+    event = ctx.event(EventType.ASSIGNED, device.serial, sync=sync.value, steps_off=offset)
+    return Decision(principal=after, answer=report, events=(event,))
 
 
-def _attempt_failed(before: Principal, ctx: Context, session: EnrollmentSession) -> Decision[models.SyncReport]:
+def _attempt_failed(
+    before: Principal, ctx: Context, session: EnrollmentSession
+) -> Decision[models.SyncReport]:
     attempts = session.attempts + 1
-    rejected = ctx.event(EventType.REJECTED, session.serial, errors.PairRejected.reason, attempts=attempts)
+    rejected = ctx.event(
+        EventType.REJECTED, session.serial, errors.PairRejected.reason, attempts=attempts
+    )
     if attempts < ctx.policy.session_attempts:
         after = replace(before, enrollment=replace(session, attempts=attempts))
-        return Decision(principal=after, answer=errors.PairRejected("these are not two consecutive codes near now"), events=(rejected,))
-    answer = errors.PairRejected("the enrollment session ended after too many attempts", remedy="enroll")
-    return Decision(principal=_without_key(before), answer=answer, events=(rejected, ctx.event(EventType.ABANDONED, session.serial)))
+        again = errors.PairRejected("these are not two consecutive codes near now")
+        return Decision(principal=after, answer=again, events=(rejected,))
+    ended = errors.PairRejected(
+        "the enrollment session ended after too many attempts", remedy="enroll"
+    )
+    abandoned = ctx.event(EventType.ABANDONED, session.serial)
+    return Decision(
+        principal=without_key(before), answer=ended, events=(rejected, abandoned)
+    )
 
 
 def cancel_enrollment(before: Principal, ctx: Context, session_id: str | None) -> Decision[None]:
-    """The wizard is given up (RULE-BETTER-1): its key is destroyed at once. None: whichever is open."""
-    open_id = before.enrollment.session_id if before.enrollment and session_id is None else session_id
-    session = _open_session(before, ctx, open_id or "")
-    return Decision(principal=_without_key(before), answer=None, events=(ctx.event(EventType.CANCELLED, session.serial),))
+    """End the session and destroy its key at once. None: the session that is open."""
+    # RULE-BETTER-1
+    if session_id is None and before.enrollment is not None:
+        session_id = before.enrollment.session_id
+    session = open_session(before, ctx, session_id or "")
+    if (
+        before.binding is not None
+        and ctx.relationship is Relationship.OWNER
+        and not session.opened_by_owner
+    ):
+        raise errors.AccessDenied(
+            "cancelling an enrollment that another person opened requires a current MFA claim "
+            "while a binding code is pending",
+            missing="mfa claim",
+        )
+    event = ctx.event(EventType.CANCELLED, session.serial)
+    return Decision(principal=without_key(before), answer=None, events=(event,))
 
 
-def _open_session(before: Principal, ctx: Context, session_id: str) -> EnrollmentSession:
-    """The open session, if it is this one; a foreign one is told as though it did not exist (SEED-BOUND)."""
-    check_intact(before, ctx.keys)
-    session = before.enrollment
-    if session is None or not _same_text(session.session_id, session_id):
-        raise errors.NoSession("no such enrollment session is open")
-    check_clock(before, ctx)
-    return session
+def _check_binding(binding: PendingBinding | None, ctx: Context, code: str | None) -> None:
+    """The owner without MFA needs the code that the removal returned.
 
-
-def _superseded(before: Principal, ctx: Context) -> tuple[AuditEvent, ...]:
-    return (ctx.event(EventType.SUPERSEDED, before.enrollment.serial),) if before.enrollment else ()
-
-
-def without_expired(before: Principal, ctx: Context) -> tuple[Principal, tuple[AuditEvent, ...]]:
-    """The state that any operation finds: an enrollment that has expired is over, and its key destroyed."""
-    if before.enrollment is None or ctx.now < before.enrollment.expires_at:
-        return before, ()
-    check_intact(before, ctx.keys)
-    check_clock(before, ctx)
-    return _without_key(before), (ctx.event(EventType.EXPIRED, before.enrollment.serial),)
-
-
-def _checked_binding(binding: PendingBinding | None, ctx: Context, code: str | None) -> PendingBinding | None:
-    """SP80063B-4.1.2.2, RULE-BINDING: after a removal by others the owner without MFA needs the one-time code."""
-    if binding is None or not ctx.policy.binding_code_required or ctx.relationship is not Relationship.SELF:
-        return binding
-    typed = code.replace("-", "").replace(" ", "").upper() if isinstance(code, str) else ""
-    if ctx.now >= binding.expires_at or not _same_text(binding.digest, _digest(typed)):
-        raise errors.AccessDenied("this needs the binding code that was given when the old device was removed")
-    return replace(binding, digest="")
-
-
-# Removal, import, repair
-
-
-def deactivate(before: Principal, ctx: Context, reason: str, by: Actor) -> Decision[models.Deactivation]:
-    """SEED-ROTATE: the device is removed and its key destroyed for good. Proofs of recovery count once."""
-    check_text("reason", reason, empty=True)
-    device = _intact_device(before, ctx)
-    check_clock(before, ctx)
-    code = binding = None
-    if ctx.policy.binding_code_required and ctx.relationship not in (Relationship.SELF_MFA, Relationship.RECOVERED):
-        from base64 import b32encode
-
-        code = b32encode(ctx.random(15)).decode()  # 120 bits, 24 characters
-        binding = PendingBinding(digest=_digest(code), expires_at=ctx.now + ctx.policy.binding_code_seconds)
-    recovered_at = max(by.proofs, default=before.recovered_at)
-    after = replace(_without_key(before), binding=binding, recovered_at=recovered_at)  # SP80063B-4.3-LOST, ASVS5-6.5.6
-    answer = models.Deactivation(serial=device.serial, at=ctx.now, binding_code=code)
-    return Decision(principal=after, answer=answer, events=(ctx.event(EventType.DEACTIVATED, device.serial, reason),))
-
-
-def adopt(before: Principal, ctx: Context, key: Key, parameters: Parameters, last_step: int | None, drift: int,
-          failures: int, failed_at: int | None, source: str) -> Decision[VirtualDevice]:
-    """A device that another system assigned, with its replay position; None: all it could have seen is spent."""
-    now, policy = ctx.now, ctx.policy
-    check_instance("key", key, Key)
-    check_text("source", source)
-    if parameters not in policy.offers:
-        raise errors.InvalidValue("the policy does not offer this device's algorithm, digits, period and T0")
-    check_int("drift", drift, -policy.resync_back, policy.resync_forward)
-    check_int("failures", failures, 0, policy.failure_cap)
-    check_intact(before, ctx.keys)
-    if before.device is not None:
-        raise errors.DeviceAlreadyAssigned("this principal has a device: an import never overwrites one")
-    check_clock(before, ctx)
-    end = parameters.step_at(now) + drift + policy.window
-    spent = end if last_step is None else last_step
-    check_int("last_step", spent, -1, end + policy.resync_forward)
-    device = VirtualDevice(serial=ctx.random(16).hex(), parameters=parameters, enrolled_at=now, sync=Sync.IN_SYNC,
-                           disabled=failures >= policy.failure_cap, drift=drift, synced_drift=drift, last_step=spent,
-                           failures=failures, failed_at=now if failed_at is None else min(failed_at, now),
-                           budget=policy.budget, budget_updated_at=now)
-    key_ref = ctx.keys.adopt(before.id, device.serial, parameters, key)
-    after = replace(before, enrollment=None, device=device, key_ref=key_ref, binding=None)
-    event = ctx.event(EventType.ADOPTED, device.serial, source=source, last_step=spent)
-    return Decision(principal=after, answer=device, events=(*_superseded(before, ctx), event))
-
-
-def reanchor(before: Principal, ctx: Context) -> Decision[None]:
-    """The clock had run ahead: times that lie ahead become now. ``last_step`` is never lowered."""
-    check_intact(before, ctx.keys)
-    if before.revision == 0:
-        raise errors.NoDevice("this principal is unknown")
-    now, policy = ctx.now, ctx.policy
-    device, session, binding = before.device, before.enrollment, before.binding
-    if device is not None:
-        device = replace(device, failed_at=min(device.failed_at, now), budget_updated_at=min(device.budget_updated_at, now))
-    if session is not None:
-        expires_at = min(session.expires_at, now + policy.session_seconds)
-        session = replace(session, opened_at=min(session.opened_at, now), expires_at=expires_at)
-    if binding is not None:
-        binding = replace(binding, expires_at=min(binding.expires_at, now + policy.binding_code_seconds))
-    after = replace(before, seen_at=now, device=device, enrollment=session, binding=binding,
-                    enrollment_times=tuple(min(at, now) for at in before.enrollment_times))
-    return Decision(principal=after, answer=None, events=(ctx.event(EventType.REANCHORED, seen_at=before.seen_at),))
-
-
-def forget(before: Principal, ctx: Context) -> Decision[None]:
-    """The principal is erased with its history, and its key destroyed. Who is unknown stays unknown."""
-    if before.revision == 0:
-        return Decision(principal=before, answer=None)
-    return Decision(principal=Principal(id=before.id), answer=None, events=(ctx.event(EventType.FORGOTTEN),))
-
-
-def prune_history(before: Principal, ctx: Context, history: Sequence[AuditEvent], older_than: int) -> Decision[int]:
-    """Retention: events *older_than* a Unix time keep number and tag, bindings all (SP80063B-4.1-RECORD)."""
-    check_time("older_than", older_than)
-    check_intact(before, ctx.keys)
-    if len(history) != before.events or (history and history[-1].tag != before.head):
-        raise errors.StoreContended("this history changed while it was read")
-    kept = BINDINGS | {EventType.REDACTED}
-    old = [event.number for event in history if event.at < older_than and event.type not in kept]
-    if not old:
-        return Decision(principal=before, answer=0)
-    rewritten = [redacted(event) if event.number in old else event for event in history[old[0] - 1 :]]
-    after = replace(before, pruned=max(before.pruned, old[-1]), redacted=before.redacted + len(old))
-    note = ctx.event(EventType.PRUNED, events=len(old), older_than=older_than)
-    return Decision(principal=after, answer=len(old), events=(note,), rewritten=tuple(rewritten))
-
-
-# Reads
-
-
-def read_device(before: Principal, ctx: Context) -> Decision[VirtualDevice]:
-    device = _intact_device(before, ctx)
-    return Decision(principal=before, answer=device, events=(ctx.event(EventType.READ, device.serial, "device"),))
-
-
-def read_history(before: Principal, ctx: Context) -> Decision[Principal]:
-    check_intact(before, ctx.keys)
-    return Decision(principal=before, answer=before, events=(ctx.event(EventType.READ, reason="history"),))
-
-
-# Guards and parts
-
-
-def parameters_of(principal: Principal, policy: Policy) -> Parameters:
-    """Of the device or the enrollment; of a new device, where there is neither."""
-    held = principal.device or principal.enrollment
-    return held.parameters if held else policy.offers[0]
-
-
-def usable_device(before: Principal, ctx: Context) -> VirtualDevice:
-    """The device, if its codes may be evaluated now."""
-    device = _intact_device(before, ctx)
-    check_clock(before, ctx)
-    if device.disabled:  # RULE-DISABLED
-        raise errors.DeviceDisabled("the device is disabled: deactivate it and enroll anew")
-    delay = ctx.policy.delay(device.failures)  # RFC4226-7.3-DELAY, RFC4226-7.3-XSESSION
-    wait = min(device.failed_at + delay - ctx.now, delay)  # a clock that ran ahead adds nothing
-    if wait > 0:
-        raise errors.Throttled(f"the next attempt is evaluated in {wait} seconds", retry_after=wait)
-    return device
-
-
-def _intact_device(before: Principal, ctx: Context) -> VirtualDevice:
-    check_intact(before, ctx.keys)
-    if before.device is None:
-        raise errors.NoDevice("this principal has no assigned device")
-    return before.device
-
-
-def check_clock(before: Principal, ctx: Context) -> None:
-    """RULE-CLOCK: a clock behind what was committed is the environment's fault. Times are compared, not steps."""
-    if ctx.now < before.seen_at - parameters_of(before, ctx.policy).period:
-        raise errors.ClockWentBack("the clock is behind a time that was committed; nothing was counted")
-
-
-def _pair(before: Principal, held: Held, ctx: Context, codes: tuple[str, str], here: int, back: int, forward: int,
-          after: int) -> tuple[int, int] | None:
-    """The step s of code 2 with code 1 of s-1, both later than *after*, nearest to *here*, ties upward.
-
-    And the step up to which all is spent (RULE-SPENT): s, or a later one in reach of a log-in that shares a code.
+    It is used up when the enrollment is confirmed, so a cancelled one does not lock the owner out.
     """
-    window = ctx.policy.window
-    firsts, seconds = _scan(before, held, ctx, codes, window_steps(here, back + 1, forward + window))
-    steps = [s for s in seconds if s - 1 in firsts and here - back <= s <= here + forward and s - 1 > after]
-    if not steps:
+    # SP80063B-4.2.1.2, RULE-BINDING
+    if binding is None or ctx.relationship is not Relationship.OWNER:
+        return
+    if ctx.now >= binding.expires_at or not recovery.same_text(
+        binding.digest, recovery.binding_digest(code or "")
+    ):
+        raise errors.AccessDenied(
+            "opening an enrollment requires the binding code that was issued when the old device "
+            "was removed: pass binding_code, or have support issue another one",
+            missing="binding code",
+        )
+
+
+def issue_binding_code(before: Principal, ctx: Context) -> Decision[BindingCode]:
+    """Replace the binding code of a removal that is pending, for an owner who lost it."""
+    check_intact(before, ctx.keys)
+    if before.device is not None or before.binding is None:
+        raise errors.NoSession("no binding code is pending for this principal")
+    check_clock(before, ctx)
+    code, binding = _new_binding(ctx)
+    event = ctx.event(EventType.BINDING_CODE_ISSUED)
+    return Decision(
+        principal=replace(before, binding=binding),
+        answer=BindingCode(code=code, expires_at=binding.expires_at),
+        events=(event,),
+    )
+
+
+def _new_binding(ctx: Context) -> tuple[str, PendingBinding]:
+    code = recovery.new_code(ctx.random)
+    expires_at = ctx.now + ctx.policy.binding_code_seconds
+    return code, PendingBinding(digest=recovery.binding_digest(code), expires_at=expires_at)
+
+
+# Removal and recovery
+
+
+def deactivate(
+    before: Principal, ctx: Context, reason: str, by: Actor
+) -> Decision[models.Deactivation]:
+    """Remove the device and destroy its key for good. Every proof of recovery is used up by it."""
+    # SEED-ROTATE, SP80063B-4.3-LOST, ASVS5-6.5.6
+    check_text("reason", reason, empty=True)
+    device = intact_device(before, ctx)
+    if ctx.relationship not in (Relationship.SUPPORT, Relationship.SERVICE):
+        check_clock(before, ctx)  # their evidence does not depend on the clock
+    if ctx.relationship is Relationship.OWNER_RECOVERY_CODE:
+        rejected = _check_recovery_code(before, ctx, device, by.recovery_code)
+        if rejected is not None:
+            return rejected
+    code = binding = None
+    if ctx.relationship not in OWNERS and (ctx.policy.binding_code_required or device.disabled):
+        code, binding = _new_binding(ctx)
+    after = replace(
+        without_key(before), binding=binding,
+        recovered_at=max(before.recovered_at, ctx.now, *by.proofs),
+    )
+    answer = models.Deactivation(serial=device.serial, at=ctx.now, binding_code=code)
+    event = ctx.event(
+        EventType.DEACTIVATED, device.serial, reason, disabled=int(device.disabled)
+    )
+    return Decision(principal=after, answer=answer, events=(event,))
+
+
+def _check_recovery_code(
+    before: Principal, ctx: Context, device: VirtualDevice, code: str
+) -> Decision[models.Deactivation] | None:
+    """Return None if *code* is right, and otherwise the decision that counts the attempt.
+
+    :raises Throttled: after ten wrong codes, one attempt an hour is evaluated.
+    """
+    if not device.recovery.codes:
+        raise errors.AccessDenied("this device has no recovery codes")
+    wait = device.recovery.failed_at + recovery.RETRY_SECONDS - ctx.now
+    if device.recovery.failures >= recovery.FREE_ATTEMPTS and wait > 0:
+        wait = min(wait, recovery.RETRY_SECONDS + device.parameters.period)
+        raise errors.Throttled(
+            f"the next recovery code is evaluated in {wait} seconds", retry_after=wait
+        )
+    digest = recovery.recovery_digest(before.id, device.serial, code)
+    if recovery.matches_any(digest, device.recovery.codes):
         return None
-    step = min(steps, key=lambda s: (abs(s - here), -s))
-    return step, max(s for s in (*firsts, *seconds) if s <= max(step, here) + window)
+    failures = device.recovery.failures + 1
+    failed_at = max(ctx.now, before.seen_at)
+    recovery_state = replace(device.recovery, failures=failures, failed_at=failed_at)
+    after = replace(device, recovery=recovery_state)
+    answer = errors.RecoveryCodeRejected("this is not an unused recovery code of this device")
+    if failures >= recovery.FREE_ATTEMPTS:
+        answer.retry_after = failed_at + recovery.RETRY_SECONDS - ctx.now
+    event = ctx.event(
+        EventType.RECOVERY_REJECTED, device.serial, answer.reason, failures=failures
+    )
+    return Decision(principal=replace(before, device=after), answer=answer, events=(event,))
 
 
-def _scan(before: Principal, held: Held, ctx: Context, codes: tuple[str, ...], steps: range) -> list[list[int]]:
-    assert before.key_ref is not None  # noqa: S101  # the shape of Principal
-    key = ctx.keys.reveal(before.key_ref, before.id, held.serial, held.parameters)
-    return scan(key, codes, steps, held.parameters.digits, held.parameters.algorithm)
+def replace_recovery_codes(before: Principal, ctx: Context) -> Decision[RecoveryCodes]:
+    """Replace the recovery codes of the device by new ones, which only this answer shows."""
+    device = intact_device(before, ctx)
+    check_clock(before, ctx)
+    codes, digests = _new_recovery_codes(before, ctx, device.serial)
+    if codes is None:
+        raise errors.InvalidValue("the policy must allow it: Policy(recovery_codes=10)")
+    after = replace(device, recovery=RecoveryState(codes=digests))
+    event = ctx.event(EventType.RECOVERY_CODES_REPLACED, device.serial, codes=len(digests))
+    return Decision(principal=replace(before, device=after), answer=codes, events=(event,))
 
 
-def _without_key(before: Principal) -> Principal:
-    """Neither device nor enrollment: the reference is dropped, and with it the key (RULE-KEY-DESTROYED)."""
-    return replace(before, enrollment=None, device=None, key_ref=None)
-
-
-def _digest(code: str) -> str:
-    return hashlib.sha256(b"vmfa binding code v1" + code.encode("utf-8", "replace")).hexdigest()
-
-
-def _same_text(ours: str, theirs: str) -> bool:
-    return isinstance(theirs, str) and compare_digest(ours.encode(), theirs.encode("utf-8", "replace"))
+def _new_recovery_codes(
+    before: Principal, ctx: Context, serial: str
+) -> tuple[RecoveryCodes | None, tuple[str, ...]]:
+    """Return new codes and their digests, if the policy has them and the owner will see them."""
+    if not ctx.policy.recovery_codes or before.id.is_root or ctx.relationship not in OWNERS:
+        return None, ()
+    codes = tuple(recovery.new_code(ctx.random) for _ in range(ctx.policy.recovery_codes))
+    digests = tuple(recovery.recovery_digest(before.id, serial, code) for code in codes)
+    return RecoveryCodes(codes=codes), digests

@@ -1,7 +1,8 @@
 """Known answers: does this installation compute what the norms print, and with what? ``vmfa.selftest()`` tells.
 
-A restricted build may refuse an algorithm, or refuse it to OpenSSL's callers while Python's own modules still compute
-it. So the report says of each hash who computes it, and of each answer that is missing which refusal it was.
+A restricted build may refuse an algorithm, or refuse it to OpenSSL's callers while Python's own
+modules still compute it. So the report says of each hash who computes it, and of each answer that
+is missing which refusal it was.
 """
 
 from __future__ import annotations
@@ -114,8 +115,8 @@ class SelfTest:
 def selftest() -> SelfTest:
     """Compute the answers that FIPS 180-4, RFC 4226, RFC 6238 and RFC 5869 print, and HMAC in both ways we use it.
 
-    And that of AES-256-GCM, where the package that seals imported keys is installed. Takes milliseconds, needs nothing,
-    changes nothing. A computation that raises has failed.
+    And that of AES-256-GCM, where the package that seals imported keys is installed. Takes
+    milliseconds, needs nothing, changes nothing. A computation that raises has failed.
     """
     primitives: dict[str, Callable[[], str]] = {name: partial(_hashed_by, new) for name, (new, *_) in HASHES.items()}
     primitives["hmac with sha256"] = partial(_hashed_by, partial(hashlib.new, "sha256"))  # hmac falls back to that

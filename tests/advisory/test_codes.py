@@ -1,4 +1,4 @@
-"""Texts that passed for codes, and codes that were computed wrongly, elsewhere."""
+"""Invalid texts that were accepted as codes, and codes that were computed wrongly, elsewhere."""
 
 from __future__ import annotations
 
@@ -29,26 +29,40 @@ from vmfa import (
 KEY = b"12345678901234567890"  # of RFC 4226, appendix D
 
 
-def test_django_otp_int_of_token_a_code_is_ascii_digits_and_nothing_else(enrolled: Enrolled) -> None:
-    """django-otp took ``int(token)``: other scripts' digits, underscores, signs and floats passed for a code.
+def test_django_otp_int_of_token_only_ascii_digits_are_a_code(enrolled: Enrolled) -> None:
+    """django-otp called ``int(token)``, so digits of other scripts, underscores, signs and floats
+    passed for a code.
 
-    Invariant: text of exactly that many ASCII digits; never a number.
+    Invariant: a code is text of exactly that many ASCII digits, never a number.
     """
     enrolled.clock.advance(30)
     code = enrolled.phone.code()
-    foreign = [code.translate({ord("0") + n: chr(zero + n) for n in range(10)}) for zero in (0x660, 0x966, 0xFF10)]
-    near = [f"{code[:2]}_{code[2:]}", f"+{code}", f"0{code}", f"{code}.0", f"{code}e0", code[:-1], f"{code}\x00", ""]
+    foreign = [
+        code.translate({ord("0") + n: chr(zero + n) for n in range(10)})
+        for zero in (0x660, 0x966, 0xFF10)
+    ]
+    near = [
+        f"{code[:2]}_{code[2:]}",
+        f"+{code}",
+        f"0{code}",
+        f"{code}.0",
+        f"{code}e0",
+        code[:-1],
+        f"{code}\x00",
+        "",
+    ]
     for text in (*foreign, *near, int(code), float(code), code.encode(), None, [code], True):
         with pytest.raises(MalformedCode):
-            enrolled.registry.verify(enrolled.principal, text)  # type: ignore[arg-type]  # what is tested
+            enrolled.registry.verify(enrolled.principal, text)  # type: ignore[arg-type]  # the test
     assert enrolled.device.failures == 0  # nor was it a guess
     assert enrolled.registry.verify(enrolled.principal, code)
 
 
-def test_pyotp_22_fullwidth_digits_are_refused_by_name(enrolled: Enrolled) -> None:
-    """pyotp, authlib and allauth handed any text to ``compare_digest``, which raises TypeError beyond ASCII.
+def test_pyotp_22_fullwidth_digits_raise_a_named_error(enrolled: Enrolled) -> None:
+    """pyotp, authlib and allauth passed any text to ``compare_digest``, which raises TypeError for
+    text beyond ASCII.
 
-    Invariant: every text is accepted or is one named error.
+    Invariant: every text is accepted or raises one named error.
     """
     digits = "\uff11", "\u00b2", "\u2460", "\u2167", "\U0001d7ce", "\ud800", "é"
     for text in (*(digit * 6 for digit in digits), "12345\uff16", "x" * 10**6):
@@ -61,23 +75,31 @@ def test_pyotp_22_fullwidth_digits_are_refused_by_name(enrolled: Enrolled) -> No
                 use()
 
 
-def test_authlib_offset_19_the_last_byte_names_the_offset_whatever_the_hash() -> None:
-    """authlib, otphp and google2fa read the offset from byte 19, which is the last one of SHA-1 only.
+def test_authlib_offset_19_the_offset_is_in_the_last_byte_for_every_hash() -> None:
+    """authlib, otphp and google2fa read the offset from byte 19, which is the last byte for SHA-1
+    only.
 
-    Invariant: the last byte; all three modes of RFC 6238 appendix B come out.
+    Invariant: the offset is in the last byte; all three modes of RFC 6238 appendix B are correct.
     """
     appendix_b = {  # at 59 s, and at 20000000000 s
-        "sha1": ("94287082", "65353130"), "sha256": ("46119246", "77737706"), "sha512": ("90693936", "47863826"),
+        "sha1": ("94287082", "65353130"),
+        "sha256": ("46119246", "77737706"),
+        "sha512": ("90693936", "47863826"),
     }
     for algorithm, codes in appendix_b.items():
         key = (KEY * 4)[: hashlib.new(algorithm).digest_size]
-        assert tuple(totp(key, at, digits=8, algorithm=algorithm) for at in (59, 20000000000)) == codes
+        assert (
+            tuple(totp(key, at, digits=8, algorithm=algorithm) for at in (59, 20000000000))
+            == codes
+        )
 
 
-def test_cryptography_totp_time_is_divided_as_integers_and_never_before_t0() -> None:
-    """cryptography divided floats and rounded towards zero: -29 gave the code of 0, and a step of 0 s was built.
+def test_cryptography_totp_steps_are_floored_integers_and_start_at_t0() -> None:
+    """cryptography divided floats and rounded toward zero: -29 gave the code of 0, and a time step
+    of 0 s could be constructed.
 
-    Invariant: the floor of integers, a refusal before T0, and validation where the value is made.
+    Invariant: integers are floored, a time before T0 is refused, and values are validated on
+    construction.
     """
     for at in (-29, -1, -0.5, -(2**70)):
         with pytest.raises(InvalidValue, match="before T0"):
@@ -95,21 +117,28 @@ def test_cryptography_totp_time_is_divided_as_integers_and_never_before_t0() -> 
             step_at(at)
 
 
-def test_pyotp_naive_datetimes_are_no_time() -> None:
-    """pyotp took naive datetimes through ``mktime``: in the hour that autumn repeats, the wrong code was right.
+def test_pyotp_datetimes_are_refused() -> None:
+    """pyotp converted naive datetimes with ``mktime``: in the hour that autumn repeats, it
+    rejected the right code and accepted the one 120 steps away.
 
-    Invariant: seconds since the epoch, and nothing else.
+    Invariant: a time is a number of seconds since the epoch, and nothing else.
     """
-    for moment in (datetime(2025, 10, 26, 2, 30), datetime(2025, 10, 26, 2, 30, tzinfo=UTC), "1700000000", None, True):
+    for moment in (
+        datetime(2025, 10, 26, 2, 30),
+        datetime(2025, 10, 26, 2, 30, tzinfo=UTC),
+        "1700000000",
+        None,
+        True,
+    ):
         for use in (step_at, seconds_left, next_step_at, lambda at: totp(KEY, at)):
             with pytest.raises(InvalidType, match="seconds since the epoch"):
-                use(moment)  # type: ignore[operator]  # what is tested
+                use(moment)  # type: ignore[operator]  # the test
 
 
 def test_pquerna_otp_97_a_counter_does_not_wrap() -> None:
-    """In pquerna/otp a negative counter became 2**64 - 1 and went on from there.
+    """In pquerna/otp a negative counter wrapped to 2**64 - 1.
 
-    Invariant: counters are checked to be 0 to 2**64 - 1.
+    Invariant: a counter is checked to be from 0 to 2**64 - 1.
     """
     for counter in (-1, 2**64):
         with pytest.raises(InvalidValue):
@@ -123,9 +152,10 @@ def test_pquerna_otp_97_a_counter_does_not_wrap() -> None:
 
 
 def test_hectorm_otpauth_hotp_looks_ahead_only() -> None:
-    """hectorm/otpauth and notp searched on both sides, so the counter just used was accepted again.
+    """hectorm/otpauth and notp searched on both sides, so they accepted the counter just used
+    again.
 
-    Invariant: nothing before the expected counter matches.
+    Invariant: no counter before the expected one matches.
     """
     for counter in range(1, 6):
         for earlier in range(counter):
@@ -137,9 +167,11 @@ def test_hectorm_otpauth_hotp_looks_ahead_only() -> None:
 def test_totp_rs_cve_2022_29185_every_candidate_is_computed_and_compared(
     enrolled: Enrolled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """totp-rs compared byte by byte, and every peer left the window at its first match: time told which it was.
+    """totp-rs compared byte by byte, and every peer stops at the first match in the window, so the
+    duration discloses which step matched.
 
-    Invariant: the same computations and comparisons for a first match, a last one, none and a replay.
+    Invariant: a first match, a last match, no match and a replay cost the same computations and
+    comparisons.
     """
     computed: list[int] = []
     compared: list[str] = []
@@ -166,5 +198,3 @@ def test_totp_rs_cve_2022_29185_every_candidate_is_computed_and_compared(
         spread.append((len(computed), len(compared)))
         monkeypatch.setattr(otp, "_codes", codes_at)
     assert spread == [(3, 3)] * 5
-
-

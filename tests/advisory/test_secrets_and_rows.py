@@ -1,4 +1,4 @@
-"""Keys that leaked into logs and pickles, rows that were edited, and keys that were mixed up, elsewhere."""
+"""Keys in logs and pickles, edited rows, and mixed-up keys, elsewhere."""
 
 from __future__ import annotations
 
@@ -43,16 +43,24 @@ def store(path: Path) -> Iterator[SQLiteStore]:
         yield store
 
 
-def test_misp_10116_what_can_be_printed_holds_no_key(
+def test_misp_10116_printable_values_hold_no_key(
     enrolled: Enrolled, store: SQLiteStore, keys: DerivedKeys, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """MISP and emqx logged seeds, pyotp's objects pickle them, totp-rs and pquerna/otp print them when debugging.
+    """MISP and emqx logged seeds, pyotp's objects pickle them, and totp-rs and pquerna/otp print
+    them in debug output.
 
-    Invariant: values that can be printed hold no key, and what holds one is neither printed, pickled nor copied.
+    Invariant: values that can be printed hold no key; a value with a key cannot be printed,
+    pickled or copied.
     """
     key = enrolled.phone.key
     secrets = [
-        text for form in (reveal(key).hex(), base32(key), b64encode(reveal(key)).decode(), repr(reveal(key))[2:-1])
+        text
+        for form in (
+            reveal(key).hex(),
+            base32(key),
+            b64encode(reveal(key)).decode(),
+            repr(reveal(key))[2:-1],
+        )
         for text in (form, form.lower())
     ]
     record = store.load(enrolled.principal)
@@ -60,8 +68,18 @@ def test_misp_10116_what_can_be_printed_holds_no_key(
     operations = enrolled.registry.operations
     verification = operations.verify(enrolled.principal, enrolled.phone.code())
     values = [
-        key, keys, record, enrolled.device, receipt, receipt.claim, enrolled.registry, operations, operations.policy,
-        verification, enrolled.actor, *store.history(enrolled.principal),
+        key,
+        keys,
+        record,
+        enrolled.device,
+        receipt,
+        receipt.claim,
+        enrolled.registry,
+        operations,
+        operations.policy,
+        verification,
+        enrolled.actor,
+        *store.history(enrolled.principal),
     ]
     with caplog.at_level(logging.DEBUG):
         for value in values:
@@ -75,12 +93,12 @@ def test_misp_10116_what_can_be_printed_holds_no_key(
                 use(holder)
 
 
-def test_misp_10116_the_answer_that_shows_the_key_prints_nothing(
+def test_misp_10116_the_opened_enrollment_prints_no_key(
     registry: DeviceRegistry, alice: PrincipalId, owner: Actor
 ) -> None:
-    """The one value that must hold a key is the one that gets logged.
+    """One value has to hold the key, and it is the one that gets logged.
 
-    Invariant: constant text, no pickle, no copy.
+    Invariant: its text is constant, and it cannot be pickled or copied.
     """
     opened = registry.open_enrollment(alice, by=owner, label="alice")
     assert f"{opened} {opened!r} {opened!s}" == " ".join(["<OpenedEnrollment>"] * 3)
@@ -90,12 +108,14 @@ def test_misp_10116_the_answer_that_shows_the_key_prints_nothing(
         json.dumps(opened)
 
 
-def test_a_row_written_back_after_deactivation_needs_the_reference_that_no_history_holds(
+def test_a_row_written_back_after_deactivation_lacks_the_destroyed_nonce(
     enrolled: Enrolled, store: SQLiteStore, keys: DerivedKeys, path: Path
 ) -> None:
-    """A reviewed design: the key derived from the serial, which history keeps; a rebuilt row revived a stolen phone.
+    """A reviewed design: the key was derived from the serial, which the history keeps, so a
+    rebuilt row revived a stolen phone.
 
-    Invariant: a random nonce in the reference only, destroyed with it; the record is authenticated besides.
+    Invariant: a random nonce is in the reference only and is destroyed with it; the record is
+    authenticated too.
     """
     registry, who = enrolled.registry, enrolled.principal
     serial, parameters = enrolled.device.serial, enrolled.device.parameters
@@ -105,23 +125,33 @@ def test_a_row_written_back_after_deactivation_needs_the_reference_that_no_histo
     record, history = store.load(who), store.history(who)
     assert record.key_ref is None
     assert serial in str(history)
-    for kept in (str(history), *(event.document() for event in history), str(raw.rows(path))):
-        assert reference.material.hex() not in kept
-        assert b64encode(reference.material).decode() not in kept
-    rebuilt = keys.reveal(KeyRef(scheme="derived", key_id=keys.current_id, material=bytes(16)), who, serial, parameters)
+    for text in (str(history), *(event.document() for event in history), str(raw.rows(path))):
+        assert reference.material.hex() not in text
+        assert b64encode(reference.material).decode() not in text
+    rebuilt = keys.reveal(
+        KeyRef(scheme="derived", key_id=keys.current_id, material=bytes(16)),
+        who,
+        serial,
+        parameters,
+    )
     assert reveal(rebuilt) != reveal(enrolled.phone.key)
-    assert reveal(keys.reveal(reference, who, serial, parameters)) == reveal(enrolled.phone.key)  # it hung on the nonce
+    original = keys.reveal(reference, who, serial, parameters)  # the nonce makes the difference
+    assert reveal(original) == reveal(enrolled.phone.key)
 
 
-def test_a_row_written_back_as_it_was_is_another_principals_nowhere(
+def test_a_row_written_back_under_another_principal_is_refused(
     enrolled: Enrolled, path: Path, registry: DeviceRegistry
 ) -> None:
-    """Whoever kept a whole old row can put it back where it was (documented), and nowhere else.
+    """A whole old row can be written back where it was (documented), but under no other principal.
 
     Invariant: the record is bound to its principal.
     """
     bob = PrincipalId.user(enrolled.principal.account, "u-0815")
-    raw.run(path, "INSERT INTO principal SELECT account, kind, 'u-0815', revision, state, tag FROM principal")
+    raw.run(
+        path,
+        "INSERT INTO principal"
+        " SELECT account, kind, 'u-0815', revision, state, tag FROM principal",
+    )
     with pytest.raises(RecordTampered):
         registry.verify(bob, enrolled.phone.code(1))
 
@@ -139,37 +169,45 @@ def test_a_row_written_back_as_it_was_is_another_principals_nowhere(
         ("$[1]", 0),  # seen_at
     ],
 )
-def test_parameters_and_counters_edited_in_the_database_are_noticed(
+def test_parameters_and_counters_edited_in_the_database_are_refused(
     enrolled: Enrolled, path: Path, field: str, value: int
 ) -> None:
-    """A reviewed design: T0, period and counters were plain columns; an old code verified, or one lived for decades.
+    """A reviewed design: T0, period and counters were plain columns, so an old code verified, or
+    one code was valid for decades.
 
     Invariant: parameters are bound into the key, and the whole record is authenticated.
     """
     registry, alice, clock = enrolled.registry, enrolled.principal, enrolled.clock
     with pytest.raises(CodeRejected):
-        registry.verify(alice, enrolled.phone.wrong_code())  # so that a reset of the counters would show
+        registry.verify(alice, enrolled.phone.wrong_code())  # there is a failure to reset
     raw.run(path, "UPDATE principal SET state = json_set(state, ?, ?)", field, value)
     before = raw.rows(path)
     clock.advance(30)
     for code in (enrolled.phone.code(), totp(enrolled.phone.key, clock(), digits=7)):
-        with pytest.raises((RecordTampered, MalformedCode)):  # no code has both six and seven digits
+        with pytest.raises((RecordTampered, MalformedCode)):  # six digits and seven
             registry.verify(alice, code)
     with pytest.raises(RecordTampered):
         registry.requires_code(alice)
     assert raw.rows(path) == before
 
 
-def test_wrong_master_key_deployed_is_named_before_anything_is_counted(enrolled: Enrolled, store: SQLiteStore) -> None:
-    """A reviewed design: after a deployment with the wrong key every honest code was a failure, and all were disabled.
+def test_wrong_master_key_deployed_raises_before_a_failure_is_counted(
+    enrolled: Enrolled, store: SQLiteStore
+) -> None:
+    """A reviewed design: after a deployment with the wrong key every honest code was a failure,
+    and all devices were disabled.
 
-    Invariant: key ids are fingerprints of the key; a named error, before the throttle.
+    Invariant: key ids are fingerprints of the key; a named error comes before the throttle.
     """
-    wrong = DeviceRegistry(store, keys=DerivedKeys(bytes(32)), issuer="Example", clock=enrolled.clock)
+    wrong = DeviceRegistry(
+        store, keys=DerivedKeys(bytes(32)), issuer="Example", clock=enrolled.clock
+    )
     before = store.load(enrolled.principal)
     enrolled.clock.advance(30)
     for _ in range(5):
         with pytest.raises(UnknownMasterKey):
             wrong.verify(enrolled.principal, enrolled.phone.code())
     assert store.load(enrolled.principal) == before
-    assert enrolled.registry.verify(enrolled.principal, enrolled.phone.code()).failures_cleared == 0
+    assert (
+        enrolled.registry.verify(enrolled.principal, enrolled.phone.code()).failures_cleared == 0
+    )

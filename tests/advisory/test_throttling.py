@@ -1,4 +1,4 @@
-"""Guesses that were not counted, not limited, or limited the wrong people, elsewhere."""
+"""Guesses that were not counted, not limited, or limited for the wrong users, elsewhere."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from support import Enrolled, HandClock, Phone, enroll
+from support import Enrolled, Phone, enroll
 from vmfa import (
     AccessDenied,
     Actor,
@@ -31,12 +31,13 @@ from vmfa import (
     verify_hotp,
     verify_totp,
 )
+from vmfa.testing import FrozenClock
 
 DAY = 86400
 
 
 class DiskFull(MemoryStore):
-    """A store that reads and does not write."""
+    """A store that can be read but not written."""
 
     full = False
 
@@ -47,7 +48,7 @@ class DiskFull(MemoryStore):
 
 
 def fail(alice: Enrolled) -> VmfaError:
-    """One wrong code, as soon as it is evaluated."""
+    """Present a wrong code as soon as it is evaluated, and return the error."""
     while True:
         try:
             alice.registry.verify(alice.principal, alice.phone.wrong_code())
@@ -57,17 +58,23 @@ def fail(alice: Enrolled) -> VmfaError:
             return error
 
 
-def test_vikunja_cve_2026_35597_the_failure_is_committed_before_it_is_told(
+def test_vikunja_cve_2026_35597_a_failure_is_committed_before_it_is_raised(
     enrolled: Enrolled, store: MemoryStore
 ) -> None:
-    """Vikunja wrote the lock-out in the transaction of the log-in, which the failed log-in rolled back.
+    """Vikunja wrote the lock-out in the transaction of the login, which the failed login rolled
+    back.
 
-    Invariant: a refusal is raised after the commit of its failure.
+    Invariant: a failure is committed before its error is raised.
     """
     seen = []
     registry = DeviceRegistry(
-        store, keys=enrolled.registry.operations.keys, issuer="Example", clock=enrolled.clock,  # type: ignore[arg-type]
-        observer=lambda event: seen.append((event.type.value, store.load(enrolled.principal).device.failures)),  # type: ignore[union-attr]
+        store,
+        keys=enrolled.registry.operations.keys,
+        issuer="Example",
+        clock=enrolled.clock,  # type: ignore[arg-type]
+        observer=lambda event: seen.append(
+            (event.type.value, store.load(enrolled.principal).device.failures)
+        ),  # type: ignore[union-attr]
     )
     for failures in (1, 2, 3):
         with pytest.raises(CodeRejected):
@@ -77,21 +84,26 @@ def test_vikunja_cve_2026_35597_the_failure_is_committed_before_it_is_told(
         registry.verify(enrolled.principal, enrolled.phone.code(1))
 
 
-def test_right_guess_told_by_the_commits_failure_right_and_wrong_fail_alike(
-    keys: DerivedKeys, clock: HandClock, alice: PrincipalId
+def test_right_guess_disclosed_by_the_commits_failure_right_and_wrong_raise_alike(
+    keys: DerivedKeys, clock: FrozenClock, alice: PrincipalId
 ) -> None:
-    """A reviewed design: on a full disk the wrong code that could not be counted was answered in other words.
+    """A reviewed design: on a full disk, a wrong code that could not be counted raised another
+    error than a right one.
 
     Invariant: no verdict leaves without its commit.
     """
     store = DiskFull()
-    told = []
+    events = []
     registry = DeviceRegistry(
-        store, keys=keys, issuer="Example", clock=clock, observer=lambda event: told.append(event.type)
+        store,
+        keys=keys,
+        issuer="Example",
+        clock=clock,
+        observer=lambda event: events.append(event.type),
     )
     enrolled = enroll(registry, clock, alice)
     clock.advance(30)
-    told.clear()
+    events.clear()
     store.full = True
     errors = set()
     for code in (enrolled.phone.code(), enrolled.phone.wrong_code(), enrolled.phone.code(5)):
@@ -99,15 +111,16 @@ def test_right_guess_told_by_the_commits_failure_right_and_wrong_fail_alike(
             registry.verify(alice, code)
         errors.add((caught.type, str(caught.value), repr(vars(caught.value))))
     assert len(errors) == 1
-    assert told == []
+    assert events == []
     store.full = False
     assert registry.verify(alice, enrolled.phone.code()).failures_cleared == 0
 
 
 def test_django_otp_backoff_is_capped_and_never_overflows(enrolled: Enrolled) -> None:
-    """django-otp computed 2**n as a float of seconds: at failure 45 its timedelta overflowed, a server error.
+    """django-otp computed a backoff of 2**n as a float of seconds: at failure 45 its timedelta
+    overflowed, a server error.
 
-    Invariant: a capped delay, whatever the count.
+    Invariant: the delay is capped, whatever the count.
     """
     policy = Policy()
     assert [policy.delay(n) for n in (0, 2, 3, 4, 10, 11, 12)] == [0, 0, 15, 30, 1920, 3600, 3600]
@@ -118,9 +131,10 @@ def test_django_otp_backoff_is_capped_and_never_overflows(enrolled: Enrolled) ->
 
 
 def test_django_otp_110_only_the_addressed_device_changes(
-    registry: DeviceRegistry, store: MemoryStore, clock: HandClock, enrolled: Enrolled
+    registry: DeviceRegistry, store: MemoryStore, clock: FrozenClock, enrolled: Enrolled
 ) -> None:
-    """django-otp tried a code on every device of the user: each good log-in was a failure of all the others.
+    """django-otp tried a code on every device of the user, so each good login was a failure of all
+    other devices.
 
     Invariant: an attempt changes the addressed principal's device and no other record.
     """
@@ -132,10 +146,12 @@ def test_django_otp_110_only_the_addressed_device_changes(
     assert [store.load(other.principal) for other in (bob, root)] == others
 
 
-def test_privacyidea_2243_a_limit_holds_however_many_guess_at_once(enrolled: Enrolled) -> None:
-    """privacyIDEA, nextcloud and hanko counted beside the attempt: parallel requests passed the limit.
+def test_privacyidea_2243_parallel_guesses_do_not_pass_the_limit(enrolled: Enrolled) -> None:
+    """privacyIDEA, nextcloud and hanko counted outside the attempt, so parallel requests passed
+    the limit.
 
-    Invariant: one row a principal, changed by compare-and-set: no more verdicts leave than the throttle allows.
+    Invariant: one row per principal is changed by compare-and-set, so no more verdicts leave than
+    the throttle allows.
     """
     code = enrolled.phone.wrong_code()
     outcomes: list[type[BaseException]] = []
@@ -157,12 +173,12 @@ def test_privacyidea_2243_a_limit_holds_however_many_guess_at_once(enrolled: Enr
     assert enrolled.device.failures == 3
 
 
-def test_privacyidea_2243_one_device_however_many_enroll_at_once(
-    registry: DeviceRegistry, clock: HandClock, owner: Actor, alice: PrincipalId
+def test_privacyidea_2243_parallel_confirmations_assign_one_device(
+    registry: DeviceRegistry, clock: FrozenClock, owner: Actor, alice: PrincipalId
 ) -> None:
-    """Where two wizards could end at the same moment, a user had two devices.
+    """Two wizards that ended at the same moment gave a user two devices.
 
-    Invariant: of two that confirm, one does (SEED-ONE).
+    Invariant: of two confirmations, one succeeds (SEED-ONE).
     """
     opened = registry.open_enrollment(alice, by=owner, label="alice")
     pair = Phone(Key.from_base32(opened.base32), clock).pair()
@@ -173,7 +189,9 @@ def test_privacyidea_2243_one_device_however_many_enroll_at_once(
         start.wait()
         try:
             outcomes.append(
-                type(registry.confirm_enrollment(alice, session=opened.session_id, by=owner, **pair)).__name__
+                type(
+                    registry.confirm_enrollment(alice, session=opened.session_id, by=owner, **pair)
+                ).__name__
             )
         except VmfaError as error:
             outcomes.append(type(error).__name__)
@@ -186,13 +204,14 @@ def test_privacyidea_2243_one_device_however_many_enroll_at_once(
     assert Counter(outcomes) == {"SyncReport": 1, "NoSession": 7}
 
 
-def test_keycloak_46164_patience_does_not_buy_guesses_for_ever(enrolled: Enrolled) -> None:
-    """keycloak and django-otp lock for a while and then start over: months of guessing at a steady pace.
+def test_keycloak_46164_patient_guessing_exhausts_the_budget(enrolled: Enrolled) -> None:
+    """keycloak and django-otp lock for a while and then start over: guesses at a steady pace
+    continue for months.
 
-    Invariant: a budget for the device's life, refilled by time alone, that a success does not refill.
+    Invariant: each device has a guess budget that only time refills; a success does not.
     """
     guesses = 0
-    for _ in range(200):  # the owner signs in daily and the guesser stays below every delay
+    for _ in range(200):  # the owner signs in daily; the guesses stay below every delay
         for _ in range(2):
             if isinstance(fail(enrolled), DeviceDisabled):
                 break
@@ -211,29 +230,35 @@ def test_keycloak_46164_patience_does_not_buy_guesses_for_ever(enrolled: Enrolle
         enrolled.registry.resync(enrolled.principal, by=enrolled.actor, **enrolled.phone.pair(1))
 
 
-def test_wide_resync_window_is_no_oracle(enrolled: Enrolled) -> None:
-    """One code compared with 2001 positions is right once in 500 guesses, and some answered after the first code.
+def test_wide_resync_window_answers_all_wrong_pairs_alike(enrolled: Enrolled) -> None:
+    """Comparing one code with 2001 positions is right in one of 500 guesses, and some verifiers
+    answered after the first code.
 
-    Invariant: only pairs; a failed pair counts like a failed code; a right first code is told by nothing.
+    Invariant: only pairs are compared; a failed pair counts like a failed code; a right first code
+    makes no difference to the answer.
     """
     registry, phone = enrolled.registry, enrolled.phone
     enrolled.clock.advance(300)
     wrong = phone.wrong_code()
-    told = set()
-    for failures, pair in enumerate(((phone.code(), wrong), (wrong, phone.code()), (wrong, wrong)), 1):
+    answers = set()
+    for failures, pair in enumerate(
+        ((phone.code(), wrong), (wrong, phone.code()), (wrong, wrong)), 1
+    ):
         with pytest.raises(PairRejected) as caught:
             registry.resync(enrolled.principal, by=enrolled.actor, code1=pair[0], code2=pair[1])
-        told.add((str(caught.value), caught.value.claimant_message, caught.value.remedy))
+        answers.add((str(caught.value), caught.value.claimant_message, caught.value.remedy))
         assert enrolled.device.failures == failures
-    assert len(told) == 1
+    assert len(answers) == 1
     with pytest.raises(Throttled):  # the same counter and the same delay as for codes
         registry.verify(enrolled.principal, phone.code())
 
 
 def test_throttle_is_not_reset_by_enrolling_again(enrolled: Enrolled) -> None:
-    """Where a password alone enrolled anew, or sessions came without end, the failures began at 0 each time.
+    """Where a password was enough to enroll again, or sessions were unlimited, failures restarted
+    at 0.
 
-    Invariant: removal needs MFA or another actor; attempts a session and sessions a day are capped.
+    Invariant: removal needs MFA or another actor; attempts per session and sessions per day are
+    limited.
     """
     registry, who, me = enrolled.registry, enrolled.principal, enrolled.actor
     for _ in range(4):
@@ -245,23 +270,24 @@ def test_throttle_is_not_reset_by_enrolling_again(enrolled: Enrolled) -> None:
     assert enrolled.device.failures == 4
 
     bob = PrincipalId.user("123456789012", "u-0815")
-    himself = Actor.signed_in(bob)
+    by_bob = Actor.signed_in(bob)
     for _ in range(10):
-        opened = registry.open_enrollment(bob, by=himself, label="bob")
-        guess = {"session": opened.session_id, "code1": "000000", "code2": "000000", "by": himself}
+        opened = registry.open_enrollment(bob, by=by_bob, label="bob")
+        guess = {"session": opened.session_id, "code1": "000000", "code2": "000000", "by": by_bob}
         for _ in range(10):
             with pytest.raises(PairRejected):
                 registry.confirm_enrollment(bob, **guess)
         with pytest.raises(NoSession):
             registry.confirm_enrollment(bob, **guess)
     with pytest.raises(TooManySessions):
-        registry.open_enrollment(bob, by=himself, label="bob")
+        registry.open_enrollment(bob, by=by_bob, label="bob")
 
 
 def test_passlib_a_window_of_thousands_is_refused() -> None:
-    """passlib and others took any window: one request kept a processor busy for minutes.
+    """passlib and others accepted any window, so one request could exhaust the processor.
 
-    Invariant: the bounds of the policy are validated, and so is the window of the bare function.
+    Invariant: the bounds of the policy are validated, and so is the window of the stateless
+    functions.
     """
     for name in ("window", "enroll_back", "enroll_forward", "resync_back", "resync_forward"):
         for value in (-1, 101, 10**9):
@@ -273,20 +299,23 @@ def test_passlib_a_window_of_thousands_is_refused() -> None:
         verify_hotp(bytes(20), "123456", counter=0, look_ahead=101)
 
 
-def test_pyjwt_options_a_misspelt_policy_is_refused() -> None:
-    """PyJWT's options were a dictionary: a misspelt or misplaced one was ignored, and with it the check it asked for.
+def test_pyjwt_options_a_misspelled_policy_is_refused() -> None:
+    """PyJWT's options were a dictionary: a misspelled option was ignored, and so was the check it
+    asked for.
 
-    Invariant: a frozen, typed, validated policy.
+    Invariant: the policy is frozen, typed and validated.
     """
     with pytest.raises(TypeError):
-        Policy(windwo=1)  # type: ignore[call-arg]  # what is tested
+        Policy(windwo=1)  # type: ignore[call-arg]  # the test
     with pytest.raises(InvalidValue, match="windwo"):
         Policy().replace(windwo=1)
     with pytest.raises(AttributeError):
-        Policy().window = 9  # type: ignore[misc]  # what is tested
+        Policy().window = 9  # type: ignore[misc]  # the test
     for value in ("1", 1.0, True, None):
         with pytest.raises(TypeError):
-            Policy(window=value)  # type: ignore[arg-type]  # what is tested
+            Policy(window=value)  # type: ignore[arg-type]  # the test
     with pytest.raises(TypeError):
-        DeviceRegistry(MemoryStore(), keys=DerivedKeys(bytes(32)), issuer="Example", policy={"window": 1})  # type: ignore[arg-type]
+        DeviceRegistry(
+            MemoryStore(), keys=DerivedKeys(bytes(32)), issuer="Example", policy={"window": 1}
+        )  # type: ignore[arg-type]
     assert replace(Policy(), window=0).window == 0

@@ -15,31 +15,86 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 COMPARED: dict[type[ast.cmpop], list[type[ast.cmpop]]] = {
-    ast.Lt: [ast.LtE, ast.GtE], ast.LtE: [ast.Lt, ast.Gt], ast.Gt: [ast.GtE, ast.LtE], ast.GtE: [ast.Gt, ast.Lt],
-    ast.Eq: [ast.NotEq], ast.NotEq: [ast.Eq], ast.Is: [ast.IsNot], ast.IsNot: [ast.Is], ast.In: [ast.NotIn],
+    ast.Lt: [ast.LtE, ast.GtE],
+    ast.LtE: [ast.Lt, ast.Gt],
+    ast.Gt: [ast.GtE, ast.LtE],
+    ast.GtE: [ast.Gt, ast.Lt],
+    ast.Eq: [ast.NotEq],
+    ast.NotEq: [ast.Eq],
+    ast.Is: [ast.IsNot],
+    ast.IsNot: [ast.Is],
+    ast.In: [ast.NotIn],
     ast.NotIn: [ast.In],
 }
 COMPUTED: dict[type[ast.operator], type[ast.operator]] = {
-    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.FloorDiv, ast.FloorDiv: ast.Mult, ast.Mod: ast.FloorDiv,
-    ast.LShift: ast.RShift, ast.RShift: ast.LShift, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd, ast.BitXor: ast.BitOr,
-    ast.Pow: ast.Mult, ast.Div: ast.Mult,
+    ast.Add: ast.Sub,
+    ast.Sub: ast.Add,
+    ast.Mult: ast.FloorDiv,
+    ast.FloorDiv: ast.Mult,
+    ast.Mod: ast.FloorDiv,
+    ast.LShift: ast.RShift,
+    ast.RShift: ast.LShift,
+    ast.BitAnd: ast.BitOr,
+    ast.BitOr: ast.BitAnd,
+    ast.BitXor: ast.BitOr,
+    ast.Pow: ast.Mult,
+    ast.Div: ast.Mult,
 }
-EXCHANGED = {"min": "max", "max": "min", "any": "all", "all": "any", "strip": "rstrip", "firsts": "seconds",
-             "upper": "lower", "ljust": "rjust", "floor": "ceil", "rstrip": "lstrip", "pop": "get"}
+EXCHANGED = {
+    "min": "max",
+    "max": "min",
+    "any": "all",
+    "all": "any",
+    "strip": "rstrip",
+    "firsts": "seconds",
+    "upper": "lower",
+    "ljust": "rjust",
+    "floor": "ceil",
+    "rstrip": "lstrip",
+    "pop": "get",
+}
 SQL = [  # what is cut out of, or changed in, a text that is SQL; ? is also %s
-    (" AND revision = ?", " AND (revision = ? OR 1 = 1)"), (" AND tag = ?", " AND (tag = ? OR 1 = 1)"),
-    (" AND kind = ?", " AND (kind = ? OR 1 = 1)"), (" AND name = ?", " AND (name = ? OR 1 = 1)"),
-    ("WHERE account = ?", "WHERE (account = ? OR 1 = 1)"), ("number > ?", "number >= ?"),
+    (" AND revision = ?", " AND (revision = ? OR 1 = 1)"),
+    (" AND tag = ?", " AND (tag = ? OR 1 = 1)"),
+    (" AND kind = ?", " AND (kind = ? OR 1 = 1)"),
+    (" AND name = ?", " AND (name = ? OR 1 = 1)"),
+    ("WHERE account = ?", "WHERE (account = ? OR 1 = 1)"),
+    ("number > ?", "number >= ?"),
     ("number > ?", "(number > ? OR 1 = 1)"),
-    (" ORDER BY number", ""), (" ORDER BY number", " ORDER BY number DESC"), (" ORDER BY kind, name", " ORDER BY name"),
-    (" ORDER BY kind, name", ""), ("> (?, ?)", ">= (?, ?)"), (" ON CONFLICT DO NOTHING", ""),
-    ("BEGIN IMMEDIATE", "BEGIN"), ("synchronous = ", "synchronous = OFF --"), ("COMMIT", "ROLLBACK"),
-    ("ROLLBACK", "COMMIT"), ("secure_delete = ON", "secure_delete = OFF"), ("TRUNCATE", "PASSIVE"),
-    (" LIMIT ?", " LIMIT ? + 1"), ("tag = ?", "tag = tag || substr(?, 1, 0)"), ("revision = ?,", "revision = ? + 1,"),
-    ("state = ?", "state = state || substr(?, 1, 0)"), (' COLLATE "C"', ""), (" IF NOT EXISTS", ""),
-    (" OR REPLACE", ""), ("PRIMARY KEY (account, kind, name)", "CHECK (true)"),
+    (" ORDER BY number", ""),
+    (" ORDER BY number", " ORDER BY number DESC"),
+    (" ORDER BY kind, name", " ORDER BY name"),
+    (" ORDER BY kind, name", ""),
+    ("> (?, ?)", ">= (?, ?)"),
+    (" ON CONFLICT DO NOTHING", ""),
+    ("BEGIN IMMEDIATE", "BEGIN"),
+    ("synchronous = ", "synchronous = OFF --"),
+    ("COMMIT", "ROLLBACK"),
+    ("ROLLBACK", "COMMIT"),
+    ("secure_delete = ON", "secure_delete = OFF"),
+    ("TRUNCATE", "PASSIVE"),
+    (" LIMIT ?", " LIMIT ? + 1"),
+    ("tag = ?", "tag = tag || substr(?, 1, 0)"),
+    ("revision = ?,", "revision = ? + 1,"),
+    ("state = ?", "state = state || substr(?, 1, 0)"),
+    (' COLLATE "C"', ""),
+    (" IF NOT EXISTS", ""),
+    (" OR REPLACE", ""),
+    ("PRIMARY KEY (account, kind, name)", "CHECK (true)"),
 ]
-TYPES = ("__all__", "Rule", "Held", "Observer", "Blocks", "Answered", "Message", "Item", "Parser", "Answer", "Script")
+TYPES = (
+    "__all__",
+    "Rule",
+    "Held",
+    "Observer",
+    "Blocks",
+    "Answered",
+    "Message",
+    "Item",
+    "Parser",
+    "Answer",
+    "Script",
+)
 
 
 @dataclass(frozen=True)
@@ -88,7 +143,11 @@ def is_typing(node: ast.AST) -> bool:
 
 
 def is_for_types(node: ast.AST) -> bool:
-    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+    return (
+        isinstance(node, ast.If)
+        and isinstance(node.test, ast.Name)
+        and node.test.id == "TYPE_CHECKING"
+    )
 
 
 def places(parent: ast.AST, here: Place) -> Iterator[Place]:
@@ -111,7 +170,10 @@ def places(parent: ast.AST, here: Place) -> Iterator[Place]:
                 place = replace(place, lines=range(node.lineno, max(last, node.lineno) + 1))
             if not is_for_types(node):
                 yield place
-            if isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and not place.inside:
+            if (
+                isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef))
+                and not place.inside
+            ):
                 place = replace(place, path=(*place.path, node))
             yield from places(node, place)
 
@@ -120,17 +182,35 @@ def breaks(  # noqa: PLR0912  # a list of what can be done
     place: Place, node: ast.AST
 ) -> Iterator[tuple[str, ast.AST | None]]:
     """What can be done to *node*: a text, and its replacement, or None where it is taken out of its list."""
-    if isinstance(node, (ast.Expr, ast.Assign, ast.AugAssign, ast.Raise, ast.Return, ast.Delete, ast.Assert, ast.If,
-                         ast.For, ast.While, ast.Continue, ast.Break)) or (
-        isinstance(node, ast.AnnAssign) and node.value is not None
-    ):
+    if isinstance(
+        node,
+        (
+            ast.Expr,
+            ast.Assign,
+            ast.AugAssign,
+            ast.Raise,
+            ast.Return,
+            ast.Delete,
+            ast.Assert,
+            ast.If,
+            ast.For,
+            ast.While,
+            ast.Continue,
+            ast.Break,
+        ),
+    ) or (isinstance(node, ast.AnnAssign) and node.value is not None):
         yield "deleted", ast.Pass()
     match node:
-        case ast.Return(value=ast.expr() as value) if not (isinstance(value, ast.Constant) and value.value is None):
+        case ast.Return(value=ast.expr() as value) if not (
+            isinstance(value, ast.Constant) and value.value is None
+        ):
             yield "returns None", ast.Return(ast.Constant(None))
         case ast.If() | ast.While() | ast.IfExp():
-            for text, test in (("not", ast.UnaryOp(ast.Not(), node.test)), ("always", ast.Constant(True)),
-                               ("never", ast.Constant(False))):
+            for text, test in (
+                ("not", ast.UnaryOp(ast.Not(), node.test)),
+                ("always", ast.Constant(True)),
+                ("never", ast.Constant(False)),
+            ):
                 if isinstance(node, ast.While) and text == "always":
                     continue
                 turned = copy.copy(node)
@@ -147,19 +227,28 @@ def breaks(  # noqa: PLR0912  # a list of what can be done
             yield "and <-> or", ast.BoolOp(other, node.values)
             for number in range(len(node.values)):
                 rest = node.values[:number] + node.values[number + 1 :]
-                yield f"without operand {number}", rest[0] if len(rest) == 1 else ast.BoolOp(node.op, rest)
+                yield (
+                    f"without operand {number}",
+                    rest[0] if len(rest) == 1 else ast.BoolOp(node.op, rest),
+                )
         case ast.UnaryOp(op=ast.Not() | ast.USub()):
             yield "sign or not dropped", node.operand
         case ast.BinOp():
             new = COMPUTED.get(type(node.op))
             if new is not None:
-                yield f"{type(node.op).__name__} -> {new.__name__}", ast.BinOp(node.left, new(), node.right)
+                yield (
+                    f"{type(node.op).__name__} -> {new.__name__}",
+                    ast.BinOp(node.left, new(), node.right),
+                )
             yield "left alone", node.left
             yield "right alone", node.right
         case ast.AugAssign():
             new = COMPUTED.get(type(node.op))
             if new is not None:
-                yield f"{type(node.op).__name__} -> {new.__name__}", ast.AugAssign(node.target, new(), node.value)
+                yield (
+                    f"{type(node.op).__name__} -> {new.__name__}",
+                    ast.AugAssign(node.target, new(), node.value),
+                )
         case ast.Constant(value=bool() as value):
             yield "turned", ast.Constant(not value)
         case ast.Constant(value=int() as value):
@@ -168,30 +257,52 @@ def breaks(  # noqa: PLR0912  # a list of what can be done
         case ast.Constant(value=str() as value):
             yield "other text", ast.Constant("XX" + value)
             mark = "%s" if "%s" in value else "?"
-            for old_text, new_text in ((old.replace("?", mark), new.replace("?", mark)) for old, new in SQL):
+            for old_text, new_text in (
+                (old.replace("?", mark), new.replace("?", mark)) for old, new in SQL
+            ):
                 if old_text in value and " " in value:
-                    yield f"SQL {old_text!r} -> {new_text!r}", ast.Constant(value.replace(old_text, new_text, 1))
+                    yield (
+                        f"SQL {old_text!r} -> {new_text!r}",
+                        ast.Constant(value.replace(old_text, new_text, 1)),
+                    )
         case ast.Constant(value=bytes() as value):
             yield "other bytes", ast.Constant(b"XX" + value)
         case ast.comprehension() if node.ifs:
-            yield "without its condition", ast.comprehension(node.target, node.iter, [], node.is_async)
+            yield (
+                "without its condition",
+                ast.comprehension(node.target, node.iter, [], node.is_async),
+            )
         case ast.keyword(arg=str()):
             yield "argument dropped", None
         case ast.Call():
             if isinstance(node.func, ast.Name) and node.func.id in EXCHANGED:
-                yield "exchanged", ast.Call(ast.Name(EXCHANGED[node.func.id], ast.Load()), node.args, node.keywords)
+                yield (
+                    "exchanged",
+                    ast.Call(
+                        ast.Name(EXCHANGED[node.func.id], ast.Load()), node.args, node.keywords
+                    ),
+                )
             if isinstance(node.func, ast.Attribute) and node.func.attr in EXCHANGED:
                 changed = ast.Attribute(node.func.value, EXCHANGED[node.func.attr], ast.Load())
                 yield "exchanged", ast.Call(changed, node.args, node.keywords)
         case ast.Dict():
             for number in range(len(node.keys)):
-                yield f"without item {number}", ast.Dict(node.keys[:number] + node.keys[number + 1 :],
-                                                         node.values[:number] + node.values[number + 1 :])
+                yield (
+                    f"without item {number}",
+                    ast.Dict(
+                        node.keys[:number] + node.keys[number + 1 :],
+                        node.values[:number] + node.values[number + 1 :],
+                    ),
+                )
     if place.field == "elts" and isinstance(place.parent, ast.Set):
         yield "member dropped", None
     if place.field == "decorator_list":
         yield "decorator dropped", None
-    if place.field == "args" and isinstance(place.parent, ast.Call) and not isinstance(node, ast.Constant):
+    if (
+        place.field == "args"
+        and isinstance(place.parent, ast.Call)
+        and not isinstance(node, ast.Constant)
+    ):
         yield "argument None", ast.Constant(None)
     if place.field == "handlers":
         yield "handler dropped", None
@@ -205,7 +316,14 @@ def mutants(room: str, text: str) -> Iterator[Mutant]:
     for place in list(places(tree, Place(tree, "body", None))):
         parent, field, node = place.parent, place.field, place.node
         held = getattr(parent, field)
-        placed = next((each for each in (node, getattr(node, "iter", None), parent) if hasattr(each, "lineno")), None)
+        placed = next(
+            (
+                each
+                for each in (node, getattr(node, "iter", None), parent)
+                if hasattr(each, "lineno")
+            ),
+            None,
+        )
         line = placed.lineno if placed is not None else place.lines.start
         for done, new in breaks(place, node):
             if new is not None:
@@ -219,7 +337,9 @@ def mutants(room: str, text: str) -> Iterator[Mutant]:
             if field not in ("body", "orelse", "handlers") or getattr(parent, field):
                 name = f"{lines[line - 1].strip() if line else ''} | {fragment(node)} | {done}"
                 seen[name] += 1
-                yield Mutant(room, name if seen[name] == 1 else f"{name} #{seen[name]}", line, place, tree)
+                yield Mutant(
+                    room, name if seen[name] == 1 else f"{name} #{seen[name]}", line, place, tree
+                )
             setattr(parent, field, held)
 
 

@@ -22,7 +22,15 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 LEFT_OUT = shutil.ignore_patterns(
-    ".git", ".venv*", "dist", "build", "*.egg-info", "__pycache__", ".*_cache", ".hypothesis", ".coverage*"
+    ".git",
+    ".venv*",
+    "dist",
+    "build",
+    "*.egg-info",
+    "__pycache__",
+    ".*_cache",
+    ".hypothesis",
+    ".coverage*",
 )
 
 
@@ -33,13 +41,27 @@ def build(tree: Path, folder: str, umask: int, mtime: int) -> dict[str, bytes]:
         shutil.copytree(tree, copy, ignore=LEFT_OUT)
         for path in [copy, *copy.rglob("*")]:
             if not path.is_symlink():
-                path.chmod((0o777 if path.is_dir() or path.stat().st_mode & 0o100 else 0o666) & ~umask)
+                path.chmod(
+                    (0o777 if path.is_dir() or path.stat().st_mode & 0o100 else 0o666) & ~umask
+                )
                 os.utime(path, (mtime, mtime))
-        command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(copy)]
+        command = [
+            sys.executable,
+            "-m",
+            "build",
+            "--no-isolation",
+            "--outdir",
+            str(out),
+            str(copy),
+        ]
         if shutil.which("hatchling") is None and not _importable("hatchling"):
             command.remove("--no-isolation")
-        environment = {name: value for name, value in os.environ.items() if name != "SOURCE_DATE_EPOCH"}
-        done = subprocess.run(command, umask=umask, env=environment, capture_output=True, text=True, check=False)
+        environment = {
+            name: value for name, value in os.environ.items() if name != "SOURCE_DATE_EPOCH"
+        }
+        done = subprocess.run(
+            command, umask=umask, env=environment, capture_output=True, text=True, check=False
+        )
         if done.returncode:
             sys.exit(done.stdout + done.stderr)
         return {path.name: path.read_bytes() for path in sorted(out.iterdir())}
@@ -55,20 +77,29 @@ def problems(wheel: Path) -> list[str]:
     found = []
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
-        metadata = HeaderParser().parsestr(archive.read(next(n for n in names if n.endswith("/METADATA"))).decode())
+        metadata = HeaderParser().parsestr(
+            archive.read(next(n for n in names if n.endswith("/METADATA"))).decode()
+        )
         always = [each for each in metadata.get_all("Requires-Dist", []) if "extra ==" not in each]
         if always:
             found.append(f"packages are required: {always}")
         materials = [name for name in names if ".dist-info/sboms/" in name]
         if len(materials) != 1:
-            found.append(f"one bill of materials is expected in .dist-info/sboms/, {len(materials)} are there")
+            found.append(
+                f"one bill of materials is expected in .dist-info/sboms/, {len(materials)} are there"
+            )
         for name in materials:
             bill = json.loads(archive.read(name))
             if bill.get("bomFormat") != "CycloneDX" or bill.get("components") != []:
                 found.append("the bill of materials is no CycloneDX document without components")
             component = bill["metadata"]["component"]
-            if (component["name"], component["version"]) != (metadata["Name"], metadata["Version"]):
-                found.append(f"the bill of materials is of {component['name']} {component['version']}")
+            if (component["name"], component["version"]) != (
+                metadata["Name"],
+                metadata["Version"],
+            ):
+                found.append(
+                    f"the bill of materials is of {component['name']} {component['version']}"
+                )
         stray = [n for n in names if not n.startswith(("vmfa/", "vmfa-")) or n.endswith(".pyc")]
         if stray:
             found.append(f"the wheel holds {stray}")
@@ -76,7 +107,9 @@ def problems(wheel: Path) -> list[str]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--tree", type=Path, default=ROOT, help=argparse.SUPPRESS)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:

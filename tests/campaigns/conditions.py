@@ -95,11 +95,15 @@ def the_delay_is_capped(failures: int) -> bool:
     pre: failures >= 0
     post: _
     """
-    expected = (0, 0, 0, 15, 30, 60, 120, 240, 480, 960, 1920)[failures] if failures <= 10 else 3600
+    expected = (
+        (0, 0, 0, 15, 30, 60, 120, 240, 480, 960, 1920)[failures] if failures <= 10 else 3600
+    )
     return POLICY.delay(failures) == expected
 
 
-def the_budget_grows_by_whole_tokens_and_never_above_its_size(budget: int, budget_updated_at: int, now: int) -> bool:
+def the_budget_grows_by_whole_tokens_and_never_above_its_size(
+    budget: int, budget_updated_at: int, now: int
+) -> bool:
     """RULE-BUDGET: one token for each 48 h, no second of growth lost, a clock that went back takes nothing
 
     pre: 0 <= budget <= 100
@@ -108,7 +112,9 @@ def the_budget_grows_by_whole_tokens_and_never_above_its_size(budget: int, budge
     """
     tokens, since = _refilled(Device(budget, budget_updated_at), Context(now, POLICY))
     if tokens == 100:
-        return since == now and (budget == 100 or now - budget_updated_at >= (100 - budget) * 172800)
+        return since == now and (
+            budget == 100 or now - budget_updated_at >= (100 - budget) * 172800
+        )
     gained = tokens - budget
     left = now - since
     if now < budget_updated_at:

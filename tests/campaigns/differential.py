@@ -26,7 +26,9 @@ EDGES = (0, 1, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**63 - 1, 2**63, 2**64 - 1)
 
 
 def counters(draw: random.Random) -> int:
-    return draw.choice((draw.choice(EDGES), draw.getrandbits(draw.randint(1, 64)), draw.randrange(10**8)))
+    return draw.choice(
+        (draw.choice(EDGES), draw.getrandbits(draw.randint(1, 64)), draw.randrange(10**8))
+    )
 
 
 def against_reference(draw: random.Random, cases: int) -> int:
@@ -41,7 +43,9 @@ def against_reference(draw: random.Random, cases: int) -> int:
             print(f"differs: {len(raw)} bytes, counter {counter}, {digits} digits, {algorithm}")
         if counter < 2**62:  # the verifier scans with code of its own
             at = counter * 30 + draw.randrange(30)
-            found = verify_totp(key, code, at, after=-1, window=0, digits=digits, algorithm=algorithm)
+            found = verify_totp(
+                key, code, at, after=-1, window=0, digits=digits, algorithm=algorithm
+            )
             differ += found != counter
     return differ
 
@@ -51,10 +55,20 @@ def against_oathtool(draw: random.Random, runs: int, length: int) -> int:
     for _ in range(runs):
         raw, digits = draw.randbytes(draw.choice((16, 20, 32, 64))), draw.randint(6, 8)
         algorithm, at = draw.choice(ALGORITHMS), draw.randrange(2**33)
-        command = ["oathtool", f"--totp={algorithm}", f"--digits={digits}", f"--window={length - 1}",
-                   f"--now={datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S UTC}", "-"]
-        theirs = subprocess.run(command, input=raw.hex(), capture_output=True, text=True, check=True).stdout.split()
-        ours = [totp(raw, at + 30 * step, digits=digits, algorithm=algorithm) for step in range(length)]
+        command = [
+            "oathtool",
+            f"--totp={algorithm}",
+            f"--digits={digits}",
+            f"--window={length - 1}",
+            f"--now={datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S UTC}",
+            "-",
+        ]
+        theirs = subprocess.run(
+            command, input=raw.hex(), capture_output=True, text=True, check=True
+        ).stdout.split()
+        ours = [
+            totp(raw, at + 30 * step, digits=digits, algorithm=algorithm) for step in range(length)
+        ]
         if ours != theirs:
             differ += 1
             print(f"differs from oathtool: {len(raw)} bytes, {at} s, {digits} digits, {algorithm}")
@@ -62,7 +76,9 @@ def against_oathtool(draw: random.Random, runs: int, length: int) -> int:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--cases", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=4226)
     given = parser.parse_args()

@@ -42,7 +42,11 @@ def key_uris() -> tuple[Target, list[bytes]]:
                 assert found.parameters.period > 0
 
     plain = f"otpauth://totp/Example:alice@example.com?secret={SECRET}&issuer=Example"
-    return one, [plain.encode(), f"{plain}&algorithm=SHA512&digits=8&period=60".encode(), b"otpauth://hotp/a?counter=1"]
+    return one, [
+        plain.encode(),
+        f"{plain}&algorithm=SHA512&digits=8&period=60".encode(),
+        b"otpauth://hotp/a?counter=1",
+    ]
 
 
 def base32() -> tuple[Target, list[bytes]]:
@@ -61,7 +65,9 @@ def codes() -> tuple[Target, list[bytes]]:
     from vmfa import VmfaError, otp
 
     key, at = bytes(range(20)), 1_700_000_010
-    shown = {otp.totp(key, at + 30 * off, digits=digits) for off in (-1, 0, 1) for digits in (6, 7, 8)}
+    shown = {
+        otp.totp(key, at + 30 * off, digits=digits) for off in (-1, 0, 1) for digits in (6, 7, 8)
+    }
 
     def one(data: bytes) -> None:
         text = text_of(data)
@@ -74,15 +80,33 @@ def codes() -> tuple[Target, list[bytes]]:
                 assert re.sub("[^0-9]", "", text) in shown
 
     foreign = "\uff11\uff12\uff13\uff14\uff15\uff16 \u0660\u0667\u0660\u0663\u0660\u0669"
-    return one, [*map(str.encode, shown), b"123 456", *map(str.encode, foreign.split()), b"12-3456\n"]
+    return one, [
+        *map(str.encode, shown),
+        b"123 456",
+        *map(str.encode, foreign.split()),
+        b"12-3456\n",
+    ]
 
 
 def payloads() -> tuple[Target, list[bytes]]:
     from vmfa import VmfaError
-    from vmfa.importers import django_otp, google_authenticator, otpauth, otpauth_migration, passlib, pyotp
+    from vmfa.importers import (
+        django_otp,
+        google_authenticator,
+        otpauth,
+        otpauth_migration,
+        passlib,
+        pyotp,
+    )
 
-    readers = (otpauth.read, django_otp.read, passlib.read, pyotp.read, otpauth_migration.read,
-               lambda text: google_authenticator.read(text, owner="alice"))
+    readers = (
+        otpauth.read,
+        django_otp.read,
+        passlib.read,
+        pyotp.read,
+        otpauth_migration.read,
+        lambda text: google_authenticator.read(text, owner="alice"),
+    )
 
     def one(data: bytes) -> None:
         text = text_of(data[1:])
@@ -90,19 +114,30 @@ def payloads() -> tuple[Target, list[bytes]]:
         with contextlib.suppress(VmfaError):
             for item in read(text):
                 repr(item)
-        wrapped = "otpauth-migration://offline?data=" + b64encode(data).decode().replace("+", "%2B").replace("/", "%2F")
+        wrapped = "otpauth-migration://offline?data=" + b64encode(data).decode().replace(
+            "+", "%2B"
+        ).replace("/", "%2F")
         with contextlib.suppress(VmfaError):
             otpauth_migration.read(wrapped)
 
-    message = b"\n\x2d\n\x14" + bytes(range(20)) + b"\x12\x05alice\x1a\x07Example \x01(\x010\x02\x10\x01\x18\x01 \0"
+    message = (
+        b"\n\x2d\n\x14"
+        + bytes(range(20))
+        + b"\x12\x05alice\x1a\x07Example \x01(\x010\x02\x10\x01\x18\x01 \0"
+    )
     return one, [
-        message, b"\0otpauth://totp/alice?secret=" + SECRET.encode(),
-        (b'\1[{"model": "otp_totp.totpdevice", "pk": 1, "fields": {"user": 1, "name": "a", "confirmed": true, "key":'
-        b' "3132333435363738393031323334353637383930", "step": 30, "t0": 0, "digits": 6, "tolerance": 1, "drift": 0,'
-        b' "last_t": -1, "throttling_failure_timestamp": null, "throttling_failure_count": 0}}]'),
+        message,
+        b"\0otpauth://totp/alice?secret=" + SECRET.encode(),
+        (
+            b'\1[{"model": "otp_totp.totpdevice", "pk": 1, "fields": {"user": 1, "name": "a", "confirmed": true, "key":'
+            b' "3132333435363738393031323334353637383930", "step": 30, "t0": 0, "digits": 6, "tolerance": 1, "drift": 0,'
+            b' "last_t": -1, "throttling_failure_timestamp": null, "throttling_failure_count": 0}}]'
+        ),
         b'\2[{"owner": "a", "totp": {"v": 1, "type": "totp", "key": "' + SECRET.encode() + b'"}}]',
         b'\3[{"owner": "a", "secret": "' + SECRET.encode() + b'"}]',
-        b"\5" + SECRET.encode() + b'\n" RATE_LIMIT 3 30\n" WINDOW_SIZE 3\n" DISALLOW_REUSE 5\n" TOTP_AUTH\n12345678\n',
+        b"\5"
+        + SECRET.encode()
+        + b'\n" RATE_LIMIT 3 30\n" WINDOW_SIZE 3\n" DISALLOW_REUSE 5\n" TOTP_AUTH\n12345678\n',
     ]
 
 
@@ -115,7 +150,10 @@ def arguments() -> tuple[Target, list[bytes]]:
     shown, told, given = sys.stdout, sys.stderr, sys.stdin
 
     def one(data: bytes) -> None:
-        words = [word.replace("/", "_").replace("..", "__") for word in text_of(data[:400]).split("\n")[:24]]
+        words = [
+            word.replace("/", "_").replace("..", "__")
+            for word in text_of(data[:400]).split("\n")[:24]
+        ]
         sys.stdout, sys.stderr, sys.stdin = io.StringIO(), io.StringIO(), io.StringIO(words[-1])
         try:
             code = main(words, clock=lambda: 1_700_000_010)
@@ -125,20 +163,42 @@ def arguments() -> tuple[Target, list[bytes]]:
 
     files = "--db\nmfa.db\n--key-file\nkey\n"
     acts = (
-            "enroll\n123456789012\nalice\n--label\na", "verify\n123456789012\nalice\n--code\n123456", "status\n1\na",
-            "confirm\n1\nalice\n--session\nx\n--code1\n123456\n--code2\n654321", "resync\n1\na", "demo",
-            "deactivate\n1\nalice\n--as\nservice:x", "import\notpauth\n-", "selftest", "policy",
-            "history\n1\na", "trail", "--help")
+        "enroll\n123456789012\nalice\n--label\na",
+        "verify\n123456789012\nalice\n--code\n123456",
+        "status\n1\na",
+        "confirm\n1\nalice\n--session\nx\n--code1\n123456\n--code2\n654321",
+        "resync\n1\na",
+        "demo",
+        "deactivate\n1\nalice\n--as\nservice:x",
+        "import\notpauth\n-",
+        "selftest",
+        "policy",
+        "history\n1\na",
+        "trail",
+        "--help",
+    )
     return one, [(files + act + extra).encode() for act in acts for extra in ("", "\n--json")]
 
 
 def rows() -> tuple[Target, list[bytes]]:
     sys.path.insert(0, str(ROOT / "tests"))
     from support import MASTER, HandClock, enroll
-    from vmfa import AuditEvent, DerivedKeys, DeviceRegistry, Kind, PrincipalId, SQLiteStore, VmfaError
+    from vmfa import (
+        AuditEvent,
+        DerivedKeys,
+        DeviceRegistry,
+        Kind,
+        PrincipalId,
+        SQLiteStore,
+        VmfaError,
+    )
     from vmfa.record import columns, from_columns
 
-    alice, clock, keys = PrincipalId.user("123456789012", "u-4711"), HandClock(), DerivedKeys(MASTER)
+    alice, clock, keys = (
+        PrincipalId.user("123456789012", "u-4711"),
+        HandClock(),
+        DerivedKeys(MASTER),
+    )
     with SQLiteStore(Path(tempfile.mkdtemp(prefix="vmfa-fuzz-")) / "mfa.db") as store:
         registry = DeviceRegistry(store, keys=keys, issuer="Example", clock=clock)
         phone = enroll(registry, clock, alice).phone
@@ -154,7 +214,9 @@ def rows() -> tuple[Target, list[bytes]]:
         edited[place] = text if place != 3 else len(data)
         account, kind, name, *columns_read = edited
         with contextlib.suppress(VmfaError, ValueError):  # of a kind that is none
-            record = from_columns(PrincipalId(account=account, kind=Kind(kind), name=name), *columns_read)
+            record = from_columns(
+                PrincipalId(account=account, kind=Kind(kind), name=name), *columns_read
+            )
             answer = operations.verify(record.id, code).decide(record, clock()).answer
             assert isinstance(answer, VmfaError) or tuple(edited) == row, "an edited row verified"
         with contextlib.suppress(VmfaError):
@@ -165,7 +227,12 @@ def rows() -> tuple[Target, list[bytes]]:
 
 
 TARGETS: dict[str, Callable[[], tuple[Target, list[bytes]]]] = {
-    "key_uris": key_uris, "base32": base32, "codes": codes, "payloads": payloads, "arguments": arguments, "rows": rows,
+    "key_uris": key_uris,
+    "base32": base32,
+    "codes": codes,
+    "payloads": payloads,
+    "arguments": arguments,
+    "rows": rows,
 }
 
 
@@ -173,21 +240,27 @@ def fuzz(name: str, seconds: int) -> None:
     import atheris
 
     with atheris.instrument_imports(include=["vmfa"]):
-        import vmfa.cli.main
-        import vmfa.cli.importing  # noqa: F401  # with all that they need
 
         one, seeds = TARGETS[name]()
     corpus = Path(tempfile.mkdtemp(prefix="vmfa-corpus-"))
     for number, seed in enumerate(seeds):
         (corpus / str(number)).write_bytes(seed)
-    options = [f"-max_total_time={seconds}", "-max_len=4096", "-rss_limit_mb=2048", "-timeout=20",
-               "-print_final_stats=1", f"-artifact_prefix={corpus}/"]
+    options = [
+        f"-max_total_time={seconds}",
+        "-max_len=4096",
+        "-rss_limit_mb=2048",
+        "-timeout=20",
+        "-print_final_stats=1",
+        f"-artifact_prefix={corpus}/",
+    ]
     atheris.Setup([sys.argv[0], *options, str(corpus)], one)
     atheris.Fuzz()
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"of: {', '.join(TARGETS)}")
     parser.add_argument("--seconds", type=int, default=60, help="for each target")
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
@@ -203,7 +276,10 @@ def main() -> int:
         runs = re.search(r"number_of_executed_units: (\d+)", said)
         good = done.returncode == 0 and runs is not None
         bad += not good
-        print(f"{name}: {int(runs[1]) if runs else 0:,} inputs, {'nothing found' if good else 'FOUND'}", flush=True)
+        print(
+            f"{name}: {int(runs[1]) if runs else 0:,} inputs, {'nothing found' if good else 'FOUND'}",
+            flush=True,
+        )
         if not good:
             print(said[-6000:])
     return 1 if bad else 0

@@ -49,37 +49,82 @@ from equivalent import EQUIVALENT
 ROOT = Path(__file__).resolve().parent.parent.parent
 SOURCE = ROOT / "src" / "vmfa"
 WITHOUT_MUTANTS = {"migrate.__init__", "stores.__init__", "stores.port"}  # nothing there runs
-LEFT_OUT = ("tests/typing", "tests/docs/test_traceability.py", "tests/schedules", "tests/durability", "tests/interop")
+LEFT_OUT = (
+    "tests/typing",
+    "tests/docs/test_traceability.py",
+    "tests/integration/schedules",
+    "tests/integration/durability",
+    "tests/interop",
+)
 SQLITE = ["tests/stores", "tests/contract"]
 POSTGRES = ["tests/postgres"]
 IN_PROCESSES = ("__main__", "commands")  # modules that tests start processes of their own for
-IN_FORKS = ("stores.sqlite",)  # whose own tests fork: code that was swapped goes with them, lines are not told back
+IN_FORKS = (
+    "stores.sqlite",
+)  # whose own tests fork: code that was swapped goes with them, lines are not told back
 CLI = ["tests/cli"]
 EVERYWHERE = ("tests/unit/test_frozen.py", "tests/mutants/test_core_mutants.py")  # of every room
 ROOMS = {  # and the tests that know them, for what runs at import
-    "values": ["tests/unit"], "errors": ["tests/unit", "tests/rules/test_words.py", "tests/advisory"],
-    "machine": ["tests/unit/test_machine.py", "tests/rules/test_permissions.py", "tests/rules/test_enrollment.py"],
-    "policy": ["tests/unit/test_policy.py", "tests/rules/test_defaults.py", "tests/property/test_policy_properties.py"],
+    "values": ["tests/unit"],
+    "errors": ["tests/unit", "tests/rules/test_words.py", "tests/advisory"],
+    "machine": [
+        "tests/unit/test_machine.py",
+        "tests/rules/test_permissions.py",
+        "tests/rules/test_enrollment.py",
+    ],
+    "policy": [
+        "tests/unit/test_policy.py",
+        "tests/rules/test_defaults.py",
+        "tests/property/test_policy_properties.py",
+    ],
     "access": ["tests/rules/test_permissions.py", "tests/mutants", "tests/rules/test_recovery.py"],
     "decision": ["tests/unit/test_decision.py", "tests/rules/test_registry.py"],
-    "keyuri": ["tests/keyuri", "tests/unit/test_keyuri_build.py"], "trail": ["tests/trail"],
-    "trail_command": ["tests/trail"], "analysis": ["tests/unit/test_analysis.py"], "policy_command": CLI,
-    "known_answers": ["tests/cli/test_known_answers.py"], "qr": ["tests/qr"], "sealing": ["tests/sealing"],
-    **{f"migrate.{name}": ["tests/migrate"] for name in (
-        "adoption", "command", "django_otp", "google_authenticator", "otpauth", "otpauth_migration", "passlib", "pyotp"
-    )},
+    "keyuri": ["tests/keyuri", "tests/unit/test_keyuri_build.py"],
+    "trail": ["tests/trail"],
+    "trail_command": ["tests/trail"],
+    "analysis": ["tests/unit/test_analysis.py"],
+    "policy_command": CLI,
+    "known_answers": ["tests/cli/test_known_answers.py"],
+    "qr": ["tests/qr"],
+    "sealing": ["tests/sealing"],
+    **{
+        f"migrate.{name}": ["tests/migrate"]
+        for name in (
+            "adoption",
+            "command",
+            "django_otp",
+            "google_authenticator",
+            "otpauth",
+            "otpauth_migration",
+            "passlib",
+            "pyotp",
+        )
+    },
     "stores.memory": [
-        "tests/contract/test_our_stores.py", "tests/rules/test_registry.py", "tests/aio/test_both_registries.py"],
-    "stores.rows": [*SQLITE, *POSTGRES], "stores.threads": ["tests/aio"], "stores.sqlite": SQLITE,
-    "stores.postgres": POSTGRES, "stores.postgres_async": POSTGRES,
-    "stores.connections": POSTGRES, "commands": CLI, "demo": CLI, "__main__": CLI,
-    "testing": ["tests/contract"], "__init__": ["tests/unit/test_public_face.py", "tests/docs/test_reference.py"],
+        "tests/contract/test_our_stores.py",
+        "tests/rules/test_registry.py",
+        "tests/aio/test_both_registries.py",
+    ],
+    "stores.rows": [*SQLITE, *POSTGRES],
+    "stores.threads": ["tests/aio"],
+    "stores.sqlite": SQLITE,
+    "stores.postgres": POSTGRES,
+    "stores.postgres_async": POSTGRES,
+    "stores.connections": POSTGRES,
+    "commands": CLI,
+    "demo": CLI,
+    "__main__": CLI,
+    "testing": ["tests/contract"],
+    "__init__": ["tests/unit/test_public_face.py", "tests/docs/test_reference.py"],
     "keysource": ["tests/unit/test_keysource.py", "tests/sealing"],
     "record": ["tests/unit/test_record.py", "tests/rules"],
-    "events": ["tests/unit/test_events.py", "tests/rules"], "model": ["tests/unit", "tests/rules"],
-    "operations": ["tests/rules"], "registry": ["tests/rules", "tests/aio", "tests/misuse"],
+    "events": ["tests/unit/test_events.py", "tests/rules"],
+    "model": ["tests/unit", "tests/rules"],
+    "operations": ["tests/rules"],
+    "registry": ["tests/rules", "tests/aio", "tests/misuse"],
     "aio": ["tests/aio", "tests/misuse"],
-    "otp": ["tests/unit", "tests/advisory", "tests/mutants"], "keys": ["tests/unit", "tests/advisory"],
+    "otp": ["tests/unit", "tests/advisory", "tests/mutants"],
+    "keys": ["tests/unit", "tests/advisory"],
     "rules": ["tests/rules", "tests/mutants", "tests/advisory"],
 }
 ANNOTATIONS = import_module("__future__").annotations.compiler_flag
@@ -94,7 +139,9 @@ class Survey(NamedTuple):
     """What the tests do with the library as it is."""
 
     seconds: dict[str, float]  # of each test
-    lines: dict[str, dict[int, list[str]]]  # of each file, the tests that execute each line; '' is the import
+    lines: dict[
+        str, dict[int, list[str]]
+    ]  # of each file, the tests that execute each line; '' is the import
 
 
 class Verdict(NamedTuple):
@@ -127,7 +174,9 @@ class Tests:
     def pytest_sessionstart(self) -> None:
         from hypothesis import State, settings
 
-        settings.register_profile("mutation", settings.default, phases=(State.explicit, State.generate))
+        settings.register_profile(
+            "mutation", settings.default, phases=(State.explicit, State.generate)
+        )
         settings.load_profile("mutation")  # a counter-example need not be a small one
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
@@ -137,7 +186,9 @@ class Tests:
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         self.session = session
         own_server = "crashable"  # of the test's own: it would outlive a test that is cut short
-        self.items = {item.nodeid: item for item in session.items if own_server not in item.fixturenames}
+        self.items = {
+            item.nodeid: item for item in session.items if own_server not in item.fixturenames
+        }
         try:
             self.work(self)
         except BaseException:
@@ -162,16 +213,34 @@ class Tests:
 
 def pytest_run(tests: Iterable[str], plugin: Tests, *more: str) -> None:
     ending = pytest.main(
-        ["-q", "--no-header", "--tb=native", "-p", "no:cacheprovider", "-p", "no:faulthandler", *more,
-         f"--basetemp={os.environ['MUTATION_TMP']}", "-W", "ignore::pytest.PytestAssertRewriteWarning", *tests],
+        [
+            "-q",
+            "--no-header",
+            "--tb=native",
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "no:faulthandler",
+            *more,
+            f"--basetemp={os.environ['MUTATION_TMP']}",
+            "-W",
+            "ignore::pytest.PytestAssertRewriteWarning",
+            *tests,
+        ],
         [plugin],
     )
-    if plugin.session is None:  # a conftest that cannot be imported is what pytest calls a wrong use
-        plugin.notify("killed" if ending == pytest.ExitCode.USAGE_ERROR else "unclear",
-                    f"pytest ended before it ran a test: {ending!r}")
+    if (
+        plugin.session is None
+    ):  # a conftest that cannot be imported is what pytest calls a wrong use
+        plugin.notify(
+            "killed" if ending == pytest.ExitCode.USAGE_ERROR else "unclear",
+            f"pytest ended before it ran a test: {ending!r}",
+        )
 
 
-def forked(work: Callable[[int], None], seconds: dict[str, float], *, limit: float = 120) -> Verdict:
+def forked(
+    work: Callable[[int], None], seconds: dict[str, float], *, limit: float = 120
+) -> Verdict:
     """*work* in a process and a group of its own, and what it tells; a silent end is unclear."""
     reader, writer = os.pipe()
     child = os.fork()
@@ -195,7 +264,11 @@ def forked(work: Callable[[int], None], seconds: dict[str, float], *, limit: flo
         ready, _, _ = select.select([reader], [], [], limit)
         part = os.read(reader, 1 << 16) if ready else b""
         if not ready:
-            verdict = Verdict("hung", running) if running else Verdict("unclear", "nothing was run in time")
+            verdict = (
+                Verdict("hung", running)
+                if running
+                else Verdict("unclear", "nothing was run in time")
+            )
         elif not part:
             verdict = Verdict("unclear", f"it ended without a word in {running or 'no test'}")
         *lines, said = (said + part).split(b"\n")
@@ -275,15 +348,26 @@ def swapped(
     code = compile(ast.Module(body, []), str(path), "exec", ANNOTATIONS, dont_inherit=True)
     for _ in mutant.place.path:
         code = next(each for each in code.co_consts if isinstance(each, CodeType))
-    return [(function, code) for function in live[code.co_qualname, code.co_firstlineno]
-            if function.__code__.co_freevars == code.co_freevars]
+    return [
+        (function, code)
+        for function in live[code.co_qualname, code.co_firstlineno]
+        if function.__code__.co_freevars == code.co_freevars
+    ]
 
 
 class Room:
     """The mutants of one module, and what is known of the tests that kill them."""
 
-    def __init__(self, name: str, root: Path, survey: Survey, patience: float, chosen: Chosen) -> None:
-        self.name, self.root, self.survey, self.patience, self.chosen = name, root, survey, patience, chosen
+    def __init__(
+        self, name: str, root: Path, survey: Survey, patience: float, chosen: Chosen
+    ) -> None:
+        self.name, self.root, self.survey, self.patience, self.chosen = (
+            name,
+            root,
+            survey,
+            patience,
+            chosen,
+        )
         self.path = path_of(name, root)
         self.text = self.path.read_text("utf-8")
         self.found = Found([], Counter(), set(), set(), {})
@@ -296,8 +380,14 @@ class Room:
         tests = surely.union(perhaps)
         order = [name for name in self.found.killers if name in tests]
         own = (*ROOMS[self.name], *EVERYWHERE)
-        order += sorted(tests.difference(order), key=lambda name: (
-            name not in surely, not name.startswith(own), self.survey.seconds.get(name, 0)))
+        order += sorted(
+            tests.difference(order),
+            key=lambda name: (
+                name not in surely,
+                not name.startswith(own),
+                self.survey.seconds.get(name, 0),
+            ),
+        )
         taken = []
         for name in order:
             left -= self.survey.seconds.get(name, 0)
@@ -314,12 +404,19 @@ class Room:
             return False
         self.found.counts[verdict.what] += 1
         if verdict.by in self.survey.seconds:
-            self.found.killers[:] = [verdict.by, *(name for name in self.found.killers if name != verdict.by)][:30]
+            self.found.killers[:] = [
+                verdict.by,
+                *(name for name in self.found.killers if name != verdict.by),
+            ][:30]
         return True
 
     def survived(self, mutant: Mutant) -> None:
         self.found.alive.add(mutant.name)
-        why = f"    (unclear: {self.found.unclear[mutant.name]})" if mutant.name in self.found.unclear else ""
+        why = (
+            f"    (unclear: {self.found.unclear[mutant.name]})"
+            if mutant.name in self.found.unclear
+            else ""
+        )
         say(f"SURVIVED {self.name}:{mutant.line}: {mutant.name}{why}")
 
     def mutants(self) -> Iterable[Mutant]:
@@ -337,9 +434,12 @@ class Room:
             able = {name for line in mutant.place.lines for name in executed.get(line, ())}
             forks = self.name in IN_FORKS
             own = tuple(ROOMS[self.name])
-            perhaps = {name for name in self.survey.seconds if name.startswith(own)} if forks else set()
+            perhaps = (
+                {name for name in self.survey.seconds if name.startswith(own)} if forks else set()
+            )
             chosen = self.ordered(able - {""}, perhaps)
             if changed and chosen:
+
                 def work(told: int, changed=changed, chosen=chosen) -> None:
                     tests.told = told
                     for function, code in changed:
@@ -348,10 +448,16 @@ class Room:
 
                 if self.take(mutant, judged(work, self.survey.seconds)):
                     continue
-            outermost = mutant.place.path[-1] if changed else None  # what it made at import has the old code still
-            made = outermost and any("" in executed.get(line, ()) for line in range(
-                outermost.body[0].lineno, outermost.end_lineno + 1))
-            everybody = forks or len(chosen) == len(able)  # whom the second stage could ask, as long as patience lasts
+            outermost = (
+                mutant.place.path[-1] if changed else None
+            )  # what it made at import has the old code still
+            made = outermost and any(
+                "" in executed.get(line, ())
+                for line in range(outermost.body[0].lineno, outermost.end_lineno + 1)
+            )
+            everybody = forks or len(chosen) == len(
+                able
+            )  # whom the second stage could ask, as long as patience lasts
             if changed and everybody and not made and self.name not in IN_PROCESSES:
                 self.survived(mutant)
             else:
@@ -365,7 +471,9 @@ class Room:
 
         def run(files: list[str]) -> Verdict:
             def work(told: int) -> None:
-                tests = Tests(lambda tests: tests.run(self.ordered(set(known).difference(broken))), told)
+                tests = Tests(
+                    lambda tests: tests.run(self.ordered(set(known).difference(broken))), told
+                )
                 try:
                     import_module("vmfa" if self.name == "__init__" else f"vmfa.{self.name}")
                     import_module("support")
@@ -387,8 +495,11 @@ class Room:
             for mutant in self.mutants():
                 if mutant.name in self.found.left:
                     self.path.write_text(ast.unparse(mutant.tree))
-                    likely = sorted({name.partition("::")[0] for name in self.found.killers[:3]}.intersection(
-                        name.partition("::")[0] for name in known))
+                    likely = sorted(
+                        {name.partition("::")[0] for name in self.found.killers[:3]}.intersection(
+                            name.partition("::")[0] for name in known
+                        )
+                    )
                     if not any(self.take(mutant, run(each)) for each in (likely, files) if each):
                         self.survived(mutant)
         finally:
@@ -421,8 +532,10 @@ def campaign(root: Path, rooms: list[str], patience: float, chosen: Chosen) -> d
             if found.what == "survived":
                 for room in made:
                     room.swap_all(tests, functions)
-                    say(f"{room.name}: {sum(room.found.counts.values())} killed by code that was swapped,"
-                        f" {len(room.found.alive)} survived, {len(room.found.left)} left")
+                    say(
+                        f"{room.name}: {sum(room.found.counts.values())} killed by code that was swapped,"
+                        f" {len(room.found.alive)} survived, {len(room.found.left)} left"
+                    )
                 file.write_bytes(pickle.dumps([room.found for room in made]))
             os.write(told, f"{found.what} {found.by}\n".encode())
 
@@ -437,9 +550,15 @@ def campaign(root: Path, rooms: list[str], patience: float, chosen: Chosen) -> d
         room.found = kept
         room.write_all()
         same = sum(1 for of, _ in EQUIVALENT if of == room.name)
-        killed, hung, alive = room.found.counts["killed"], room.found.counts["hung"], len(room.found.alive)
-        say(f"{room.name}: {killed + hung + alive} mutants: {killed} killed, {hung} hung, {alive} survived;"
-            f" {same} beside them mean the same")
+        killed, hung, alive = (
+            room.found.counts["killed"],
+            room.found.counts["hung"],
+            len(room.found.alive),
+        )
+        say(
+            f"{room.name}: {killed + hung + alive} mutants: {killed} killed, {hung} hung, {alive} survived;"
+            f" {same} beside them mean the same"
+        )
     return {room.name: room.found.alive for room in made}
 
 
@@ -451,29 +570,48 @@ def say(text: str) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("rooms", nargs="*", help="modules of vmfa; none: all of them")
     parser.add_argument("--list", action="store_true", help="print the mutants and stop")
     parser.add_argument("--only", default="", help="mutants whose text holds this")
-    parser.add_argument("--again", type=Path, help="only the survivors that an earlier output names")
-    parser.add_argument("--equivalent", action="store_true", help="only what is said to mean the same")
-    parser.add_argument("--patience", type=float, default=15, help="seconds of tests for one mutant")
+    parser.add_argument(
+        "--again", type=Path, help="only the survivors that an earlier output names"
+    )
+    parser.add_argument(
+        "--equivalent", action="store_true", help="only what is said to mean the same"
+    )
+    parser.add_argument(
+        "--patience", type=float, default=15, help="seconds of tests for one mutant"
+    )
     given = parser.parse_args()
     rooms = given.rooms or list(ROOMS)
-    modules = {".".join(path.relative_to(SOURCE).with_suffix("").parts) for path in SOURCE.rglob("*.py")}
+    modules = {
+        ".".join(path.relative_to(SOURCE).with_suffix("").parts) for path in SOURCE.rglob("*.py")
+    }
     if unnamed := modules.difference(ROOMS, WITHOUT_MUTANTS):
         sys.exit(f"ROOMS names no tests of {', '.join(sorted(unnamed))}")
     told = given.again.read_text("utf-8") if given.again else ""
-    again = set(re.findall(r"^SURVIVED ([\w.]+):\d+: (.*?)(?:    \(unclear: .*)?$", told, re.MULTILINE))
+    again = set(
+        re.findall(r"^SURVIVED ([\w.]+):\d+: (.*?)(?:    \(unclear: .*)?$", told, re.MULTILINE)
+    )
 
     def chosen(mutant: Mutant) -> bool:
         key = mutant.room, mutant.name
-        return given.only in mutant.name and (key in again or not told) and (key in EQUIVALENT) == given.equivalent
+        return (
+            given.only in mutant.name
+            and (key in again or not told)
+            and (key in EQUIVALENT) == given.equivalent
+        )
 
     if given.again:
         rooms = [room for room in rooms if any(of == room for of, _ in again)]
-    everything = {(room, mutant.name): mutant.line for room in rooms
-                  for mutant in mutants(room, path_of(room, ROOT).read_text("utf-8"))}
+    everything = {
+        (room, mutant.name): mutant.line
+        for room in rooms
+        for mutant in mutants(room, path_of(room, ROOT).read_text("utf-8"))
+    }
     stale = [key for key in EQUIVALENT if key[0] in rooms and key not in everything]
     for key in stale:
         print(f"STALE {key[0]}: {key[1]}")
@@ -483,22 +621,36 @@ def main() -> int:
         return 0
     with tempfile.TemporaryDirectory(prefix="vmfa-mutation-") as scratch:
         root = Path(scratch).resolve() / "tree"
-        left_out = shutil.ignore_patterns(".git", ".venv*", "*.egg-info", "__pycache__", ".*_cache")
+        left_out = shutil.ignore_patterns(
+            ".git", ".venv*", "*.egg-info", "__pycache__", ".*_cache"
+        )
         shutil.copytree(ROOT, root, ignore=left_out)
         os.chdir(root)
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job has none, nor its children
+        signal.signal(
+            signal.SIGINT, signal.default_int_handler
+        )  # a shell's background job has none, nor its children
         os.environ |= {"PYTHONPATH": str(root / "src"), "MUTATION_TMP": f"{scratch}/tmp"}
         for name in ("VMFA_DB", "VMFA_KEY_FILE"):
             os.environ.pop(name, None)
         sys.path[:0] = [str(root / "src"), str(root / "tests")]
-        for module in ("hypothesis.stateful", "psycopg_pool", "segno", "cryptography.hazmat.primitives.ciphers.aead"):
+        for module in (
+            "hypothesis.stateful",
+            "psycopg_pool",
+            "segno",
+            "cryptography.hazmat.primitives.ciphers.aead",
+        ):
             import_module(module)  # before the forks: none of them loads it again
         if "VMFA_TEST_POSTGRES" not in os.environ:
-            os.environ["VMFA_TEST_POSTGRES"] = import_module("postgres_server").own_server().conninfo
+            os.environ["VMFA_TEST_POSTGRES"] = (
+                import_module("postgres_server").own_server().conninfo
+            )
         alive = campaign(root, rooms, given.patience, chosen)
     if given.equivalent:
-        bad = [f"{room}: {name}" for room, name in EQUIVALENT
-               if room in rooms and name not in alive[room]]
+        bad = [
+            f"{room}: {name}"
+            for room, name in EQUIVALENT
+            if room in rooms and name not in alive[room]
+        ]
         print("\n".join(f"NOT THE SAME {each}" for each in bad))
         return 1 if bad else 0
     return 1 if stale or any(alive.values()) else 0

@@ -23,8 +23,17 @@ MISTAKES = "seeded.py"
 def crosshair(file: str, seconds: int) -> dict[str, str]:
     """What CrossHair says of each function of *file*: confirmed, a counter-example, or not decided."""
     path = Path(__file__).parent / file
-    command = [sys.executable, "-m", "crosshair", "check", "--report_all", "--analysis_kind=PEP316",
-               f"--per_condition_timeout={seconds}", f"--per_path_timeout={seconds}", str(path)]
+    command = [
+        sys.executable,
+        "-m",
+        "crosshair",
+        "check",
+        "--report_all",
+        "--analysis_kind=PEP316",
+        f"--per_condition_timeout={seconds}",
+        f"--per_path_timeout={seconds}",
+        str(path),
+    ]
     done = subprocess.run(command, cwd=ROOT / "src", capture_output=True, text=True, check=False)
     lines = path.read_text("utf-8").splitlines()
     said: dict[str, str] = {}
@@ -40,8 +49,13 @@ def crosshair(file: str, seconds: int) -> dict[str, str]:
 
 def main() -> int:
     bad = 0
-    for file, seconds, wanted in ((FACTS, 120, "Confirmed over all paths."), (MISTAKES, 60, "when calling")):
-        names = re.findall(r"^def (\w+)", (Path(__file__).parent / file).read_text("utf-8"), re.MULTILINE)
+    for file, seconds, wanted in (
+        (FACTS, 120, "Confirmed over all paths."),
+        (MISTAKES, 60, "when calling"),
+    ):
+        names = re.findall(
+            r"^def (\w+)", (Path(__file__).parent / file).read_text("utf-8"), re.MULTILINE
+        )
         said = crosshair(file, seconds)
         for name in names:
             found = said.get(name, "nothing")

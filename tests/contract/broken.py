@@ -1,56 +1,84 @@
-"""Stores that break one promise each, as real ones do, and the promise that must catch each of them."""
+"""Stores that break one promise each, and the promise of ``StoreContract`` that catches them."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from inspect import Parameter, signature
 from threading import get_ident
 from typing import Any
 from unicodedata import normalize
 
-from vmfa import AuditEvent, EventType, MemoryStore, Principal, PrincipalId, Store, Sync
+from vmfa import (
+    AuditEvent,
+    EventType,
+    MemoryStore,
+    Principal,
+    PrincipalId,
+    Store,
+    StoreUnavailable,
+    Sync,
+)
+from vmfa.testing import StoreContract
 
 BROKEN: list[tuple[type[MemoryStore], str, str]] = []
 
 
-def caught_by(promise: str, sentence: str) -> Callable[[type[MemoryStore]], type[MemoryStore]]:
-    def note(broken: type[MemoryStore]) -> type[MemoryStore]:
+def caught_by(
+    promise: str, sentence: str
+) -> Callable[[type[MemoryStore]], type[MemoryStore]]:
+    """Register a broken store, with the promise that fails and a part of what it says."""
+
+    def register(broken: type[MemoryStore]) -> type[MemoryStore]:
         BROKEN.append((broken, f"test_{promise}", sentence))
         return broken
 
-    return note
+    return register
 
 
-class Scripted(MemoryStore):
-    """A store whose comparison and whose writing can be broken apart."""
+class Contract(StoreContract):
+    """The contract, for stores that may use a transaction of their caller."""
+
+    def caller_transaction(self, store: Store) -> AbstractContextManager[object]:
+        if isinstance(store, InATransaction):
+            return store.rolled_back()
+        return super().caller_transaction(store)
+
+
+class Composed(MemoryStore):
+    """A sound store made of small steps, so that a subclass can break one of them."""
 
     volatile = False
 
-    def still(self, current: Principal | None, before: Principal) -> bool:
-        return (current or Principal(id=before.id)) == before
+    def matches(self, stored: Principal | None, before: Principal) -> bool:
+        """Return whether *stored* is the record that the writer loaded."""
+        return (stored or Principal(id=before.id)) == before
 
-    def key(self, who: PrincipalId) -> PrincipalId:
-        return who
+    def key(self, principal: PrincipalId) -> PrincipalId:
+        """Return the key under which *principal* is stored."""
+        return principal
 
     def load(self, principal: PrincipalId) -> Principal:
-        found = self._records.get(self.key(principal))
-        return found if found is not None else Principal(id=principal)
+        record = self._records.get(self.key(principal))
+        return record if record is not None else Principal(id=principal)
 
     def write(self, after: Principal, events: Sequence[AuditEvent]) -> None:
-        kept = list(events)
+        events = list(events)
         self._records[self.key(after.id)] = after
-        if kept:
-            self._events.setdefault(self.key(after.id), [])[kept[0].number - 1 :] = kept
+        if events:
+            self._events.setdefault(self.key(after.id), [])[events[0].number - 1 :] = events
 
-    def remove(self, who: PrincipalId) -> None:
-        self._records.pop(self.key(who), None)
-        self._events.pop(self.key(who), None)
+    def remove(self, principal: PrincipalId) -> None:
+        self._records.pop(self.key(principal), None)
+        self._events.pop(self.key(principal), None)
 
-    def commit(self, before: Principal, after: Principal, events: Sequence[AuditEvent]) -> bool:
+    def commit(
+        self, before: Principal, after: Principal, events: Sequence[AuditEvent]
+    ) -> bool:
         with self._lock:
-            if not self.still(self._records.get(self.key(before.id)), before):
+            if not self.matches(self._records.get(self.key(before.id)), before):
                 return False
             if after.revision:
                 self.write(after, events)
@@ -58,323 +86,449 @@ class Scripted(MemoryStore):
                 self.remove(after.id)
             return True
 
-    def history(self, principal: PrincipalId, *, after: int = 0, limit: int = 1000) -> Sequence[AuditEvent]:
+    def history(
+        self, principal: PrincipalId, *, after: int = 0, limit: int = 1000
+    ) -> Sequence[AuditEvent]:
         with self._lock:
             events = list(self._events.get(self.key(principal), ()))
-        return [event for event in events if event.number > after][:limit]
+        return [event for event in events if event.number > after][: max(limit, 0)]
 
 
-# What is kept
+# What is stored
 
 
-@caught_by("a_principal_that_was_never_stored_has_revision_0", "reading a principal does not store it")
-class StoresWhatIsRead(Scripted):
+@caught_by("an_unknown_principal_has_revision_0", "load() does not store a principal")
+class StoresOnLoad(Composed):
     def load(self, principal: PrincipalId) -> Principal:
         return self._records.setdefault(principal, Principal(id=principal))
 
 
-@caught_by("a_principal_that_was_never_stored_has_revision_0", "of revision 0")
-class BeginsAtRevision1(Scripted):
+@caught_by("an_unknown_principal_has_revision_0", "with revision 0")
+class StartsAtRevision1(Composed):
     def load(self, principal: PrincipalId) -> Principal:
-        found = super().load(principal)
-        return found if found.revision else replace(found, revision=1)
+        record = super().load(principal)
+        return record if record.revision else replace(record, revision=1)
 
 
-@caught_by("every_field_of_a_device_comes_back", "and seen_at does not")
-class KeepsTimesAsFloats(Scripted):
-    def write(self, after: Principal, events: Sequence[AuditEvent]) -> None:
-        super().write(replace(after, seen_at=int(float(after.seen_at))), events)
+@caught_by("an_unknown_principal_has_revision_0", "never stored has no history")
+class InventsAHistory(Composed):
+    def history(
+        self, principal: PrincipalId, *, after: int = 0, limit: int = 1000
+    ) -> Sequence[AuditEvent]:
+        invented = AuditEvent(
+            type=EventType.OPENED, at=0, principal=principal, actor="", number=1, tag=""
+        )
+        return super().history(principal, after=after, limit=limit) or [invented]
 
 
-@caught_by("every_field_of_a_device_comes_back", "and device does not")
-class LosesTheSign(Scripted):
-    def write(self, after: Principal, events: Sequence[AuditEvent]) -> None:
-        device = after.device and replace(after.device, drift=abs(after.device.drift))
-        super().write(replace(after, device=device), events)
+@caught_by("every_field_of_a_device_is_stored", "the commit of a first record returns True")
+class ReturnsARowCountForAFirstRecord(Composed):
+    def commit(
+        self, before: Principal, after: Principal, events: Sequence[AuditEvent]
+    ) -> bool:
+        return int(super().commit(before, after, events))  # type: ignore[return-value]  # broken
 
 
-@caught_by("every_field_of_a_device_comes_back", "and seal does not")
-class LosesTheSeal(Scripted):
+@caught_by("every_field_of_a_device_is_stored", "envelope is not")
+class LosesTheEnvelope(Composed):
     def write(self, after: Principal, events: Sequence[AuditEvent]) -> None:
         super().write(replace(after, envelope=None), events)
 
 
-@caught_by("every_field_of_an_enrollment_comes_back", "and enrollment does not")
-class ResetsAttempts(Scripted):
+@caught_by("every_field_of_an_event_is_stored", "every field of an event")
+class SortsDetails(Composed):
     def write(self, after: Principal, events: Sequence[AuditEvent]) -> None:
-        enrollment = after.enrollment and replace(after.enrollment, attempts=0)
-        super().write(replace(after, enrollment=enrollment), events)
+        ordered = [replace(event, details=tuple(sorted(event.details))) for event in events]
+        super().write(after, ordered)
 
 
-@caught_by("every_field_of_an_event_comes_back", "every field of an event")
-class SortsDetails(Scripted):
-    def write(self, after: Principal, events: Sequence[AuditEvent]) -> None:
-        super().write(after, [replace(event, details=tuple(sorted(event.details))) for event in events])
-
-
-def narrow(value: Any) -> Any:
-    """What 32 bits of a number hold, and what ASCII holds of a text."""
-    return low(high(value))
-
-
-def low(value: Any) -> Any:
-    return each_of(value, lambda number: max(number, -(2**31)))
-
-
-def high(value: Any) -> Any:
-    return each_of(value, lambda number: min(number, 2**31 - 1))
-
-
-def unsigned(value: Any) -> Any:
-    return each_of(value, abs)
-
-
-def fewer(value: Any) -> Any:
-    return value - 1 if type(value) is int else value[:-1]
-
-
-def each_of(value: Any, keep: Callable[[int], int]) -> Any:
-    if isinstance(value, tuple):
-        return tuple(each_of(part, keep) for part in value)
-    if isinstance(value, str):
-        return value.encode("ascii", "replace").decode()
-    return keep(value) if type(value) is int else value
+# Ways to store a value incompletely. Each is used for many fields.
 
 
 def default(value: Any) -> Any:
-    """What is read back where nothing was kept; see :func:`changed`."""
+    """Return what is read where nothing was stored; see :func:`changed`."""
     return {bool: False, int: 0, str: "", tuple: (), Sync: Sync.IN_SYNC}.get(type(value))
 
 
-def changed(whole: Any, path: str, keep: Callable[[Any], Any]) -> Any:
-    """*whole*, with the field that *path* leads to kept in a way of its own, or as the default that it has."""
+def shortened(value: Any) -> Any:
+    return value - 1 if type(value) is int else value[:-1]
+
+
+def in_32_bits(value: Any) -> Any:
+    return at_least_32_bits(at_most_32_bits(value))
+
+
+def at_least_32_bits(value: Any) -> Any:
+    return for_each_part(value, lambda number: max(number, -(2**31)))
+
+
+def at_most_32_bits(value: Any) -> Any:
+    return for_each_part(value, lambda number: min(number, 2**31 - 1))
+
+
+def without_sign(value: Any) -> Any:
+    return for_each_part(value, abs)
+
+
+def as_float(value: Any) -> Any:
+    """Return the number that a column of 64-bit floats gives back: it has 53 bits."""
+    return for_each_part(value, lambda number: int(float(number)))
+
+
+def for_each_part(value: Any, convert: Callable[[int], int]) -> Any:
+    if isinstance(value, tuple):
+        return tuple(for_each_part(part, convert) for part in value)
+    if isinstance(value, str):
+        return value.encode("ascii", "replace").decode()
+    return convert(value) if type(value) is int else value
+
+
+def changed(whole: Any, path: str, convert: Callable[[Any], Any]) -> Any:
+    """Return *whole* with the field at *path* converted, or set to its default."""
     name, _, rest = path.partition(".")
     value = getattr(whole, name)
-    usual = signature(type(whole)).parameters[name].default
     if rest:
-        return replace(whole, **{name: value and changed(value, rest, keep)})
-    return replace(whole, **{name: usual if keep is default and usual is not Parameter.empty else keep(value)})
+        return replace(whole, **{name: value and changed(value, rest, convert)})
+    initial = signature(type(whole)).parameters[name].default
+    if convert is default and initial is not Parameter.empty:
+        return replace(whole, **{name: initial})
+    return replace(whole, **{name: convert(value)})
 
 
-def breaks(promise: str, path: str, keep: Callable[[Any], Any]) -> None:
-    """A store that breaks one field of a record, or of what a record holds."""
+def break_field(promise: str, path: str, convert: Callable[[Any], Any]) -> None:
+    """Register a store that breaks one field of a record."""
 
-    class BreaksAField(Scripted):
+    class BreaksAField(Composed):
         def write(self, after: Principal, events: Sequence[AuditEvent]) -> None:
-            super().write(changed(after, path, keep), events)
+            super().write(changed(after, path, convert), events)
 
-    BreaksAField.__name__ = f"{keep.__name__} of {path}"
-    caught_by(promise, f"and {path.partition('.')[0]} does not")(BreaksAField)
+    BreaksAField.__name__ = f"{convert.__name__} of {path}"
+    caught_by(promise, f"{path.partition('.')[0]} is not")(BreaksAField)
 
 
-def breaks_an_event(name: str, keep: Callable[[Any], Any]) -> None:
-    class BreaksAnEvent(Scripted):
+def break_event(name: str, convert: Callable[[Any], Any]) -> None:
+    """Register a store that breaks one field of every event."""
+
+    class BreaksAnEvent(Composed):
         def write(self, after: Principal, events: Sequence[AuditEvent]) -> None:
-            super().write(after, [changed(event, name, keep) for event in events])
+            super().write(after, [changed(event, name, convert) for event in events])
 
-    BreaksAnEvent.__name__ = f"{keep.__name__} of an event's {name}"
-    caught_by(EVENT, "every field of an event comes back as it was committed")(BreaksAnEvent)
+    BreaksAnEvent.__name__ = f"{convert.__name__} of an event's {name}"
+    caught_by("every_field_of_an_event_is_stored", "every field of an event")(BreaksAnEvent)
 
 
-DEVICE, SESSION, EVENT = (f"every_field_of_{what}_comes_back" for what in ("a_device", "an_enrollment", "an_event"))
+DEVICE = "every_field_of_a_device_is_stored"
+ENROLLMENT = "every_field_of_an_enrollment_is_stored"
 PARAMETERS = tuple(f"parameters.{name}" for name in ("algorithm", "digits", "period", "t0"))
-for path in ("seen_at", "enrollment_times", "recovered_at", "binding", "head", "redacted", "binding.digest",
-             "binding.expires_at"):
-    breaks(DEVICE, path, default)
-for path in (*PARAMETERS, "disabled", "drift", "synced_drift", "last_offset", "failures", "failed_at", "budget", "budget_updated_at",
-             "enrolled_at", "last_step", "sync"):
-    breaks(DEVICE, f"device.{path}", default)
-for path in (*PARAMETERS, "opened_at", "expires_at", "attempts"):
-    breaks(SESSION, f"enrollment.{path}", default)
-for path in ("seen_at", "enrollment_times", "recovered_at", "device.last_step", "device.parameters.t0"):
-    breaks(DEVICE, path, narrow)
-for path in ("enrollment.expires_at", "enrollment.parameters.t0"):
-    breaks(SESSION, path, narrow)
-for path in ("seen_at", "enrollment_times", "binding.expires_at", "device.drift", "device.synced_drift", "device.last_offset",
-             "device.enrolled_at", "device.failed_at", "device.budget_updated_at"):
-    breaks(DEVICE, path, unsigned)
-for path in ("enrollment.opened_at", "enrollment.parameters.t0"):
-    breaks(SESSION, path, unsigned)
-for path in ("pruned", "binding.digest", "head"):
-    breaks(DEVICE, path, fewer)
-for path in ("enrollment.session_id", "enrollment.serial"):
-    breaks(SESSION, path, fewer)
-for path in ("at", "actor", "serial", "reason", "details", "tag"):
-    breaks_an_event(path, default)
-for path, keep in (("at", low), ("at", unsigned), ("actor", narrow), ("details", low), ("details", high),
-                   ("details", unsigned), ("serial", fewer)):
-    breaks_an_event(path, keep)
+TIMES_OF_A_DEVICE = ("enrolled_at", "failed_at", "budget_updated_at")
+BROKEN_FIELDS: dict[Callable[[Any], Any], dict[str, tuple[str, ...]]] = {
+    default: {
+        DEVICE: (
+            "seen_at", "enrollment_times", "recovered_at", "binding", "head", "redacted",
+            "binding.digest", "binding.expires_at",
+            *(f"device.{name}" for name in (
+                *PARAMETERS, *TIMES_OF_A_DEVICE, "disabled", "drift", "synced_drift",
+                "last_offset", "failures", "budget", "last_step", "sync",
+            )),
+        ),
+        ENROLLMENT: tuple(f"enrollment.{name}" for name in (
+            *PARAMETERS, "opened_at", "expires_at", "attempts",
+        )),
+    },
+    shortened: {
+        DEVICE: ("pruned", "binding.digest", "head"),
+        ENROLLMENT: ("enrollment.session_id", "enrollment.serial"),
+    },
+    in_32_bits: {
+        DEVICE: (
+            "seen_at", "enrollment_times", "recovered_at", "device.last_step",
+            "device.parameters.t0",
+        ),
+        ENROLLMENT: ("enrollment.expires_at", "enrollment.parameters.t0"),
+    },
+    without_sign: {
+        DEVICE: (
+            "seen_at", "enrollment_times", "binding.expires_at", "device.drift",
+            "device.synced_drift", "device.last_offset",
+            *(f"device.{name}" for name in TIMES_OF_A_DEVICE),
+        ),
+        ENROLLMENT: ("enrollment.opened_at", "enrollment.parameters.t0"),
+    },
+    as_float: {
+        DEVICE: (
+            "revision", "seen_at", "enrollment_times", "recovered_at", "binding.expires_at",
+            "events", "device.parameters.t0",
+            *(f"device.{name}" for name in TIMES_OF_A_DEVICE),
+        ),
+        ENROLLMENT: (
+            "enrollment.opened_at", "enrollment.expires_at", "enrollment.parameters.t0",
+        ),
+    },
+}
+for convert, promises in BROKEN_FIELDS.items():
+    for promise, paths in promises.items():
+        for path in paths:
+            break_field(promise, path, convert)
+for name in ("at", "actor", "serial", "reason", "details", "tag"):
+    break_event(name, default)
+for name, convert in (
+    ("at", at_least_32_bits), ("at", without_sign), ("at", as_float), ("actor", in_32_bits),
+    ("details", at_least_32_bits), ("details", at_most_32_bits), ("details", without_sign),
+    ("details", as_float), ("serial", shortened),
+):
+    break_event(name, convert)
 
 
-@caught_by(DEVICE, "the commit of a first record answers True")
-class AnswersARowCountAtFirst(Scripted):
-    def commit(self, before: Principal, after: Principal, events: Sequence[AuditEvent]) -> bool:
-        return int(super().commit(before, after, events))  # type: ignore[return-value]  # what is broken
+# Names
 
 
-@caught_by("a_principal_that_was_never_stored_has_revision_0", "a principal that was never stored has no history")
-class TellsOfWhoIsUnknown(Scripted):
-    def history(self, principal: PrincipalId, *, after: int = 0, limit: int = 1000) -> Sequence[AuditEvent]:
-        unknown = AuditEvent(type=EventType.OPENED, at=0, principal=principal, actor="", number=1, tag="")
-        return super().history(principal, after=after, limit=limit) or [unknown]
+class InsertsOverTheStoredRecord(Composed):
+    """A writer that found no record replaces the stored one."""
+
+    def matches(self, stored: Principal | None, before: Principal) -> bool:
+        return before.envelope is None or super().matches(stored, before)
 
 
-@caught_by("names_are_compared_as_bytes_and_none_is_special", "name")
-class FoldsCase(Scripted):
-    def key(self, who: PrincipalId) -> PrincipalId:
-        return who if who.is_root else PrincipalId.user(who.account, who.name.lower())
+def collate(column: str, fold: Callable[[str], str]) -> type[MemoryStore]:
+    """Return a store that compares a column of its key in this way."""
 
-    def still(self, current: Principal | None, before: Principal) -> bool:
-        return before.envelope is None or super().still(current, before)
+    class Collates(InsertsOverTheStoredRecord):
+        def key(self, principal: PrincipalId) -> PrincipalId:
+            if column == "name" and principal.is_root:
+                return principal
+            return replace(principal, **{column: fold(getattr(principal, column))})
 
-
-class Upserts(Scripted):
-    """Whoever finds no record overwrites the one that is there."""
-
-    def still(self, current: Principal | None, before: Principal) -> bool:
-        return before.envelope is None or super().still(current, before)
+    Collates.__name__ = f"{fold.__name__} of the {column}"
+    return Collates
 
 
-@caught_by("names_are_compared_as_bytes_and_none_is_special", "leads to its own record")
-class FoldsCompatibility(Upserts):
-    def key(self, who: PrincipalId) -> PrincipalId:
-        return who if who.is_root else PrincipalId.user(who.account, normalize("NFKC", who.name))
+def case_folded(text: str) -> str:
+    return text.lower()
 
 
-@caught_by("names_are_compared_as_bytes_and_none_is_special", "leads to its own record")
-class ShortensNames(Upserts):
-    def key(self, who: PrincipalId) -> PrincipalId:
-        return who if who.is_root else PrincipalId.user(who.account, who.name[:255])
+def accents_removed(text: str) -> str:
+    letters = normalize("NFKD", text.casefold())
+    return normalize("NFC", "".join(c for c in letters if not 0x300 <= ord(c) < 0x370))
 
 
-@caught_by("names_are_compared_as_bytes_and_none_is_special", "leads to its own record")
-class ReadsNamesAsNumbers(Upserts):
-    def key(self, who: PrincipalId) -> PrincipalId:
-        try:
-            return PrincipalId.user(who.account, str(float(who.name)))
-        except ValueError:
-            return who
+def compatibility_folded(text: str) -> str:
+    return normalize("NFKC", text)
 
 
-@caught_by("names_are_compared_as_bytes_and_none_is_special", "leads to its own record")
-class CallsRootUserRoot(Upserts):
-    def key(self, who: PrincipalId) -> PrincipalId:
-        return PrincipalId.user(who.account, who.name or "root")
+def one_weight_beyond_16_bits(text: str) -> str:
+    """Fold as ``utf8mb4_general_ci``: all characters beyond U+FFFF are equal."""
+    return "".join("\uffee" if letter > "\uffff" else letter for letter in text)
 
 
-@caught_by("names_are_compared_as_bytes_and_none_is_special", "leads to its own history")
-class KeysHistoryByPattern(Scripted):
-    def history(self, principal: PrincipalId, *, after: int = 0, limit: int = 1000) -> Sequence[AuditEvent]:
+def one_kana(text: str) -> str:
+    """Fold Katakana to Hiragana, as collations that ignore kana do."""
+    return "".join(chr(ord(c) - 0x60) if "ァ" <= c <= "ヶ" else c for c in text)
+
+
+def shortened_to_255(text: str) -> str:
+    return text[:255]
+
+
+def read_as_a_number(text: str) -> str:
+    try:
+        return str(float(text))
+    except ValueError:
+        return text
+
+
+NAMES = "names_are_compared_as_bytes"
+ACCOUNTS = "accounts_are_compared_as_bytes"
+for fold in (
+    case_folded, accents_removed, compatibility_folded, one_weight_beyond_16_bits, one_kana,
+    shortened_to_255, read_as_a_number,
+):
+    caught_by(NAMES, "has a record of its own")(collate("name", fold))
+for fold in (case_folded, accents_removed, shortened_to_255):
+    caught_by(ACCOUNTS, "has a record of its own")(collate("account", fold))
+
+
+@caught_by(NAMES, "has a record of its own")
+class StoresRootAsAUserNamedRoot(InsertsOverTheStoredRecord):
+    def key(self, principal: PrincipalId) -> PrincipalId:
+        return PrincipalId.user(principal.account, principal.name or "root")
+
+
+@caught_by(NAMES, "has a history of its own")
+class MatchesHistoryByPattern(Composed):
+    def history(
+        self, principal: PrincipalId, *, after: int = 0, limit: int = 1000
+    ) -> Sequence[AuditEvent]:
         return [
             event
-            for who, events in self._events.items()
-            if who.account == principal.account and who.name.replace("-", "_") == principal.name
+            for owner, events in self._events.items()
+            if owner.account == principal.account
+            and owner.name.replace("-", "_") == principal.name
             for event in events
         ]
 
 
-# Compare and set
+@caught_by(ACCOUNTS, "has a history of its own")
+class CollatesAccountsOfHistory(Composed):
+    def history(
+        self, principal: PrincipalId, *, after: int = 0, limit: int = 1000
+    ) -> Sequence[AuditEvent]:
+        return [
+            event
+            for owner, events in self._events.items()
+            if owner.account.lower() == principal.account.lower()
+            for event in events
+        ]
 
 
-@caught_by("a_commit_of_what_was_loaded_succeeds", "answers True")
-class AnswersARowCount(Scripted):
-    def commit(self, before: Principal, after: Principal, events: Sequence[AuditEvent]) -> bool:
-        return int(super().commit(before, after, events))  # type: ignore[return-value]  # what is broken
+# Compare-and-set
 
 
-@caught_by("a_commit_of_what_was_loaded_succeeds", "adds one revision")
-class CountsRevisionsItself(Scripted):
+@caught_by("a_commit_of_the_loaded_record_succeeds", "returns True")
+class ReturnsARowCount(Composed):
+    def commit(
+        self, before: Principal, after: Principal, events: Sequence[AuditEvent]
+    ) -> bool:
+        return int(super().commit(before, after, events))  # type: ignore[return-value]  # broken
+
+
+@caught_by("a_commit_of_the_loaded_record_succeeds", "the one that was committed")
+class NumbersRevisionsItself(Composed):
     def write(self, after: Principal, events: Sequence[AuditEvent]) -> None:
         super().write(replace(after, revision=after.revision + 1), events)
 
-    def still(self, current: Principal | None, before: Principal) -> bool:
+    def matches(self, stored: Principal | None, before: Principal) -> bool:
         return True
 
 
-@caught_by("a_stale_writer_loses", "the second loses")
+@caught_by("a_stale_writer_loses", "the second one loses")
 @caught_by("one_of_many_threads_wins", "one wins, not 8")
-@caught_by("a_record_that_was_forgotten_and_made_anew_is_another_one", "is not the old one")
-class ComparesNothing(Scripted):
-    def still(self, current: Principal | None, before: Principal) -> bool:
+@caught_by("a_record_created_again_is_another_one", "is not the old one")
+class ComparesNothing(Composed):
+    def matches(self, stored: Principal | None, before: Principal) -> bool:
         return True
 
 
-@caught_by("a_writer_that_is_many_revisions_behind_loses", "never goes back")
-class IsNotMonotone(Scripted):
-    def still(self, current: Principal | None, before: Principal) -> bool:
-        return current is None or before.revision <= current.revision
+@caught_by("a_writer_many_revisions_behind_loses", "never replaces a newer one")
+class AcceptsOlderRevisions(Composed):
+    def matches(self, stored: Principal | None, before: Principal) -> bool:
+        return stored is None or before.revision <= stored.revision
 
 
 @caught_by("a_stale_writer_loses", "changes nothing")
-class WritesAndThenCompares(Scripted):
-    def commit(self, before: Principal, after: Principal, events: Sequence[AuditEvent]) -> bool:
-        still = self.still(self._records.get(before.id), before)
+class WritesBeforeItCompares(Composed):
+    def commit(
+        self, before: Principal, after: Principal, events: Sequence[AuditEvent]
+    ) -> bool:
+        matches = self.matches(self._records.get(before.id), before)
         self.write(after, events)
-        return still
+        return matches
 
 
-@caught_by("a_writer_that_is_ahead_of_the_store_loses", "was never stored")
-class LetsTheHigherRevisionWin(Scripted):
-    def still(self, current: Principal | None, before: Principal) -> bool:
-        return current is None or before.revision >= current.revision
+@caught_by("a_writer_ahead_of_the_store_loses", "was never stored")
+class AcceptsHigherRevisions(Composed):
+    def matches(self, stored: Principal | None, before: Principal) -> bool:
+        return stored is None or before.revision >= stored.revision
 
 
-@caught_by("the_tag_is_compared_beside_the_revision", "another tag loses")
-@caught_by("a_record_that_was_forgotten_and_made_anew_is_another_one", "is not the old one")
-class ComparesOnlyTheRevision(Scripted):
-    def still(self, current: Principal | None, before: Principal) -> bool:
-        return (current.revision if current else 0) == before.revision
+@caught_by("the_tag_is_compared", "another tag loses")
+@caught_by("a_record_created_again_is_another_one", "is not the old one")
+class ComparesOnlyTheRevision(Composed):
+    def matches(self, stored: Principal | None, before: Principal) -> bool:
+        return (stored.revision if stored else 0) == before.revision
 
 
-@caught_by("the_revision_is_compared_beside_the_tag", "another revision loses")
-class ComparesOnlyTheTag(Scripted):
-    def still(self, current: Principal | None, before: Principal) -> bool:
-        return (current.envelope if current else None) == before.envelope
+@caught_by("the_revision_is_compared", "a commit with the stored tag and another revision")
+class ComparesOnlyTheTag(Composed):
+    def matches(self, stored: Principal | None, before: Principal) -> bool:
+        return (stored.envelope if stored else None) == before.envelope
 
 
-@caught_by("the_tag_is_compared_beside_the_revision", "cannot remove it")
-class RemovesByRevision(Scripted):
-    def commit(self, before: Principal, after: Principal, events: Sequence[AuditEvent]) -> bool:
-        current = self._records.get(before.id)
-        if after.revision or current is None or current.revision != before.revision:
-            return super().commit(before, after, events)
-        self.remove(after.id)
-        return True
+@caught_by("the_revision_is_compared", "a commit with the stored tag and another revision")
+class ComparesRevisionsAsFloats(Composed):
+    def matches(self, stored: Principal | None, before: Principal) -> bool:
+        stored = stored or Principal(id=before.id)
+        return (float(stored.revision), stored.envelope) == (
+            float(before.revision), before.envelope,
+        )
 
 
-@caught_by("one_of_two_first_records_wins", "found no record")
-class ReplacesOnInsert(Upserts):
+def removing_if(matches: Callable[[Principal, Principal], bool]) -> type[Composed]:
+    """Return a store that compares as it should, except before a removal."""
+
+    class RemovesIf(Composed):
+        def commit(
+            self, before: Principal, after: Principal, events: Sequence[AuditEvent]
+        ) -> bool:
+            stored = self._records.get(before.id)
+            if after.revision or stored is None or not matches(stored, before):
+                return super().commit(before, after, events)
+            self.remove(after.id)
+            return True
+
+    return RemovesIf
+
+
+caught_by("the_tag_is_compared", "a removal with the stored revision and another tag")(
+    removing_if(lambda stored, before: stored.revision == before.revision)
+)
+caught_by("the_revision_is_compared", "a removal with the stored tag and another revision")(
+    removing_if(lambda stored, before: stored.envelope == before.envelope)
+)
+caught_by("a_lost_removal_removes_nothing", "by a stale writer loses")(
+    removing_if(lambda stored, before: True)
+)
+
+
+@caught_by("a_lost_removal_removes_nothing", "leaves the record and its history")
+@caught_by("the_tag_is_compared", "a removal with the stored revision and another tag")
+@caught_by("the_revision_is_compared", "a removal with the stored tag and another revision")
+class RemovesAndReturnsFalse(Composed):
+    def commit(
+        self, before: Principal, after: Principal, events: Sequence[AuditEvent]
+    ) -> bool:
+        committed = super().commit(before, after, events)
+        if not committed and not after.revision:
+            self._records.pop(before.id)
+        return committed
+
+
+@caught_by("only_one_first_record_is_stored", "found no record")
+class InsertsTwice(InsertsOverTheStoredRecord):
     pass
 
 
-@caught_by("a_forgotten_record_is_not_written_back", "removed meanwhile")
-class InsertsOnUpdate(Scripted):
-    def still(self, current: Principal | None, before: Principal) -> bool:
-        return current is None or super().still(current, before)
+@caught_by("a_removed_record_is_not_written_back", "was removed loses")
+class InsertsOnUpdate(Composed):
+    def matches(self, stored: Principal | None, before: Principal) -> bool:
+        return stored is None or super().matches(stored, before)
 
 
 @caught_by("one_of_many_threads_wins", "of 8 threads")
-@caught_by("one_code_presented_by_many_threads_is_accepted_once", "is accepted once, not")
-class ComparesAndSetsApart(Scripted):
-    def commit(self, before: Principal, after: Principal, events: Sequence[AuditEvent]) -> bool:
-        if not self.still(self._records.get(before.id), before):
+@caught_by("one_code_in_many_threads_is_accepted_once", "is accepted once, not")
+class ComparesAndSetsSeparately(Composed):
+    def commit(
+        self, before: Principal, after: Principal, events: Sequence[AuditEvent]
+    ) -> bool:
+        if not self.matches(self._records.get(before.id), before):
             return False
-        time.sleep(0.005)  # the moment in which another one reads the same
+        time.sleep(0.005)  # in which another thread reads the same record
         self.write(after, events)
         return True
 
 
-@caught_by("one_code_presented_by_many_threads_is_accepted_once", "are told that the code was used")
-class RaisesWhenItLoses(Scripted):
-    def commit(self, before: Principal, after: Principal, events: Sequence[AuditEvent]) -> bool:
+@caught_by("one_code_in_many_threads_is_accepted_once", "get AlreadyUsed or StoreContended")
+class RaisesWhenItLoses(Composed):
+    def commit(
+        self, before: Principal, after: Principal, events: Sequence[AuditEvent]
+    ) -> bool:
         time.sleep(0.005)
         if not super().commit(before, after, events):
             raise RuntimeError("database is locked")
         return True
 
 
-@caught_by("one_of_many_threads_wins", "what the winner of a race committed")
-class TellsTheWrongWinner(Scripted):
+@caught_by("one_of_many_threads_wins", "that the winning thread committed")
+class StoresAnotherRecord(Composed):
     def write(self, after: Principal, events: Sequence[AuditEvent]) -> None:
         super().write(replace(after, seen_at=0), events)
 
@@ -382,182 +536,273 @@ class TellsTheWrongWinner(Scripted):
 # One transaction
 
 
-@caught_by("a_lost_race_leaves_no_event", "leaves none of its events")
-class LogsBeforeItCompares(Scripted):
-    def commit(self, before: Principal, after: Principal, events: Sequence[AuditEvent]) -> bool:
+@caught_by("a_lost_commit_stores_no_event", "stores none of its events")
+class WritesEventsBeforeItCompares(Composed):
+    def commit(
+        self, before: Principal, after: Principal, events: Sequence[AuditEvent]
+    ) -> bool:
         self._events.setdefault(before.id, []).extend(events)
         return super().commit(before, after, [])
 
 
-@caught_by("a_lost_race_leaves_no_event", "answers False")
-class SaysNothingWhenItLoses(Scripted):
-    def commit(self, before: Principal, after: Principal, events: Sequence[AuditEvent]) -> bool:
-        return super().commit(before, after, events) or None  # type: ignore[return-value]  # what is broken
+def returning_none_if(condition: Callable[[Principal, Principal], object]) -> type[Composed]:
+    """Return a store that returns None for a lost commit, under a condition."""
+
+    class ReturnsNone(Composed):
+        def commit(
+            self, before: Principal, after: Principal, events: Sequence[AuditEvent]
+        ) -> bool:
+            stored = super().load(before.id)
+            committed = super().commit(before, after, events)
+            if not committed and condition(before, stored):
+                return None  # type: ignore[return-value]  # broken
+            return committed
+
+    return ReturnsNone
 
 
-def saying_nothing(where: Callable[[Principal, Principal], object]) -> type[Scripted]:
-    """A store that gives no answer where a commit on *before* lost against *there*."""
-
-    class SaysNothing(Scripted):
-        def commit(self, before: Principal, after: Principal, events: Sequence[AuditEvent]) -> bool:
-            there = super().load(before.id)
-            done = super().commit(before, after, events)
-            return done or (None if where(before, there) else False)  # type: ignore[return-value]  # what is broken
-
-    return SaysNothing
-
-
-for stale in (
-    saying_nothing(lambda before, there: before.revision and there.revision),
-    saying_nothing(lambda before, there: not before.revision),
-    saying_nothing(lambda before, there: not there.revision),
+for condition in (
+    lambda before, stored: True,
+    lambda before, stored: before.revision and stored.revision,
+    lambda before, stored: not before.revision,
+    lambda before, stored: not stored.revision,
 ):
-    caught_by("a_lost_race_leaves_no_event", "answers False")(stale)
-caught_by("the_end_of_a_history_can_be_written_anew", "a lost commit writes no history anew")(
-    saying_nothing(lambda before, there: not before.revision)
+    caught_by("a_lost_commit_stores_no_event", "returns False")(returning_none_if(condition))
+caught_by("the_end_of_a_history_can_be_rewritten", "a lost commit rewrites no history")(
+    returning_none_if(lambda before, stored: not before.revision)
 )
 
 
-def logging(where: Callable[[Principal], object]) -> type[Scripted]:
-    """A store that keeps the events of a commit that lost, *where* the record that is there makes it."""
+def keeping_lost_events_if(condition: Callable[[Principal], object]) -> type[Composed]:
+    """Return a store that keeps the events of a lost commit, under a condition."""
 
-    class Logs(Scripted):
-        def commit(self, before: Principal, after: Principal, events: Sequence[AuditEvent]) -> bool:
-            done = super().commit(before, after, events)
-            if not done and where(super().load(before.id)):
+    class KeepsLostEvents(Composed):
+        def commit(
+            self, before: Principal, after: Principal, events: Sequence[AuditEvent]
+        ) -> bool:
+            committed = super().commit(before, after, events)
+            if not committed and condition(super().load(before.id)):
                 self._events.setdefault(before.id, []).extend(events)
-            return done
+            return committed
 
-    return Logs
-
-
-caught_by("a_lost_race_leaves_no_event", "leaves none of its events")(logging(lambda there: there.revision))
-caught_by("a_lost_race_leaves_no_event", "leaves none of its events")(logging(lambda there: not there.revision))
+    return KeepsLostEvents
 
 
-@caught_by("a_lost_removal_leaves_record_and_history", "leaves the record and its history")
-@caught_by("the_tag_is_compared_beside_the_revision", "cannot remove it")
-class RemovesAndSaysItDidNot(Scripted):
-    def commit(self, before: Principal, after: Principal, events: Sequence[AuditEvent]) -> bool:
-        done = super().commit(before, after, events)
-        if not done and not after.revision:
-            self._records.pop(before.id)
-        return done
+for stored_condition in (lambda stored: stored.revision, lambda stored: not stored.revision):
+    caught_by("a_lost_commit_stores_no_event", "stores none of its events")(
+        keeping_lost_events_if(stored_condition)
+    )
 
 
-@caught_by("record_and_events_are_written_together_or_not_at_all", "the record is not written either")
-class WritesTheRecordAlone(Scripted):
+@caught_by("record_and_events_are_stored_together", "the record is not written either")
+class WritesTheRecordFirst(Composed):
     def write(self, after: Principal, events: Sequence[AuditEvent]) -> None:
         self._records[after.id] = after
         super().write(after, events)
 
 
-@caught_by("record_and_events_are_written_together_or_not_at_all", "succeeds as a whole")
-class WritesOnlyEventsAfterAFailure(Scripted):
+@caught_by("record_and_events_are_stored_together", "is stored completely")
+class WritesOnlyEventsAfterAFailure(Composed):
     failed = False
 
     def write(self, after: Principal, events: Sequence[AuditEvent]) -> None:
-        there = self._records.get(after.id)
+        stored = self._records.get(after.id)
         try:
             super().write(after, events)
         except Exception:
             self.failed = True
             raise
-        if self.failed and there is not None:
-            self._records[after.id] = there
+        if self.failed and stored is not None:
+            self._records[after.id] = stored
 
 
-@caught_by("a_lost_removal_leaves_record_and_history", "by a stale writer loses")
-class RemovesWithoutComparing(Scripted):
-    def commit(self, before: Principal, after: Principal, events: Sequence[AuditEvent]) -> bool:
-        if after.revision:
-            return super().commit(before, after, events)
-        self.remove(after.id)
-        return True
-
-
-@caught_by("a_lost_removal_leaves_record_and_history", "leaves the record and its history")
-class ErasesHistoryFirst(Scripted):
-    def commit(self, before: Principal, after: Principal, events: Sequence[AuditEvent]) -> bool:
+@caught_by("a_lost_removal_removes_nothing", "leaves the record and its history")
+class RemovesHistoryBeforeItCompares(Composed):
+    def commit(
+        self, before: Principal, after: Principal, events: Sequence[AuditEvent]
+    ) -> bool:
         if not after.revision:
             self._events.pop(before.id, None)
         return super().commit(before, after, events)
 
 
-@caught_by("record_and_events_are_written_together_or_not_at_all", "the record is not written either")
-@caught_by("no_reader_sees_a_record_without_its_events", "without its events")
-class WritesTheEventsAfterwards(Scripted):
+@caught_by("record_and_events_are_stored_together", "the record is not written either")
+@caught_by("a_reader_sees_a_record_with_its_events", "without its events")
+class WritesEventsAfterwards(Composed):
     def write(self, after: Principal, events: Sequence[AuditEvent]) -> None:
         super().write(after, [])
         time.sleep(0.001)
         for event in events:
             self._events.setdefault(after.id, []).append(event)
 
-    def history(self, principal: PrincipalId, *, after: int = 0, limit: int = 1000) -> Sequence[AuditEvent]:
+    def history(
+        self, principal: PrincipalId, *, after: int = 0, limit: int = 1000
+    ) -> Sequence[AuditEvent]:
         return list(self._events.get(principal, ()))
 
 
-@caught_by("record_and_events_are_written_together_or_not_at_all", "the record is not written either")
-class WritesTheEventsBefore(Scripted):
+@caught_by("record_and_events_are_stored_together", "the record is not written either")
+class WritesEventsOneByOneBefore(Composed):
     def write(self, after: Principal, events: Sequence[AuditEvent]) -> None:
         for event in events:
             self._events.setdefault(after.id, []).append(event)
         super().write(after, [])
 
 
-@caught_by("record_and_events_are_written_together_or_not_at_all", "succeeds as a whole")
-@caught_by("every_field_of_an_event_comes_back", "every field of an event")
-class LosesEvents(Scripted):
+@caught_by("record_and_events_are_stored_together", "is stored completely")
+@caught_by("every_field_of_an_event_is_stored", "every field of an event")
+class LosesEvents(Composed):
     def write(self, after: Principal, events: Sequence[AuditEvent]) -> None:
         super().write(after, list(events)[:0])
 
 
-@caught_by("no_reader_sees_a_record_without_its_events", "the stored record answers True")
-class FailsNowAndThen(Scripted):
-    def still(self, current: Principal | None, before: Principal) -> bool:
+@caught_by("a_reader_sees_a_record_with_its_events", "on the stored record returns True")
+class LosesACommitWithoutARace(Composed):
+    def matches(self, stored: Principal | None, before: Principal) -> bool:
         return before.revision != 5
+
+
+class InATransaction(Composed):
+    """A store on the connection of its caller, which may have a transaction open."""
+
+    in_transaction = False
+
+    @contextmanager
+    def rolled_back(self) -> Iterator[None]:
+        """Open a transaction of the caller and roll it back at the end of the block."""
+        records, events = dict(self._records), {key: list(e) for key, e in self._events.items()}
+        self.in_transaction = True
+        try:
+            yield
+        finally:
+            self.in_transaction = False
+            self._records, self._events = records, events
+
+
+@caught_by("a_rollback_of_the_caller_undoes_no_commit", "stays when the caller rolls back")
+class JoinsTheTransactionOfTheCaller(InATransaction):
+    """A failed code counts for nothing if the view raises an error afterwards."""
+
+
+@caught_by("a_rollback_of_the_caller_undoes_no_commit", "stays when the caller rolls back")
+class RefusesATransactionAfterItWrote(InATransaction):
+    @contextmanager
+    def rolled_back(self) -> Iterator[None]:
+        self.in_transaction = True
+        yield
+        self.in_transaction = False
+
+    def commit(
+        self, before: Principal, after: Principal, events: Sequence[AuditEvent]
+    ) -> bool:
+        committed = super().commit(before, after, events)
+        if self.in_transaction:
+            raise StoreUnavailable("the caller has a transaction open")
+        return committed
+
+
+class RefusesATransaction(InATransaction):
+    """A sound store: it commits nothing that its caller could undo."""
+
+    def commit(
+        self, before: Principal, after: Principal, events: Sequence[AuditEvent]
+    ) -> bool:
+        if self.in_transaction:
+            raise StoreUnavailable("the caller has a transaction open")
+        return super().commit(before, after, events)
 
 
 # Reading
 
 
-@caught_by("a_commit_is_read_at_once_and_everywhere", "gives what was committed last")
-class ReadsAStaleReplica(Scripted):
-    behind: Principal | None = None
+@caught_by("a_commit_is_visible_at_once", "load() returns the last commit")
+class LoadsFromAReplica(Composed):
+    """Each load returns what was stored at the load before."""
+
+    replica: Principal | None = None
 
     def load(self, principal: PrincipalId) -> Principal:
         newest = super().load(principal)
-        shown, self.behind = self.behind or newest, newest
-        return shown
+        loaded, self.replica = self.replica or newest, newest
+        return loaded
 
 
-@caught_by("a_commit_is_read_at_once_and_everywhere", "in every thread")
-class RemembersByThread(Scripted):
+class Replicated(Composed):
+    """A store with a replica that is a few milliseconds behind."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.replica = Composed()
+        self.delayed: list[tuple[float, PrincipalId]] = []
+
+    def commit(
+        self, before: Principal, after: Principal, events: Sequence[AuditEvent]
+    ) -> bool:
+        committed = super().commit(before, after, events)
+        self.delayed.append((time.monotonic() + 0.005, before.id))
+        return committed
+
+    def caught_up(self) -> Composed:
+        while self.delayed and self.delayed[0][0] <= time.monotonic():
+            _, principal = self.delayed.pop(0)
+            self.replica._records[principal] = super().load(principal)
+            self.replica._events[principal] = list(super().history(principal))
+        return self.replica
+
+
+@caught_by("a_commit_is_visible_at_once", "load() returns the last commit")
+class LoadsFromALaggingReplica(Replicated):
+    def load(self, principal: PrincipalId) -> Principal:
+        return self.caught_up().load(principal)
+
+
+@caught_by("a_commit_is_visible_at_once", "history() includes the last commit")
+class ReadsHistoryFromALaggingReplica(Replicated):
+    def history(
+        self, principal: PrincipalId, *, after: int = 0, limit: int = 1000
+    ) -> Sequence[AuditEvent]:
+        return self.caught_up().history(principal, after=after, limit=limit)
+
+
+@caught_by("a_commit_is_visible_at_once", "principals() includes the last commit")
+class ListsPrincipalsFromALaggingReplica(Replicated):
+    def principals(
+        self, account: str, *, after: PrincipalId | None = None, limit: int = 1000
+    ) -> Sequence[PrincipalId]:
+        return self.caught_up().principals(account, after=after, limit=limit)
+
+
+@caught_by("a_commit_is_visible_at_once", "in every thread")
+class CachesByThread(Composed):
     def __init__(self) -> None:
         super().__init__()
         self.main = get_ident()
-        self.remembered: dict[PrincipalId, Principal] = {}
+        self.cache: dict[PrincipalId, Principal] = {}
 
     def load(self, principal: PrincipalId) -> Principal:
         newest = super().load(principal)
-        return newest if get_ident() == self.main else self.remembered.setdefault(principal, newest)
+        if get_ident() == self.main:
+            return newest
+        return self.cache.setdefault(principal, newest)
 
 
-@caught_by("a_commit_is_read_at_once_and_everywhere", "history() gives what was committed last")
-class RemembersHistory(Scripted):
+@caught_by("a_commit_is_visible_at_once", "history() includes the last commit")
+class CachesHistory(Composed):
     def __init__(self) -> None:
         super().__init__()
-        self.remembered: dict[PrincipalId, Sequence[AuditEvent]] = {}
+        self.cache: dict[PrincipalId, Sequence[AuditEvent]] = {}
 
-    def history(self, principal: PrincipalId, *, after: int = 0, limit: int = 1000) -> Sequence[AuditEvent]:
-        return self.remembered.setdefault(principal, super().history(principal))
+    def history(
+        self, principal: PrincipalId, *, after: int = 0, limit: int = 1000
+    ) -> Sequence[AuditEvent]:
+        return self.cache.setdefault(principal, super().history(principal))
 
 
-@caught_by("a_commit_is_read_at_once_and_everywhere", "principals() gives what was committed last")
-class RemembersWhoIsThere(Scripted):
+@caught_by("a_commit_is_visible_at_once", "principals() includes the last commit")
+class CachesPrincipals(Composed):
     def __init__(self) -> None:
         super().__init__()
-        self.remembered: dict[str, Sequence[PrincipalId]] = {}
+        self.cache: dict[str, Sequence[PrincipalId]] = {}
 
     def load(self, principal: PrincipalId) -> Principal:
         self.principals(principal.account)
@@ -566,204 +811,223 @@ class RemembersWhoIsThere(Scripted):
     def principals(
         self, account: str, *, after: PrincipalId | None = None, limit: int = 1000
     ) -> Sequence[PrincipalId]:
-        return self.remembered.setdefault(account, super().principals(account, after=after, limit=limit))
+        page = super().principals(account, after=after, limit=limit)
+        return self.cache.setdefault(account, page)
 
 
-@caught_by("a_commit_is_read_at_once_and_everywhere", "load() gives no record that was removed")
-class RemembersTheRemoved(Scripted):
-    def remove(self, who: PrincipalId) -> None:
-        """The next one who writes does it."""
+@caught_by("a_commit_is_visible_at_once", "load() returns no record that was removed")
+class RemovesNothing(Composed):
+    def remove(self, principal: PrincipalId) -> None:
+        pass
 
 
-@caught_by("what_was_given_and_what_was_returned_may_be_changed", "after a commit does not change the store")
-class KeepsTheGivenList(Scripted):
+@caught_by("lists_are_not_shared", "after a commit does not change the store")
+class KeepsThePassedList(Composed):
     def write(self, after: Principal, events: Sequence[AuditEvent]) -> None:
         self._records[after.id] = after
-        self._events[after.id] = events  # type: ignore[assignment]  # what is broken
+        self._events[after.id] = events  # type: ignore[assignment]  # broken
 
 
-@caught_by("what_was_given_and_what_was_returned_may_be_changed", "that the store returned does not change")
-class ReturnsItsOwnList(Scripted):
-    def history(self, principal: PrincipalId, *, after: int = 0, limit: int = 1000) -> Sequence[AuditEvent]:
+@caught_by("lists_are_not_shared", "that the store returned does not change")
+class ReturnsItsOwnList(Composed):
+    def history(
+        self, principal: PrincipalId, *, after: int = 0, limit: int = 1000
+    ) -> Sequence[AuditEvent]:
         return self._events.get(principal, [])
 
 
-@caught_by("history_is_in_order_and_comes_in_pages", "in the order of numbers")
-class NewestFirst(Scripted):
-    def history(self, principal: PrincipalId, *, after: int = 0, limit: int = 1000) -> Sequence[AuditEvent]:
+HISTORY = "history_is_in_order_and_in_pages"
+
+
+@caught_by(HISTORY, "in the order of their numbers")
+class ReturnsTheNewestFirst(Composed):
+    def history(
+        self, principal: PrincipalId, *, after: int = 0, limit: int = 1000
+    ) -> Sequence[AuditEvent]:
         return list(reversed(super().history(principal, after=after, limit=limit)))
 
 
-@caught_by("history_is_in_order_and_comes_in_pages", "in the order of numbers")
-class NumbersAsText(Scripted):
-    def history(self, principal: PrincipalId, *, after: int = 0, limit: int = 1000) -> Sequence[AuditEvent]:
-        return sorted(super().history(principal, after=after, limit=limit), key=lambda event: str(event.number))
+@caught_by(HISTORY, "in the order of their numbers")
+class SortsNumbersAsText(Composed):
+    def history(
+        self, principal: PrincipalId, *, after: int = 0, limit: int = 1000
+    ) -> Sequence[AuditEvent]:
+        page = super().history(principal, after=after, limit=limit)
+        return sorted(page, key=lambda event: str(event.number))
 
 
-@caught_by("history_is_in_order_and_comes_in_pages", "limit=5")
-class IgnoresTheLimitOfHistory(Scripted):
-    def history(self, principal: PrincipalId, *, after: int = 0, limit: int = 1000) -> Sequence[AuditEvent]:
-        return super().history(principal, after=after)
+@caught_by(HISTORY, "returns all events of this principal")
+class ReturnsEveryHistory(Composed):
+    def history(
+        self, principal: PrincipalId, *, after: int = 0, limit: int = 1000
+    ) -> Sequence[AuditEvent]:
+        found = [e for events in self._events.values() for e in events if e.number > after]
+        return sorted(found, key=lambda event: event.number)[: max(limit, 0)]
 
 
-@caught_by("history_is_in_order_and_comes_in_pages", "after=5")
-class CountsFromTheEventItself(Scripted):
-    def history(self, principal: PrincipalId, *, after: int = 0, limit: int = 1000) -> Sequence[AuditEvent]:
-        return super().history(principal, after=after - 1, limit=limit)
+def paging_with(convert: Callable[[int, int], tuple[int, int]]) -> type[Composed]:
+    """Return a store that takes another *after* and *limit* than it was given."""
+
+    class PagesOtherwise(Composed):
+        def history(
+            self, principal: PrincipalId, *, after: int = 0, limit: int = 1000
+        ) -> Sequence[AuditEvent]:
+            after, limit = convert(after, limit)
+            return super().history(principal, after=after, limit=limit)
+
+    return PagesOtherwise
 
 
-@caught_by("history_is_in_order_and_comes_in_pages", "limit=0")
-class ZeroMeansAll(Scripted):
-    def history(self, principal: PrincipalId, *, after: int = 0, limit: int = 1000) -> Sequence[AuditEvent]:
-        return super().history(principal, after=after, limit=limit or 1000)
+for paging, sentence in (
+    (lambda after, limit: (after, 1000), "limit=5"),
+    (lambda after, limit: (after - 1, limit), "after=5"),
+    (lambda after, limit: (after, limit or 1000), "limit=0"),
+    (lambda after, limit: (after, limit if limit >= 0 else 1000), "limit=-1"),
+    (lambda after, limit: (after, abs(limit)), "limit=-1"),
+    (lambda after, limit: (after if after >= 0 else 12, limit), "after=-1"),
+    (lambda after, limit: (after, limit if limit < 2**63 else 0), f"limit={2**70}"),
+    (lambda after, limit: (after % 2**64 if after > 0 else after, limit), f"after={2**70}"),
+):
+    caught_by(HISTORY, sentence)(paging_with(paging))
 
 
-@caught_by("history_is_in_order_and_comes_in_pages", "is all events of this principal")
-class TellsEverybodysHistory(Scripted):
-    def history(self, principal: PrincipalId, *, after: int = 0, limit: int = 1000) -> Sequence[AuditEvent]:
-        found = [event for events in self._events.values() for event in events if event.number > after]
-        return sorted(found, key=lambda event: event.number)[:limit]
+@caught_by("events_beyond_the_history_are_replaced", "on the stored record returns True")
+class ReturnsNoneWithoutEvents(Composed):
+    def commit(
+        self, before: Principal, after: Principal, events: Sequence[AuditEvent]
+    ) -> bool:
+        committed = super().commit(before, after, events)
+        return committed if events else None  # type: ignore[return-value]  # broken
 
 
-@caught_by("history_is_in_order_and_comes_in_pages", "history(after=0, limit=1180591620717411303424)")
-class ReadsNothingBeyond64Bits(Scripted):
-    def history(self, principal: PrincipalId, *, after: int = 0, limit: int = 1000) -> Sequence[AuditEvent]:
-        return super().history(principal, after=after, limit=limit if limit < 2**63 else 0)
+@caught_by("the_end_of_a_history_can_be_rewritten", "on the stored record returns True")
+class ReturnsNoneIfItRewrites(Composed):
+    def commit(
+        self, before: Principal, after: Principal, events: Sequence[AuditEvent]
+    ) -> bool:
+        rewrites = bool(events) and events[0].number <= before.events
+        committed = super().commit(before, after, events)
+        return None if committed and rewrites else committed  # type: ignore[return-value]
 
 
-@caught_by("history_is_in_order_and_comes_in_pages", "history(after=1180591620717411303424, limit=1)")
-class BeginsAnewBeyond64Bits(Scripted):
-    def history(self, principal: PrincipalId, *, after: int = 0, limit: int = 1000) -> Sequence[AuditEvent]:
-        return super().history(principal, after=after % 2**64, limit=limit)
-
-
-@caught_by("events_that_no_record_speaks_of_give_way", "the stored record answers True")
-class AnswersNothingWithoutEvents(Scripted):
-    def commit(self, before: Principal, after: Principal, events: Sequence[AuditEvent]) -> bool:
-        return super().commit(before, after, events) and (bool(events) or None)  # type: ignore[return-value]  # broken
-
-
-@caught_by("the_end_of_a_history_can_be_written_anew", "the stored record answers True")
-class AnswersNothingWhereItRewrites(Scripted):
-    def commit(self, before: Principal, after: Principal, events: Sequence[AuditEvent]) -> bool:
-        rewritten = bool(events) and events[0].number <= before.events
-        return super().commit(before, after, events) and (None if rewritten else True)  # type: ignore[return-value]
-
-
-@caught_by("events_that_no_record_speaks_of_give_way", "gives way")
-class AppendsBehindWhatIsThere(Scripted):
+@caught_by("events_beyond_the_history_are_replaced", "is replaced by the one")
+class AppendsEvents(Composed):
     def write(self, after: Principal, events: Sequence[AuditEvent]) -> None:
         self._records[after.id] = after
         self._events.setdefault(after.id, []).extend(list(events))
 
 
-@caught_by("events_that_no_record_speaks_of_give_way", "gives way")
-@caught_by("the_end_of_a_history_can_be_written_anew", "give way, and those before it stay")
-class KeepsTheOldEvent(Scripted):
+@caught_by("events_beyond_the_history_are_replaced", "is replaced by the one")
+@caught_by("the_end_of_a_history_can_be_rewritten", "and no others")
+class KeepsStoredEvents(Composed):
     def write(self, after: Principal, events: Sequence[AuditEvent]) -> None:
-        kept = list(events)
+        events = list(events)
         self._records[after.id] = after
-        there = self._events.setdefault(after.id, [])
-        there.extend(event for event in kept if event.number > len(there))
+        stored = self._events.setdefault(after.id, [])
+        stored.extend(event for event in events if event.number > len(stored))
 
 
-@caught_by("the_end_of_a_history_can_be_written_anew", "those before it stay")
-class WritesTheWholeHistoryAnew(Scripted):
+@caught_by("the_end_of_a_history_can_be_rewritten", "and no others")
+class RewritesTheWholeHistory(Composed):
     def write(self, after: Principal, events: Sequence[AuditEvent]) -> None:
-        if events:
-            self._events[after.id] = self._events.get(after.id, [])[: after.events - len(events)] * (after.events < 4)
         self._records[after.id] = after
-        self._events.setdefault(after.id, []).extend(list(events))
+        stored = self._events.get(after.id, []) if after.events < 4 else []
+        self._events[after.id] = [*stored, *events]
 
 
-@caught_by("the_end_of_a_history_can_be_written_anew", "writes no history anew")
-class RewritesBeforeItCompares(Scripted):
-    def commit(self, before: Principal, after: Principal, events: Sequence[AuditEvent]) -> bool:
-        there = self._events.get(before.id, [])
-        there[len(there) - len(events) + 1 :] = events
+@caught_by("the_end_of_a_history_can_be_rewritten", "rewrites no history")
+class RewritesBeforeItCompares(Composed):
+    def commit(
+        self, before: Principal, after: Principal, events: Sequence[AuditEvent]
+    ) -> bool:
+        stored = self._events.get(before.id, [])
+        stored[len(stored) - len(events) + 1 :] = events
         return super().commit(before, after, events)
 
 
-class Listing(Scripted):
-    """A store whose listing can be broken."""
+class Listing(Composed):
+    """A sound store whose list of principals is made of small steps."""
 
-    def belongs(self, who: PrincipalId, account: str) -> bool:
-        return who.account == account
+    def is_in(self, principal: PrincipalId, account: str) -> bool:
+        return principal.account == account
 
-    def order(self, who: PrincipalId) -> tuple[object, ...]:
-        return (not who.is_root, who.name.encode())
+    def order(self, principal: PrincipalId) -> tuple[object, ...]:
+        return (not principal.is_root, principal.name.encode())
 
     def principals(
         self, account: str, *, after: PrincipalId | None = None, limit: int = 1000
     ) -> Sequence[PrincipalId]:
-        found = sorted((who for who in self._records if self.belongs(who, account)), key=self.order)
-        return [who for who in found if after is None or self.order(who) > self.order(after)][:limit]
+        listed = sorted((p for p in self._records if self.is_in(p, account)), key=self.order)
+        page = [p for p in listed if after is None or self.order(p) > self.order(after)]
+        return page[: max(limit, 0)]
 
 
-@caught_by("principals_are_in_order_and_come_in_pages", "nobody of another account")
+PRINCIPALS = "principals_are_in_order_and_in_pages"
+
+
+@caught_by(PRINCIPALS, "of this account, and no others")
 class MatchesAccountsByPrefix(Listing):
-    def belongs(self, who: PrincipalId, account: str) -> bool:
-        return who.account.startswith(account)
+    def is_in(self, principal: PrincipalId, account: str) -> bool:
+        return principal.account.startswith(account)
 
 
-@caught_by("principals_are_in_order_and_come_in_pages", "nobody of another account")
-class FoldsAccounts(Listing):
-    def belongs(self, who: PrincipalId, account: str) -> bool:
-        return who.account.lower() == account
+@caught_by(PRINCIPALS, "of this account, and no others")
+class CollatesAccounts(Listing):
+    def is_in(self, principal: PrincipalId, account: str) -> bool:
+        return principal.account.lower() == account
 
 
-@caught_by("principals_are_in_order_and_come_in_pages", "everybody in this account")
-class ListsUsersOnly(Listing):
-    def belongs(self, who: PrincipalId, account: str) -> bool:
-        return who.account == account and not who.is_root
+@caught_by(PRINCIPALS, "of this account, and no others")
+class ListsNoRoot(Listing):
+    def is_in(self, principal: PrincipalId, account: str) -> bool:
+        return principal.account == account and not principal.is_root
 
 
-@caught_by("principals_are_in_order_and_come_in_pages", "is in order")
-class OrdersByCollation(Listing):
-    def order(self, who: PrincipalId) -> tuple[object, ...]:
-        return (not who.is_root, who.name.lower(), who.name)
+@caught_by(PRINCIPALS, "by the bytes of their names")
+class SortsByCollation(Listing):
+    def order(self, principal: PrincipalId) -> tuple[object, ...]:
+        return (not principal.is_root, principal.name.lower(), principal.name)
 
 
-@caught_by("principals_are_in_order_and_come_in_pages", "is in order")
-class OrdersByCodeUnits(Listing):
-    def order(self, who: PrincipalId) -> tuple[object, ...]:
-        return (not who.is_root, who.name.encode("utf-16-be"))
+@caught_by(PRINCIPALS, "by the bytes of their names")
+class SortsByUtf16(Listing):
+    def order(self, principal: PrincipalId) -> tuple[object, ...]:
+        return (not principal.is_root, principal.name.encode("utf-16-be"))
 
 
-@caught_by("principals_are_in_order_and_come_in_pages", "is in order")
-class RootLast(Listing):
-    def order(self, who: PrincipalId) -> tuple[object, ...]:
-        return (who.is_root, who.name.encode())
+@caught_by(PRINCIPALS, "root first")
+class SortsRootLast(Listing):
+    def order(self, principal: PrincipalId) -> tuple[object, ...]:
+        return (principal.is_root, principal.name.encode())
 
 
-@caught_by("principals_are_in_order_and_come_in_pages", "at most that many")
-class IgnoresTheLimit(Listing):
-    def principals(
-        self, account: str, *, after: PrincipalId | None = None, limit: int = 1000
-    ) -> Sequence[PrincipalId]:
-        return super().principals(account, after=after)
+def listing_with(
+    convert: Callable[[PrincipalId | None, int], tuple[PrincipalId | None, int]],
+) -> type[Listing]:
+    """Return a store that takes another *after* and *limit* than it was given."""
+
+    class ListsOtherwise(Listing):
+        def principals(
+            self, account: str, *, after: PrincipalId | None = None, limit: int = 1000
+        ) -> Sequence[PrincipalId]:
+            after, limit = convert(after, limit)
+            return super().principals(account, after=after, limit=limit)
+
+    return ListsOtherwise
 
 
-@caught_by("principals_are_in_order_and_come_in_pages", "at most that many")
-class IgnoresTheLimitBehindTheFirstPage(Listing):
-    def principals(
-        self, account: str, *, after: PrincipalId | None = None, limit: int = 1000
-    ) -> Sequence[PrincipalId]:
-        return super().principals(account, after=after, limit=limit if after is None else 1000)
+for listing, sentence in (
+    (lambda after, limit: (after, 1000), "at most that many"),
+    (lambda after, limit: (after, limit if after is None else 1000), "at most that many"),
+    (lambda after, limit: (None, limit), "come to an end"),
+    (lambda after, limit: (after, limit or 1000), "limit=0"),
+    (lambda after, limit: (after, limit if limit >= 0 else 1000), "limit=-1"),
+):
+    caught_by(PRINCIPALS, sentence)(listing_with(listing))
 
 
-@caught_by("principals_are_in_order_and_come_in_pages", "come to an end")
-class IgnoresAfter(Listing):
-    def principals(
-        self, account: str, *, after: PrincipalId | None = None, limit: int = 1000
-    ) -> Sequence[PrincipalId]:
-        return super().principals(account, limit=limit)
-
-
-@caught_by("principals_are_in_order_and_come_in_pages", "everybody once")
-class PagesByName(Listing):
-    """Behind root it skips the first user."""
-
+@caught_by(PRINCIPALS, "contain every principal once")
+class SkipsTheFirstUserAfterRoot(Listing):
     def principals(
         self, account: str, *, after: PrincipalId | None = None, limit: int = 1000
     ) -> Sequence[PrincipalId]:
@@ -771,86 +1035,92 @@ class PagesByName(Listing):
         return page[1:] if after is not None and after.is_root else page
 
 
-@caught_by("principals_are_in_order_and_come_in_pages", "limit=0")
-class ZeroPrincipalsMeansAll(Listing):
+@caught_by(PRINCIPALS, "even if it is not stored")
+class StartsOnlyAfterAStoredPrincipal(Listing):
     def principals(
         self, account: str, *, after: PrincipalId | None = None, limit: int = 1000
     ) -> Sequence[PrincipalId]:
-        return super().principals(account, after=after, limit=limit or 1000)
-
-
-@caught_by("principals_are_in_order_and_come_in_pages", "where nobody has it")
-class BeginsBehindARecord(Listing):
-    def principals(
-        self, account: str, *, after: PrincipalId | None = None, limit: int = 1000
-    ) -> Sequence[PrincipalId]:
-        known = after is None or after in self._records
-        return super().principals(account, after=after, limit=limit) if known else []
+        stored = after is None or after in self._records
+        return super().principals(account, after=after, limit=limit) if stored else []
 
 
 # Removing
 
-
-@caught_by("forget_removes_the_record_and_its_history_and_no_other", "the removal of the stored record answers True")
-class AnswersNothingWhenItRemoves(Scripted):
-    def commit(self, before: Principal, after: Principal, events: Sequence[AuditEvent]) -> bool:
-        return super().commit(before, after, events) and (True if after.revision else None)  # type: ignore[return-value]
+REMOVAL = "a_removal_deletes_one_record_and_its_history"
 
 
-@caught_by("forget_removes_the_record_and_its_history_and_no_other", "has no history")
-class ForgetsOnlyTheRecord(Scripted):
-    def remove(self, who: PrincipalId) -> None:
-        self._records.pop(who, None)
+@caught_by(REMOVAL, "the removal of the stored record returns True")
+class ReturnsNoneForARemoval(Composed):
+    def commit(
+        self, before: Principal, after: Principal, events: Sequence[AuditEvent]
+    ) -> bool:
+        committed = super().commit(before, after, events)
+        return committed if after.revision else None  # type: ignore[return-value]  # broken
 
 
-@caught_by("forget_removes_the_record_and_its_history_and_no_other", "was never stored")
-class ForgetsOnlyTheHistory(Scripted):
-    def remove(self, who: PrincipalId) -> None:
-        self._events.pop(who, None)
+@caught_by(REMOVAL, "has no history")
+class RemovesOnlyTheRecord(Composed):
+    def remove(self, principal: PrincipalId) -> None:
+        self._records.pop(principal, None)
 
 
-@caught_by("forget_removes_the_record_and_its_history_and_no_other", "is not listed")
-class LeavesATombstone(Scripted):
-    def remove(self, who: PrincipalId) -> None:
-        super().remove(who)
-        self._records[who] = Principal(id=who)
+@caught_by(REMOVAL, "as if it had never been stored")
+class RemovesOnlyTheHistory(Composed):
+    def remove(self, principal: PrincipalId) -> None:
+        self._events.pop(principal, None)
 
 
-@caught_by("forget_removes_the_record_and_its_history_and_no_other", "is not listed")
-class ForgetsByPrefix(Scripted):
-    def remove(self, who: PrincipalId) -> None:
-        for other in [other for other in self._records if str(other).startswith(str(who))]:
+@caught_by(REMOVAL, "only the removed one is gone")
+class LeavesAnEmptyRecord(Composed):
+    def remove(self, principal: PrincipalId) -> None:
+        super().remove(principal)
+        self._records[principal] = Principal(id=principal)
+
+
+@caught_by(REMOVAL, "only the removed one is gone")
+class RemovesByPrefix(Composed):
+    def remove(self, principal: PrincipalId) -> None:
+        prefix = str(principal)
+        for other in [other for other in self._records if str(other).startswith(prefix)]:
             super().remove(other)
 
 
-@caught_by("forget_removes_the_record_and_its_history_and_no_other", "changes no other")
-class MarksWhoStays(Scripted):
-    def remove(self, who: PrincipalId) -> None:
-        super().remove(who)
-        self._records = {other: replace(record, recovered_at=0) for other, record in self._records.items()}
+@caught_by(REMOVAL, "changes no other")
+class ChangesTheOtherRecords(Composed):
+    def remove(self, principal: PrincipalId) -> None:
+        super().remove(principal)
+        self._records = {
+            other: replace(record, recovered_at=0) for other, record in self._records.items()
+        }
 
 
-@caught_by("forget_removes_the_record_and_its_history_and_no_other", "changes no other")
-class ForgetsTheAccountsHistory(Scripted):
-    def remove(self, who: PrincipalId) -> None:
-        super().remove(who)
+@caught_by(REMOVAL, "changes no other")
+class RemovesEveryHistory(Composed):
+    def remove(self, principal: PrincipalId) -> None:
+        super().remove(principal)
         self._events.clear()
 
 
-@caught_by("forget_removes_the_record_and_its_history_and_no_other", "begins anew")
-class KeepsHistoryOutOfSight(AppendsBehindWhatIsThere):
-    def remove(self, who: PrincipalId) -> None:
-        self._records.pop(who, None)
+@caught_by(REMOVAL, "starts again with event 1")
+class HidesTheHistory(AppendsEvents):
+    def remove(self, principal: PrincipalId) -> None:
+        self._records.pop(principal, None)
 
-    def history(self, principal: PrincipalId, *, after: int = 0, limit: int = 1000) -> Sequence[AuditEvent]:
-        return super().history(principal, after=after, limit=limit) if principal in self._records else []
+    def history(
+        self, principal: PrincipalId, *, after: int = 0, limit: int = 1000
+    ) -> Sequence[AuditEvent]:
+        if principal not in self._records:
+            return []
+        return super().history(principal, after=after, limit=limit)
 
 
-class ReturnsTuples(Scripted):
-    """Any sequence will do."""
+class ReturnsTuples(Composed):
+    """A sound store: any sequence is allowed."""
 
-    def history(self, principal: PrincipalId, *, after: int = 0, limit: int = 1000) -> Sequence[AuditEvent]:
+    def history(
+        self, principal: PrincipalId, *, after: int = 0, limit: int = 1000
+    ) -> Sequence[AuditEvent]:
         return tuple(super().history(principal, after=after, limit=limit))
 
 
-SOUND: list[type[Store]] = [Scripted, Listing, ReturnsTuples]
+SOUND: list[type[Store]] = [Composed, Listing, ReturnsTuples, RefusesATransaction]

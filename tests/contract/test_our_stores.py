@@ -1,18 +1,16 @@
-"""The stores that come with the library keep the contract."""
+"""The stores of the library keep the contract."""
 
 from __future__ import annotations
 
 import inspect
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from support import MASTER, HandClock, enroll
-from vmfa import DerivedKeys, DeviceRegistry, MemoryStore, Principal, PrincipalId, SQLiteStore, Store
+from vmfa import MemoryStore, SQLiteStore, Store
 from vmfa.testing import StoreContract
 
 METHODS = ("load", "commit", "principals", "history")
@@ -20,27 +18,8 @@ METHODS = ("load", "commit", "principals", "history")
 
 @pytest.mark.parametrize("kind", [MemoryStore, SQLiteStore])
 @pytest.mark.parametrize("name", METHODS)
-def test_a_store_is_called_as_the_port_says(kind: type, name: str) -> None:
+def test_a_store_has_the_signatures_of_the_protocol(kind: type, name: str) -> None:
     assert inspect.signature(getattr(kind, name)) == inspect.signature(getattr(Store, name))
-
-
-def test_a_removal_compares_the_revision_beside_the_tag(tmp_path: Path, clock: HandClock, alice: PrincipalId) -> None:
-    with SQLiteStore(tmp_path / "mfa.db") as store:
-        enroll(DeviceRegistry(store, keys=DerivedKeys(MASTER), issuer="Example", clock=clock), clock, alice)
-        held = store.load(alice)
-        assert not store.commit(replace(held, revision=held.revision + 5), Principal(id=alice), [])
-        assert store.load(alice) == held
-
-
-def test_a_page_of_less_than_nothing_is_empty(tmp_path: Path, clock: HandClock) -> None:
-    """SQLite takes a negative limit for none at all."""
-    with SQLiteStore(tmp_path / "mfa.db") as file:
-        for store in (MemoryStore(), file):
-            registry = DeviceRegistry(store, keys=DerivedKeys(MASTER), issuer="Example", clock=clock)
-            people = [enroll(registry, clock, PrincipalId.user("123456789012", name)).principal for name in "ab"]
-            assert not store.principals("123456789012", limit=-1)
-            assert not store.history(people[0], limit=-1)
-            assert [event.number for event in store.history(people[0], after=-1)] == [1, 2]
 
 
 class TestMemoryStore(StoreContract):
@@ -50,14 +29,14 @@ class TestMemoryStore(StoreContract):
 
 
 def test_the_memory_store_compares_and_sets_under_one_lock() -> None:
-    class SlowlyRead(dict[Any, Any]):
+    class SlowDict(dict[Any, Any]):
         def get(self, *key: Any) -> Any:
-            found = super().get(*key)
-            time.sleep(0.001)  # another thread's turn, between what is compared and what is set
-            return found
+            value = super().get(*key)
+            time.sleep(0.001)  # other threads run between the comparison and the write
+            return value
 
     store = MemoryStore()
-    store._records = SlowlyRead()
+    store._records = SlowDict()
     StoreContract().test_one_of_many_threads_wins(store)
 
 
@@ -68,8 +47,8 @@ class TestSQLiteStore(StoreContract):
             yield store
 
 
-class TestSQLiteStoreOrdersWhatItSelects(StoreContract):
-    """Where a statement names no order, SQLite is free to answer in this one."""
+class TestSQLiteStoreWithReversedSelects(StoreContract):
+    """SQLite may return rows in this order wherever a statement has no ORDER BY."""
 
     @pytest.fixture
     def store(self, tmp_path: Path) -> Iterator[Store]:
@@ -85,8 +64,8 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("shared") / "mfa.db"
 
 
-class TestSQLiteStoreWithOtherRecordsInIt(StoreContract):
-    """The contract leaves what it finds, and needs no empty store."""
+class TestSQLiteStoreWithOtherRecords(StoreContract):
+    """The contract needs no empty store."""
 
     @pytest.fixture
     def store(self, shared: Path) -> Iterator[Store]:

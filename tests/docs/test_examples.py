@@ -1,10 +1,12 @@
-"""Every Python example of the README and of the docs runs, page by page, from top to bottom."""
+"""The Python examples of the README and of the documentation run, page by page, in order."""
 
 from __future__ import annotations
 
 import gc
 import re
+import stat
 import sys
+from code import InteractiveConsole
 from pathlib import Path
 from types import ModuleType
 
@@ -13,32 +15,77 @@ import pytest
 from postgres_server import database, server  # noqa: F401  # fixtures
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+README = ROOT / "README.md"
+TUTORIAL = ROOT / "docs" / "tutorial.md"
 FENCE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-WITH_EXAMPLES = [page for page in PAGES if FENCE.search(page.read_text())]
+PAGES = [
+    page
+    for page in (README, *sorted((ROOT / "docs").rglob("*.md")))
+    if FENCE.search(page.read_text())
+]
+
+pytestmark = [  # examples leave it to the end of the process to close stores
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 
-def test_the_readme_is_among_the_pages_that_are_run() -> None:
-    assert ROOT / "README.md" in WITH_EXAMPLES
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT))
 
 
-@pytest.mark.parametrize("page", WITH_EXAMPLES, ids=lambda page: str(page.relative_to(ROOT)))
-@pytest.mark.filterwarnings("ignore::ResourceWarning")  # an example need not close what ends with its process
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_the_examples_of_the_page_run(
+def run_examples(page: Path, monkeypatch: pytest.MonkeyPatch, *, last: int | None = None) -> None:
+    """Run the first *last* examples of the page, or all, in a module of their own."""
+    source = page.read_text()
+    module = ModuleType("example")
+    monkeypatch.setitem(sys.modules, "example", module)  # dataclasses look for their module there
+    for example in [*FENCE.finditer(source)][:last]:
+        line = source.count("\n", 0, example.start(1))  # so that a traceback shows the right line
+        exec(compile("\n" * line + example[1], str(page), "exec"), vars(module))
+    vars(module).clear()
+    gc.collect()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_the_examples_of_a_page_run(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
-    source = page.read_text()
-    if "VMFA_TEST_POSTGRES" in source:
+    if "VMFA_TEST_POSTGRES" in page.read_text():
         monkeypatch.setenv("VMFA_TEST_POSTGRES", request.getfixturevalue("database"))
     monkeypatch.chdir(tmp_path)
-    module = ModuleType("example")
-    monkeypatch.setitem(sys.modules, "example", module)  # where a dataclass of the page looks for its module
-    namespace = vars(module)
-    for example in FENCE.finditer(source):
-        line = source.count("\n", 0, example.start(1))
-        code = compile("\n" * line + example[1], str(page), "exec")
-        exec(code, namespace)  # our own pages
-    assert len(namespace) > 1
-    namespace.clear()
-    gc.collect()
+    run_examples(page, monkeypatch)
+
+
+@pytest.mark.parametrize("page", [README, TUTORIAL], ids=name_of)
+def test_the_examples_run_twice_in_the_same_directory(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run_examples(page, monkeypatch)
+    key_file = tmp_path / "master.key"
+    master_key = key_file.read_bytes()
+    assert len(master_key) == 32
+    assert stat.S_IMODE(key_file.stat().st_mode) == 0o600
+    run_examples(page, monkeypatch)
+    assert key_file.read_bytes() == master_key
+
+
+@pytest.mark.parametrize("last", range(1, len(FENCE.findall(TUTORIAL.read_text()))))
+def test_the_tutorial_can_start_again_after_any_step(
+    last: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run_examples(TUTORIAL, monkeypatch, last=last)
+    run_examples(TUTORIAL, monkeypatch)
+
+
+def test_the_tutorial_can_be_typed_into_the_interactive_interpreter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Interactively, a blank line ends a block: a statement right after a block is an error."""
+    monkeypatch.chdir(tmp_path)
+    console = InteractiveConsole()
+    for example in FENCE.findall(TUTORIAL.read_text()):
+        for line in (*example.splitlines(), ""):
+            console.push(line)
+    assert capsys.readouterr().err == ""

@@ -1,11 +1,10 @@
-"""The tables of the reference pages say what the code says, and leave nothing out."""
+"""The tables of the reference pages agree with the code and are complete."""
 
 from __future__ import annotations
 
 import inspect
 import json
 import re
-import tomllib
 from contextlib import closing
 from dataclasses import fields
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import lifecycle
+import vmfa
 from tables import DOCS, rows
 from vmfa import DerivedKeys, Kind, Parameters, Policy, PrincipalId, SQLiteStore, errors
 from vmfa.access import ON_ROOT, ON_USERS, Relationship
@@ -21,159 +21,206 @@ from vmfa.lifecycle import Action, State
 from vmfa.models import EnrollmentSession, KeyRef, Principal, Sync, VirtualDevice
 from vmfa.record import authenticated
 from vmfa.stores.postgres import TABLES
-from vmfa.validators import content
-
-ROOT = Path(__file__).parents[2]
 
 
 def bare(cell: str) -> str:
+    """Return *cell* without the marks of code."""
     return cell.strip("`")
 
 
-KINDS = {name: kind for name, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, errors.VmfaError)}
-ERRORS = rows(DOCS / "errors.md", "error")
+def section(page: str, heading: str) -> str:
+    """Return the text of *page* from *heading* to the next heading of the same level."""
+    return (DOCS / page).read_text().split(f"\n## {heading}\n")[1].split("\n## ")[0]
+
+
+def test_the_api_reference_contains_every_public_name() -> None:
+    page = (DOCS / "api.md").read_text()
+    modules = re.findall(r"automodule:: (\S+)", page)
+    names = re.findall(r"auto(?:class|function|exception):: (?:\w+\.)*(\w+)", page)
+    missing = [
+        name
+        for name in dir(vmfa)
+        if getattr(vmfa, name).__module__ not in modules and name not in names
+    ]
+    assert missing == []
+
+
+ERROR_CLASSES = {
+    name: kind
+    for name, kind in inspect.getmembers(errors, inspect.isclass)
+    if issubclass(kind, errors.VmfaError)
+}
+ERROR_ROWS = rows(DOCS / "errors.md", "error")
+STATUSES = {"400", "401", "403", "404", "409", "429", "500", "503"}
 
 
 class TestErrors:
     def test_each_error_has_one_row(self) -> None:
-        assert sorted(bare(row[0]) for row in ERRORS) == sorted(KINDS)
+        assert sorted(bare(row[0]) for row in ERROR_ROWS) == sorted(ERROR_CLASSES)
 
-    @pytest.mark.parametrize("row", ERRORS, ids=lambda row: bare(row[0]))
-    def test_reason_and_remedy_are_those_of_the_class(self, row: list[str]) -> None:
-        kind = KINDS[bare(row[0])]
+    @pytest.mark.parametrize("row", ERROR_ROWS, ids=lambda row: bare(row[0]))
+    def test_the_row_agrees_with_the_class(self, row: list[str]) -> None:
+        kind = ERROR_CLASSES[bare(row[0])]
         assert row[1] == kind.reason
         if issubclass(kind, errors.CodeRejected):
             assert row[2] == kind.remedy
 
-    def test_the_readme_has_the_same_statuses(self) -> None:
-        status = {bare(row[0]): row[-1] for row in ERRORS}
-        for row in rows(ROOT / "README.md", "error"):
-            for name in re.findall(r"`(\w+)`", row[0]):
-                assert (name, row[1]) == (name, status[name])
+    def test_each_row_has_a_status(self) -> None:
+        assert {row[-1] for row in ERROR_ROWS} <= STATUSES
 
 
 class TestPolicy:
     TABLE = rows(DOCS / "policy.md", "field")
 
-    def test_every_field_has_its_default_and_its_bounds(self) -> None:
-        said = {bare(row[0]): (row[1], row[2]) for row in self.TABLE}
-        known = {}
-        for each in fields(Policy):
-            low, high = each.metadata.get("low"), each.metadata.get("high")
-            known[each.name] = str(each.default), "" if low is None else f"{low} to {high}"
-        known["offers"] = "SHA-1, 6 digits, 30 s", ""
+    def test_the_table_has_the_default_and_bounds_of_each_field(self) -> None:
+        documented = {bare(row[0]): (row[1], row[2]) for row in self.TABLE}
+        actual = {}
+        for item in fields(Policy):
+            low, high = item.metadata.get("low"), item.metadata.get("high")
+            actual[item.name] = str(item.default), "" if low is None else f"{low} to {high}"
         assert Policy().offers == (Parameters(algorithm="sha1", digits=6, period=30, t0=0),)
-        assert said == known
+        actual["offers"] = "SHA-1, 6 digits, 30 s", ""
+        assert documented == actual
 
-    def test_a_field_named_seconds_or_refill_is_in_seconds(self) -> None:
+    def test_fields_in_seconds_have_that_unit(self) -> None:
         for name, _, _, unit, *_ in self.TABLE:
-            assert (unit == "seconds") == (bare(name).endswith(("_seconds", "_refill", "delay_cap"))), name
-
-    def test_the_clauses_exist(self) -> None:
-        assert {row[-1] for row in self.TABLE} <= tomllib.loads((DOCS / "clauses.toml").read_text()).keys()
+            in_seconds = bare(name).endswith(("_seconds", "_refill", "delay_cap"))
+            assert (unit == "seconds") == in_seconds, name
 
 
 COLUMNS = {
-    "self, MFA": Relationship.SELF_MFA, "self, none": Relationship.SELF, "admin, MFA": Relationship.ADMIN,
-    "root, MFA": Relationship.ROOT, "recovered root": Relationship.RECOVERED, "support": Relationship.SUPPORT,
+    "self, MFA": Relationship.SELF_MFA,
+    "self, no MFA": Relationship.SELF,
+    "admin, MFA": Relationship.ADMIN,
+    "root, MFA": Relationship.ROOT,
+    "recovered root": Relationship.RECOVERED,
+    "support": Relationship.SUPPORT,
     "service": Relationship.SERVICE,
 }
 
 
-class TestPermissions:
-    @pytest.mark.parametrize(("head", "matrix"), [("On a user", ON_USERS), ("On root", ON_ROOT)])
-    def test_the_matrix_is_the_one_that_is_enforced(
-        self, head: str, matrix: dict[Action, frozenset[Relationship]]
-    ) -> None:
-        part = (DOCS / "permissions.md").read_text().split(f"## {head}\n")[1].split("\n## ")[0]
-        lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in part.splitlines() if line[:1] == "|"]
-        standings = [COLUMNS[title] for title in lines[0][1:]]
-        said = {
-            Action(action): frozenset(who for who, cell in zip(standings, row[1:], strict=True) if cell == "yes")
-            for row in lines[2:]
-            for action in row[0].split(", ")
-        }
-        assert said == matrix
+@pytest.mark.parametrize(("heading", "matrix"), [("On a user", ON_USERS), ("On root", ON_ROOT)])
+def test_the_documented_permission_matrix_is_the_enforced_one(
+    heading: str, matrix: dict[Action, frozenset[Relationship]]
+) -> None:
+    lines = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in section("permissions.md", heading).splitlines()
+        if line.startswith("|")
+    ]
+    columns = [COLUMNS[title] for title in lines[0][1:]]
+    documented = {
+        Action(action): frozenset(
+            column for column, cell in zip(columns, row[1:], strict=True) if cell == "yes"
+        )
+        for row in lines[2:]
+        for action in row[0].split(", ")
+    }
+    assert documented == matrix
 
 
-class TestSchema:
-    PAGE = DOCS / "schema.md"
+class TestStorageFormat:
+    PAGE = "storage-format.md"
     KEYS = DerivedKeys(bytes(32))
-    WHO = PrincipalId.user("1", "u")
+    PRINCIPAL = PrincipalId.user("1", "u")
+    TEXT = (DOCS / PAGE).read_text()
 
-    def tables(self, column: int) -> dict[str, list[str]]:
-        found: dict[str, list[str]] = {}
+    def documented_tables(self, column: int) -> dict[str, list[str]]:
+        """Return the columns of each table, of SQLite (0) or PostgreSQL (1)."""
+        tables: dict[str, list[str]] = {}
         name = ""
-        for row in rows(self.PAGE, "SQLite"):
+        for row in rows(DOCS / self.PAGE, "SQLite"):
             name = bare(row[column]) or ("" if row[1 - column] else name)
             if name:
-                found.setdefault(name, []).append(bare(row[2]))
-        return found
+                tables.setdefault(name, []).append(bare(row[2]))
+        return tables
 
-    def test_sqlite_has_these_tables(self, tmp_path: Path) -> None:
-        with SQLiteStore(tmp_path / "mfa.db") as store:
-            store.load(self.WHO)
+    def test_sqlite_has_the_documented_tables_and_version(self, tmp_path: Path) -> None:
+        path = tmp_path / "mfa.db"
+        with SQLiteStore(path) as store:
+            store.load(self.PRINCIPAL)
             with closing(store._opened()) as db:
-                tables = db.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
-                real = {name: [row[1] for row in db.execute(f"PRAGMA table_info({name})")] for (name,) in tables}
+                query = "SELECT name FROM sqlite_master WHERE type = 'table'"
+                tables = {
+                    name: [row[1] for row in db.execute(f"PRAGMA table_info({name})")]
+                    for (name,) in db.execute(query).fetchall()
+                }
                 view = [row[1] for row in db.execute("PRAGMA table_info(device)")]
-                pragmas = [db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
-        assert self.tables(0) == real
-        assert pragmas == [0x766D6661, 2]
-        sentence = re.search(r"`vmfa_device`, shows (.*?) of whoever", self.PAGE.read_text(), re.DOTALL)
-        assert sentence
-        assert re.findall(r"`(\w+)`", sentence[1]) == view
+                application, version = (
+                    db.execute(f"PRAGMA {name}").fetchone()[0]
+                    for name in ("application_id", "user_version")
+                )
+        assert self.documented_tables(0) == tables
+        assert f"application_id` to 0x{application:X}" in self.TEXT
+        assert f"The schema has version {version}." in self.TEXT
+        columns = self.TEXT.split("Its columns are ")[1].split(". It has")[0]
+        assert re.findall(r"`(\w+)`", columns) == view
 
-    def test_postgresql_has_these_tables(self) -> None:
-        real = {}
+    def test_postgresql_has_the_documented_tables(self) -> None:
+        tables = {}
+        pattern = re.compile(r"CREATE TABLE IF NOT EXISTS (\w+) \((.*)\)", re.DOTALL)
         for statement in TABLES:
-            if made := re.match(r"CREATE TABLE IF NOT EXISTS (\w+) \((.*)\)", statement, re.DOTALL):
-                columns = made[2].split("PRIMARY KEY (")[0] or made[2]
-                real[made[1]] = re.findall(r"(\w+) (?:TEXT|BIGINT|INTEGER)", columns)
-        assert self.tables(1) == real
+            if match := pattern.match(statement):
+                columns = match[2].split("PRIMARY KEY (")[0] or match[2]
+                tables[match[1]] = re.findall(r"(\w+) (?:TEXT|BIGINT|INTEGER)", columns)
+        assert self.documented_tables(1) == tables
 
-    def test_the_documents_have_these_fields(self) -> None:
+    def test_the_state_document_has_the_documented_fields(self) -> None:
         device = VirtualDevice(
-            serial="s", parameters=Parameters(), enrolled_at=0, sync=Sync.IN_SYNC, last_step=0, budget=1, budget_updated_at=0
+            serial="s",
+            parameters=Parameters(),
+            enrolled_at=0,
+            sync=Sync.IN_SYNC,
+            last_step=0,
+            budget=1,
+            budget_updated_at=0,
         )
-        session = EnrollmentSession(session_id="i", serial="s", parameters=Parameters(), opened_at=0, expires_at=1)
-        ref = KeyRef(scheme="derived", key_id="", material=b"")
-        assigned = Principal(id=self.WHO, key_ref=ref, device=device)
-        state, of_device, of_session = (
-            list(content(value)) for value in (assigned, device, session)
+        reference = KeyRef(scheme="derived", key_id="", material=b"")
+        principal = Principal(id=self.PRINCIPAL, revision=1, key_ref=reference, device=device)
+        envelope = authenticated(principal, self.KEYS).envelope
+        assert envelope is not None
+        version, *state = json.loads(envelope.document)
+        of_principal, of_session, of_device = (
+            [item.name for item in fields(kind)]
+            for kind in (Principal, EnrollmentSession, VirtualDevice)
         )
-        for apart in ("id", "revision", "envelope"):
-            state.remove(apart)
-        parts = json.loads(authenticated(assigned, self.KEYS, revision=1).envelope.document)  # type: ignore[union-attr]  # sealed
-        assert (len(parts), len(parts[3])) == (1 + len(state), len(of_device))
-        event = AuditEvent(type=EventType.OPENED, at=0, principal=self.WHO, actor="a")
-        page = self.PAGE.read_text().split("## An event")
-        described, told = page[0].split("## The state of a principal")[1], page[1]
-        names = re.findall(r"^\| `(\w+)`", described, re.MULTILINE)
-        assert names == ["v", *state, *of_session, *of_device]
-        assert re.findall(r"^\| `(\w+)`", told, re.MULTILINE) == list(json.loads(event.document()))
+        for column in ("id", "revision", "envelope"):
+            of_principal.remove(column)
+        text = section(self.PAGE, "State document")
+        names = re.findall(r"^\| `(\w+)`", text, re.MULTILINE)
+        assert names == ["v", *of_principal, *of_session, *of_device]
+        assert (len(state), len(state[2])) == (len(of_principal), len(of_device))
+        assert f"| `v` | version of the document: {version} |" in text
 
-    def test_the_kinds_are_these(self) -> None:
-        assert "`user` or `root`" in self.PAGE.read_text()
-        assert {kind.value for kind in Kind} == {"user", "root"}
+    def test_the_event_document_has_the_documented_fields(self) -> None:
+        event = AuditEvent(type=EventType.OPENED, at=0, principal=self.PRINCIPAL, actor="a")
+        document = json.loads(event.document())
+        text = section(self.PAGE, "Event document")
+        assert re.findall(r"^\| `(\w+)`", text, re.MULTILINE) == list(document)
+        assert f"| `v` | version of the document: {document['v']} |" in text
+
+    def test_the_kinds_are_documented(self) -> None:
+        assert re.findall(r"`(\w+)` or `(\w+)`", self.TEXT)[0] == (Kind.USER, Kind.ROOT)
 
 
 class TestLifeCycle:
-    def test_the_diagram_is_drawn_from_the_table(self) -> None:
-        """``python tests/lifecycle.py`` draws it anew."""
+    def test_the_diagram_is_drawn_from_the_transition_table(self) -> None:
+        """If this fails, run ``python tests/lifecycle.py``."""
         assert lifecycle.SVG.read_text() == lifecycle.draw()
 
-    def test_an_edge_that_nobody_placed_is_noticed(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        revived = {(State.DISABLED, Action.RESYNC): frozenset({State.IN_SYNC})}
-        monkeypatch.setattr(lifecycle, "TRANSITIONS", lifecycle.TRANSITIONS | revived)
+    def test_an_edge_without_a_place_is_an_error(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        added = {(State.DISABLED, Action.RESYNC): frozenset({State.IN_SYNC})}
+        monkeypatch.setattr(lifecycle, "TRANSITIONS", lifecycle.TRANSITIONS | added)
         with pytest.raises(ValueError, match="not drawn"):
             lifecycle.draw()
 
-    def test_an_edge_that_is_gone_is_noticed(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        left = {key: ends for key, ends in lifecycle.TRANSITIONS.items() if key != (State.ENROLLING, Action.CANCEL)}
+    def test_a_removed_edge_is_not_drawn(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        removed = State.ENROLLING, Action.CANCEL
+        left = {key: ends for key, ends in lifecycle.TRANSITIONS.items() if key != removed}
         monkeypatch.setattr(lifecycle, "TRANSITIONS", left)
         assert "cancel" not in lifecycle.draw()
         assert lifecycle.SVG.read_text() != lifecycle.draw()
 
-    def test_the_page_has_every_phase(self) -> None:
-        assert [row[0] for row in rows(DOCS / "lifecycle.md", "phase")] == [phase.value for phase in State]
+    def test_the_page_has_every_state(self) -> None:
+        documented = [row[0] for row in rows(DOCS / "lifecycle.md", "state")]
+        assert documented == [state.value for state in State]

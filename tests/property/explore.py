@@ -51,14 +51,28 @@ GENERATIONS = 2  # keys that are ever issued
 WHO = PrincipalId.user("1", "u")
 ME, SERVICE = Actor.signed_in(WHO), Actor.trusted_service("explorer")
 KEYS = [Key(blake2b(f"key {n}".encode(), digest_size=20).digest()) for n in range(GENERATIONS + 1)]
-CODES = {(n, s): totp(key, s * STEP) for n, key in enumerate(KEYS) for s in range(FIRST - 8, LAST + 9)}
+CODES = {
+    (n, s): totp(key, s * STEP) for n, key in enumerate(KEYS) for s in range(FIRST - 8, LAST + 9)
+}
 BAD = next(code for n in range(10**6) if (code := f"{n:06}") not in CODES.values())
-assert len(set(CODES.values())) == len(CODES), "every code of the search belongs to one key and one step"
+assert len(set(CODES.values())) == len(CODES), (
+    "every code of the search belongs to one key and one step"
+)
 
 _SMALL: dict[str, Any] = {
-    "window": 1, "enroll_back": 2, "enroll_forward": 1, "resync_back": 2, "resync_forward": 2, "login_drift": 1,
-    "session_seconds": 2 * STEP, "session_attempts": 2, "enrollments_per_day": 1, "delay_seconds": STEP,
-    "delay_cap": 2 * STEP, "budget_refill": 4 * STEP, "budget_warning": 1,
+    "window": 1,
+    "enroll_back": 2,
+    "enroll_forward": 1,
+    "resync_back": 2,
+    "resync_forward": 2,
+    "login_drift": 1,
+    "session_seconds": 2 * STEP,
+    "session_attempts": 2,
+    "enrollments_per_day": 1,
+    "delay_seconds": STEP,
+    "delay_cap": 2 * STEP,
+    "budget_refill": 4 * STEP,
+    "budget_warning": 1,
 }
 POLICIES = {
     "cap": Policy(delay_from=1, failure_cap=3, budget=5, **_SMALL),
@@ -75,13 +89,19 @@ class Source:
     def __init__(self) -> None:
         self.generation = 0
 
-    def issue(self, principal: PrincipalId, serial: str, parameters: Parameters) -> tuple[KeyRef, Key]:
+    def issue(
+        self, principal: PrincipalId, serial: str, parameters: Parameters
+    ) -> tuple[KeyRef, Key]:
         return self._ref(), KEYS[self.generation]
 
-    def adopt(self, principal: PrincipalId, serial: str, parameters: Parameters, key: Key) -> KeyRef:
+    def adopt(
+        self, principal: PrincipalId, serial: str, parameters: Parameters, key: Key
+    ) -> KeyRef:
         return self._ref()
 
-    def reveal(self, ref: KeyRef, principal: PrincipalId, serial: str, parameters: Parameters) -> Key:
+    def reveal(
+        self, ref: KeyRef, principal: PrincipalId, serial: str, parameters: Parameters
+    ) -> Key:
         return KEYS[ref.material[0]]
 
     def tag(self, purpose: str, message: bytes) -> str:
@@ -154,7 +174,11 @@ class Explorer:
         self.policy = policy
         self.source = source or Source()
         self.operations = Operations(
-            self.source, issuer="Explorer", policy=policy, random=self.source.random, authenticate=False,
+            self.source,
+            issuer="Explorer",
+            policy=policy,
+            random=self.source.random,
+            authenticate=False,
         )
 
     def search(self, limit: int, beginning: tuple[Action, ...] = ()) -> Found:
@@ -194,8 +218,13 @@ class Explorer:
         pairs: list[tuple[tuple[int, int] | None, ...]] = [(None, None)]
         if living:
             pairs += [((living, s - 1), (living, s)) for s in range(step - 3, step + 4)]
-            pairs += [((living, step), (living, step - 1)), ((living, step - 2), (living, step)),
-                      ((living, step), (living, step)), ((living, step - 1), None), (None, (living, step))]
+            pairs += [
+                ((living, step), (living, step - 1)),
+                ((living, step - 2), (living, step)),
+                ((living, step), (living, step)),
+                ((living, step - 1), None),
+                (None, (living, step)),
+            ]
             pairs += [((n, step - 1), (n, step)) for n in dead]
         for pair in pairs:
             yield Action("resync", pair)
@@ -226,15 +255,21 @@ class Explorer:
 
 OPERATIONS: dict[str, Callable[[Explorer, tuple[str, ...], str], Operation[Any]]] = {
     "open": lambda e, codes, session: e.operations.open_enrollment(WHO, by=ME, label="u"),
-    "open by service": lambda e, codes, session: e.operations.open_enrollment(WHO, by=SERVICE, label="u"),
+    "open by service": lambda e, codes, session: e.operations.open_enrollment(
+        WHO, by=SERVICE, label="u"
+    ),
     "confirm": lambda e, codes, session: e.operations.confirm_enrollment(
-        WHO, session=session, code1=codes[0], code2=codes[1], by=ME),
+        WHO, session=session, code1=codes[0], code2=codes[1], by=ME
+    ),
     "cancel": lambda e, codes, session: e.operations.cancel_enrollment(WHO, by=ME),
     "verify": lambda e, codes, session: e.operations.verify(WHO, codes[0]),
-    "resync": lambda e, codes, session: e.operations.resync(WHO, code1=codes[0], code2=codes[1], by=ME),
+    "resync": lambda e, codes, session: e.operations.resync(
+        WHO, code1=codes[0], code2=codes[1], by=ME
+    ),
     "deactivate": lambda e, codes, session: e.operations.deactivate(WHO, by=SERVICE),
     "adopt": lambda e, codes, session: e.operations.adopt(
-        WHO, by=SERVICE, key=KEYS[e.source.generation], source="elsewhere"),
+        WHO, by=SERVICE, key=KEYS[e.source.generation], source="elsewhere"
+    ),
     "re-anchor": lambda e, codes, session: e.operations.reanchor(WHO, by=SERVICE),
     "forget": lambda e, codes, session: e.operations.forget(WHO, by=SERVICE),
 }
@@ -245,8 +280,16 @@ def _digest(node: Node) -> bytes:
     """All of a state that can matter later: not how often it changed, nor when the device was enrolled."""
     record = node.record
     device = record.device and replace(record.device, enrolled_at=0)
-    seen = (node.step, node.ledger, device, record.enrollment, record.key_ref and record.key_ref.material,
-            record.enrollment_times, record.seen_at, record.revision == 0)
+    seen = (
+        node.step,
+        node.ledger,
+        device,
+        record.enrollment,
+        record.key_ref and record.key_ref.material,
+        record.enrollment_times,
+        record.seen_at,
+        record.revision == 0,
+    )
     return blake2b(repr(seen).encode(), digest_size=12).digest()
 
 
@@ -258,13 +301,18 @@ def judge(node: Node, action: Action, made: Decision[Any], policy: Policy) -> Le
     before, after, now = node.record, made.principal, node.step * STEP
     told = made.answer if isinstance(made.answer, VmfaError) else None
     verdict, ledger = _expected(node, action, policy)
-    _must(verdict == (told.reason if told else "yes"), f"{verdict} is due, not {told.reason if told else 'yes'}")
+    _must(
+        verdict == (told.reason if told else "yes"),
+        f"{verdict} is due, not {told.reason if told else 'yes'}",
+    )
     changed = ledger != node.ledger or verdict == "yes"
     if action.name == "forget":
         _must(after.revision == 0 and after.key_ref is None, "the forgotten stays")
         return ledger
     if changed:
-        ledger = ledger._replace(seen_at=now if action.name == "re-anchor" else max(node.ledger.seen_at, now))
+        ledger = ledger._replace(
+            seen_at=now if action.name == "re-anchor" else max(node.ledger.seen_at, now)
+        )
         _must(after.revision == before.revision + 1, "each change is one revision")
         _must(after.seen_at == ledger.seen_at, "verifier time is the highest committed")
     else:
@@ -288,20 +336,40 @@ def _must(held: bool, sentence: str) -> None:
 def _agree(ledger: Ledger, record: Principal, policy: Policy) -> None:
     """The record says what the ledger says."""
     device, session = record.device, record.enrollment
-    _must((device is not None, session is not None) == (ledger.alive == "device", ledger.alive == "session"),
-          f"alive is {ledger.alive or 'nothing'}")
-    _must((record.key_ref.material[0] if record.key_ref else 0) == (ledger.generation if ledger.alive else 0),
-          "only the newest key lives, and none without device or session")
+    _must(
+        (device is not None, session is not None)
+        == (ledger.alive == "device", ledger.alive == "session"),
+        f"alive is {ledger.alive or 'nothing'}",
+    )
+    _must(
+        (record.key_ref.material[0] if record.key_ref else 0)
+        == (ledger.generation if ledger.alive else 0),
+        "only the newest key lives, and none without device or session",
+    )
     if session:
-        _must((session.attempts, session.expires_at) == (ledger.attempts, ledger.until), "the session's numbers")
+        _must(
+            (session.attempts, session.expires_at) == (ledger.attempts, ledger.until),
+            "the session's numbers",
+        )
     if device:
         _must(device.last_step == ledger.spent, "what was accepted is spent, and nothing else")
-        _must(device.failures == ledger.failures, "failures grow by one, and only success forgets them")
-        _must(device.budget == ledger.credit // policy.budget_refill, "the budget grows at its rate and no faster")
+        _must(
+            device.failures == ledger.failures,
+            "failures grow by one, and only success forgets them",
+        )
+        _must(
+            device.budget == ledger.credit // policy.budget_refill,
+            "the budget grows at its rate and no faster",
+        )
         _must(device.disabled == ledger.disabled, "disabled by cap or budget, never revived")
-        _must((device.sync is Sync.IN_SYNC) == ledger.in_sync, "in sync or out of it as the pair was")
-        _must((device.drift, device.synced_drift, device.last_offset) == (ledger.drift, ledger.base, ledger.last_offset),
-              "drift moves one step after two deviations, near what the pair set")
+        _must(
+            (device.sync is Sync.IN_SYNC) == ledger.in_sync, "in sync or out of it as the pair was"
+        )
+        _must(
+            (device.drift, device.synced_drift, device.last_offset)
+            == (ledger.drift, ledger.base, ledger.last_offset),
+            "drift moves one step after two deviations, near what the pair set",
+        )
 
 
 def _expected(node: Node, action: Action, policy: Policy) -> tuple[str, Ledger]:
@@ -318,16 +386,23 @@ def _expected(node: Node, action: Action, policy: Policy) -> tuple[str, Ledger]:
         return reason, ledger
     match action.name:
         case "re-anchor":
-            growing = ledger.credit % policy.budget_refill  # since a second that may lie ahead, too
+            growing = (
+                ledger.credit % policy.budget_refill
+            )  # since a second that may lie ahead, too
             return "yes", ledger._replace(
-                failed_at=min(ledger.failed_at, now), until=min(ledger.until, now + policy.session_seconds),
-                credit=ledger.credit - growing, credit_at=min(ledger.credit_at - growing, now),
+                failed_at=min(ledger.failed_at, now),
+                until=min(ledger.until, now + policy.session_seconds),
+                credit=ledger.credit - growing,
+                credit_at=min(ledger.credit_at - growing, now),
             )
         case "deactivate" | "cancel":
             return "yes", _nothing(ledger)
         case "open" | "open by service":
             return "yes", ledger._replace(
-                generation=ledger.generation + 1, alive="session", until=now + policy.session_seconds, attempts=0,
+                generation=ledger.generation + 1,
+                alive="session",
+                until=now + policy.session_seconds,
+                attempts=0,
                 opened=ledger.opened + (action.name == "open"),
             )
         case "adopt":
@@ -353,7 +428,11 @@ def _guard(node: Node, ledger: Ledger, action: Action, policy: Policy, went_back
         return "already assigned"
     if went_back:
         return "clock went back"
-    return "too many sessions" if action.name == "open" and ledger.opened >= policy.enrollments_per_day else ""
+    return (
+        "too many sessions"
+        if action.name == "open" and ledger.opened >= policy.enrollments_per_day
+        else ""
+    )
 
 
 def _nothing(ledger: Ledger) -> Ledger:
@@ -369,20 +448,28 @@ def _assigned(ledger: Ledger, spent: int, now: int, policy: Policy) -> Ledger:
 def _pair_of(action: Action, generation: int) -> int | None:
     """The step of code 2, if these are consecutive codes of the living key."""
     first, second = action.codes
-    consecutive = first and second and first[0] == second[0] == generation and first[1] + 1 == second[1]
+    consecutive = (
+        first and second and first[0] == second[0] == generation and first[1] + 1 == second[1]
+    )
     return second[1] if consecutive and second else None
 
 
-def _confirmed(ledger: Ledger, action: Action, step: int, now: int, policy: Policy) -> tuple[str, Ledger]:
+def _confirmed(
+    ledger: Ledger, action: Action, step: int, now: int, policy: Policy
+) -> tuple[str, Ledger]:
     s = _pair_of(action, ledger.generation)
     if s is not None and -policy.enroll_back <= s - step <= policy.enroll_forward:
-        return "yes", _assigned(ledger, s, now, policy)._replace(in_sync=abs(s - step) <= policy.window)
+        return "yes", _assigned(ledger, s, now, policy)._replace(
+            in_sync=abs(s - step) <= policy.window
+        )
     if ledger.attempts + 1 < policy.session_attempts:
         return "pair not accepted", ledger._replace(attempts=ledger.attempts + 1)
     return "pair not accepted", _nothing(ledger)
 
 
-def _judged(ledger: Ledger, action: Action, step: int, now: int, policy: Policy) -> tuple[str, Ledger]:
+def _judged(
+    ledger: Ledger, action: Action, step: int, now: int, policy: Policy
+) -> tuple[str, Ledger]:
     """A code or a pair for the assigned device."""
     if ledger.disabled:
         return "disabled", ledger
@@ -392,10 +479,16 @@ def _judged(ledger: Ledger, action: Action, step: int, now: int, policy: Policy)
         return "throttled", ledger
     if action.name == "resync":
         s = _pair_of(action, ledger.generation)
-        if s is None or not -policy.resync_back <= s - step <= policy.resync_forward or s - 1 <= ledger.spent:
+        if (
+            s is None
+            or not -policy.resync_back <= s - step <= policy.resync_forward
+            or s - 1 <= ledger.spent
+        ):
             return _failure(ledger, now, policy, "pair not accepted")
         drift = s - step if abs(s - step) > policy.window else 0
-        return "yes", ledger._replace(spent=s, failures=0, in_sync=True, base=drift, drift=drift, last_offset=0)
+        return "yes", ledger._replace(
+            spent=s, failures=0, in_sync=True, base=drift, drift=drift, last_offset=0
+        )
     if not ledger.in_sync:
         return "out of sync", ledger
     (token,) = action.codes
@@ -406,7 +499,11 @@ def _judged(ledger: Ledger, action: Action, step: int, now: int, policy: Policy)
         return "already used", ledger
     side = token[1] - here
     drift, last_offset = ledger.drift, side
-    if side and side == ledger.last_offset and abs(drift + side - ledger.base) <= policy.login_drift:
+    if (
+        side
+        and side == ledger.last_offset
+        and abs(drift + side - ledger.base) <= policy.login_drift
+    ):
         drift, last_offset = drift + side, 0
     return "yes", ledger._replace(spent=token[1], failures=0, drift=drift, last_offset=last_offset)
 
@@ -420,7 +517,11 @@ def _failure(ledger: Ledger, now: int, policy: Policy, reason: str) -> tuple[str
     failures = ledger.failures + 1
     disabled = failures >= policy.failure_cap or credit < policy.budget_refill
     after = ledger._replace(
-        failures=failures, failed_at=max(now, ledger.seen_at), credit=credit, credit_at=since, disabled=disabled,
+        failures=failures,
+        failed_at=max(now, ledger.seen_at),
+        credit=credit,
+        credit_at=since,
+        disabled=disabled,
     )
     return "disabled" if disabled else reason, after
 
@@ -433,7 +534,9 @@ def _device(record: Principal, **changes: Any) -> Principal:
 
 
 def _around(
-    name: str, *, before: Callable[[Principal], Principal] = lambda record: record,
+    name: str,
+    *,
+    before: Callable[[Principal], Principal] = lambda record: record,
     after: Callable[[Principal, Principal, Any], Principal] = lambda old, new, answer: new,
 ) -> Iterator[None]:
     """The rule *name* sees *before* of its record, and *after* of what it decided is committed."""
@@ -470,11 +573,17 @@ def _with_policy(name: str, **changes: Any) -> Iterator[None]:
 
 def _keeps(field: str) -> Callable[[Principal, Principal, Any], Principal]:
     """The field keeps the value it had."""
-    return lambda old, new, answer: _device(new, **{field: getattr(old.device, field)}) if new.device else new
+    return lambda old, new, answer: (
+        _device(new, **{field: getattr(old.device, field)}) if new.device else new
+    )
 
 
 def _highest(old: Principal, new: Principal, answer: Any) -> Principal:
-    return _device(new, last_step=max(old.device.last_step, new.device.last_step)) if old.device else new
+    return (
+        _device(new, last_step=max(old.device.last_step, new.device.last_step))
+        if old.device
+        else new
+    )
 
 
 def _scan_without_first(
@@ -484,9 +593,15 @@ def _scan_without_first(
     return (list(steps), found[1]) if len(codes) == 2 else found
 
 
-def _reversed_too(record: Principal, case: Any, session: str, code1: str, code2: str) -> Decision[Any]:
+def _reversed_too(
+    record: Principal, case: Any, session: str, code1: str, code2: str
+) -> Decision[Any]:
     made = _REAL_CONFIRM(record, case, session, code1, code2)
-    return _REAL_CONFIRM(record, case, session, code2, code1) if isinstance(made.answer, CodeRejected) else made
+    return (
+        _REAL_CONFIRM(record, case, session, code2, code1)
+        if isinstance(made.answer, CodeRejected)
+        else made
+    )
 
 
 _REAL_CONFIRM = rules.confirm_enrollment
@@ -501,80 +616,213 @@ def _not_advanced(self: Any, before: Principal, *more: Any) -> Decision[Any]:
 class _Reissuing(Source):
     """The second enrollment gets the key of the first."""
 
-    def issue(self, principal: PrincipalId, serial: str, parameters: Parameters) -> tuple[KeyRef, Key]:
+    def issue(
+        self, principal: PrincipalId, serial: str, parameters: Parameters
+    ) -> tuple[KeyRef, Key]:
         return self._ref(), KEYS[1]
 
-    def reveal(self, ref: KeyRef, principal: PrincipalId, serial: str, parameters: Parameters) -> Key:
+    def reveal(
+        self, ref: KeyRef, principal: PrincipalId, serial: str, parameters: Parameters
+    ) -> Key:
         return KEYS[1]
 
 
 Plant = Callable[[], Iterator[None]]
 PLANTS: dict[str, tuple[str, Plant]] = {
-    "a code at last_step is fresh": ("cap", lambda: _around(
-        "verify", before=lambda r: _device(r, last_step=max(-1, r.device.last_step - 1)) if r.device else r,
-        after=_highest)),
-    "no replay state": ("cap", lambda: _around("verify", before=lambda r: _device(r, last_step=-1), after=_highest)),
+    "a code at last_step is fresh": (
+        "cap",
+        lambda: _around(
+            "verify",
+            before=lambda r: (
+                _device(r, last_step=max(-1, r.device.last_step - 1)) if r.device else r
+            ),
+            after=_highest,
+        ),
+    ),
+    "no replay state": (
+        "cap",
+        lambda: _around("verify", before=lambda r: _device(r, last_step=-1), after=_highest),
+    ),
     "an accepted code is not spent": ("cap", lambda: _around("verify", after=_keeps("last_step"))),
-    "the pair of an enrollment is not spent": ("cap", lambda: _around(
-        "confirm_enrollment", after=lambda old, new, answer: _device(new, last_step=-1))),
-    "the first code of an enrollment alone is spent": ("cap", lambda: _around(
-        "confirm_enrollment",
-        after=lambda old, new, answer: _device(new, last_step=new.device.last_step - 1) if new.device else new)),
-    "a resynchronisation takes spent codes": ("cap", lambda: _around(
-        "resync", before=lambda r: _device(r, last_step=-1), after=_highest)),
-    "the pair of a resynchronisation is not spent": ("cap", lambda: _around("resync", after=_keeps("last_step"))),
-    "a resynchronisation looks further than its limit": ("cap", lambda: _with_policy("resync", resync_back=3)),
-    "an enrollment looks further than its limit": ("cap", lambda: _with_policy(
-        "confirm_enrollment", enroll_forward=2)),
+    "the pair of an enrollment is not spent": (
+        "cap",
+        lambda: _around(
+            "confirm_enrollment", after=lambda old, new, answer: _device(new, last_step=-1)
+        ),
+    ),
+    "the first code of an enrollment alone is spent": (
+        "cap",
+        lambda: _around(
+            "confirm_enrollment",
+            after=lambda old, new, answer: (
+                _device(new, last_step=new.device.last_step - 1) if new.device else new
+            ),
+        ),
+    ),
+    "a resynchronisation takes spent codes": (
+        "cap",
+        lambda: _around("resync", before=lambda r: _device(r, last_step=-1), after=_highest),
+    ),
+    "the pair of a resynchronisation is not spent": (
+        "cap",
+        lambda: _around("resync", after=_keeps("last_step")),
+    ),
+    "a resynchronisation looks further than its limit": (
+        "cap",
+        lambda: _with_policy("resync", resync_back=3),
+    ),
+    "an enrollment looks further than its limit": (
+        "cap",
+        lambda: _with_policy("confirm_enrollment", enroll_forward=2),
+    ),
     "code 1 is not checked": ("cap", lambda: _patched(rules, "scan", _scan_without_first)),
-    "a reversed pair assigns": ("cap", lambda: _patched(rules, "confirm_enrollment", _reversed_too)),
-    "a late pair is in sync": ("cap", lambda: _around(
-        "confirm_enrollment", after=lambda old, new, answer: _device(new, sync=Sync.IN_SYNC))),
-    "a device out of sync signs in": ("cap", lambda: _around(
-        "verify", before=lambda r: _device(r, sync=Sync.IN_SYNC), after=_keeps("sync"))),
-    "a wrong code is not counted": ("cap", lambda: _around(
-        "verify", after=lambda old, new, answer: old if isinstance(answer, VmfaError) else new)),
-    "a wrong pair is not counted": ("cap", lambda: _around(
-        "resync", after=lambda old, new, answer: old if isinstance(answer, VmfaError) else new)),
-    "a failed resynchronisation forgets the failures": ("cap", lambda: _around(
-        "resync", after=lambda old, new, answer: _device(new, failures=0))),
+    "a reversed pair assigns": (
+        "cap",
+        lambda: _patched(rules, "confirm_enrollment", _reversed_too),
+    ),
+    "a late pair is in sync": (
+        "cap",
+        lambda: _around(
+            "confirm_enrollment", after=lambda old, new, answer: _device(new, sync=Sync.IN_SYNC)
+        ),
+    ),
+    "a device out of sync signs in": (
+        "cap",
+        lambda: _around(
+            "verify", before=lambda r: _device(r, sync=Sync.IN_SYNC), after=_keeps("sync")
+        ),
+    ),
+    "a wrong code is not counted": (
+        "cap",
+        lambda: _around(
+            "verify", after=lambda old, new, answer: old if isinstance(answer, VmfaError) else new
+        ),
+    ),
+    "a wrong pair is not counted": (
+        "cap",
+        lambda: _around(
+            "resync", after=lambda old, new, answer: old if isinstance(answer, VmfaError) else new
+        ),
+    ),
+    "a failed resynchronisation forgets the failures": (
+        "cap",
+        lambda: _around("resync", after=lambda old, new, answer: _device(new, failures=0)),
+    ),
     "a success keeps the failures": ("cap", lambda: _around("verify", after=_keeps("failures"))),
     "no delay": ("cap", lambda: _with_policy("usable_device", delay_from=100)),
     "the delay does not grow": ("cap", lambda: _with_policy("usable_device", delay_cap=STEP)),
     "one failure more than the cap": ("cap", lambda: _with_policy("verify", failure_cap=4)),
-    "an empty budget does not disable": ("budget", lambda: _around("verify", after=_keeps("disabled"))),
-    "a success refills the budget": ("budget", lambda: _around(
-        "verify", after=lambda old, new, answer: new if isinstance(answer, VmfaError) else _device(new, budget=2))),
-    "the budget grows too fast": ("budget", lambda: _with_policy("verify", budget_refill=2 * STEP)),
-    "a full budget saves up": ("budget", lambda: _around(
-        "verify", after=lambda old, new, answer: _device(new, budget_updated_at=old.device.budget_updated_at) if new.device else new)),
-    "a disabled device is revived by a pair": ("budget", lambda: _around(
-        "resync", before=lambda r: _device(r, disabled=False))),
-    "a disabled device signs in": ("budget", lambda: _around(
-        "verify", before=lambda r: _device(r, disabled=False), after=_keeps("disabled"))),
-    "drift moves at once": ("cap", lambda: _around("verify", before=lambda r: _device(r, last_offset=1))),
+    "an empty budget does not disable": (
+        "budget",
+        lambda: _around("verify", after=_keeps("disabled")),
+    ),
+    "a success refills the budget": (
+        "budget",
+        lambda: _around(
+            "verify",
+            after=lambda old, new, answer: (
+                new if isinstance(answer, VmfaError) else _device(new, budget=2)
+            ),
+        ),
+    ),
+    "the budget grows too fast": (
+        "budget",
+        lambda: _with_policy("verify", budget_refill=2 * STEP),
+    ),
+    "a full budget saves up": (
+        "budget",
+        lambda: _around(
+            "verify",
+            after=lambda old, new, answer: (
+                _device(new, budget_updated_at=old.device.budget_updated_at) if new.device else new
+            ),
+        ),
+    ),
+    "a disabled device is revived by a pair": (
+        "budget",
+        lambda: _around("resync", before=lambda r: _device(r, disabled=False)),
+    ),
+    "a disabled device signs in": (
+        "budget",
+        lambda: _around(
+            "verify", before=lambda r: _device(r, disabled=False), after=_keeps("disabled")
+        ),
+    ),
+    "drift moves at once": (
+        "cap",
+        lambda: _around("verify", before=lambda r: _device(r, last_offset=1)),
+    ),
     "drift is not bounded": ("cap", lambda: _with_policy("verify", login_drift=5)),
-    "an attempt of the wizard is not counted": ("cap", lambda: _around(
-        "confirm_enrollment", after=lambda old, new, answer: old if isinstance(answer, VmfaError) else new)),
-    "one attempt of the wizard too many": ("cap", lambda: _with_policy("confirm_enrollment", session_attempts=3)),
-    "a session never expires": ("cap", lambda: _patched(rules, "without_expired", lambda record, case: (record, ()))),
-    "any session name will do": ("cap", lambda: _patched(rules, "_same_text", lambda ours, theirs: True)),
-    "a cancelled session goes on": ("cap", lambda: _around("cancel_enrollment", after=lambda old, new, answer: old)),
-    "a superseded key goes on": ("cap", lambda: _around(
-        "open_enrollment", after=lambda old, new, answer: replace(new, key_ref=old.key_ref or new.key_ref))),
-    "enrollment_times are not counted": ("cap", lambda: _with_policy("open_enrollment", enrollments_per_day=5)),
-    "opening beside a device": ("cap", lambda: _around(
-        "open_enrollment", before=lambda r: replace(r, device=None, key_ref=None) if r.device else r)),
-    "an import overwrites a device": ("cap", lambda: _around(
-        "adopt", before=lambda r: replace(r, device=None, key_ref=None) if r.device else r)),
-    "an import may be replayed": ("cap", lambda: _around(
-        "adopt", after=lambda old, new, answer: _device(new, last_step=new.device.last_step - 1))),
-    "a deactivated device goes on": ("cap", lambda: _around("deactivate", after=lambda old, new, answer: old)),
-    "a clock gone back is not noticed": ("cap", lambda: _patched(rules, "check_clock", lambda record, case: None)),
-    "re-anchoring lowers last_step": ("cap", lambda: _around(
-        "reanchor", after=lambda old, new, answer: _device(new, last_step=-1))),
-    "re-anchoring clears the failures": ("cap", lambda: _around(
-        "reanchor", after=lambda old, new, answer: _device(new, failures=0))),
+    "an attempt of the wizard is not counted": (
+        "cap",
+        lambda: _around(
+            "confirm_enrollment",
+            after=lambda old, new, answer: old if isinstance(answer, VmfaError) else new,
+        ),
+    ),
+    "one attempt of the wizard too many": (
+        "cap",
+        lambda: _with_policy("confirm_enrollment", session_attempts=3),
+    ),
+    "a session never expires": (
+        "cap",
+        lambda: _patched(rules, "without_expired", lambda record, case: (record, ())),
+    ),
+    "any session name will do": (
+        "cap",
+        lambda: _patched(rules, "_same_text", lambda ours, theirs: True),
+    ),
+    "a cancelled session goes on": (
+        "cap",
+        lambda: _around("cancel_enrollment", after=lambda old, new, answer: old),
+    ),
+    "a superseded key goes on": (
+        "cap",
+        lambda: _around(
+            "open_enrollment",
+            after=lambda old, new, answer: replace(new, key_ref=old.key_ref or new.key_ref),
+        ),
+    ),
+    "enrollment_times are not counted": (
+        "cap",
+        lambda: _with_policy("open_enrollment", enrollments_per_day=5),
+    ),
+    "opening beside a device": (
+        "cap",
+        lambda: _around(
+            "open_enrollment",
+            before=lambda r: replace(r, device=None, key_ref=None) if r.device else r,
+        ),
+    ),
+    "an import overwrites a device": (
+        "cap",
+        lambda: _around(
+            "adopt", before=lambda r: replace(r, device=None, key_ref=None) if r.device else r
+        ),
+    ),
+    "an import may be replayed": (
+        "cap",
+        lambda: _around(
+            "adopt",
+            after=lambda old, new, answer: _device(new, last_step=new.device.last_step - 1),
+        ),
+    ),
+    "a deactivated device goes on": (
+        "cap",
+        lambda: _around("deactivate", after=lambda old, new, answer: old),
+    ),
+    "a clock gone back is not noticed": (
+        "cap",
+        lambda: _patched(rules, "check_clock", lambda record, case: None),
+    ),
+    "re-anchoring lowers last_step": (
+        "cap",
+        lambda: _around("reanchor", after=lambda old, new, answer: _device(new, last_step=-1)),
+    ),
+    "re-anchoring clears the failures": (
+        "cap",
+        lambda: _around("reanchor", after=lambda old, new, answer: _device(new, failures=0)),
+    ),
     "a revision is not advanced": ("cap", lambda: _patched(Operation, "_finished", _not_advanced)),
 }
 
@@ -594,11 +842,17 @@ _TWO_FAILURES = (_ADOPT, _WRONG, _TICK, _WRONG)
 BEGINNINGS: dict[str, tuple[Action, ...]] = {  # for bugs that show only after a long life
     "a full budget saves up": (_ADOPT, *[_TICK] * 4),
     "drift is not bounded": (
-        Action("open"), Action("confirm", ((1, 8), (1, 9)), 1), Action("verify", ((1, 11),)), _TICK,
+        Action("open"),
+        Action("confirm", ((1, 8), (1, 9)), 1),
+        Action("verify", ((1, 11),)),
+        _TICK,
         Action("verify", ((1, 12),)),
     ),
     "a resynchronisation looks further than its limit": (
-        Action("open"), Action("confirm", ((1, 7), (1, 8)), 1), _TICK, _TICK,
+        Action("open"),
+        Action("confirm", ((1, 7), (1, 8)), 1),
+        _TICK,
+        _TICK,
     ),
     "the delay does not grow": _TWO_FAILURES,
     "one failure more than the cap": _TWO_FAILURES,
@@ -619,23 +873,33 @@ def search_reissued(limit: int) -> Found:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Search every history for a decision against the rules.")
+    parser = argparse.ArgumentParser(
+        description="Search every history for a decision against the rules."
+    )
     parser.add_argument("--states", type=int, default=200_000, help="states for each policy")
-    parser.add_argument("--planted-states", type=int, default=3000, help="states for each planted bug")
+    parser.add_argument(
+        "--planted-states", type=int, default=3000, help="states for each planted bug"
+    )
     options = parser.parse_args(arguments)
     wrong = 0
     for policy in POLICIES:
         start = time.perf_counter()
         found = search(policy, options.states)
         wrong += bool(found.problem)
-        say(f"{policy}: {found.states} states, {found.transitions} transitions, depth {found.depth}, "
-            f"{time.perf_counter() - start:.0f} s: {found.problem or 'no violation'} {' > '.join(found.way)}")
-    searches = {name: lambda name=name: search_planted(name, options.planted_states) for name in PLANTS}
+        say(
+            f"{policy}: {found.states} states, {found.transitions} transitions, depth {found.depth}, "
+            f"{time.perf_counter() - start:.0f} s: {found.problem or 'no violation'} {' > '.join(found.way)}"
+        )
+    searches = {
+        name: lambda name=name: search_planted(name, options.planted_states) for name in PLANTS
+    }
     searches["a dead key is issued again"] = lambda: search_reissued(options.planted_states)
     for name, run in searches.items():
         found = run()
         wrong += not found.problem
-        say(f"planted: {name}: after {found.states} states: {found.problem or 'NOT FOUND'}: {' > '.join(found.way)}")
+        say(
+            f"planted: {name}: after {found.states} states: {found.problem or 'NOT FOUND'}: {' > '.join(found.way)}"
+        )
     return min(wrong, 1)
 
 

@@ -18,9 +18,31 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from vmfa import DerivedKeys, DeviceRegistry, MemoryStore, Operations, Principal, SQLiteStore, Store, VmfaError
+from vmfa import (
+    DerivedKeys,
+    DeviceRegistry,
+    MemoryStore,
+    Operations,
+    Principal,
+    SQLiteStore,
+    Store,
+    VmfaError,
+)
 
-from .explore import FIRST, POLICIES, SERVICE, STEP, WHO, Action, Explorer, Ledger, Node, Source, _digest, say
+from .explore import (
+    FIRST,
+    POLICIES,
+    SERVICE,
+    STEP,
+    WHO,
+    Action,
+    Explorer,
+    Ledger,
+    Node,
+    Source,
+    _digest,
+    say,
+)
 
 TAGS = DerivedKeys(bytes(range(32)))
 
@@ -43,7 +65,9 @@ class Kept(Explorer):
     def __init__(self, policy: Any, store: Store) -> None:
         super().__init__(policy, Sealing())
         self.store, self.now = store, FIRST * STEP
-        self.operations = Operations(self.source, issuer="Explorer", policy=policy, random=self.source.random)
+        self.operations = Operations(
+            self.source, issuer="Explorer", policy=policy, random=self.source.random
+        )
         self.registry = DeviceRegistry(
             store, keys=self.source, issuer="Explorer", policy=policy, clock=lambda: self.now
         )
@@ -108,13 +132,17 @@ def both(rules: Explorer, kept: Kept, node: Node, action: Action) -> Node:
         rules.source.generation = generation
         told = rules.operation(action).decide(node.record, node.step * STEP).answer
         answer = kept.go(action, generation, node.step)
-        assert answer == (told.reason if isinstance(told, VmfaError) else "yes"), f"{action}: {answer}"
+        assert answer == (told.reason if isinstance(told, VmfaError) else "yes"), (
+            f"{action}: {answer}"
+        )
         assert kept.record() == bare(after.record), f"{action}: another record is kept"
     return after
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Replay ways of the exhaustive search on every store.")
+    parser = argparse.ArgumentParser(
+        description="Replay ways of the exhaustive search on every store."
+    )
     parser.add_argument("--states", type=int, default=3000, help="states for each policy")
     parser.add_argument("--every", type=int, default=10, help="one of so many is replayed")
     options = parser.parse_args(arguments)
@@ -122,8 +150,13 @@ def main(arguments: list[str] | None = None) -> int:
         for name, store in stores(stack, Path(folder)).items():
             for policy in POLICIES:
                 kept = Kept(POLICIES[policy], store())
-                told = [replay(policy, way, kept) for way in ways(policy, options.states, options.every)]
-                say(f"{name}, {policy}: {len(told)} ways, {sum(told)} actions, each as the rules alone")
+                told = [
+                    replay(policy, way, kept)
+                    for way in ways(policy, options.states, options.every)
+                ]
+                say(
+                    f"{name}, {policy}: {len(told)} ways, {sum(told)} actions, each as the rules alone"
+                )
     return 0
 
 

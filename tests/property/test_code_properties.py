@@ -26,14 +26,33 @@ EQUAL_NEIGHBOURS = 910737  # under RFC_KEY this counter and the next share a cod
 raw_keys = st.binary(min_size=16, max_size=160)
 counters = st.one_of(
     st.integers(0, COUNTER_LIMIT - 1),
-    st.sampled_from([0, 1, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**63 - 1, 2**63, COUNTER_LIMIT - 2, COUNTER_LIMIT - 1]),
+    st.sampled_from(
+        [
+            0,
+            1,
+            2**31 - 1,
+            2**31,
+            2**32 - 1,
+            2**32,
+            2**63 - 1,
+            2**63,
+            COUNTER_LIMIT - 2,
+            COUNTER_LIMIT - 1,
+        ]
+    ),
 )
 algorithms = st.sampled_from(ALGORITHMS)
 digit_counts = st.sampled_from([6, 7, 8])
 periods = st.one_of(st.sampled_from([1, 30, 60]), st.integers(1, 10_000))
 digit_like = st.characters(categories=["Nd", "Nl", "No"])
 anything = st.one_of(
-    st.none(), st.booleans(), st.integers(), st.floats(), st.binary(), st.lists(st.text(max_size=1)), st.text(),
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.binary(),
+    st.lists(st.text(max_size=1)),
+    st.text(),
     st.text(digit_like, min_size=5, max_size=10),
 )
 
@@ -49,13 +68,19 @@ def near_misses(draw: st.DrawFn, code: str) -> str:
                 lambda zero: head + chr(zero + int(digit)) + tail
             ),
             digit_like.map(lambda other: head + other + tail),
-            st.sampled_from("0+-_. \t\n\u00a0\u2009\u200b\u200e\x00").map(lambda more: head + more + digit + tail),
-            st.sampled_from(" \t\n\r\f\v\u00a0\u2003\ufeff\x1c\x85").map(lambda more: more + code + more),
+            st.sampled_from("0+-_. \t\n\u00a0\u2009\u200b\u200e\x00").map(
+                lambda more: head + more + digit + tail
+            ),
+            st.sampled_from(" \t\n\r\f\v\u00a0\u2003\ufeff\x1c\x85").map(
+                lambda more: more + code + more
+            ),
             st.just(head + tail),
             st.just(code + code),
             st.just(head + str((int(digit) + 1) % 10) + tail),
             st.just(code[::-1]),
-            st.sampled_from(" -").map(lambda middle: code[: len(code) // 2] + middle + code[len(code) // 2 :]),
+            st.sampled_from(" -").map(
+                lambda middle: code[: len(code) // 2] + middle + code[len(code) // 2 :]
+            ),
         )
     )
 
@@ -70,7 +95,9 @@ typed = st.one_of(
 
 class TestTruncation:
     @given(raw_keys, counters, digit_counts, algorithms)
-    def test_the_code_is_the_number_modulo_ten_to_the_digits(self, key, counter, digits, algorithm):
+    def test_the_code_is_the_number_modulo_ten_to_the_digits(
+        self, key, counter, digits, algorithm
+    ):
         """RFC4226-5.3-DT: "Return the Last 31 bits of P", then "Return D = Snum mod 10^Digit"."""
         assert vmfa.hotp(key, counter, digits=digits, algorithm=algorithm) == reference_hotp(
             key, counter, digits, algorithm
@@ -88,7 +115,11 @@ class TestTruncation:
         assert re.fullmatch("[0-9]{6}", vmfa.totp(key, at), re.ASCII)
 
 
-@given(st.binary(min_size=1, max_size=300), st.binary(max_size=200), st.lists(algorithms, min_size=1, max_size=3))
+@given(
+    st.binary(min_size=1, max_size=300),
+    st.binary(max_size=200),
+    st.lists(algorithms, min_size=1, max_size=3),
+)
 @example(bytes(64), b"", ["sha1"])
 @example(bytes(65), b"", ["sha256", "sha512"])
 @example(bytes(128), b"", ["sha512"])
@@ -105,7 +136,9 @@ def test_the_prepared_hmac_at_every_key_length(where, material):
     """RFC 2104, section 2: "keys longer than B bytes are first hashed using H"; shorter ones are padded."""
     algorithm = ALGORITHMS[where % 3]
     raw = material[: 1 + where]
-    assert by_prepared_hashes(UnsafeShortKey(raw), algorithm, b"text") == hmac.digest(raw, b"text", algorithm)
+    assert by_prepared_hashes(UnsafeShortKey(raw), algorithm, b"text") == hmac.digest(
+        raw, b"text", algorithm
+    )
 
 
 def by_prepared_hashes(key, algorithm, message):
@@ -117,7 +150,8 @@ def by_prepared_hashes(key, algorithm, message):
 
 class TestSteps:
     @given(
-        st.one_of(st.integers(-(2**40), 2**70), st.floats(-1e12, 1e15, allow_nan=False)), periods,
+        st.one_of(st.integers(-(2**40), 2**70), st.floats(-1e12, 1e15, allow_nan=False)),
+        periods,
         st.integers(-(2**40), 2**40),
     )
     def test_the_step_is_the_floor(self, at, period, t0):
@@ -130,7 +164,10 @@ class TestSteps:
     @given(st.integers(0, 2**60), periods, st.integers(-1000, 0))
     def test_seconds_left_reach_the_next_step_and_no_earlier(self, at, period, t0):
         """RFC6238-4.2-FLOOR: "T = 1 if the current Unix time is 59 seconds, and T = 2 if [...] 60 seconds"."""
-        step, left = vmfa.step_at(at, period=period, t0=t0), vmfa.seconds_left(at, period=period, t0=t0)
+        step, left = (
+            vmfa.step_at(at, period=period, t0=t0),
+            vmfa.seconds_left(at, period=period, t0=t0),
+        )
         assert 1 <= left <= period
         assert vmfa.step_at(at + left, period=period, t0=t0) == step + 1
         assert vmfa.step_at(at + left - 1, period=period, t0=t0) == step
@@ -169,7 +206,9 @@ def model_of_read_code(code: object, digits: int) -> str | None:
         return None
     for half in {digits // 2, digits - digits // 2}:
         found = re.fullmatch(
-            rf"[ \t\n\r\f\v]*([0-9]{{{half}}})[ -]?([0-9]{{{digits - half}}})[ \t\n\r\f\v]*", code, re.ASCII
+            rf"[ \t\n\r\f\v]*([0-9]{{{half}}})[ -]?([0-9]{{{digits - half}}})[ \t\n\r\f\v]*",
+            code,
+            re.ASCII,
         )
         if found:
             return found[1] + found[2]
@@ -186,10 +225,19 @@ keys_with_here = st.one_of(
 
 class TestVerifyTotp:
     @given(
-        keys_with_here, st.integers(-6, 6), st.integers(-8, 8), st.integers(0, 4), periods, st.integers(-50, 50),
-        digit_counts, algorithms, st.data(),
+        keys_with_here,
+        st.integers(-6, 6),
+        st.integers(-8, 8),
+        st.integers(0, 4),
+        periods,
+        st.integers(-50, 50),
+        digit_counts,
+        algorithms,
+        st.data(),
     )
-    def test_against_a_naive_model(self, key_here, off, used, window, period, t0, digits, algorithm, data):
+    def test_against_a_naive_model(
+        self, key_here, off, used, window, period, t0, digits, algorithm, data
+    ):
         """RFC6238-5.2-DELAY: "an acceptable OTP transmission delay window for validation"."""
         key, here = key_here
         shown = min(max(here + off, 0), COUNTER_LIMIT - 1)
@@ -198,9 +246,17 @@ class TestVerifyTotp:
         if data.draw(st.booleans()):
             code = f"{(int(code) + data.draw(st.integers(1, 9))) % 10**digits:0{digits}}"
         at = here * period + t0 + data.draw(st.integers(0, period - 1))
-        matches = reference_matches(key, code, range(here - window, here + window + 1), digits, algorithm)
+        matches = reference_matches(
+            key, code, range(here - window, here + window + 1), digits, algorithm
+        )
         fresh = [step for step in matches if step > after]
-        shape = {"window": window, "digits": digits, "algorithm": algorithm, "period": period, "t0": t0}
+        shape = {
+            "window": window,
+            "digits": digits,
+            "algorithm": algorithm,
+            "period": period,
+            "t0": t0,
+        }
         try:
             told = vmfa.verify_totp(key, code, at, after=after, **shape)
         except AlreadyUsed as error:
@@ -208,7 +264,9 @@ class TestVerifyTotp:
         except CodeRejected:
             told = "rejected"
         begins = (after + 1) * period + t0
-        assert told == (max(fresh) if fresh else (begins, max(0, begins - at)) if matches else "rejected")
+        assert told == (
+            max(fresh) if fresh else (begins, max(0, begins - at)) if matches else "rejected"
+        )
 
     @given(st.one_of(raw_keys, st.just(RFC_KEY)), st.data())
     def test_a_code_is_accepted_once(self, key, data):
@@ -220,7 +278,9 @@ class TestVerifyTotp:
             here = max(0, here + move)  # the clock may go back as well
             code = reference_hotp(key, max(0, here + off))
             try:
-                after = vmfa.verify_totp(key, f" {code[:3]}-{code[3:]}\n" if padded else code, here * 30, after=after)
+                after = vmfa.verify_totp(
+                    key, f" {code[:3]}-{code[3:]}\n" if padded else code, here * 30, after=after
+                )
             except CodeRejected:
                 continue
             accepted.append((after, code))
@@ -228,7 +288,12 @@ class TestVerifyTotp:
         assert steps == sorted(set(steps))
         assert all(reference_hotp(key, step) == code for step, code in accepted)
 
-    @given(st.one_of(raw_keys.map(Key), raw_keys), typed, st.integers(0, 2**50), st.integers(-1, 2**45))
+    @given(
+        st.one_of(raw_keys.map(Key), raw_keys),
+        typed,
+        st.integers(0, 2**50),
+        st.integers(-1, 2**45),
+    )
     def test_total_over_every_code(self, key, code, at, after):
         """SEED-SIX: accepted, or one named error."""
         with suppress(CodeRejected):
@@ -240,12 +305,21 @@ class TestVerifyHotp:
     def test_against_a_naive_model(self, key_here, off, look_ahead, digits, algorithm):
         """RFC4226-E4-RCP: "C-client >= C-server", "C-client - C-server <= s"."""
         key, counter = key_here
-        code = reference_hotp(key, min(max(counter + off, 0), COUNTER_LIMIT - 1), digits, algorithm)
-        expected = reference_matches(key, code, range(counter, counter + look_ahead + 1), digits, algorithm)
+        code = reference_hotp(
+            key, min(max(counter + off, 0), COUNTER_LIMIT - 1), digits, algorithm
+        )
+        expected = reference_matches(
+            key, code, range(counter, counter + look_ahead + 1), digits, algorithm
+        )
         try:
             told = [
                 vmfa.verify_hotp(
-                    key, code, counter=counter, look_ahead=look_ahead, digits=digits, algorithm=algorithm
+                    key,
+                    code,
+                    counter=counter,
+                    look_ahead=look_ahead,
+                    digits=digits,
+                    algorithm=algorithm,
                 )
             ]
         except CodeRejected:
@@ -258,7 +332,11 @@ class TestVerifyHotp:
         with suppress(CodeRejected):
             assert vmfa.verify_hotp(key, code, counter=counter) >= counter
 
-    @given(raw_keys, st.lists(st.tuples(st.integers(-3, 4), st.integers(0, 4)), max_size=12), st.integers(0, 2**40))
+    @given(
+        raw_keys,
+        st.lists(st.tuples(st.integers(-3, 4), st.integers(0, 4)), max_size=12),
+        st.integers(0, 2**40),
+    )
     def test_a_counter_is_accepted_once(self, key, tries, counter):
         """RFC4226-E4-RCP: "the server sets C to C-client + 1", so that none comes twice."""
         accepted = []

@@ -47,23 +47,43 @@ def named(text: str) -> bool:
     return True
 
 
-names = st.text(st.characters(categories=["L", "N", "P", "S", "Zs"]), min_size=1, max_size=12).filter(named)
+names = st.text(
+    st.characters(categories=["L", "N", "P", "S", "Zs"]), min_size=1, max_size=12
+).filter(named)
 short = st.text("0123456789abcdef", min_size=1, max_size=32)
 times = st.integers(-MAX_INTEGER, MAX_INTEGER)
 ids = st.one_of(st.builds(PrincipalId.user, names, names), st.builds(PrincipalId.root, names))
 shapes = st.builds(
-    Parameters, algorithm=st.sampled_from(["sha1", "sha256", "sha512"]), digits=st.integers(6, 8),
-    period=st.integers(1, 2**40), t0=st.integers(-(2**40), 2**40),
+    Parameters,
+    algorithm=st.sampled_from(["sha1", "sha256", "sha512"]),
+    digits=st.integers(6, 8),
+    period=st.integers(1, 2**40),
+    t0=st.integers(-(2**40), 2**40),
 )
 refs = st.builds(KeyRef, short, short, st.binary(max_size=64))
 devices = st.builds(
-    VirtualDevice, serial=short, parameters=shapes, enrolled_at=times, sync=st.sampled_from(Sync),
-    disabled=st.booleans(), drift=st.integers(-1000, 1000), synced_drift=st.integers(-1000, 1000),
-    last_offset=st.integers(-1, 1), last_step=st.integers(-1, 2**64 - 1), failures=st.integers(0, 10_000), failed_at=times,
-    budget=st.integers(0, 10_000), budget_updated_at=times,
+    VirtualDevice,
+    serial=short,
+    parameters=shapes,
+    enrolled_at=times,
+    sync=st.sampled_from(Sync),
+    disabled=st.booleans(),
+    drift=st.integers(-1000, 1000),
+    synced_drift=st.integers(-1000, 1000),
+    last_offset=st.integers(-1, 1),
+    last_step=st.integers(-1, 2**64 - 1),
+    failures=st.integers(0, 10_000),
+    failed_at=times,
+    budget=st.integers(0, 10_000),
+    budget_updated_at=times,
 )
 sessions = st.builds(
-    EnrollmentSession, session_id=short, serial=short, parameters=shapes, opened_at=times, expires_at=times,
+    EnrollmentSession,
+    session_id=short,
+    serial=short,
+    parameters=shapes,
+    opened_at=times,
+    expires_at=times,
     attempts=st.integers(0, 1000),
 )
 bindings = st.none() | st.builds(PendingBinding, st.just("") | short, times)
@@ -73,31 +93,48 @@ bindings = st.none() | st.builds(PendingBinding, st.just("") | short, times)
 def principals(draw: st.DrawFn) -> Principal:
     held = draw(st.sampled_from(["nothing", "device", "enrollment"]))
     return Principal(
-        id=draw(ids), revision=draw(st.integers(1, MAX_INTEGER)), seen_at=draw(times), recovered_at=draw(times),
+        id=draw(ids),
+        revision=draw(st.integers(1, MAX_INTEGER)),
+        seen_at=draw(times),
+        recovered_at=draw(times),
         device=draw(devices) if held == "device" else None,
         enrollment=draw(sessions) if held == "enrollment" else None,
         key_ref=None if held == "nothing" else draw(refs),
-        enrollment_times=tuple(draw(st.lists(times, max_size=3))), binding=draw(bindings),
-        events=draw(st.integers(0, MAX_INTEGER)), head=draw(st.just("") | short),
+        enrollment_times=tuple(draw(st.lists(times, max_size=3))),
+        binding=draw(bindings),
+        events=draw(st.integers(0, MAX_INTEGER)),
+        head=draw(st.just("") | short),
     )
 
 
 events = st.builds(
-    AuditEvent, what=st.sampled_from(EventType), at=times, principal=ids, actor=st.just("") | names,
-    serial=st.just("") | short, reason=st.just("") | names,
+    AuditEvent,
+    what=st.sampled_from(EventType),
+    at=times,
+    principal=ids,
+    actor=st.just("") | names,
+    serial=st.just("") | short,
+    reason=st.just("") | names,
     details=st.dictionaries(names, st.integers() | st.just("") | names, max_size=3).map(
         lambda details: tuple(details.items())
     ),
 )
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4)
+    ),
     max_leaves=6,
 )
 
 
 class TestBase32:
-    @given(st.binary(min_size=16, max_size=99), st.sampled_from(["", " ", "-", "\n"]), st.integers(1, 9), st.booleans())
+    @given(
+        st.binary(min_size=16, max_size=99),
+        st.sampled_from(["", " ", "-", "\n"]),
+        st.integers(1, 9),
+        st.booleans(),
+    )
     def test_round_trip_however_it_is_typed(self, raw, separator, group, lower):
         """RFC 4648, section 6: "A 33-character subset of US-ASCII"; people group it and change its case."""
         text = base32(Key(raw))
@@ -108,7 +145,8 @@ class TestBase32:
         assert reveal(Key.from_base32(b32encode(raw).decode())) == raw
 
     @given(
-        st.text() | st.text("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567= -", max_size=60)
+        st.text()
+        | st.text("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567= -", max_size=60)
         | st.text("A\u0131\u017f\u212a\u00df0189")
     )
     def test_total_over_all_text(self, text):
@@ -122,7 +160,9 @@ class TestBase32:
         assert base32(key)[:-1] == plain[:-1]  # the last character may carry spare bits
 
 
-fields = st.lists(st.binary(max_size=6) | st.text(max_size=4) | st.integers(-10, 10**6), max_size=5)
+fields = st.lists(
+    st.binary(max_size=6) | st.text(max_size=4) | st.integers(-10, 10**6), max_size=5
+)
 
 
 def packed(field: str | int | bytes) -> bytes:
@@ -130,7 +170,9 @@ def packed(field: str | int | bytes) -> bytes:
 
 
 class TestFields:
-    @given(fields.filter(lambda given: all(not isinstance(f, str) or f.isprintable() for f in given)))
+    @given(
+        fields.filter(lambda given: all(not isinstance(f, str) or f.isprintable() for f in given))
+    )
     def test_can_be_taken_apart_again(self, given_fields):
         """SEED-BOUND: the encoding is unambiguous, for it has one decoding."""
         rest, found = encode_fields(*given_fields), []
@@ -140,7 +182,9 @@ class TestFields:
             rest = rest[4 + size :]
         assert found == [packed(field) for field in given_fields]
 
-    @given(st.lists(st.binary(max_size=3), max_size=4), st.lists(st.binary(max_size=3), max_size=4))
+    @given(
+        st.lists(st.binary(max_size=3), max_size=4), st.lists(st.binary(max_size=3), max_size=4)
+    )
     def test_is_injective(self, one, other):
         """SEED-BOUND: the encoding is unambiguous: two lists never share it."""
         assert (encode_fields(*one) == encode_fields(*other)) == (one == other)
@@ -149,7 +193,9 @@ class TestFields:
     def test_no_two_devices_share_a_binding(self, ref, who, serial, shape, data):
         """SEED-BOUND: a key is one device's of one principal of one account."""
         mine = key_binding(ref, who, serial, shape)
-        other = data.draw(st.tuples(refs.map(lambda r: replace(r, scheme=ref.scheme)), ids, short, shapes))
+        other = data.draw(
+            st.tuples(refs.map(lambda r: replace(r, scheme=ref.scheme)), ids, short, shapes)
+        )
         assert (key_binding(*other) == mine) == (other == (ref, who, serial, shape))
         text = who.account + who.name
         for cut in range(1, len(text)):
@@ -175,9 +221,17 @@ class TestRecords:
         assert kept.envelope.document == json.dumps(document, separators=(",", ":"))
         ref = principal.key_ref
         assert document == [
-            2, principal.seen_at, listed(principal.enrollment), listed(principal.device),
-            ref and [ref.scheme, ref.key_id, b64encode(ref.material).decode()], list(principal.enrollment_times),
-            principal.recovered_at, listed(principal.binding), principal.events, principal.head, principal.pruned,
+            2,
+            principal.seen_at,
+            listed(principal.enrollment),
+            listed(principal.device),
+            ref and [ref.scheme, ref.key_id, b64encode(ref.material).decode()],
+            list(principal.enrollment_times),
+            principal.recovered_at,
+            listed(principal.binding),
+            principal.events,
+            principal.head,
+            principal.pruned,
             principal.redacted,
         ]
         read = from_columns(kept.id, *columns(kept)[3:])
@@ -213,7 +267,11 @@ class TestRecords:
             return
         assert json.loads(edited) == json.loads(state)
 
-    @given(st.text() | st.binary(max_size=20) | json_values.map(json.dumps), st.text(max_size=8), st.integers())
+    @given(
+        st.text() | st.binary(max_size=20) | json_values.map(json.dumps),
+        st.text(max_size=8),
+        st.integers(),
+    )
     def test_total_over_all_documents(self, state, text, revision):
         """SEED-BOUND: the same, where the document never was one."""
         with pytest.raises(StoreError):
@@ -230,7 +288,11 @@ class TestEvents:
     @given(ids, st.lists(events, max_size=5), st.integers(0, 1000), st.just("") | short, st.data())
     def test_a_chain_checks_and_no_event_can_leave_it(self, who, happened, number, head, data):
         """SP80063B-4.1-RECORD: what was removed or changed shows."""
-        whole = [e for e in chained([replace(e, principal=who) for e in happened], number, head, KEYS) if e.stored]
+        whole = [
+            e
+            for e in chained([replace(e, principal=who) for e in happened], number, head, KEYS)
+            if e.stored
+        ]
         assert check_chain(whole, number, head, KEYS) == (whole[-1].tag if whole else head)
         if len(whole) > 1:
             gone = data.draw(st.integers(0, len(whole) - 2))
@@ -241,13 +303,17 @@ class TestEvents:
     def test_total_over_all_documents(self, document, data):
         """SEED-BOUND: a row that is no event is a named error, and nothing else."""
         if data.draw(st.booleans()):
-            kept = json.loads(AuditEvent(
-                type=EventType.OPENED, at=1, principal=PrincipalId.root("a"), actor="me"
-            ).document())
+            kept = json.loads(
+                AuditEvent(
+                    type=EventType.OPENED, at=1, principal=PrincipalId.root("a"), actor="me"
+                ).document()
+            )
             kept[data.draw(st.sampled_from(sorted(kept)))] = data.draw(json_values)
             document = json.dumps(kept)
         try:
-            event = AuditEvent.from_document(PrincipalId(account="a", kind=Kind.ROOT, name=""), 1, document, "t")
+            event = AuditEvent.from_document(
+                PrincipalId(account="a", kind=Kind.ROOT, name=""), 1, document, "t"
+            )
         except VmfaError:
             return
         assert isinstance(event, AuditEvent)

@@ -44,10 +44,14 @@ def test_the_search_finds_a_key_that_came_back() -> None:
 
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("kind", ["memory", "sqlite", "postgres"])
-def test_ways_of_the_search_end_alike_on_every_store(policy: str, kind: str, request: pytest.FixtureRequest) -> None:
+def test_ways_of_the_search_end_alike_on_every_store(
+    policy: str, kind: str, request: pytest.FixtureRequest
+) -> None:
     """Sealed, encoded, committed and read back at each action, the records are those of the rules alone."""
     with ExitStack() as stack:
-        kept = Kept(POLICIES[policy], stores(stack, Path(request.getfixturevalue("tmp_path")))[kind]())
+        kept = Kept(
+            POLICIES[policy], stores(stack, Path(request.getfixturevalue("tmp_path")))[kind]()
+        )
         told = [replayed(policy, way, kept) for way in ways(policy, 400, 80)]
     assert len(told) >= 4
     assert sum(told) > 60
@@ -55,7 +59,9 @@ def test_ways_of_the_search_end_alike_on_every_store(policy: str, kind: str, req
 
 def test_a_store_that_keeps_another_record_is_noticed(tmp_path: Path) -> None:
     class Forgetful(MemoryStore):
-        def commit(self, before: Principal, after: Principal, events: Sequence[AuditEvent]) -> bool:
+        def commit(
+            self, before: Principal, after: Principal, events: Sequence[AuditEvent]
+        ) -> bool:
             device = after.device and replace(after.device, failures=0)
             return super().commit(before, replace(after, device=device), events)
 

@@ -10,15 +10,43 @@ from vmfa.policy import DAY
 
 small = st.one_of(st.integers(0, 12), st.integers(-2, 110))
 large = st.one_of(st.integers(60, 100), st.integers(-2, 12_000), st.integers(DAY - 2, 400 * DAY))
-anything = st.one_of(st.none(), st.booleans(), st.floats(), st.text(max_size=3), st.just(()), st.just((Parameters(),)))
+anything = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.floats(),
+    st.text(max_size=3),
+    st.just(()),
+    st.just((Parameters(),)),
+)
 NAMES = {
     **dict.fromkeys(
-        ["window", "enroll_back", "enroll_forward", "resync_back", "resync_forward", "login_drift", "session_attempts",
-         "enrollments_per_day", "delay_from", "failure_cap"], small
+        [
+            "window",
+            "enroll_back",
+            "enroll_forward",
+            "resync_back",
+            "resync_forward",
+            "login_drift",
+            "session_attempts",
+            "enrollments_per_day",
+            "delay_from",
+            "failure_cap",
+        ],
+        small,
     ),
     **dict.fromkeys(
-        ["session_seconds", "delay_seconds", "delay_cap", "budget", "budget_refill", "budget_warning", "claim_seconds",
-         "recovery_seconds", "binding_code_seconds"], large
+        [
+            "session_seconds",
+            "delay_seconds",
+            "delay_cap",
+            "budget",
+            "budget_refill",
+            "budget_warning",
+            "claim_seconds",
+            "recovery_seconds",
+            "binding_code_seconds",
+        ],
+        large,
     ),
 }
 
@@ -32,7 +60,9 @@ def holds_together(policy: Policy) -> bool:
         and 0 < policy.delay_seconds <= policy.delay_cap <= DAY
         and 0 < policy.failure_cap <= 100
         and 0 <= policy.budget_warning < policy.budget
-        and all(type(getattr(policy, name)) is int and getattr(policy, name) >= 0 for name in NAMES)
+        and all(
+            type(getattr(policy, name)) is int and getattr(policy, name) >= 0 for name in NAMES
+        )
         and len(policy.offers) > 0
     )
 
@@ -70,7 +100,9 @@ def test_every_sound_policy_exists(numbers):
     assert holds_together(Policy(**numbers))
 
 
-@given(st.sampled_from(sorted({*NAMES, "binding_code_required", "offers", "windows", ""})), anything)
+@given(
+    st.sampled_from(sorted({*NAMES, "binding_code_required", "offers", "windows", ""})), anything
+)
 def test_total_over_every_value(name, value):
     """A misspelt name or a value of another type is refused, never ignored."""
     try:
@@ -81,11 +113,17 @@ def test_total_over_every_value(name, value):
 
 
 @given(
-    st.integers(1, 100), st.integers(1, DAY), st.integers(1, DAY), st.integers(0, 10_000), st.integers(0, 10_000)
+    st.integers(1, 100),
+    st.integers(1, DAY),
+    st.integers(1, DAY),
+    st.integers(0, 10_000),
+    st.integers(0, 10_000),
 )
 def test_the_delay_grows_and_is_capped(delay_from, one, other, failures, more):
     """RFC4226-7.3-DELAY: "would wait for an increased T*A number of seconds": never beyond the cap."""
-    policy = Policy(delay_from=delay_from, delay_seconds=min(one, other), delay_cap=max(one, other))
+    policy = Policy(
+        delay_from=delay_from, delay_seconds=min(one, other), delay_cap=max(one, other)
+    )
     assert 0 <= policy.delay(failures) <= policy.delay(failures + more) <= policy.delay_cap
     assert bool(policy.delay(failures)) == (failures >= delay_from)
 

@@ -14,7 +14,18 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from support import MASTER, START, HandClock
-from vmfa import Actor, DerivedKeys, DeviceRegistry, Key, MemoryStore, MfaClaim, PrincipalId, Sync, VmfaError, totp
+from vmfa import (
+    Actor,
+    DerivedKeys,
+    DeviceRegistry,
+    Key,
+    MemoryStore,
+    MfaClaim,
+    PrincipalId,
+    Sync,
+    VmfaError,
+    totp,
+)
 
 USERS = [PrincipalId.user("1", "a"), PrincipalId.user("1", "b")]
 SERVICE = Actor.trusted_service("machine")
@@ -31,7 +42,9 @@ class Device:
     enrolled: int = 0
     failed: list[int] = field(default_factory=list)  # when, ever
     streak: list[int] = field(default_factory=list)  # when, since the last success
-    sides: list[int] = field(default_factory=list)  # on which the codes accepted since the last pair were off
+    sides: list[int] = field(
+        default_factory=list
+    )  # on which the codes accepted since the last pair were off
 
     def wait(self, now: int) -> int:
         over = len(self.streak) - 3
@@ -87,7 +100,11 @@ class Machine(RuleBasedStateMachine):
         self.clock = HandClock(START)
         self.store = MemoryStore()
         self.registry = DeviceRegistry(
-            self.store, keys=DerivedKeys(MASTER), issuer="Example", clock=self.clock, observer=self.observe,
+            self.store,
+            keys=DerivedKeys(MASTER),
+            issuer="Example",
+            clock=self.clock,
+            observer=self.observe,
         )
         self.lives = {who: Life() for who in USERS}
         self.told = 0
@@ -137,7 +154,11 @@ class Machine(RuleBasedStateMachine):
 
     # Time
 
-    @rule(seconds=st.one_of(st.integers(0, 40), st.sampled_from([15, 30, 60, 120, 899, 900, 3600, DAY, TOKEN])))
+    @rule(
+        seconds=st.one_of(
+            st.integers(0, 40), st.sampled_from([15, 30, 60, 120, 899, 900, 3600, DAY, TOKEN])
+        )
+    )
     def wait(self, seconds: int) -> None:
         self.clock.advance(seconds)
 
@@ -167,7 +188,9 @@ class Machine(RuleBasedStateMachine):
         if expected == "yes":
             self.end_session(life)
             life.enrollment_times = today if by_service else [*today, self.now]
-            life.session = Session(opened.session_id, Key.from_base32(opened.base32), opened.serial, self.now + 900)
+            life.session = Session(
+                opened.session_id, Key.from_base32(opened.base32), opened.serial, self.now + 900
+            )
 
     @rule(who=st.sampled_from(USERS), k=st.one_of(st.integers(-1, 1), st.integers(-10, 10)))
     def enroll(self, who: PrincipalId, k: int) -> None:
@@ -178,7 +201,8 @@ class Machine(RuleBasedStateMachine):
 
     @precondition(lambda self: any(life.session for life in self.lives.values()))
     @rule(
-        who=st.sampled_from(USERS), k=st.one_of(st.integers(-1, 1), st.integers(-13, 13)),
+        who=st.sampled_from(USERS),
+        k=st.one_of(st.integers(-1, 1), st.integers(-13, 13)),
         kind=st.sampled_from(["pair"] * 5 + ["reversed", "gap", "wrong", "session", "malformed"]),
     )
     def confirm(self, who: PrincipalId, k: int, kind: str) -> None:
@@ -202,10 +226,16 @@ class Machine(RuleBasedStateMachine):
             expected = "no session"
         else:
             expected = "yes" if kind == "pair" and -10 <= k <= 10 else "pair not accepted"
-        report = self.ask(lambda: self.registry.confirm_enrollment(
-            who, session=name, code1=first, code2=second, by=Actor.signed_in(who)), expected)
+        report = self.ask(
+            lambda: self.registry.confirm_enrollment(
+                who, session=name, code1=first, code2=second, by=Actor.signed_in(who)
+            ),
+            expected,
+        )
         if expected == "yes" and session:
-            life.device = Device(session.key, session.serial, -1 <= k <= 1, self.here + k, enrolled=self.now)
+            life.device = Device(
+                session.key, session.serial, -1 <= k <= 1, self.here + k, enrolled=self.now
+            )
             life.session = None
             assert (report.steps_off, report.sync is Sync.IN_SYNC) == (k, life.device.in_sync)
         elif expected == "pair not accepted" and session:
@@ -214,13 +244,21 @@ class Machine(RuleBasedStateMachine):
             if session.attempts == 10:
                 self.end_session(life)
 
-    @rule(who=st.sampled_from(USERS), times=st.integers(8, 12), kind=st.sampled_from(["open", "attempt"]))
+    @rule(
+        who=st.sampled_from(USERS),
+        times=st.integers(8, 12),
+        kind=st.sampled_from(["open", "attempt"]),
+    )
     def insist(self, who: PrincipalId, times: int, kind: str) -> None:
         """Open again and again, or try the wizard again and again."""
         for _ in range(times):
             self.open(who, by_service=False) if kind == "open" else self.confirm(who, 0, "wrong")
 
-    @rule(who=st.sampled_from(USERS), what=st.sampled_from(["session", "opening", "delay"]), early=st.integers(0, 1))
+    @rule(
+        who=st.sampled_from(USERS),
+        what=st.sampled_from(["session", "opening", "delay"]),
+        early=st.integers(0, 1),
+    )
     def wait_for_the_very_second(self, who: PrincipalId, what: str, early: int) -> None:
         """The second at which something ends, or the one before; then look."""
         life = self.lives[who]
@@ -242,8 +280,10 @@ class Machine(RuleBasedStateMachine):
     def cancel(self, who: PrincipalId) -> None:
         life = self.lives[who]
         self.touch(life)
-        self.ask(lambda: self.registry.cancel_enrollment(who, by=Actor.signed_in(who)),
-                 "yes" if life.session else "no session")
+        self.ask(
+            lambda: self.registry.cancel_enrollment(who, by=Actor.signed_in(who)),
+            "yes" if life.session else "no session",
+        )
         self.end_session(life)
 
     # Codes
@@ -262,7 +302,8 @@ class Machine(RuleBasedStateMachine):
         return "disabled" if device.disabled() else reason
 
     @rule(
-        who=st.sampled_from(USERS), k=st.one_of(st.integers(-1, 1), st.integers(-3, 3)),
+        who=st.sampled_from(USERS),
+        k=st.one_of(st.integers(-1, 1), st.integers(-3, 3)),
         whose=st.sampled_from(["own"] * 5 + ["other", "dead", "wrong", "malformed"]),
     )
     def verify(self, who: PrincipalId, k: int, whose: str) -> None:
@@ -285,7 +326,11 @@ class Machine(RuleBasedStateMachine):
                 device.sides.append(step - here)
         answer = self.ask(lambda: self.registry.verify(who, code), expected)
         if expected == "yes" and device:
-            assert (answer.step, answer.serial, answer.drift) == (step, device.serial, device.drift())
+            assert (answer.step, answer.serial, answer.drift) == (
+                step,
+                device.serial,
+                device.drift(),
+            )
         if expected == "throttled" and device:
             assert answer.retry_after == device.wait(self.now)
 
@@ -324,7 +369,10 @@ class Machine(RuleBasedStateMachine):
         device, s = life.device, self.here + k
         key = device.key if device else Key(bytes(20))
         near = range(self.here - 22, self.here + 22) if kind == "wrong" else ()
-        pair = [self.code(key, s - 1), self.wrong(key, *near) if kind == "wrong" else self.code(key, s)]
+        pair = [
+            self.code(key, s - 1),
+            self.wrong(key, *near) if kind == "wrong" else self.code(key, s),
+        ]
         if kind == "reversed":
             pair.reverse()
         expected = self.guard(life)
@@ -336,7 +384,12 @@ class Machine(RuleBasedStateMachine):
                 device.sides.clear()
             else:
                 expected = self.fail(device, "pair not accepted")
-        self.ask(lambda: self.registry.resync(who, code1=pair[0], code2=pair[1], by=Actor.signed_in(who)), expected)
+        self.ask(
+            lambda: self.registry.resync(
+                who, code1=pair[0], code2=pair[1], by=Actor.signed_in(who)
+            ),
+            expected,
+        )
 
     @precondition(lambda self: any(life.device for life in self.lives.values()))
     @rule(who=st.sampled_from(USERS), side=st.integers(-1, 1), times=st.integers(1, 4))
@@ -359,14 +412,21 @@ class Machine(RuleBasedStateMachine):
 
     # Removal
 
-    @rule(who=st.sampled_from(USERS), claim=st.sampled_from(["none", "own", "stale", "dead", "other", "service"]))
+    @rule(
+        who=st.sampled_from(USERS),
+        claim=st.sampled_from(["none", "own", "stale", "dead", "other", "service"]),
+    )
     def deactivate(self, who: PrincipalId, claim: str) -> None:
         """SEED-PERMIT: without a claim of the assigned device that is young enough, the owner may not."""
         life = self.lives[who]
         self.touch(life)
         other = self.lives[next(user for user in USERS if user != who)].device
         serials = {"own": life.device, "stale": life.device, "other": other}
-        serial = life.dead[-1][1] if claim == "dead" and life.dead else getattr(serials.get(claim), "serial", "")
+        serial = (
+            life.dead[-1][1]
+            if claim == "dead" and life.dead
+            else getattr(serials.get(claim), "serial", "")
+        )
         at = self.now - (3601 if claim == "stale" else 3600)
         mfa = MfaClaim(at=at, serial=serial) if serial else None
         by = SERVICE if claim == "service" else Actor.signed_in(who, mfa=mfa)
@@ -384,17 +444,29 @@ class Machine(RuleBasedStateMachine):
         for who, life in getattr(self, "lives", {}).items():
             record = self.store.load(who)
             device = record.device
-            assert (device is not None) == (life.device is not None) == self.registry.requires_code(who)
+            assert (
+                (device is not None)
+                == (life.device is not None)
+                == self.registry.requires_code(who)
+            )
             if device and life.device:
                 model = life.device
                 assert (device.serial, device.last_step, device.failures) == (
-                    model.serial, model.spent, len(model.streak))
-                assert (device.sync is Sync.IN_SYNC, device.disabled) == (model.in_sync, model.disabled())
+                    model.serial,
+                    model.spent,
+                    len(model.streak),
+                )
+                assert (device.sync is Sync.IN_SYNC, device.disabled) == (
+                    model.in_sync,
+                    model.disabled(),
+                )
                 assert (device.drift, device.budget) == (model.drift(), model.budget())
                 assert abs(device.drift) <= 22
             if record.enrollment and life.session:
                 assert record.enrollment.attempts == life.session.attempts
-            assert (record.key_ref is None) == (record.device is None and record.enrollment is None)
+            assert (record.key_ref is None) == (
+                record.device is None and record.enrollment is None
+            )
             history = self.store.history(who)
             assert [event.number for event in history] == list(range(1, record.events + 1))
 

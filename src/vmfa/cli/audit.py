@@ -1,10 +1,9 @@
-"""``vmfa trail``: the passes over the histories of accounts, on the command line. They change nothing."""
+"""``vmfa audit``: verify, compare and export the histories of accounts. Nothing is changed."""
 
 from __future__ import annotations
 
-import argparse
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from ..access import Actor
 from ..audit import (
@@ -12,99 +11,117 @@ from ..audit import (
     Checkpoint,
     HistoryResult,
     checkpoint_document,
-    compare,
+    compare as compare_store,
     compare_with,
     line,
-    plain,
     read_checkpoints,
     verify_history,
 )
-from ..operations import Operations
-from ..stores.base import Store
-from .importing import read_text
-
-Answered = tuple[dict[str, object], list[str], AuditFailed | None]
-
-
-def add_passes(parser: argparse.ArgumentParser, *common: Callable[[argparse.ArgumentParser], None]) -> None:
-    """The passes as subcommands of *parser*, each with the options that all have in *common*."""
-    passes = parser.add_subparsers(dest="trail", metavar="PASS", required=True)
-    for name, about in (
-        ("verify", "Check every history: the first event that was changed, removed or moved is named."),
-        ("heads", "Print what commits to every history, to be kept elsewhere."),
-        ("compare", "Hold the database against heads that were printed earlier."),
-        ("export", "Print the events as JSON lines for a SIEM."),
-    ):
-        each = passes.add_parser(name, help=about, description=about, allow_abbrev=False)
-        if name == "compare":
-            each.set_defaults(accounts=())
-            each.add_argument("heads", metavar="HEADS", help="what vmfa trail heads printed; - is standard input")
-        else:
-            each.add_argument("accounts", nargs="+", metavar="ACCOUNT", help="the accounts")
-        if name == "export":
-            each.add_argument("--since", metavar="HEADS", help="only the events behind these heads")
-        each.add_argument("--case", default="vmfa trail", metavar="TEXT", help="The case this is read for, as support.")
-        for add in common:
-            add(each)
+from ..models import PrincipalId
+from .context import CommandContext, CommandResult
+from .io import read_source
+from .rendering import principal_data, read_account
+from .reports import environment, environment_lines
 
 
-def run(
-    args: argparse.Namespace, accounts: Iterable[str], store: Store, operations: Operations,
-    clock: Callable[[], float],
-) -> Answered:
-    """Facts, lines and failure of the pass that the arguments name."""
-    by = Actor.support(args.case)
-    if args.trail == "compare":
-        heads = read_checkpoints(read_text(args.heads))
-        return _reported(compare(store, heads, operations=operations, by=by, clock=clock))
-    found, hidden = list[HistoryResult](), list[str]()
+def verify(context: CommandContext) -> CommandResult:
+    results, hidden = _results(context)
+    return _report(context, results, hidden)
+
+
+def checkpoint(context: CommandContext) -> CommandResult:
+    results, hidden = _results(context)
+    intact = [result.checkpoint for result in results if result.checkpoint is not None]
+    document = {
+        **checkpoint_document(intact, context.clock()),
+        "environment": environment(context),
+    }
+    broken = [result for result in results if result.problem]
+    return CommandResult(
+        data=document, text=[json.dumps(document)], failure=_failure(broken, hidden)
+    )
+
+
+def compare(context: CommandContext) -> CommandResult:
+    checkpoints = read_checkpoints(read_source(context.args.file))
+    operations = context.registry.operations
+    by = Actor.support(context.args.case)
+    results = compare_store(
+        context.store, checkpoints, operations=operations, by=by, clock=context.clock
+    )
+    return _report(context, results)
+
+
+def export(context: CommandContext) -> CommandResult:
+    since = context.args.since
+    exported = {old.principal: old for old in _checkpoints(since)}
+    results, hidden = _results(context)
+    lines: list[str] = []
+    broken: list[HistoryResult] = []
+    for current in results:
+        old = exported.get(current.principal)
+        result = current if old is None else compare_with(old, current)
+        start = (
+            0 if old is None or result.problem else old.events
+        )  # nothing of another history was exported
+        lines += [line(event) for event in result.events[start:]]
+        if result.problem:
+            broken.append(result)
+    return CommandResult(data={"lines": lines}, text=lines, failure=_failure(broken, hidden))
+
+
+def _checkpoints(path: str | None) -> list[Checkpoint]:
+    return [] if path is None else read_checkpoints(read_source(path))
+
+
+def _results(context: CommandContext) -> tuple[list[HistoryResult], list[str]]:
+    """The histories of all accounts, and what is wrong with rows that belong to no principal."""
+    accounts = [PrincipalId.root(read_account(text)).account for text in context.args.accounts]
+    store, operations, by = (
+        context.store,
+        context.registry.operations,
+        Actor.support(context.args.case),
+    )
+    results: list[HistoryResult] = []
+    hidden: list[str] = []
     for account in accounts:
         try:
-            found.extend(verify_history(store, account, operations=operations, by=by, clock=clock))
+            results.extend(
+                verify_history(store, account, operations=operations, by=by, clock=context.clock)
+            )
         except AuditFailed as error:
             hidden.append(str(error))
-    if args.trail == "verify":
-        return _reported(found, hidden)
-    if args.trail == "heads":
-        return _heads(found, hidden, clock())
-    return _exported(found, hidden, [] if args.since is None else read_checkpoints(read_text(args.since)))
+    return results, hidden
 
 
-def _exported(found: Iterable[HistoryResult], hidden: Sequence[str], since: Iterable[Checkpoint]) -> Answered:
-    exported = {old.principal: old for old in since}
-    lines, broken = list[str](), list[HistoryResult]()
-    for each in found:
-        start, old = 0, exported.get(each.principal)
-        if old is not None:
-            each = compare_with(old, each)  # noqa: PLW2901  # the same principal, judged
-            start = 0 if each.problem else old.events  # of another life nothing was exported yet
-        lines += [line(event) for event in each.events[start:]]
-        if each.problem:
-            broken.append(each)
-    return {"lines": lines}, lines, _failure(broken, hidden)
-
-
-def _reported(found: Iterable[HistoryResult], hidden: Sequence[str] = ()) -> Answered:
-    facts, lines, broken = list[dict[str, object]](), list[str](), list[HistoryResult]()
-    for each in found:
-        facts.append({**plain(each.principal), "events": len(each.events), "reason": each.reason or "intact",
-                      "problem": each.problem})
-        lines.append(f"{each.principal}  {each.reason or 'intact'}: {each.problem or f'{len(each.events)} events'}")
-        if each.problem:
-            broken.append(each)
-    lines += [f"HIDDEN  {problem}" for problem in hidden]
-    told = {"principals": facts, "hidden": list(hidden)}
-    return told, lines or ["no principal of these accounts is known"], _failure(broken, hidden)
-
-
-def _heads(found: Sequence[HistoryResult], hidden: Sequence[str], at: float) -> Answered:
-    document = checkpoint_document([each.head for each in found if each.head is not None], at)
-    return document, [json.dumps(document)], _failure([each for each in found if each.problem], hidden)
+def _report(
+    context: CommandContext, results: Iterable[HistoryResult], hidden: Sequence[str] = ()
+) -> CommandResult:
+    names = environment(context)
+    principals: list[dict[str, object]] = []
+    text: list[str] = []
+    broken: list[HistoryResult] = []
+    for result in results:
+        count, reason = len(result.events), result.reason or "intact"
+        data = principal_data(result.principal)
+        principals.append({**data, "events": count, "reason": reason, "problem": result.problem})
+        text.append(f"{result.principal}  {reason}: {result.problem or f'{count} events'}")
+        if result.problem:
+            broken.append(result)
+    text += [f"HIDDEN  {problem}" for problem in hidden]
+    return CommandResult(
+        data={"environment": names, "principals": principals, "hidden": list(hidden)},
+        text=[
+            *environment_lines(names),
+            *(text or ["no principal of these accounts has a record"]),
+        ],
+        failure=_failure(broken, hidden),
+    )
 
 
 def _failure(broken: Sequence[HistoryResult], hidden: Sequence[str]) -> AuditFailed | None:
-    problems = [*hidden, *[f"{each.principal}: {each.problem}" for each in broken]]
+    problems = [*hidden, *(f"{result.principal}: {result.problem}" for result in broken)]
     if not problems:
         return None
-    also = f"; and {len(problems) - 1} more" if len(problems) > 1 else ""
-    return AuditFailed(problems[0] + also)
+    more = f"; and {len(problems) - 1} more" if len(problems) > 1 else ""
+    return AuditFailed(problems[0] + more)

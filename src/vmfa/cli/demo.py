@@ -1,113 +1,157 @@
-"""The demonstration: the whole story of a device, played against the real library in a moment.
+"""``vmfa demo``: the life of a device, played against the real library with simulated phones.
 
-Phones and a clock moved by hand, in this process; the store is the caller's. A line is told only after the
-library behaved as it says.
+A line is printed only after the library behaved as the line says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, field
-from itertools import count, repeat
+import os
+import tempfile
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count, groupby
+from textwrap import wrap
 from typing import Final, TypeVar
 
-from .. import errors
 from ..access import Actor
-from ..keys import Key, random_bytes
+from ..errors import (
+    AccessDenied,
+    AlreadyUsed,
+    CodeRejected,
+    DeviceAlreadyAssigned,
+    NoDevice,
+    OutOfSync,
+    PairRejected,
+    Throttled,
+    VmfaError,
+)
+from ..keys import random_bytes
 from ..keysources.derived import DerivedKeys
 from ..models import OpenedEnrollment, PrincipalId, Sync
-from ..otp import totp
 from ..registry import DeviceRegistry
 from ..stores.base import Store
+from ..stores.sqlite import SQLiteStore
+from ..testing.authenticator import Account, AuthenticatorApp
+from ..testing.clock import FrozenClock
+from .context import CommandContext, CommandResult
 
-E = TypeVar("E", bound=errors.VmfaError)
+E = TypeVar("E", bound=VmfaError)
 
 START: Final = 1_700_000_010  # the first second of a step
-STEP: Final = 30  # seconds
-NEAR: Final = range(-30, 60)  # steps around START: more than any scan of the story reaches
+PERIOD: Final = 30  # seconds
+STEPS: Final = range(
+    START // PERIOD - 30, START // PERIOD + 60
+)  # more than the library compares in the story
+WIDTH: Final = 80  # columns
 
 
-class DemoFailed(errors.VmfaError):
+class DemoFailed(VmfaError):
     """The library did not behave as the story says: do not trust this installation."""
 
     reason = "demo failed"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """What was seen: the id of the rule, the sentence, and the story's time in Unix seconds."""
+    """What was seen, and when: *at* is in seconds from the beginning of the story."""
 
-    rule: str
-    says: str
+    chapter: str
+    text: str
     at: int
 
 
-class HandClock:
-    now: int = START
+def run_demo(_: CommandContext) -> CommandResult:
+    lines: list[Line] = []
+    failure = None
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        SQLiteStore(os.path.join(folder, "demo.db")) as store,
+    ):
+        try:
+            lines.extend(story(store))
+        except DemoFailed as error:
+            failure = error
+    return CommandResult(
+        data={
+            "passed": failure is None,
+            "lines": [
+                {"chapter": line.chapter, "text": line.text, "at": line.at} for line in lines
+            ],
+        },
+        text=[*_page(lines), *(() if failure else ("Every step behaved as expected.",))],
+        failure=failure,
+    )
 
-    def __call__(self) -> int:
-        return self.now
 
-    def wait(self, steps: int) -> None:
-        self.now += steps * STEP
-
-
-@dataclass
-class Phone:
-    """An authenticator app: it holds the key that the wizard showed, and its clock may be *late*, in steps."""
-
-    key: Key = field(repr=False)
-    clock: HandClock
-    late: int = 0
-
-    def code(self, off: int = 0) -> str:
-        return totp(self.key, self.clock() + (off - self.late) * STEP)
-
-    def pair(self) -> dict[str, str]:
-        return {"code1": self.code(-1), "code2": self.code()}
+def _page(lines: Sequence[Line]) -> Iterator[str]:
+    for chapter, of_chapter in groupby(lines, lambda line: line.chapter):
+        yield chapter
+        for line in of_chapter:
+            minutes, seconds = divmod(line.at, 60)
+            yield from wrap(
+                line.text,
+                WIDTH,
+                initial_indent=f"  {minutes}:{seconds:02}  ",
+                subsequent_indent=" " * 8,
+            )
+        yield ""
 
 
 class Stage:
+    """The library, a clock that the story moves, and the phones of its people."""
+
     def __init__(self, store: Store) -> None:
-        keys = DerivedKeys(random_bytes(32))
-        self.clock: HandClock = HandClock()
-        self.registry: DeviceRegistry = DeviceRegistry(store, keys=keys, issuer="Example", clock=self.clock)
-        self.phones: list[Phone] = []
+        self.clock = FrozenClock(START)
+        self.registry = DeviceRegistry(
+            store, keys=DerivedKeys(random_bytes(32)), issuer="Example", clock=self.clock
+        )
+        self.accounts: list[Account] = []
+        self.chapter = ""
 
-    def enroll(self, who: PrincipalId, late: int = 0) -> tuple[OpenedEnrollment, Phone]:
-        """Open the wizard and load a phone, once more if it repeats a code: chance must not spoil the story."""
-        tries = (self._load(who, late) for _ in repeat(None))
-        opened, phone = next(made for made in tries if all_differ([*self.phones, made[1]]))
-        self.phones.append(phone)
-        return opened, phone
+    def wait(self, steps: int) -> None:
+        self.clock.advance(steps * PERIOD)
 
-    def _load(self, who: PrincipalId, late: int) -> tuple[OpenedEnrollment, Phone]:
-        service = Actor.trusted_service("vmfa demo")
-        opened = self.registry.open_enrollment(who, by=service, label=f"{who.name}@example.com")
-        return opened, Phone(Key.from_base32(opened.base32), self.clock, late)
+    def enroll(self, who: PrincipalId, skew: int = 0) -> tuple[OpenedEnrollment, Account]:
+        """Open an enrollment and scan its URI. If a code repeats, do it again with another key.
+
+        :param skew: seconds by which the clock of the phone is ahead.
+        """
+        while True:
+            service = Actor.trusted_service("vmfa demo")
+            opened = self.registry.open_enrollment(
+                who, by=service, label=f"{who.name}@example.com"
+            )
+            account = AuthenticatorApp(self.clock, skew=skew).scan(opened.uri)
+            if all_differ([*self.accounts, account]):
+                self.accounts.append(account)
+                return opened, account
 
     def wrong_code(self) -> str:
-        shown = set(near_codes(self.phones))
+        """Return a code that no phone of the story shows."""
+        shown = set(near_codes(self.accounts))
         return next(code for number in count() if (code := f"{number:06}") not in shown)
 
-    def shows(self, rule: str, says: str, *behaved: bool) -> Line:
-        """The line, if all of it was so. :raises DemoFailed: it was not."""
+    def line(self, text: str, *behaved: bool) -> Line:
+        """Return *text* as the next line.
+
+        :raises DemoFailed: one of *behaved* is false.
+        """
         if not all(behaved):
-            raise DemoFailed(f"the library does not do what {rule} says: {says}")
-        return Line(rule, says, self.clock.now)
+            raise DemoFailed(f"the library does not behave as the demo says: {text}")
+        return Line(chapter=self.chapter, text=text, at=int(self.clock()) - START)
 
 
-def near_codes(phones: list[Phone]) -> list[str]:
-    return [totp(phone.key, START + step * STEP) for phone in phones for step in NEAR]
+def near_codes(accounts: Sequence[Account]) -> list[str]:
+    return [account.code(step - account.step) for account in accounts for step in STEPS]
 
 
-def all_differ(phones: list[Phone]) -> bool:
-    codes = near_codes(phones)
+def all_differ(accounts: Sequence[Account]) -> bool:
+    codes = near_codes(accounts)
     return len(set(codes)) == len(codes)
 
 
-def refusal(kind: type[E], attempt: Callable[[], object]) -> E | None:
-    """How *attempt* was refused; None if it was not."""
+def rejection(kind: type[E], attempt: Callable[[], object]) -> E | None:
+    """Return the error of this *kind* that *attempt* raises; None if it raises none."""
     try:
         attempt()
     except kind as error:
@@ -116,139 +160,183 @@ def refusal(kind: type[E], attempt: Callable[[], object]) -> E | None:
 
 
 def story(store: Store) -> Iterator[Line]:
-    """Play it on an empty *store*, line by line.
+    """Play the story on an empty *store*, line by line.
 
-    :raises DemoFailed: a step did not behave.
+    :raises DemoFailed: a step did not behave as expected.
     """
     stage = Stage(store)
     alice = PrincipalId.user("123456789012", "alice")
     try:
-        old = yield from _assignment(stage, alice)
-        yield from _late_phone(stage, PrincipalId.user("123456789012", "bob"))
-        yield from _guesses_and_removal(stage, alice, old)
-    except errors.VmfaError as error:
-        if isinstance(error, DemoFailed):
-            raise
-        raise DemoFailed(f"the library refused what it should do: {error.reason}") from None
+        phone = yield from _enrollment(stage, alice)
+        yield from _sign_in(stage, alice, phone)
+        yield from _slow_clock(stage, PrincipalId.user("123456789012", "bob"))
+        yield from _guessing(stage, alice, phone)
+        yield from _replacement(stage, alice, phone)
+    except DemoFailed:
+        raise
+    except VmfaError as error:
+        raise DemoFailed(f"the library refused a step of the demo: {error.reason}") from None
 
 
-def _assignment(stage: Stage, alice: PrincipalId) -> Generator[Line, None, Phone]:
-    registry, clock, shows, me = stage.registry, stage.clock, stage.shows, Actor.signed_in(alice)
+def _enrollment(stage: Stage, alice: PrincipalId) -> Generator[Line, None, Account]:
+    stage.chapter = "Enrollment"
+    registry, owner = stage.registry, Actor.signed_in(alice)
     opened, phone = stage.enroll(alice)
     session = opened.session_id
-    yield shows(
-        "SEED-SHOW", "Alice opens the wizard. It shows a key and a URI for her phone: once, in this answer only.",
+    yield stage.line(
+        "Alice starts an enrollment. She sees a key and its QR code. They are not shown again.",
         opened.uri.startswith("otpauth://totp/Example:alice@example.com?secret="),
-        refusal(errors.NoDevice, lambda: registry.device(alice, by=me)) is not None,
+        rejection(NoDevice, lambda: registry.device(alice, by=owner)) is not None,
     )
-    code1, code2 = phone.code(-1), phone.code()
-    swapped = refusal(
-        errors.PairRejected,
-        lambda: registry.confirm_enrollment(alice, session=session, code1=code2, code2=code1, by=me),
+    first, second = phone.two_codes()
+    swapped = rejection(
+        PairRejected,
+        lambda: registry.confirm_enrollment(
+            alice, session=session, code1=second, code2=first, by=owner
+        ),
     )
-    yield shows(
-        "SEED-TWO", f"She enters {code2}, then {code1}: the wrong order is refused, and the wizard stays open.",
-        swapped is not None, not registry.requires_code(alice),
+    yield stage.line(
+        f"She enters {second}, then {first}. The order is wrong, so she has to try again.",
+        swapped is not None,
+        not registry.requires_code(alice),
     )
-    report = registry.confirm_enrollment(alice, session=session, code1=code1, code2=code2, by=me)
-    yield shows(
-        "SEED-TWO", f"She enters {code1}, then {code2}: two consecutive codes assign the device, in sync.",
-        report.sync is Sync.IN_SYNC, registry.requires_code(alice),
+    report = registry.confirm_enrollment(
+        alice, session=session, code1=first, code2=second, by=owner
     )
-    yield shows(
-        "RFC6238-5.2-ONCE", f"Both codes are spent: {code2} does not sign her in.",
-        refusal(errors.AlreadyUsed, lambda: registry.verify(alice, code2)) is not None,
+    yield stage.line(
+        f"She enters {first}, then {second}. Two consecutive codes assign the device.",
+        report.sync is Sync.IN_SYNC,
+        registry.requires_code(alice),
     )
-    clock.wait(1)
-    code = phone.code()
-    yield shows(
-        "SEED-SIX", f"30 seconds later her phone shows {code}: six digits, and she is signed in.",
-        registry.verify(alice, code).serial == report.device.serial,
-    )
-    replayed = refusal(errors.AlreadyUsed, lambda: registry.verify(alice, code))
-    yield shows(
-        "RFC6238-5.2-ONCE", f"Whoever saw {code} and sends it again is told that it was used; that is no failed guess.",
-        replayed is not None and replayed.retry_after == STEP, registry.device(alice, by=me).failures == 0,
-    )
-    clock.wait(1)
-    tablet = Phone(phone.key, clock)
-    registry.verify(alice, tablet.code())
-    yield shows(
-        "SEED-BACKUP", f"Her tablet, with the same key, shows the same codes: {tablet.code()}, used there, is spent.",
-        tablet.code() == phone.code(),
-        refusal(errors.AlreadyUsed, lambda: registry.verify(alice, phone.code())) is not None,
-    )
-    yield shows(
-        "SEED-ONE", "She has a device, so she gets no second one: the wizard does not open.",
-        refusal(errors.DeviceAlreadyAssigned, lambda: registry.open_enrollment(alice, by=me, label="x")) is not None,
+    yield stage.line(
+        f"Both codes are used: {second} does not sign her in.",
+        rejection(AlreadyUsed, lambda: registry.verify(alice, second)) is not None,
     )
     return phone
 
 
-def _late_phone(stage: Stage, bob: PrincipalId) -> Iterator[Line]:
-    registry, clock, shows, him = stage.registry, stage.clock, stage.shows, Actor.signed_in(bob)
-    opened, phone = stage.enroll(bob, late=5)
-    report = registry.confirm_enrollment(bob, session=opened.session_id, by=him, **phone.pair())
-    yield shows(
-        "SEED-LATE", "Bob's phone is five steps late. His two codes assign it, and the answer says: out of sync.",
-        report.sync is Sync.OUT_OF_SYNC, report.steps_off == -5,
+def _sign_in(stage: Stage, alice: PrincipalId, phone: Account) -> Iterator[Line]:
+    stage.chapter = "Sign-in"
+    registry, owner = stage.registry, Actor.signed_in(alice)
+    stage.wait(1)
+    code = phone.code()
+    receipt = registry.verify(alice, code)
+    yield stage.line(
+        f"After 30 seconds her phone shows {code}. The code signs her in.",
+        receipt.serial == registry.device(alice, by=owner).serial,
     )
-    clock.wait(2)
-    yield shows(
-        "SEED-LATE", "Until it is resynchronized its codes are refused, unevaluated.",
-        refusal(errors.OutOfSync, lambda: registry.verify(bob, phone.code())) is not None,
-        registry.device(bob, by=him).failures == 0,
+    replay = rejection(AlreadyUsed, lambda: registry.verify(alice, code))
+    yield stage.line(
+        f"An attacker who saw {code} sends it again. It was already used, so it is not accepted."
+        " It does not count as a wrong guess.",
+        replay is not None and replay.retry_after == PERIOD,
+        registry.device(alice, by=owner).failures == 0,
     )
-    report = registry.resync(bob, by=him, **phone.pair())
-    yield shows(
-        "SEED-RESYNC", "Two fresh consecutive codes put it in sync: the library now knows that it is five steps late.",
-        report.sync is Sync.IN_SYNC, report.device.drift == -5,
+    stage.wait(1)
+    same = phone.code()
+    registry.verify(alice, same)
+    yield stage.line(
+        f"Her tablet has the same key and shows the same code, {same}. She used it on the tablet,"
+        " so it is not accepted from the phone.",
+        rejection(AlreadyUsed, lambda: registry.verify(alice, same)) is not None,
     )
-    spent = refusal(errors.AlreadyUsed, lambda: registry.verify(bob, phone.code()))
-    clock.wait(1)
-    yield shows(
-        "RFC6238-6-DRIFT", "They signed nobody in. The next code of the late phone does.",
-        spent is not None, registry.verify(bob, phone.code()).drift == -5,
+    another = rejection(
+        DeviceAlreadyAssigned, lambda: registry.open_enrollment(alice, by=owner, label="second")
+    )
+    yield stage.line("She has a device, so she cannot enroll a second one.", another is not None)
+
+
+def _slow_clock(stage: Stage, bob: PrincipalId) -> Iterator[Line]:
+    stage.chapter = "A phone with a slow clock"
+    registry, owner = stage.registry, Actor.signed_in(bob)
+    opened, phone = stage.enroll(bob, skew=-5 * PERIOD)
+    first, second = phone.two_codes()
+    report = registry.confirm_enrollment(
+        bob, session=opened.session_id, code1=first, code2=second, by=owner
+    )
+    yield stage.line(
+        "The clock of Bob's phone is two and a half minutes slow. His two codes assign the device,"
+        " but the report says: out of sync.",
+        report.sync is Sync.OUT_OF_SYNC,
+        report.steps_off == -5,
+    )
+    stage.wait(2)
+    yield stage.line(
+        "Its codes are not accepted until he resynchronizes it.",
+        rejection(OutOfSync, lambda: registry.verify(bob, phone.code())) is not None,
+        registry.device(bob, by=owner).failures == 0,
+    )
+    first, second = phone.two_codes()
+    report = registry.resync(bob, code1=first, code2=second, by=owner)
+    yield stage.line(
+        "Two new consecutive codes resynchronize it. From now on its codes count five steps late.",
+        report.sync is Sync.IN_SYNC,
+        report.device.drift == -5,
+    )
+    used = rejection(AlreadyUsed, lambda: registry.verify(bob, second))
+    stage.wait(1)
+    yield stage.line(
+        "The two codes did not sign him in. The next one does.",
+        used is not None,
+        registry.verify(bob, phone.code()).drift == -5,
     )
 
 
-def _guesses_and_removal(stage: Stage, alice: PrincipalId, phone: Phone) -> Iterator[Line]:
-    registry, clock, shows, me = stage.registry, stage.clock, stage.shows, Actor.signed_in(alice)
+def _guessing(stage: Stage, alice: PrincipalId, phone: Account) -> Iterator[Line]:
+    stage.chapter = "Guessing"
+    registry, owner = stage.registry, Actor.signed_in(alice)
     wrong = stage.wrong_code()
-    told = [refusal(errors.CodeRejected, lambda: registry.verify(alice, wrong)) for _ in range(3)]
-    yield shows(
-        "RFC4226-7.3-DELAY", f"Somebody guesses {wrong}, three times. After the third wrong code: wait 15 seconds.",
-        [error and error.retry_after for error in told] == [None, None, 15],
+    errors = [rejection(CodeRejected, lambda: registry.verify(alice, wrong)) for _ in range(3)]
+    yield stage.line(
+        f"An attacker knows Alice's password and guesses {wrong} three times. After the third"
+        " wrong code the next attempt has to wait 15 seconds.",
+        [error and error.retry_after for error in errors] == [None, None, 15],
     )
-    yield shows(
-        "RFC4226-7.3-XSESSION", "Meanwhile nothing is evaluated for her, in whatever session: not even the right code.",
-        refusal(errors.Throttled, lambda: registry.verify(alice, phone.code())) is not None,
+    yield stage.line(
+        "During this time no code of Alice is checked, not even the right one.",
+        rejection(Throttled, lambda: registry.verify(alice, phone.code())) is not None,
     )
-    clock.wait(1)
+    stage.wait(1)
     receipt = registry.verify(alice, phone.code())
-    yield shows(
-        "SP80063B-3.2.2-CAP", "After the wait her code is accepted, and the failures in a row are forgotten.",
-        receipt.failures_cleared == 3, registry.device(alice, by=me).failures == 0,
+    yield stage.line(
+        "After the wait her code is accepted, and the count of wrong codes starts again at zero.",
+        receipt.failures_cleared == 3,
+        registry.device(alice, by=owner).failures == 0,
     )
-    yield shows(
-        "SEED-PERMIT", "Whoever has only her password cannot remove her device.",
-        refusal(errors.AccessDenied, lambda: registry.deactivate(alice, by=me)) is not None,
+
+
+def _replacement(stage: Stage, alice: PrincipalId, phone: Account) -> Iterator[Line]:
+    stage.chapter = "A new phone"
+    registry, owner = stage.registry, Actor.signed_in(alice)
+    yield stage.line(
+        "With Alice's password alone, her device cannot be removed.",
+        rejection(AccessDenied, lambda: registry.deactivate(alice, by=owner)) is not None,
     )
-    removed = registry.deactivate(alice, by=Actor.signed_in(alice, mfa=receipt.claim), reason="new phone")
-    yield shows(
-        "SEED-ROTATE", "Signed in with a code, she deactivates it herself. Its key is destroyed.",
-        removed.serial == receipt.serial, not registry.requires_code(alice),
+    stage.wait(1)
+    receipt = registry.verify(alice, phone.code())
+    removed = registry.deactivate(
+        alice, by=Actor.signed_in(alice, mfa=receipt.claim), reason="new phone"
     )
-    clock.wait(1)
-    yield shows(
-        "SEED-ROTATE", "The old phone still shows codes. They count no more.",
-        refusal(errors.NoDevice, lambda: registry.verify(alice, phone.code())) is not None,
+    yield stage.line(
+        "Signed in with a code, she removes it herself. Its key is destroyed.",
+        removed.serial == receipt.serial,
+        not registry.requires_code(alice),
     )
-    opened, new = stage.enroll(alice)
-    registry.confirm_enrollment(alice, session=opened.session_id, by=me, **new.pair())
-    clock.wait(1)
-    yield shows(
-        "SEED-ROTATE", "She enrolls a new phone. The old one's codes are wrong codes, the new one's sign her in.",
-        type(refusal(errors.CodeRejected, lambda: registry.verify(alice, phone.code()))) is errors.CodeRejected,
-        registry.verify(alice, new.code()).failures_cleared == 1,
+    stage.wait(1)
+    yield stage.line(
+        "The old phone still shows codes. They are no longer accepted.",
+        rejection(NoDevice, lambda: registry.verify(alice, phone.code())) is not None,
+    )
+    opened, new_phone = stage.enroll(alice)
+    first, second = new_phone.two_codes()
+    registry.confirm_enrollment(
+        alice, session=opened.session_id, code1=first, code2=second, by=owner
+    )
+    stage.wait(1)
+    old_code = rejection(CodeRejected, lambda: registry.verify(alice, phone.code()))
+    yield stage.line(
+        "She enrolls a new phone. Codes of the old phone are wrong codes, a code of the new one"
+        " signs her in.",
+        type(old_code) is CodeRejected,
+        registry.verify(alice, new_phone.code()).failures_cleared == 1,
     )

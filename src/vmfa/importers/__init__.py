@@ -1,4 +1,7 @@
-"""Take over devices that another system assigned, with their replay positions: one module a source.
+"""Import devices that another system assigned. Each module reads the source of one system.
 
-Each source's ``read(text)`` gives entries; :func:`vmfa.importers.base.adopt_all` adopts them.
+``read(text)`` of a module returns the items of a source: an
+:class:`~vmfa.importers.base.ImportedDevice` for each device, and a
+:class:`~vmfa.importers.base.Rejected` for what cannot be imported.
+:func:`vmfa.importers.base.adopt_all` adopts the devices.
 """

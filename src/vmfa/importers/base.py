@@ -1,28 +1,29 @@
-"""What all sources share: entries, the rules of a batch, the report, and the rehearsal of it.
+"""What all importers share: items, the rules of a batch, the outcomes, and the dry run.
 
-An entry is adopted by one commit or not at all, an assigned device is never overwritten, root is taken only
-by name, and a batch can be stopped anywhere and run again.
+A device is adopted by one commit or not at all, and never replaces an assigned device. A principal
+becomes root only by name. You can interrupt a batch at any point and run it again.
 """
 
 from __future__ import annotations
 
 import json
-from collections import Counter
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from hashlib import sha256
+from hashlib import blake2b
 from typing import Any, Final, TypeVar
 
 from ..access import Actor
 from ..errors import (
-    AccessDenied,
     ClockWentBack,
     DeviceAlreadyAssigned,
     InvalidType,
     InvalidValue,
+    NoDevice,
     RecordTampered,
     StoreContended,
+    UnknownMasterKey,
 )
 from ..events import AuditEvent
 from ..keys import Key, UnsafeShortKey, random_bytes, reveal
@@ -33,31 +34,45 @@ from ..stores.base import Store
 
 T = TypeVar("T")
 
+MAX_SOURCE_BYTES: Final = 64 << 20
+MAX_RECORD_CHARACTERS: Final = 1 << 20  # of one object in a JSON list
+HOTP: Final = "the device is HOTP: only time-based devices (TOTP) can be imported"
+
 
 class UnreadableSource(InvalidValue):
-    """The whole of what was handed over cannot be read: nothing was adopted. No text quotes it."""
+    """The source as a whole cannot be read. Nothing was adopted. The text does not quote it."""
 
     reason = "unreadable source"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportedDevice:
-    """One device of another system. *last_step* and *drift* are in steps; None: the source keeps no position."""
+    """A device of another system.
 
-    where: str  # in the source, for the report
-    owner: str  # as the source names whom the device belongs to
-    source: str  # the provenance that goes into the history
+    :param where: its place in the source, for the report.
+    :param owner: the owner, as the source names them.
+    :param source: the origin that the history of the principal keeps.
+    :param last_step: the last time step whose code was accepted; None if the source does not
+        know it.
+    :param drift: the drift in time steps.
+    :param failures: the number of failures in a row.
+    :param notes: what the source says and the library does not use.
+    """
+
+    where: str
+    owner: str
+    source: str
     key: Key
     parameters: Parameters
     last_step: int | None = None
     drift: int = 0
-    failures: int = 0  # consecutive
+    failures: int = 0
     notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejected:
-    """What is in the source and cannot be adopted, and why."""
+    """An entry of the source that cannot be imported, with the reason."""
 
     where: str
     owner: str
@@ -67,30 +82,61 @@ class Rejected:
 Item = ImportedDevice | Rejected
 
 
+class Items(Iterable[Item]):
+    """The items of a source. Each iteration reads the source again, so memory stays flat."""
+
+    __slots__ = ("_read",)
+
+    def __init__(self, read: Callable[[], Iterator[Item]]) -> None:
+        self._read = read
+
+    def __iter__(self) -> Iterator[Item]:
+        return self._read()
+
+
 class Status(StrEnum):
+    """What happened to one item.
+
+    ``CONFLICT``: the principal has a device with another key, so this one was not adopted.
+    ``REFUSED``: the item cannot be imported at all.
+    """
+
     ADOPTED = "adopted"
     ALREADY = "already adopted"
+    CONFLICT = "conflict"
     REFUSED = "refused"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of one entry. It holds no key. ``reason`` says why it was refused."""
+    """What happened to one item. It holds no key.
+
+    :param principal: None if the owner is not known.
+    :param device: the adopted device; None unless the status is ``ADOPTED``.
+    :param reason: why the item was not adopted; empty if it was, now or earlier.
+    """
 
     where: str
     owner: str
-    fate: Status
+    status: Status
     principal: PrincipalId | None = None
     device: VirtualDevice | None = None
     reason: str = ""
     notes: tuple[str, ...] = ()
 
+    @property
+    def imported(self) -> bool:
+        """Whether the device of this item is the assigned device of its owner."""
+        return self.status in (Status.ADOPTED, Status.ALREADY)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Principals:
-    """Whose an entry is: a user of *account*, by the stored id that *names* gives for the source's owner.
+    """Maps the owners of a source to principals.
 
-    Without *names* the source's owner is itself the stored id. Only the one owner that *root* names is root.
+    :param account: the account of all principals.
+    :param names: maps each owner to a stored user id. Without it the owner is the user id.
+    :param root: the one owner that is the root of the account; None: no owner is.
     """
 
     account: str
@@ -98,169 +144,369 @@ class Principals:
     root: str | None = None
 
     def of(self, owner: str) -> PrincipalId:
+        """Return the principal of *owner*.
+
+        :raises InvalidValue: the owner is not in *names*, or the id is not valid.
+        """
         if self.root is not None and owner == self.root:
             return PrincipalId.root(self.account)
-        if self.names is not None and owner not in self.names:
+        if self.names is None:
+            return PrincipalId.user(self.account, owner)
+        if owner not in self.names:
             raise InvalidValue("the owner is not in the map of names")
-        return PrincipalId.user(self.account, owner if self.names is None else self.names[owner])
+        return PrincipalId.user(self.account, self.names[owner])
 
 
 def adopt_all(
     registry: DeviceRegistry, items: Iterable[Item], *, by: Actor, principals: Principals
 ) -> Iterator[Outcome]:
-    """Adopt each entry and tell what became of it: the outcome is given when the entry is committed.
+    """Adopt the devices, and yield the outcome of each item after its commit.
 
-    An entry that does not fit is reported and the batch goes on. Whatever would stop every entry, such as
-    a store that cannot be reached or an actor that is no trusted service, is raised.
+    A device that cannot be adopted does not stop the batch. An error that would stop every device,
+    such as a store that cannot be reached, is raised.
+
+    :param items: what ``read()`` of an importer returned. It is iterated twice: the first time to
+        find keys that occur more than once. An iterator is copied first.
+    :param by: ``Actor.trusted_service(...)``.
+    :raises AccessDenied: the actor is not a trusted service.
+    :raises UnreadableSource: the source cannot be read. Nothing was adopted.
     """
-    items = tuple(items)
-    secret = random_bytes(32)
-    digests = [sha256(secret + reveal(item.key)).digest() if isinstance(item, ImportedDevice) else b"" for item in items]
-    times = Counter(digests)
-    for item, digest in zip(items, digests, strict=True):
+    if iter(items) is items:
+        items = tuple(items)
+    shared = SharedKeys(items)
+    for item in items:
         if isinstance(item, Rejected):
-            yield Outcome(where=item.where, owner=item.owner, fate=Status.REFUSED, reason=item.reason)
-        elif times[digest] > 1:  # RFC4226-5.1-K: nobody can say whose of them it is
-            yield _refused(item, None, "the same key is in this batch more than once")
+            yield Outcome(
+                where=item.where, owner=item.owner, status=Status.REFUSED, reason=item.reason
+            )
+        elif item in shared:  # RFC4226-5.1-K
+            reason = "another owner in this batch has the same key: enroll both of them again"
+            yield _not_adopted(item, None, Status.REFUSED, reason)
         else:
-            yield _adopted(registry, item, by, principals)
+            yield _adopt(registry, item, by, principals)
 
 
-def _adopted(registry: DeviceRegistry, entry: ImportedDevice, by: Actor, principals: Principals) -> Outcome:
+class SharedKeys:
+    """The keys that a batch lists under more than one owner.
+
+    It keeps keyed digests, under a random key of its own, and no keys.
+    """
+
+    __slots__ = ("_secret", "_shared")
+
+    def __init__(self, items: Iterable[Item]) -> None:
+        self._secret = random_bytes(32)
+        self._shared: set[bytes] = set()
+        owners: dict[bytes, bytes] = {}
+        for item in items:
+            if isinstance(item, ImportedDevice):
+                digest, owner = self._digest(reveal(item.key)), self._digest(item.owner.encode())
+                if owners.setdefault(digest, owner) != owner:
+                    self._shared.add(digest)
+
+    def __contains__(self, item: ImportedDevice) -> bool:
+        return self._digest(reveal(item.key)) in self._shared
+
+    def _digest(self, data: bytes) -> bytes:
+        return blake2b(data, digest_size=16, key=self._secret).digest()
+
+
+def _adopt(
+    registry: DeviceRegistry, item: ImportedDevice, by: Actor, principals: Principals
+) -> Outcome:
     try:
-        principal = principals.of(entry.owner)
+        principal = principals.of(item.owner)
     except (InvalidValue, InvalidType) as error:
-        return _refused(entry, None, str(error))
+        return _not_adopted(item, None, Status.REFUSED, str(error))
     try:
         device = registry.adopt(
-            principal, by=by, key=entry.key, source=entry.source, parameters=entry.parameters,
-            last_step=entry.last_step, drift=entry.drift,
-            failures=min(entry.failures, registry.operations.policy.failure_cap),
+            principal,
+            by=by,
+            key=item.key,
+            system=item.source,
+            parameters=item.parameters,
+            last_step=item.last_step,
+            drift=item.drift,
+            failures=min(item.failures, registry.operations.policy.failure_cap),
         )
-    except DeviceAlreadyAssigned as error:
-        if not _from_here(registry, principal, entry.source, by):
-            return _refused(entry, principal, str(error))
-        return Outcome(where=entry.where, owner=entry.owner, fate=Status.ALREADY, principal=principal)
+    except DeviceAlreadyAssigned:
+        return _compared(registry, item, by, principal)
     except (InvalidValue, InvalidType, RecordTampered, ClockWentBack, StoreContended) as error:
-        return _refused(entry, principal, str(error))
-    notes = (*entry.notes, "disabled: too many failures") if device.disabled else entry.notes
-    return Outcome(where=entry.where, owner=entry.owner, fate=Status.ADOPTED, principal=principal, device=device,
-                   notes=notes)
+        return _not_adopted(item, principal, Status.REFUSED, str(error))
+    disabled = ("disabled: too many failures",) if device.disabled else ()
+    return Outcome(
+        where=item.where, owner=item.owner, status=Status.ADOPTED, principal=principal,
+        device=device, notes=(*item.notes, *disabled),
+    )
 
 
-def _refused(entry: ImportedDevice, principal: PrincipalId | None, reason: str) -> Outcome:
-    return Outcome(where=entry.where, owner=entry.owner, fate=Status.REFUSED, principal=principal, reason=reason)
-
-
-def _from_here(registry: DeviceRegistry, principal: PrincipalId, source: str, by: Actor) -> bool:
-    """Whether the assigned device is the one that was adopted from *source*: a repeated run, not a conflict."""
+def _compared(
+    registry: DeviceRegistry, item: ImportedDevice, by: Actor, principal: PrincipalId
+) -> Outcome:
+    """Compare the item with the assigned device: the same key means that it was adopted before."""
     try:
-        serial, number = registry.device(principal, by=by).serial, 0
-        while events := registry.history(principal, by=by, after=number):
-            if any(event.serial == serial and ("source", source) in event.details for event in events):
-                return True
-            number = events[-1].number
-    except (AccessDenied, RecordTampered, StoreContended):
-        pass  # root's history is not a service's to read; an edited one proves nothing
-    return False
+        device, key = _assigned_device(registry, by, principal)
+    except (NoDevice, RecordTampered, StoreContended, UnknownMasterKey) as error:
+        reason = str(error)
+    else:
+        if key != item.key:
+            reason = "this principal has a device with another key: deactivate that one first"
+        elif device.parameters != item.parameters:
+            reason = "this principal has a device with the same key and other parameters"
+        else:
+            accepted_later = item.last_step is not None and item.last_step > device.last_step
+            note = "the other system accepted a code after the import: turn it off"
+            return Outcome(
+                where=item.where, owner=item.owner, status=Status.ALREADY, principal=principal,
+                notes=(note,) if accepted_later else (),
+            )
+    return _not_adopted(item, principal, Status.CONFLICT, reason)
+
+
+def _assigned_device(
+    registry: DeviceRegistry, by: Actor, principal: PrincipalId
+) -> tuple[VirtualDevice, Key]:
+    record = registry._run(registry.operations.record(principal, by=by))  # noqa: SLF001
+    device, key_ref = record.device, record.key_ref
+    if device is None or key_ref is None:
+        raise NoDevice("the device was removed during the import: run the import again")
+    keys = registry.operations.keys
+    return device, keys.reveal(key_ref, principal, device.serial, device.parameters)
+
+
+def _not_adopted(
+    item: ImportedDevice, principal: PrincipalId | None, status: Status, reason: str
+) -> Outcome:
+    return Outcome(
+        where=item.where, owner=item.owner, status=status, principal=principal, reason=reason
+    )
 
 
 @dataclass(slots=True)
 class DryRunStore:
-    """A store for dry runs: it reads *store*, keeps in memory what would be written, and writes nothing.
+    """A store for a dry run: it reads *store* and keeps in memory what would be written.
 
-    A registry over it decides all that the real one would, from the same records.
+    A registry over it decides exactly as one over *store* would.
     """
 
     store: Store
-    _written: dict[PrincipalId, Principal] = field(default_factory=dict)
+    _records: dict[PrincipalId, Principal] = field(default_factory=dict)
     _events: dict[PrincipalId, list[AuditEvent]] = field(default_factory=dict)
 
     @property
     def volatile(self) -> bool:
+        """Whether *store* keeps its records in memory only."""
         return getattr(self.store, "volatile", False)
 
     def load(self, principal: PrincipalId) -> Principal:
-        return self._written.get(principal) or self.store.load(principal)
+        """Return the record that the dry run committed, or the stored one."""
+        return self._records.get(principal) or self.store.load(principal)
 
-    def commit(self, before: Principal, after: Principal, events: Sequence[AuditEvent]) -> bool:
-        self._written[before.id] = after
+    def commit(
+        self, before: Principal, after: Principal, events: Sequence[AuditEvent]
+    ) -> bool:
+        """Keep the record and the events in memory."""
+        self._records[before.id] = after
         self._events.setdefault(before.id, []).extend(events)
         return True
 
     def principals(
         self, account: str, *, after: PrincipalId | None = None, limit: int = 1000
     ) -> Sequence[PrincipalId]:
+        """Return a page of the stored principals."""
         return self.store.principals(account, after=after, limit=limit)
 
-    def history(self, principal: PrincipalId, *, after: int = 0, limit: int = 1000) -> Sequence[AuditEvent]:
-        rehearsed = self._events.get(principal, [])
-        end = rehearsed[0].number if rehearsed else None  # stored events from there on give way
+    def history(
+        self, principal: PrincipalId, *, after: int = 0, limit: int = 1000
+    ) -> Sequence[AuditEvent]:
+        """Return a page of the stored events, followed by those of the dry run."""
+        added = self._events.get(principal, [])
         stored = self.store.history(principal, after=after, limit=limit)
-        kept = [event for event in stored if end is None or event.number < end]
-        return [*kept, *(event for event in rehearsed if event.number > after)][:limit]
+        if added:  # as in a commit, they replace the stored events from their number on
+            stored = [event for event in stored if event.number < added[0].number]
+        return [*stored, *(event for event in added if event.number > after)][:limit]
 
 
 # For the modules that read a source
 
 
-_REQUIRED: Final[Any] = object()
+def build_item(where: str, owner: str, build: Callable[[], ImportedDevice]) -> Item:
+    """Return the device that *build* returns, or the reason why there is none.
 
-
-def fit(where: str, owner: str, build: Callable[[], ImportedDevice]) -> Item:
-    """The entry, or why there is none. The error ends here, with the frames that held the secret."""
+    The error ends here, together with the frames that held the secret.
+    """
     try:
         return build()
     except (InvalidValue, InvalidType) as error:
         return Rejected(where=where, owner=owner, reason=str(error))
 
 
-def json_value(text: str) -> Any:
-    """What *text* says, if it is JSON and names nothing twice. :raises UnreadableSource: it is not."""
-    try:
-        return json.loads(text, object_pairs_hook=_once)
-    except (ValueError, RecursionError):
-        pass  # the error carries the document, so the refusal is raised outside of its handler
-    del text
-    raise UnreadableSource("this is no JSON, or an object in it names a field twice")
+def numbered_lines(text: str) -> Iterator[tuple[int, str]]:
+    """Yield the number and the text of each line, except empty lines and comments (``#``).
 
+    Blanks at both ends of a line are removed.
 
-def json_records(text: str) -> list[dict[str, Any]]:
-    """The objects of a JSON list. :raises UnreadableSource: it is not one."""
-    try:
-        records = json_value(text)
-    finally:
+    :raises UnreadableSource: the text is too long.
+    """
+    if len(text) > MAX_SOURCE_BYTES:
         del text  # error trackers record the locals of a raising frame
-    if isinstance(records, list) and all(isinstance(record, dict) for record in records):
-        return records
-    del records
-    raise UnreadableSource("the source is a JSON list of objects")
+        raise UnreadableSource(TOO_LONG)
+    start, number = 0, 0
+    while start <= len(text):
+        end = text.find("\n", start)
+        end = len(text) if end < 0 else end
+        number += 1
+        line = text[start:end].strip()
+        if line and not line.startswith("#"):
+            yield number, line
+        start = end + 1
+
+
+def json_value(text: str) -> Any:
+    """Return the value of a JSON text.
+
+    :raises UnreadableSource: it is too long or not JSON, or an object in it has a field twice.
+    """
+    problem = TOO_LONG
+    if len(text) <= MAX_SOURCE_BYTES:
+        problem = NOT_JSON
+        try:
+            return _JSON.decode(text)
+        except (ValueError, RecursionError):
+            pass  # it contains the text, so the error is raised outside of its handler
+    del text
+    raise UnreadableSource(problem)
+
+
+def json_records(text: str) -> Iterator[dict[str, Any]]:
+    """Yield the objects of a JSON list. Only one of them is in memory at a time.
+
+    :raises UnreadableSource: the text is too long or not a JSON list of objects, or an object in
+        it has a field twice.
+    """
+    problem = TOO_LONG
+    if len(text) <= MAX_SOURCE_BYTES:
+        problem = NOT_A_LIST
+        position = _skip_blanks(text, 0)
+        more = text.startswith("[", position)
+        position = _skip_blanks(text, position + 1)
+        if more and text.startswith("]", position):
+            problem = "" if _skip_blanks(text, position + 1) == len(text) else NOT_JSON
+            more = False
+        while more:
+            record, position = _json_object(text, position)
+            if record is None:
+                problem = NOT_JSON if text.startswith("{", position) else NOT_A_LIST
+                break
+            yield record
+            del record  # it contains a secret
+            more = text.startswith(",", position)
+            if not more:
+                ends = text.startswith("]", position)
+                at_end = _skip_blanks(text, position + 1) == len(text)
+                problem = "" if ends and at_end else NOT_JSON
+            position = _skip_blanks(text, position + 1)
+    del text
+    if problem:
+        raise UnreadableSource(problem)
+
+
+def _json_object(text: str, start: int) -> tuple[dict[str, Any] | None, int]:
+    """Read the object at *start*.
+
+    :returns: the object, or None if there is none; and the position of what follows it.
+    """
+    if text.startswith("{", start):
+        for size in (1 << 12, MAX_RECORD_CHARACTERS):  # most objects are small
+            try:
+                record, length = _JSON.raw_decode(text[start : start + size])
+            except (ValueError, RecursionError):
+                continue
+            return record, _skip_blanks(text, start + length)
+    return None, start
+
+
+def _unique_fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    record = dict(pairs)
+    if len(record) != len(pairs):
+        raise ValueError
+    return record
+
+
+def _skip_blanks(text: str, start: int) -> int:
+    blanks = _BLANKS.match(text, min(start, len(text)))
+    return blanks.end() if blanks else start
+
+
+TOO_LONG: Final = f"the source is longer than {MAX_SOURCE_BYTES >> 20} MiB"
+NOT_JSON: Final = "the source is not valid JSON, or an object in it has a field twice"
+NOT_A_LIST: Final = "the source is not a JSON list of objects"
+_JSON: Final = json.JSONDecoder(object_pairs_hook=_unique_fields)
+_BLANKS: Final = re.compile(r"[ \t\n\r]*")
+_REQUIRED: Final[Any] = object()
 
 
 def take(record: Mapping[str, Any], name: str, kind: type[T], default: T = _REQUIRED) -> T:
-    """The field *name*, of exactly this type; *default* where it is absent or null."""
+    """Return the field *name* of a record.
+
+    :param kind: the exact type of the value: True is not an int.
+    :param default: the value if the field is missing or null.
+    :raises InvalidValue: the field is missing and has no default.
+    :raises InvalidType: the value has another type.
+    """
     value = record.get(name)
     if value is None:
         if default is _REQUIRED:
             raise InvalidValue(f"{name} is missing")
         return default
     if type(value) is not kind:
-        raise InvalidType(f"{name} is of type {kind.__name__}")
+        del value
+        raise InvalidType(f"{name} must be of type {kind.__name__}")
     return value
 
 
-def check_fields(record: Mapping[str, Any], *known: str) -> None:
-    """A misspelt field is refused, not ignored: it may be the replay position."""
+def check_known_fields(record: Mapping[str, Any], *known: str) -> None:
+    """Refuse a record with an unknown field: it may be a misspelled replay position.
+
+    :raises InvalidValue: it has one.
+    """
     if record.keys() - set(known):
-        raise InvalidValue(f"an entry has the fields {', '.join(known)} and no others")
+        raise InvalidValue(f"unknown field: the allowed fields are {', '.join(known)}")
+
+
+def owner_of(record: Mapping[str, Any]) -> str:
+    """Return the field ``owner`` for a report; empty if it is not text."""
+    owner = record.get("owner")
+    return owner if isinstance(owner, str) else ""
+
+
+def printable(value: object) -> str:
+    """Return a short text of a value from the source that cannot control a terminal."""
+    text = str(value)[:80]
+    return text if text.isprintable() else ascii(text)[1:-1]
 
 
 def key_type(unsafe_short_keys: bool) -> type[Key]:
+    """Return the class of imported keys."""
     return UnsafeShortKey if unsafe_short_keys else Key
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    record = dict(pairs)
-    if len(record) != len(pairs):
-        raise ValueError
-    return record
+def read_offer(text: str) -> Parameters:
+    """Read parameters that a policy may offer, such as ``sha256,8,30`` or ``sha1,6,60,30``.
+
+    :param text: algorithm, digits, period in seconds and, if it is not 0, T0 in Unix seconds.
+    :raises InvalidValue: the text has another form or an impossible value.
+    """
+    match = _OFFER.fullmatch(text)
+    if match is None:
+        raise InvalidValue(
+            "an offer has the form ALGORITHM,DIGITS,PERIOD or ALGORITHM,DIGITS,PERIOD,T0, "
+            "for example sha256,8,30"
+        )
+    algorithm, digits, period, t0 = match.groups()
+    return Parameters(
+        algorithm=algorithm.lower(), digits=int(digits), period=int(period), t0=int(t0 or 0)
+    )
+
+
+_OFFER: Final = re.compile(r"([A-Za-z0-9]+),([0-9]{1,9}),([0-9]{1,9})(?:,(-?[0-9]{1,12}))?")

@@ -1,71 +1,129 @@
-"""TOTP devices of django-otp: what ``manage.py dumpdata otp_totp`` writes, or ``TOTPDevice.objects.values()``.
+"""Import TOTP devices of django-otp: the output of ``manage.py dumpdata``, or rows of the table.
 
-Its ``last_t`` is the step of the last code it accepted and its ``drift`` counts steps as ours does, so
-both are kept, and so are the consecutive failures. Its tolerance is a verifier's policy: ours decides.
+``last_t`` is the step of the last accepted code, ``drift`` counts steps, and
+``throttling_failure_count`` counts failures in a row: all three are imported. ``tolerance`` is
+not, because the policy decides about the window.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
 from ..errors import InvalidValue
 from ..policy import Parameters
-from .base import ImportedDevice, Item, Rejected, fit, json_records, key_type, take
+from .base import (
+    HOTP,
+    ImportedDevice,
+    Item,
+    Items,
+    Rejected,
+    build_item,
+    json_records,
+    key_type,
+    printable,
+    take,
+)
 
-MODEL = "otp_totp.totpdevice"
-
-
-def read(text: str, *, unsafe_short_keys: bool = False) -> list[Item]:
-    """The devices in a JSON dump. Models of other packages are passed over, other kinds of device are named."""
-    items: list[Item] = []
-    try:
-        records = json_records(text)
-    finally:
-        del text  # error trackers record the locals of a raising frame
-    for record in records:
-        model, fields = str(record.get("model")).lower(), record.get("fields")
-        if model == MODEL and isinstance(fields, dict):
-            items.append(_entry({**fields, "id": record.get("pk")}, unsafe_short_keys))
-        elif model.startswith("otp_") and model.endswith("device"):
-            reason = "HOTP: only time-based devices are assigned" if "hotp" in model else "this is no TOTP device"
-            items.append(Rejected(where=f"{model} {record.get('pk')}", owner="", reason=reason))
-    return items
+MODEL: Final = "otp_totp.totpdevice"
 
 
-def entries(rows: Iterable[Mapping[str, Any]], *, unsafe_short_keys: bool = False) -> list[Item]:
-    """The same from rows, such as ``TOTPDevice.objects.values()`` gives, inside of Django."""
-    return [_entry(row, unsafe_short_keys) for row in rows]
+def read(text: str, *, unsafe_short_keys: bool = False) -> Items:
+    """Return the devices in the JSON of ``dumpdata``.
+
+    Devices of other kinds are rejected by name, those of django-allauth included. Models that are
+    not devices are ignored.
+
+    :param unsafe_short_keys: import keys below 128 bits, against RFC 4226.
+    """
+    item = partial(_dumped, unsafe_short_keys=unsafe_short_keys)
+    return Items(lambda: filter(None, map(item, json_records(text))))
 
 
-def _entry(row: Mapping[str, Any], unsafe_short_keys: bool) -> Item:
-    where = f"totpdevice {row.get('id')}"
-    owner = row.get("user_id", row.get("user"))
-    if isinstance(owner, list) and len(owner) == 1:
-        (owner,) = owner  # a natural key
-    name = str(owner) if type(owner) in (int, str) else ""
+def entries(
+    rows: Iterable[Mapping[str, Any]], *, unsafe_short_keys: bool = False
+) -> list[Item]:
+    """Return the devices in rows, such as ``TOTPDevice.objects.values()`` inside Django."""
+    return [_item(row, unsafe_short_keys) for row in rows]
+
+
+def model_of(record: Mapping[str, Any]) -> str:
+    """Return the model of a dumped record in lower case."""
+    model = record.get("model")
+    return model.lower() if isinstance(model, str) else ""
+
+
+def user_of(fields: Mapping[str, Any]) -> str:
+    """Return the user id or natural key of a row; empty if it is not a single id."""
+    user = fields.get("user_id", fields.get("user"))
+    if isinstance(user, list) and len(user) == 1:
+        (user,) = user  # a natural key
+    return str(user) if type(user) in (int, str) else ""
+
+
+def other_device(record: Mapping[str, Any]) -> Rejected | None:
+    """Name a device that has no importer; None if the record is not a device."""
+    model = model_of(record)
+    app, _, name = model.partition(".")
+    is_device = app.startswith(("otp_", "two_factor")) and name.endswith("device")
+    if model == "mfa.authenticator":
+        reason = "a device of django-allauth: import the dump with the format django-allauth"
+    elif model == MODEL:
+        reason = "a device of django-otp: import the dump with the format django-otp"
+    elif is_device or app == "mfa":
+        reason = HOTP if "hotp" in name else "not a TOTP device: only those can be imported"
+    else:
+        return None
+    fields = record.get("fields")
+    owner = user_of(fields) if isinstance(fields, dict) else ""
+    where = f"{printable(model)} {printable(record.get('pk'))}"
+    return Rejected(where=where, owner=owner, reason=reason)
+
+
+def _dumped(record: Mapping[str, Any], *, unsafe_short_keys: bool) -> Item | None:
+    fields = record.get("fields")
+    if model_of(record) == MODEL:
+        if isinstance(fields, dict):
+            return _item({**fields, "id": record.get("pk")}, unsafe_short_keys)
+        where = f"totpdevice {printable(record.get('pk'))}"
+        return Rejected(where=where, owner="", reason="fields is missing")
+    return other_device(record)
+
+
+def _item(row: Mapping[str, Any], unsafe_short_keys: bool) -> Item:
+    where = f"totpdevice {printable(row.get('id'))}"
+    owner = user_of(row)
 
     def build() -> ImportedDevice:
         take(row, "id", int)
-        if not name:
-            raise InvalidValue("user is missing, or is no single id")
+        if not owner:
+            raise InvalidValue("user is missing or is not a single id")
         if not take(row, "confirmed", bool):
-            raise InvalidValue("the device was not confirmed: it is assigned to nobody yet")
-        parameters = Parameters(digits=take(row, "digits", int), period=take(row, "step", int), t0=take(row, "t0", int))
+            raise InvalidValue("the device was never confirmed, so it is not assigned to the user")
         tolerance = take(row, "tolerance", int, 1)
+        note = f"tolerance {tolerance} is not imported: the policy decides"
         return ImportedDevice(
-            where=where, owner=name, source=f"django-otp: {where}", parameters=parameters,
-            key=key_type(unsafe_short_keys)(_unhex(take(row, "key", str))),
-            last_step=take(row, "last_t", int), drift=take(row, "drift", int),
+            where=where,
+            owner=owner,
+            source=f"django-otp: {where}",
+            key=key_type(unsafe_short_keys)(_hex_bytes(take(row, "key", str))),
+            parameters=Parameters(
+                digits=take(row, "digits", int),
+                period=take(row, "step", int),
+                t0=take(row, "t0", int),
+            ),
+            last_step=take(row, "last_t", int),
+            drift=take(row, "drift", int),
             failures=take(row, "throttling_failure_count", int, 0),
-            notes=() if tolerance == 1 else (f"tolerance was {tolerance}: the policy's window replaces it",),
+            notes=() if tolerance == 1 else (note,),
         )
 
-    return fit(where, name, build)
+    return build_item(where, owner, build)
 
 
-def _unhex(text: str) -> bytes:
+def _hex_bytes(text: str) -> bytes:
     try:
         return bytes.fromhex(text)
     except ValueError:
-        raise InvalidValue("key is not hexadecimal") from None
+        raise InvalidValue("key must be hexadecimal") from None

@@ -1,46 +1,66 @@
-"""The file of google-authenticator's PAM module, ``~/.google_authenticator``: one file, one device.
+"""Import the file ``~/.google_authenticator`` of google-authenticator's PAM module: one device.
 
-The steps that ``DISALLOW_REUSE`` lists were accepted and ``TIME_SKEW`` counts steps as our drift does: both
-are kept. Emergency scratch codes are no device's codes and are left behind.
+``DISALLOW_REUSE`` lists the steps whose codes were accepted, and ``TIME_SKEW`` is the drift in
+steps: both are imported. The emergency scratch codes are not codes of the device.
 """
 
 from __future__ import annotations
 
+from typing import Final
+
 from ..errors import InvalidValue
 from ..policy import Parameters
-from .base import ImportedDevice, Item, fit, key_type
+from .base import HOTP, ImportedDevice, Item, build_item, key_type, numbered_lines
 
-OPTION = '" '  # how the program marks the lines that are options
+OPTION: Final = '" '  # the beginning of an option line
+NOT_IMPORTED: Final = ("WINDOW_SIZE", "RATE_LIMIT")
 
 
 def read(text: str, *, owner: str, unsafe_short_keys: bool = False) -> list[Item]:
-    """The one entry of the file *text*, which belongs to *owner*."""
+    """Return the device in a file.
+
+    :param owner: the user whose file this is. The file itself does not name them.
+    :param unsafe_short_keys: import keys below 128 bits, against RFC 4226.
+    """
 
     def build() -> ImportedDevice:
-        secret, _, more = text.strip().partition("\n")
-        rest = more.splitlines()
-        options = dict(line[len(OPTION) :].partition(" ")[::2] for line in rest if line.startswith(OPTION))
+        secret, *rest = [line for _, line in numbered_lines(text)] or [""]
+        options = dict(
+            line[len(OPTION) :].partition(" ")[::2] for line in rest if line.startswith(OPTION)
+        )
+        if "HOTP_COUNTER" in options:
+            raise InvalidValue(HOTP)
         if "TOTP_AUTH" not in options:
-            raise InvalidValue("HOTP: only time-based devices are assigned")
-        used = _numbers(options, "DISALLOW_REUSE")
-        scratch = sum(not line.startswith(OPTION) for line in rest)
+            raise InvalidValue("not a file of google-authenticator: there is no line TOTP_AUTH")
+        scratch_codes = sum(not line.startswith(OPTION) for line in rest)
+        notes = [
+            f"{name} {options[name]} is not imported: the policy decides"
+            for name in NOT_IMPORTED
+            if name in options
+        ]
+        if scratch_codes:
+            notes.append(f"{scratch_codes} scratch codes are not imported")
         return ImportedDevice(
-            where="file", owner=owner, source=f"google-authenticator: {owner}",
+            where="file",
+            owner=owner,
+            source=f"google-authenticator: {owner}",
             key=key_type(unsafe_short_keys).from_base32(secret),
-            parameters=Parameters(period=_one(options, "STEP_SIZE", 30)),
-            last_step=max(used, default=None), drift=_one(options, "TIME_SKEW", 0),
-            notes=(f"{scratch} scratch codes are not taken over",) if scratch else (),
+            parameters=Parameters(period=_first(options, "STEP_SIZE", 30)),
+            last_step=max(_numbers(options, "DISALLOW_REUSE"), default=None),
+            drift=_first(options, "TIME_SKEW", 0),
+            notes=tuple(notes),
         )
 
-    return [fit("file", owner, build)]
+    return [build_item("file", owner, build)]
 
 
-def _one(options: dict[str, str], name: str, default: int) -> int:
+def _first(options: dict[str, str], name: str, default: int) -> int:
     return next(iter(_numbers(options, name)), default)
 
 
 def _numbers(options: dict[str, str], name: str) -> list[int]:
     words = options.get(name, "").split()
-    if not all(word.isascii() and word.removeprefix("-").isdigit() and len(word) <= 20 for word in words):
-        raise InvalidValue(f"{name} has whole numbers")
+    digits = [word.removeprefix("-") for word in words]
+    if not all(word.isascii() and word.isdigit() and len(word) <= 20 for word in digits):
+        raise InvalidValue(f"{name} must be whole numbers")
     return [int(word) for word in words]

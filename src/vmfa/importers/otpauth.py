@@ -1,37 +1,75 @@
-"""Lists of ``otpauth://`` URIs: one a line, each behind the owner's name or under its own label.
+"""Import a list of ``otpauth://`` key URIs, one per line.
 
-The format keeps no replay position: all that the old system can have accepted is spent.
+A line has one of three forms. Any other line is rejected, with its number:
+
+* ``URI``: the owner is the label of the URI.
+* ``OWNER URI``, separated by blanks: the owner is one word without ``, ; : = | < >`` and quotation
+  marks.
+* ``OWNER<TAB>URI``: the owner is any text.
+
+Empty lines and lines that begin with ``#`` are ignored. A URI has no replay position, so every
+code that the other system can have accepted is spent.
 """
 
 from __future__ import annotations
 
+import re
+from functools import partial
+from typing import Final
+
 from ..errors import InvalidValue
 from ..keyuri import parse
-from .base import ImportedDevice, Item, fit
+from .base import HOTP, ImportedDevice, Item, Items, build_item, numbered_lines
 
-SCHEME = "otpauth://"
-
-
-def read(text: str, *, unsafe_short_keys: bool = False) -> list[Item]:
-    """The entries of *text*. Empty lines and those that begin with ``#`` say nothing."""
-    return [
-        _entry(line, f"line {number}", unsafe_short_keys)
-        for number, line in enumerate(map(str.strip, text.splitlines()), 1)
-        if line and not line.startswith("#")
-    ]
+SCHEME: Final = "otpauth://"
+SEPARATORS: Final = frozenset(",;:=|<>\"'`")
+FORM: Final = "a line must have the form URI, OWNER URI or OWNER<TAB>URI"
+_BLANK_IN_SECRET: Final = re.compile(r"[?&]secret=[^&]*\s", re.IGNORECASE)
 
 
-def _entry(line: str, where: str, unsafe_short_keys: bool) -> Item:
-    start = line.lower().find(SCHEME)
-    named = line[: max(start, 0)].rstrip()
+def read(text: str, *, unsafe_short_keys: bool = False) -> Items:
+    """Return the devices in a list of key URIs.
+
+    :param unsafe_short_keys: import keys below 128 bits, against RFC 4226.
+    """
+    item = partial(_item, unsafe_short_keys=unsafe_short_keys)
+    return Items(lambda: map(item, numbered_lines(text)))
+
+
+def _item(numbered_line: tuple[int, str], *, unsafe_short_keys: bool) -> Item:
+    number, line = numbered_line
+    where = f"line {number}"
+    owner, uri = _split(line)
 
     def build() -> ImportedDevice:
-        if start < 0:
-            raise InvalidValue("a line is a key URI, or an owner's name and a key URI")
-        said = parse(line[start:], unsafe_short_key=unsafe_short_keys)
-        owner = named or said.label
-        if said.type == "hotp":
-            raise InvalidValue("HOTP: only time-based devices are assigned")
-        return ImportedDevice(where=where, owner=owner, source=f"otpauth: {owner}", key=said.key, parameters=said.parameters)
+        if not _is_uri(uri):
+            raise InvalidValue(FORM)
+        if uri[len(SCHEME) :].lower().startswith("hotp/"):  # some programs write no counter
+            raise InvalidValue(HOTP)
+        if _BLANK_IN_SECRET.search(uri):  # Base32 would absorb the word after it
+            raise InvalidValue("the secret contains a blank: a line must end with its URI")
+        key_uri = parse(uri, unsafe_short_key=unsafe_short_keys)
+        name = owner or key_uri.label
+        return ImportedDevice(
+            where=where, owner=name, source=f"otpauth: {name}", key=key_uri.key,
+            parameters=key_uri.parameters,
+        )
 
-    return fit(where, named, build)
+    return build_item(where, owner, build)
+
+
+def _split(line: str) -> tuple[str, str]:
+    """Return the owner, which may be empty, and the URI. The URI is empty in any other line."""
+    if _is_uri(line):
+        return "", line
+    owner, tab, uri = line.partition("\t")
+    if not tab:
+        owner, _, uri = line.partition(" ")
+        if not SEPARATORS.isdisjoint(owner):
+            return "", ""
+    uri = uri.lstrip(" ")
+    return (owner.rstrip(" "), uri) if _is_uri(uri) else ("", "")
+
+
+def _is_uri(text: str) -> bool:
+    return text[: len(SCHEME)].lower() == SCHEME

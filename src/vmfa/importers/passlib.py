@@ -1,48 +1,76 @@
-"""TOTP objects of passlib, or of libpass, its successor: the JSON of ``TOTP.to_json(encrypt=False)``.
+"""Import TOTP objects of passlib, or of its successor libpass.
 
-The source is a JSON list of ``{"owner": ..., "totp": ..., "last_counter": ...}``: ``totp`` is that JSON, as
-an object or as text, and ``last_counter`` is what the application kept for ``TOTP.verify``.
+The source is a JSON list of ``{"owner": ..., "totp": ..., "last_counter": ...}``. ``totp`` is the
+result of ``TOTP.to_json(encrypt=False)``, as an object or as text. ``last_counter`` is what the
+application stored for ``TOTP.verify``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from ..errors import InvalidValue
 from ..policy import Parameters
-from .base import ImportedDevice, Item, check_fields, fit, json_records, json_value, key_type, take
+from .base import (
+    ImportedDevice,
+    Item,
+    Items,
+    build_item,
+    check_known_fields,
+    json_records,
+    json_value,
+    key_type,
+    owner_of,
+    take,
+)
 
 
-def read(text: str, *, unsafe_short_keys: bool = False) -> list[Item]:
-    try:
-        records = json_records(text)
-    finally:
-        del text  # error trackers record the locals of a raising frame
-    return entries(records, unsafe_short_keys=unsafe_short_keys)
+def read(text: str, *, unsafe_short_keys: bool = False) -> Items:
+    """Return the devices in a JSON list.
+
+    :param unsafe_short_keys: import keys below 128 bits, against RFC 4226.
+    """
+    return Items(lambda: _items(json_records(text), unsafe_short_keys))
 
 
-def entries(records: Iterable[Mapping[str, Any]], *, unsafe_short_keys: bool = False) -> list[Item]:
-    return [_entry(record, f"entry {number}", unsafe_short_keys) for number, record in enumerate(records, 1)]
+def entries(
+    records: Iterable[Mapping[str, Any]], *, unsafe_short_keys: bool = False
+) -> list[Item]:
+    """Return the devices in these records, which have the fields of the JSON list."""
+    return list(_items(records, unsafe_short_keys))
 
 
-def _entry(record: Mapping[str, Any], where: str, unsafe_short_keys: bool) -> Item:
-    owner = record["owner"] if isinstance(record.get("owner"), str) else ""
+def _items(records: Iterable[Mapping[str, Any]], unsafe_short_keys: bool) -> Iterator[Item]:
+    return map(partial(_item, unsafe_short_keys=unsafe_short_keys), enumerate(records, 1))
+
+
+def _item(numbered_record: tuple[int, Mapping[str, Any]], *, unsafe_short_keys: bool) -> Item:
+    number, record = numbered_record
+    where, owner = f"entry {number}", owner_of(record)
 
     def build() -> ImportedDevice:
         take(record, "owner", str)
-        check_fields(record, "owner", "totp", "last_counter")
-        written = record.get("totp")
-        totp = json_value(written) if isinstance(written, str) else take(record, "totp", dict)
+        check_known_fields(record, "owner", "totp", "last_counter")
+        totp = record.get("totp")
+        totp = json_value(totp) if isinstance(totp, str) else take(record, "totp", dict)
         if not isinstance(totp, dict) or totp.get("type") != "totp" or totp.get("v") != 1:
-            raise InvalidValue("totp is the JSON of a TOTP object, version 1")
+            raise InvalidValue("totp must be the JSON of a TOTP object, version 1")
         if "enckey" in totp:
             raise InvalidValue("the key is encrypted: export it with to_json(encrypt=False)")
-        check_fields(totp, "v", "type", "key", "alg", "digits", "period", "label", "issuer")
-        key = key_type(unsafe_short_keys).from_base32(take(totp, "key", str))
-        parameters = Parameters(algorithm=take(totp, "alg", str, "sha1"), digits=take(totp, "digits", int, 6),
-                                period=take(totp, "period", int, 30))
-        return ImportedDevice(where=where, owner=owner, source=f"passlib: {owner}", key=key, parameters=parameters,
-                     last_step=take(record, "last_counter", int, None))
+        check_known_fields(totp, "v", "type", "key", "alg", "digits", "period", "label", "issuer")
+        return ImportedDevice(
+            where=where,
+            owner=owner,
+            source=f"passlib: {owner}",
+            key=key_type(unsafe_short_keys).from_base32(take(totp, "key", str)),
+            parameters=Parameters(
+                algorithm=take(totp, "alg", str, "sha1"),
+                digits=take(totp, "digits", int, 6),
+                period=take(totp, "period", int, 30),
+            ),
+            last_step=take(record, "last_counter", int, None),
+        )
 
-    return fit(where, owner, build)
+    return build_item(where, owner, build)

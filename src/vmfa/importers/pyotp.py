@@ -1,41 +1,69 @@
-"""Secrets that an application kept for pyotp, which stores nothing itself.
+"""Import secrets that an application stored for pyotp, which stores nothing itself.
 
-The source is a JSON list of ``{"owner": ..., "secret": ..., "last_timecode": ...}`` and, where they are not
-pyotp's defaults, ``digits``, ``digest`` and ``interval``. ``last_timecode`` is the last one that
-``TOTP.verify_and_get_timecode`` gave.
+The source is a JSON list of ``{"owner": ..., "secret": ..., "last_timecode": ...}``, and with
+``digits``, ``digest`` and ``interval`` where they differ from the defaults of pyotp.
+``last_timecode`` is the last result of ``TOTP.verify_and_get_timecode``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from ..policy import Parameters
-from .base import ImportedDevice, Item, check_fields, fit, json_records, key_type, take
+from .base import (
+    ImportedDevice,
+    Item,
+    Items,
+    build_item,
+    check_known_fields,
+    json_records,
+    key_type,
+    owner_of,
+    take,
+)
 
 
-def read(text: str, *, unsafe_short_keys: bool = False) -> list[Item]:
-    try:
-        records = json_records(text)
-    finally:
-        del text  # error trackers record the locals of a raising frame
-    return entries(records, unsafe_short_keys=unsafe_short_keys)
+def read(text: str, *, unsafe_short_keys: bool = False) -> Items:
+    """Return the devices in a JSON list.
+
+    :param unsafe_short_keys: import keys below 128 bits, against RFC 4226.
+    """
+    return Items(lambda: _items(json_records(text), unsafe_short_keys))
 
 
-def entries(records: Iterable[Mapping[str, Any]], *, unsafe_short_keys: bool = False) -> list[Item]:
-    return [_entry(record, f"entry {number}", unsafe_short_keys) for number, record in enumerate(records, 1)]
+def entries(
+    records: Iterable[Mapping[str, Any]], *, unsafe_short_keys: bool = False
+) -> list[Item]:
+    """Return the devices in these records, which have the fields of the JSON list."""
+    return list(_items(records, unsafe_short_keys))
 
 
-def _entry(record: Mapping[str, Any], where: str, unsafe_short_keys: bool) -> Item:
-    owner = record["owner"] if isinstance(record.get("owner"), str) else ""
+def _items(records: Iterable[Mapping[str, Any]], unsafe_short_keys: bool) -> Iterator[Item]:
+    return map(partial(_item, unsafe_short_keys=unsafe_short_keys), enumerate(records, 1))
+
+
+def _item(numbered_record: tuple[int, Mapping[str, Any]], *, unsafe_short_keys: bool) -> Item:
+    number, record = numbered_record
+    where, owner = f"entry {number}", owner_of(record)
 
     def build() -> ImportedDevice:
         take(record, "owner", str)
-        check_fields(record, "owner", "secret", "last_timecode", "digits", "digest", "interval")
-        parameters = Parameters(algorithm=take(record, "digest", str, "sha1"), digits=take(record, "digits", int, 6),
-                                period=take(record, "interval", int, 30))
-        return ImportedDevice(where=where, owner=owner, source=f"pyotp: {owner}", parameters=parameters,
-                     key=key_type(unsafe_short_keys).from_base32(take(record, "secret", str)),
-                     last_step=take(record, "last_timecode", int, None))
+        check_known_fields(
+            record, "owner", "secret", "last_timecode", "digits", "digest", "interval"
+        )
+        return ImportedDevice(
+            where=where,
+            owner=owner,
+            source=f"pyotp: {owner}",
+            key=key_type(unsafe_short_keys).from_base32(take(record, "secret", str)),
+            parameters=Parameters(
+                algorithm=take(record, "digest", str, "sha1"),
+                digits=take(record, "digits", int, 6),
+                period=take(record, "interval", int, 30),
+            ),
+            last_step=take(record, "last_timecode", int, None),
+        )
 
-    return fit(where, owner, build)
+    return build_item(where, owner, build)

@@ -1,31 +1,46 @@
-"""Where the keys of devices come from: derived from a master key, so that no store ever holds one.
+"""What a key source is, and the master keys that the sources share.
 
-RFC4226-7.5-DET, RFC6238-3-R2, RFC6238-3-R6: a device's key is HKDF-SHA-256 (RFC 5869) of a master key and of
-everything the key is bound to, under a version label, each field prefixed by its length. The same master keys
-authenticate the stored records and chain the history.
+The same master keys authenticate stored records, claims and client tokens.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from hmac import compare_digest
 from typing import Final, Protocol
 
 from ..errors import InvalidType, InvalidValue, UnknownMasterKey
-from ..keys import Key, Opaque, encode_fields, hkdf_expand, hkdf_extract, mac
+from ..keys import Key, Opaque, encode_fields, hkdf_expand, hkdf_extract, mac, reveal
 from ..models import KeyRef, PrincipalId
 from ..policy import Parameters
 
-__all__ = ["KeySource"]
+__all__ = ["AuditKey", "KeySource"]
+
+MIN_MASTER_KEY_BYTES: Final = 32
 
 
 class RecordAuthenticator(Protocol):
-    """Authenticates what is stored. ``sealing`` is False only where records never leave the process."""
+    """Computes and checks the tags of what is stored or handed out.
+
+    ``authenticate`` is False only where records never leave the process.
+    """
 
     authenticate: bool
 
-    def tag(self, purpose: str, message: bytes) -> str: ...
+    def tag(self, purpose: str, message: bytes) -> str:
+        """Return the tag of *message* under the current master key."""
+        ...
 
-    def check(self, purpose: str, message: bytes, tag: str) -> bool: ...
+    def check(self, purpose: str, message: bytes, tag: str) -> bool:
+        """Return whether *tag* is one of ours for *message*.
+
+        :raises UnknownMasterKey: its master key is not here, or must not authenticate anything.
+        """
+        ...
+
+    def audit_tag(self, purpose: str, message: bytes) -> str:
+        """Return a second tag, for auditors. Nothing accepts it at run time."""
+        ...
 
 
 class KeySource(RecordAuthenticator, Protocol):
@@ -33,73 +48,173 @@ class KeySource(RecordAuthenticator, Protocol):
 
     scheme: str
 
-    def issue(self, principal: PrincipalId, serial: str, parameters: Parameters) -> tuple[KeyRef, Key]: ...
+    def issue(
+        self, principal: PrincipalId, serial: str, parameters: Parameters
+    ) -> tuple[KeyRef, Key]:
+        """Return a new key and the reference that reveals it again."""
+        ...
 
-    def adopt(self, principal: PrincipalId, serial: str, parameters: Parameters, key: Key) -> KeyRef: ...
+    def adopt(
+        self, principal: PrincipalId, serial: str, parameters: Parameters, key: Key
+    ) -> KeyRef:
+        """Return the reference of a key that another system issued."""
+        ...
 
-    def reveal(self, ref: KeyRef, principal: PrincipalId, serial: str, parameters: Parameters) -> Key: ...
+    def reveal(
+        self, ref: KeyRef, principal: PrincipalId, serial: str, parameters: Parameters
+    ) -> Key:
+        """Return the key of *ref*, which is bound to all the other arguments."""
+        ...
 
 
 class MasterKeys(Opaque):
-    """The current master key, for all that is new, and retired ones, for what was made under them.
+    """Master keys and their roles. A master key has at least 32 random bytes.
 
-    A master key is at least 32 random bytes. Its id is a fingerprint of it, so that wrong bytes are
-    :class:`UnknownMasterKey` and never a wrong code. ``current_id`` is that of the current one.
+    :param current: authenticates everything that is new, and is the source of new device keys.
+    :param retired: earlier keys. What they authenticated is still accepted.
+    :param accepted: keys that will become current. Deploy them on all nodes before one uses them.
+    :param derive_only: keys after ``reseal``: devices derived under them still work, and a record
+        that one of them authenticates is refused.
+    :raises InvalidType: a master key is not bytes.
+    :raises InvalidValue: a master key is too short, or has two roles.
+
+    The id of a master key is a fingerprint of it, so that wrong bytes are an
+    :class:`~vmfa.UnknownMasterKey` and never a wrong code. ``current_id`` is that of the current
+        key.
     """
 
-    __slots__ = ("_prks", "_subkeys", "current_id")
+    __slots__ = ("_authenticating", "_prks", "_subkeys", "current_id")
     current_id: str
+    _authenticating: frozenset[str]
     _prks: dict[str, Key]
     _subkeys: dict[tuple[str, str], Key]
     scheme: str
     authenticate = True
 
-    def __init__(self, current: bytes, *retired: bytes) -> None:
-        masters = (current, *retired)
+    def __init__(
+        self,
+        current: bytes,
+        *retired: bytes,
+        accepted: Iterable[bytes] = (),
+        derive_only: Iterable[bytes] = (),
+    ) -> None:
+        authenticating = (current, *retired, *accepted)
+        master_keys = (*authenticating, *derive_only)
         problem: InvalidType | InvalidValue | None = None
-        if not all(isinstance(master, bytes) for master in masters):
-            problem = InvalidType("a master key is bytes")
-        elif min(map(len, masters)) < 32:
-            problem = InvalidValue("a master key has at least 32 bytes")
+        if not all(isinstance(master_key, bytes) for master_key in master_keys):
+            problem = InvalidType("a master key must be bytes")
+        elif min(map(len, master_keys)) < MIN_MASTER_KEY_BYTES:
+            problem = InvalidValue("a master key must have at least 32 bytes")
+        elif len(set(master_keys)) != len(master_keys):
+            problem = InvalidValue("a master key must have one role")
         if problem is not None:
-            del current, retired, masters  # error trackers record the locals of a raising frame
-            raise problem
-        prks = [Key(hkdf_extract(b"vmfa", master)) for master in masters]
-        ids = [hkdf_expand(prk, encode_fields("vmfa master key id v1"), 8).hex() for prk in prks]
-        super().__init__(_prks=dict(zip(ids, prks, strict=True)), current_id=ids[0], _subkeys={})
+            del current, retired, accepted, derive_only, authenticating, master_keys
+            raise problem  # error trackers record the locals of a raising frame
+        prks = [Key(hkdf_extract(b"vmfa", master_key)) for master_key in master_keys]
+        ids = [_fingerprint(prk) for prk in prks]
+        super().__init__(
+            _authenticating=frozenset(ids[: len(authenticating)]),
+            _prks=dict(zip(ids, prks, strict=True)),
+            current_id=ids[0],
+            _subkeys={},
+        )
 
     def subkey(self, purpose: str, key_id: str) -> Key:
-        """32 bytes for one *purpose*, of the master key with this id."""
-        found = self._subkeys.get((purpose, key_id))
-        if found is None:
-            prk = self._prk(key_id)
+        """Return 32 bytes for one *purpose*, derived from the master key with this id."""
+        subkey = self._subkeys.get((purpose, key_id))
+        if subkey is None:
             info = encode_fields("vmfa subkey v1", purpose, key_id)
-            found = self._subkeys[purpose, key_id] = Key(hkdf_expand(prk, info, 32))
-        return found
+            subkey = Key(hkdf_expand(self._prk(key_id), info, 32))
+            self._subkeys[purpose, key_id] = subkey
+        return subkey
 
     def tag(self, purpose: str, message: bytes) -> str:
-        """The authentication of *message*: the id of the current master key, and an HMAC-SHA-256."""
-        return f"{self.current_id}.{mac(self.subkey(purpose, self.current_id), 'sha256', message).hex()}"
+        """Return the id of the current master key, a dot, and an HMAC-SHA-256 in hexadecimal."""
+        key_id = self.current_id
+        return f"{key_id}.{mac(self.subkey(purpose, key_id), 'sha256', message).hex()}"
 
     def check(self, purpose: str, message: bytes, tag: str) -> bool:
-        """Whether *tag* is ours for *message*.
+        """Return whether *tag* is one of ours for *message*.
 
-        :raises UnknownMasterKey: it was made under a master key that is not here.
+        :raises UnknownMasterKey: its master key is not here, or is derive-only.
         """
-        key_id, _, told = tag.partition(".")
-        if len(key_id) != 16 or not told.isascii():
+        key_id, _, digest = tag.partition(".")
+        if len(key_id) != 16 or not digest.isascii():
             return False
-        return compare_digest(mac(self.subkey(purpose, key_id), "sha256", message).hex(), told)
+        if key_id not in self._authenticating:
+            self._prk(key_id)
+            raise UnknownMasterKey(
+                "a record is authenticated under a derive-only master key: it is older than the "
+                "last reseal. Reseal it offline, against a checkpoint that you trust"
+            )
+        return compare_digest(mac(self.subkey(purpose, key_id), "sha256", message).hex(), digest)
+
+    def audit_tag(self, purpose: str, message: bytes) -> str:
+        """Return the tag for auditors: like :meth:`tag`, under the audit key."""
+        key_id = self.current_id
+        audit_key = self.subkey("audit", key_id)
+        return f"{key_id}.{mac(audit_key, 'sha256', encode_fields(purpose, message)).hex()}"
+
+    def audit_key(self) -> AuditKey:
+        """Return the key that lets an auditor check tags, and derives nothing else."""
+        return AuditKey({key_id: reveal(self.subkey("audit", key_id)) for key_id in self._prks})
 
     def _prk(self, key_id: str) -> Key:
         prk = self._prks.get(key_id)
         if prk is None:
-            raise UnknownMasterKey("a record was made under a master key that this process was not given")
+            raise UnknownMasterKey(
+                "a record needs a master key that this process does not have: check the key file"
+            )
         return prk
 
 
+class AuditKey(Opaque):
+    """Checks the tags for auditors. The service accepts nothing that it makes.
+
+    :param keys: 32 bytes for each id of a master key.
+    """
+
+    __slots__ = ("_keys",)
+    _keys: dict[str, Key]
+
+    def __init__(self, keys: dict[str, bytes]) -> None:
+        super().__init__(_keys={key_id: Key(raw) for key_id, raw in keys.items()})
+
+    @classmethod
+    def from_text(cls, text: str) -> AuditKey:
+        """Return the key that :meth:`to_text` wrote.
+
+        :raises InvalidValue: *text* is not such a text.
+        """
+        try:
+            pairs = [line.partition(".")[::2] for line in text.split()]
+            keys = {key_id: bytes.fromhex(raw) for key_id, raw in pairs}
+            if keys and all(len(raw) == 32 for raw in keys.values()):
+                return cls(keys)
+        except ValueError:
+            pass  # its text would carry a part of the key
+        del text
+        raise InvalidValue("not an audit key: each line must be an id, a dot and 64 hex digits")
+
+    def to_text(self) -> str:
+        """Return the key as text, one line for each master key. Keep it as an auditor's secret."""
+        return "".join(f"{key_id}.{reveal(key).hex()}\n" for key_id, key in self._keys.items())
+
+    def check(self, purpose: str, message: bytes, tag: str) -> bool:
+        """Return whether *tag* is an auditor's tag of *message*.
+
+        :raises UnknownMasterKey: the tag was made under a master key that this key does not cover.
+        """
+        key_id, _, digest = tag.partition(".")
+        key = self._keys.get(key_id)
+        if key is None:
+            raise UnknownMasterKey("the audit key does not cover the master key of this tag")
+        expected = mac(key, "sha256", encode_fields(purpose, message)).hex()
+        return digest.isascii() and compare_digest(expected, digest)
+
+
 class KeySources:
-    """What a registry uses: new keys from one source, foreign keys in another, each read by its scheme."""
+    """The sources of one registry: one for new keys, one for imported keys."""
 
     def __init__(self, keys: KeySource, imported: KeySource | None, *, authenticate: bool) -> None:
         self._schemes = {source.scheme: source for source in (imported or keys, keys)}
@@ -108,10 +223,23 @@ class KeySources:
         self.adopt: Final = (imported or keys).adopt
         self.tag: Final = keys.tag
         self.check: Final = keys.check
+        self.audit_tag: Final = keys.audit_tag
         self.authenticate: bool = authenticate
 
-    def reveal(self, ref: KeyRef, principal: PrincipalId, serial: str, parameters: Parameters) -> Key:
+    def reveal(
+        self, ref: KeyRef, principal: PrincipalId, serial: str, parameters: Parameters
+    ) -> Key:
+        """Return the key of *ref* from the source of its scheme.
+
+        :raises UnknownMasterKey: the registry has no source for that scheme.
+        """
         source = self._schemes.get(ref.scheme)
         if source is None:
-            raise UnknownMasterKey(f"this registry was given no source for {ref.scheme} keys")
+            raise UnknownMasterKey(
+                f"this registry has no key source for {ref.scheme} keys: pass imported_keys"
+            )
         return source.reveal(ref, principal, serial, parameters)
+
+
+def _fingerprint(prk: Key) -> str:
+    return hkdf_expand(prk, encode_fields("vmfa master key id v1"), 8).hex()

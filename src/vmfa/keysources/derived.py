@@ -1,4 +1,8 @@
-"""Device keys that are derived from a master key and never stored."""
+"""Device keys that are derived from a master key and never stored.
+
+A device's key is HKDF-SHA-256 (RFC 5869) of the master key and of everything that the key is bound
+to, under a version label (RFC 4226 section 7.5). The stored reference holds only a random nonce.
+"""
 
 from __future__ import annotations
 
@@ -12,26 +16,45 @@ __all__ = ["DerivedKeys"]
 
 
 class DerivedKeys(MasterKeys):
-    """Keys that are derived and never stored: the default. The reference holds a nonce, and no key."""
+    """The default key source: the store contains no key. See :class:`MasterKeys`."""
 
+    # RFC4226-7.5-DET, RFC6238-3-R2, RFC6238-3-R6
     __slots__ = ()
     scheme = "derived"
 
-    def issue(self, principal: PrincipalId, serial: str, parameters: Parameters) -> tuple[KeyRef, Key]:
-        ref = KeyRef(scheme=self.scheme, key_id=self.current_id, material=random_bytes(16))  # RFC4226-5.1-K, RFC6238-3-R5: no two alike
+    def issue(
+        self, principal: PrincipalId, serial: str, parameters: Parameters
+    ) -> tuple[KeyRef, Key]:
+        """Return a new key, different from every other, and its reference."""
+        # RFC4226-5.1-K, RFC6238-3-R5
+        ref = KeyRef(scheme=self.scheme, key_id=self.current_id, material=random_bytes(16))
         return ref, self.reveal(ref, principal, serial, parameters)
 
-    def adopt(self, principal: PrincipalId, serial: str, parameters: Parameters, key: Key) -> KeyRef:
-        del key
-        raise InvalidValue("derived keys cannot adopt a foreign key: give the registry imported_keys")
+    def adopt(
+        self, principal: PrincipalId, serial: str, parameters: Parameters, key: Key
+    ) -> KeyRef:
+        """Refuse: a key from elsewhere cannot be derived.
 
-    def reveal(self, ref: KeyRef, principal: PrincipalId, serial: str, parameters: Parameters) -> Key:
+        :raises InvalidValue: always.
+        """
+        del key
+        raise InvalidValue("derived keys cannot adopt another system's key: pass imported_keys")
+
+    def reveal(
+        self, ref: KeyRef, principal: PrincipalId, serial: str, parameters: Parameters
+    ) -> Key:
+        """Return the key of *ref*."""
         info = key_binding(ref, principal, serial, parameters)
         return Key(hkdf_expand(self._prk(ref.key_id), info, parameters.key_size))
 
 
-def key_binding(ref: KeyRef, principal: PrincipalId, serial: str, parameters: Parameters) -> bytes:
-    """All that a device's key is bound to (SEED-BOUND, RULE-KEY-BOUND), frozen by the vectors in ``tests``."""
-    return encode_fields("vmfa device key v1", ref.key_id, ref.material, principal.account, principal.kind,
-                         principal.name, serial, parameters.algorithm, parameters.digits, parameters.period,
-                         parameters.t0)
+def key_binding(
+    ref: KeyRef, principal: PrincipalId, serial: str, parameters: Parameters
+) -> bytes:
+    """Return everything that a derived key is bound to. Frozen by test vectors."""
+    # SEED-BOUND, RULE-KEY-BOUND
+    return encode_fields(
+        "vmfa device key v1", ref.key_id, ref.material, principal.account, principal.kind,
+        principal.name, serial, parameters.algorithm, parameters.digits, parameters.period,
+        parameters.t0,
+    )

@@ -1,8 +1,7 @@
-"""Keys that come from outside, stored sealed: AES-256-GCM under a master key (extra ``sealing``).
+"""Keys of other systems, encrypted with AES-256-GCM under a master key (extra ``sealing``).
 
-RFC4226-7.5-STORE, RFC6238-5.1-STORE. A sealed key opens for the principal, serial number and parameters it was
-sealed for, and for nothing else (SEED-BOUND): they are the associated data. Rotate the master key with
-``SealedKeys(new, old)`` and :func:`rekey`.
+The principal, the serial number and the parameters are the associated data: a sealed key opens for
+nothing else. To rotate the master key, use ``SealedKeys(new, old)`` and :func:`vmfa.rekey.rekey`.
 """
 
 from __future__ import annotations
@@ -21,51 +20,71 @@ try:
 except ImportError:
     raise MissingExtra("sealed keys need the extra sealing: pip install 'vmfa[sealing]'") from None
 
-NONCE: Final = 12  # bytes, random: a master key seals at most 2**32 keys (NIST SP 800-38D, 8.3)
-TAG: Final = 16
+__all__ = ["SealedKeys"]
+
+NONCE_BYTES: Final = 12  # random: a master key seals at most 2**32 keys (NIST SP 800-38D, 8.3)
+TAG_BYTES: Final = 16
 
 
 class SealedKeys(MasterKeys):
-    """The source for imported keys. It issues keys as well, for whoever must not derive them.
+    """The key source for imported devices. See :class:`MasterKeys`.
 
-    :raises UnknownMasterKey: a key was sealed under a master key that is not here.
-    :raises RecordTampered: a sealed key was changed, or moved to another principal, serial or parameters.
+    See :class:`MasterKeys` for the parameters.
     """
 
+    # RFC4226-7.5-STORE, RFC6238-5.1-STORE
     __slots__ = ()
     scheme = "sealed"
 
-    def issue(self, principal: PrincipalId, serial: str, parameters: Parameters) -> tuple[KeyRef, Key]:
+    def issue(
+        self, principal: PrincipalId, serial: str, parameters: Parameters
+    ) -> tuple[KeyRef, Key]:
+        """Return a new random key and the reference that contains it, encrypted."""
         key = Key.generate(parameters.key_size)
         return self.adopt(principal, serial, parameters, key), key
 
-    def adopt(self, principal: PrincipalId, serial: str, parameters: Parameters, key: Key) -> KeyRef:
-        nonce = random_bytes(NONCE)
-        bound = _binding(self.current_id, principal, serial, parameters)
-        box = self._cipher(self.current_id).encrypt(nonce, reveal(key), bound)
-        return KeyRef(scheme=self.scheme, key_id=self.current_id, material=nonce + box)
+    def adopt(
+        self, principal: PrincipalId, serial: str, parameters: Parameters, key: Key
+    ) -> KeyRef:
+        """Return a reference that contains *key*, encrypted under the current master key."""
+        nonce = random_bytes(NONCE_BYTES)
+        bound_to = _binding(self.current_id, principal, serial, parameters)
+        encrypted = self._cipher(self.current_id).encrypt(nonce, reveal(key), bound_to)
+        return KeyRef(scheme=self.scheme, key_id=self.current_id, material=nonce + encrypted)
 
-    def reveal(self, ref: KeyRef, principal: PrincipalId, serial: str, parameters: Parameters) -> Key:
+    def reveal(
+        self, ref: KeyRef, principal: PrincipalId, serial: str, parameters: Parameters
+    ) -> Key:
+        """Return the key in *ref*.
+
+        :raises UnknownMasterKey: its master key is not here.
+        :raises RecordTampered: it was changed, or sealed for another principal, serial or
+            parameters.
+        """
         cipher = self._cipher(ref.key_id)
-        nonce, box = ref.material[:NONCE], ref.material[NONCE:]
+        nonce, encrypted = ref.material[:NONCE_BYTES], ref.material[NONCE_BYTES:]
         try:
-            if len(box) > TAG:
-                opened = cipher.decrypt(nonce, box, _binding(ref.key_id, principal, serial, parameters))
-                return (Key if len(opened) >= 16 else UnsafeShortKey)(opened)
+            if len(encrypted) > TAG_BYTES:
+                bound_to = _binding(ref.key_id, principal, serial, parameters)
+                raw = cipher.decrypt(nonce, encrypted, bound_to)
+                return (Key if len(raw) >= 16 else UnsafeShortKey)(raw)
         except InvalidTag:
-            pass  # refused below, with the material that is too short to be a sealed key
+            pass  # refused below, like material that is too short
         raise RecordTampered("a sealed key was changed, or was sealed for another device")
 
     def needs_rekey(self, ref: KeyRef) -> bool:
-        """Whether *ref* is a key sealed under a retired master key."""
+        """Return whether *ref* contains a key that is encrypted under an earlier master key."""
         return ref.scheme == self.scheme and ref.key_id != self.current_id
 
     def _cipher(self, key_id: str) -> AESGCM:
         return AESGCM(reveal(self.subkey("sealed device key", key_id)))
 
 
-def _binding(key_id: str, principal: PrincipalId, serial: str, parameters: Parameters) -> bytes:
-    """All that a sealed key is bound to, frozen by a vector in ``tests/sealing``."""
+def _binding(
+    key_id: str, principal: PrincipalId, serial: str, parameters: Parameters
+) -> bytes:
+    """Return everything that a sealed key is bound to. Frozen by a test vector."""
+    # SEED-BOUND
     return encode_fields(
         "vmfa sealed key v1", key_id, principal.account, principal.kind, principal.name, serial,
         parameters.algorithm, parameters.digits, parameters.period, parameters.t0,

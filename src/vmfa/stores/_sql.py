@@ -38,13 +38,13 @@ def read_principals(account: str, rows: Iterable[Row]) -> list[PrincipalId]:
 
 
 def read_events(principal: PrincipalId, rows: Iterable[Row]) -> list[AuditEvent]:
-    """Return the events of *rows* of number, document and tag."""
-    return [AuditEvent.from_document(principal, *row) for row in rows]
+    """Return the events of *rows*."""
+    return [AuditEvent.from_columns(principal, *row) for row in rows]
 
 
 def event_row(principal: PrincipalId, event: AuditEvent) -> tuple[Any, ...]:
     """Return the columns of *event*, in the order of the table."""
-    return (*key(principal), event.number, event.document(), event.tag)
+    return (*key(principal), *event.columns())
 
 
 def change(

@@ -151,8 +151,8 @@ def _numbered(sql: str) -> tuple[bytes, bytes]:
     return text, b"vmfa_" + sha256(text).hexdigest()[:16].encode()
 
 
-def _encoded(values: Sequence[Any]) -> list[bytes]:
-    return [str(value).encode() for value in values]
+def _encoded(values: Sequence[Any]) -> list[bytes | None]:
+    return [None if value is None else str(value).encode() for value in values]
 
 
 def _read(result: pq.abc.PGresult) -> Answer:

@@ -30,8 +30,10 @@ class Store(Protocol):
     def commit(self, before: Principal, after: Principal, events: Sequence[AuditEvent]) -> bool:
         """Replace *before* by *after* and append *events*, durably, in one transaction.
 
-        Stored events from the number of the first of *events* on are deleted first: retention
-        rewrites the end of a history, and events that no record counts are not part of it.
+        Stored events with the number of the first of *events*, or a higher one, are deleted
+        first: they are past the end of the history. If ``after.pruned`` is higher than
+        ``before.pruned``, document and salt of the redactable events up to that number are
+        removed.
 
         :param before: the record that was loaded; revision 0 means that there is none.
         :param after: the next record; revision 0 removes the record and its history.

@@ -7,6 +7,7 @@ from functools import partial
 
 from ..errors import StoreContended
 from ..events import AuditEvent
+from ..history import redacted
 from ..models import Principal, PrincipalId
 from ._lock import is_owned, new_lock, run_locked
 
@@ -21,11 +22,11 @@ class MemoryStore:
     def __init__(self) -> None:
         self._lock = new_lock()
         # A record and its history are one value: one assignment replaces both.
-        self._rows: dict[PrincipalId, tuple[Principal, tuple[AuditEvent, ...]]] = {}
+        self._records: dict[PrincipalId, tuple[Principal, tuple[AuditEvent, ...]]] = {}
 
     def load(self, principal: PrincipalId) -> Principal:
         """Return the newest committed record of *principal*."""
-        row = self._rows.get(principal)
+        row = self._records.get(principal)
         return row[0] if row is not None else Principal(id=principal)
 
     def commit(self, before: Principal, after: Principal, events: Sequence[AuditEvent]) -> bool:
@@ -44,15 +45,22 @@ class MemoryStore:
     def _replace(
         self, before: Principal, after: Principal, new: tuple[AuditEvent, ...]
     ) -> bool:
-        current, history = self._rows.get(before.id) or (Principal(id=before.id), ())
+        current, history = self._records.get(before.id) or (Principal(id=before.id), ())
         if current is not before and current != before:
             return False
         if after.revision == 0:
-            self._rows.pop(after.id, None)
-        elif new:
-            self._rows[after.id] = (after, history[: new[0].number - 1] + new)
+            self._records.pop(after.id, None)
         else:
-            self._rows[after.id] = (after, history)
+            if new:
+                history = history[: new[0].number - 1] + new
+            if after.pruned > before.pruned:
+                history = tuple(
+                    redacted(event)
+                    if event.redactable and before.pruned < event.number <= after.pruned
+                    else event
+                    for event in history
+                )
+            self._records[after.id] = (after, history)
         return True
 
     def principals(
@@ -61,7 +69,7 @@ class MemoryStore:
         """Return a page of the stored principals of *account*."""
         start = _order(after) if after is not None else ("", b"")
         stored = [
-            principal for principal in list(self._rows)
+            principal for principal in list(self._records)
             if principal.account == account and _order(principal) > start
         ]
         return sorted(stored, key=_order)[: max(0, limit)]
@@ -70,7 +78,7 @@ class MemoryStore:
         self, principal: PrincipalId, *, after: int = 0, limit: int = 1000
     ) -> Sequence[AuditEvent]:
         """Return a page of the stored events of *principal*."""
-        _, events = self._rows.get(principal, (None, ()))
+        _, events = self._records.get(principal, (None, ()))
         return [event for event in events if event.number > after][: max(0, limit)]
 
 

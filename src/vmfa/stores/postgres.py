@@ -79,20 +79,22 @@ TABLES: Final[tuple[LiteralString, ...]] = (
     """CREATE TABLE IF NOT EXISTS vmfa_principal (
     account TEXT COLLATE "C" NOT NULL, kind TEXT COLLATE "C" NOT NULL,
     name TEXT COLLATE "C" NOT NULL,
-    revision BIGINT NOT NULL, state TEXT NOT NULL, tag TEXT NOT NULL,
+    revision BIGINT NOT NULL, state TEXT NOT NULL, tag TEXT NOT NULL, audit_tag TEXT NOT NULL,
     PRIMARY KEY (account, kind, name))""",
     """CREATE TABLE IF NOT EXISTS vmfa_event (
     account TEXT COLLATE "C" NOT NULL, kind TEXT COLLATE "C" NOT NULL,
     name TEXT COLLATE "C" NOT NULL,
-    number BIGINT NOT NULL, document TEXT NOT NULL, tag TEXT NOT NULL,
+    number BIGINT NOT NULL, document TEXT, salt TEXT, content_digest TEXT NOT NULL,
+    digest TEXT NOT NULL, redactable SMALLINT NOT NULL, audit_tag TEXT NOT NULL,
     PRIMARY KEY (account, kind, name, number))""",
     """INSERT INTO vmfa_schema (version) VALUES (1) ON CONFLICT DO NOTHING""",
 )
 VIEW: Final = """CREATE VIEW vmfa_device AS SELECT account, kind, name,
     state::jsonb #>> '{3,0}' AS serial, state::jsonb #>> '{3,3}' AS sync,
     (state::jsonb #>> '{3,4}')::boolean AS disabled,
-    (state::jsonb #>> '{3,9}')::integer AS failures,
-    (state::jsonb #>> '{3,11}')::integer AS budget,
+    (state::jsonb #>> '{3,6,0}')::integer AS failures,
+    (state::jsonb #>> '{3,6,2}')::integer AS known_failures,
+    (state::jsonb #>> '{3,6,4}')::integer AS budget,
     (state::jsonb #>> '{3,2}')::bigint AS enrolled_at
     FROM vmfa_principal WHERE state::jsonb #>> '{3}' IS NOT NULL"""
 HAS_VIEW: Final = "SELECT to_regclass(quote_ident(current_schema()) || '.vmfa_device') IS NOT NULL"
@@ -102,8 +104,14 @@ VERSION: Final = "SELECT max(version) FROM vmfa_schema"
 # null, and what a generated, identity or default column has.
 _KEY: Final = "account text 950 n, kind text 950 n, name text 950 n"
 COLUMNS: Final = {
-    "vmfa_principal": f"{_KEY}, revision bigint 0 n, state text 100 n, tag text 100 n",
-    "vmfa_event": f"{_KEY}, number bigint 0 n, document text 100 n, tag text 100 n",
+    "vmfa_principal": (
+        f"{_KEY}, revision bigint 0 n, state text 100 n, tag text 100 n, audit_tag text 100 n"
+    ),
+    "vmfa_event": (
+        f"{_KEY}, number bigint 0 n, document text 100 null, salt text 100 null,"
+        " content_digest text 100 n, digest text 100 n, redactable smallint 0 n,"
+        " audit_tag text 100 n"
+    ),
 }
 CONSTRAINTS: Final = {
     "vmfa_principal": "PRIMARY KEY (account, kind, name)",
@@ -144,11 +152,12 @@ PROBE: Final = """SELECT max(version), current_setting('synchronous_commit', tru
     extract(epoch FROM clock_timestamp())::float8 FROM vmfa_schema"""
 PROBE_EVERY: Final = 10.0  # seconds, within which a changed setting is noticed
 
-LOAD: Final = """SELECT revision, state, tag FROM vmfa_principal
+LOAD: Final = """SELECT revision, state, tag, audit_tag FROM vmfa_principal
     WHERE account = %s AND kind = %s AND name = %s"""
-INSERT: Final = """INSERT INTO vmfa_principal (account, kind, name, revision, state, tag)
-    VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING"""
-UPDATE: Final = """UPDATE vmfa_principal SET revision = %s, state = %s, tag = %s
+INSERT: Final = """INSERT INTO vmfa_principal
+    (account, kind, name, revision, state, tag, audit_tag)
+    VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING"""
+UPDATE: Final = """UPDATE vmfa_principal SET revision = %s, state = %s, tag = %s, audit_tag = %s
     WHERE account = %s AND kind = %s AND name = %s AND revision = %s AND tag = %s"""
 DELETE: Final = """DELETE FROM vmfa_principal
     WHERE account = %s AND kind = %s AND name = %s AND revision = %s AND tag = %s"""
@@ -167,11 +176,16 @@ PROVE: Final = f"""SELECT {_PRINCIPAL_UNTOUCHED}
     AND {_EVENT_UNTOUCHED}, revision, tag
     FROM (SELECT 1) AS one LEFT JOIN vmfa_principal
     ON account = %s AND kind = %s AND name = %s"""
-APPEND: Final = """INSERT INTO vmfa_event (account, kind, name, number, document, tag)
-    VALUES (%s, %s, %s, %s, %s, %s)"""
+APPEND: Final = """INSERT INTO vmfa_event
+    (account, kind, name, number, document, salt, content_digest, digest, redactable, audit_tag)
+    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"""
+REDACT: Final = """UPDATE vmfa_event SET document = NULL, salt = NULL
+    WHERE account = %s AND kind = %s AND name = %s AND number > %s AND number <= %s
+    AND redactable = 1"""
 ERASE: Final = """DELETE FROM vmfa_event
     WHERE account = %s AND kind = %s AND name = %s AND number > %s"""
-HISTORY: Final = """SELECT number, document, tag FROM vmfa_event
+HISTORY: Final = """SELECT number, document, salt, content_digest, digest, redactable, audit_tag
+    FROM vmfa_event
     WHERE account = %s AND kind = %s AND name = %s AND number > %s ORDER BY number LIMIT %s"""
 PAGE: Final = """SELECT kind, name FROM vmfa_principal
     WHERE account = %s AND (kind, name) > (%s, %s) ORDER BY kind, name LIMIT %s"""
@@ -211,7 +225,7 @@ def commit_script(
 ) -> Script[bool]:
     """Compare and set, and prove that the row that was written is the row that is there."""
     statement, values = change(before, after, INSERT, UPDATE, DELETE)
-    if statement is UPDATE and not events:
+    if statement is UPDATE and not events and after.pruned == before.pruned:
         _, rows = yield Step(UPDATE_ALONE, values, final=True)  # one statement is one transaction
         if is_written(rows, after):
             return True
@@ -228,6 +242,8 @@ def commit_script(
         yield ROLLBACK
         yield from check_schema_script()
         return False
+    if after.pruned > before.pruned:
+        yield Step(REDACT, (*key(after.id), before.pruned, after.pruned))
     if events or after.revision == 0:
         yield Step(ERASE, (*key(after.id), first_replaced(events, after)))
         for event in events:

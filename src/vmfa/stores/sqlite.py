@@ -51,30 +51,33 @@ APPLICATION_ID: Final = 0x766D6661  # "vmfa", in the header of the file
 SCHEMA: Final = 1
 PRINCIPAL: Final = """CREATE TABLE principal (
     account TEXT NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL,
-    revision INTEGER NOT NULL, state TEXT NOT NULL, tag TEXT NOT NULL,
+    revision INTEGER NOT NULL, state TEXT NOT NULL, tag TEXT NOT NULL, audit_tag TEXT NOT NULL,
     PRIMARY KEY (account, kind, name))"""
 EVENT: Final = """CREATE TABLE event (
     account TEXT NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL,
-    number INTEGER NOT NULL, document TEXT NOT NULL, tag TEXT NOT NULL,
+    number INTEGER NOT NULL, document TEXT, salt TEXT, content_digest TEXT NOT NULL,
+    digest TEXT NOT NULL, redactable INTEGER NOT NULL, audit_tag TEXT NOT NULL,
     PRIMARY KEY (account, kind, name, number)) WITHOUT ROWID"""
 VIEW: Final = """CREATE VIEW device AS SELECT account, kind, name,
     json_extract(state, '$[3][0]') AS serial, json_extract(state, '$[3][3]') AS sync,
-    json_extract(state, '$[3][4]') AS disabled, json_extract(state, '$[3][9]') AS failures,
-    json_extract(state, '$[3][11]') AS budget, json_extract(state, '$[3][2]') AS enrolled_at
+    json_extract(state, '$[3][4]') AS disabled, json_extract(state, '$[3][6][0]') AS failures,
+    json_extract(state, '$[3][6][2]') AS known_failures,
+    json_extract(state, '$[3][6][4]') AS budget, json_extract(state, '$[3][2]') AS enrolled_at
     FROM principal WHERE json_extract(state, '$[3]') IS NOT NULL"""
 CREATE: Final = (
     PRINCIPAL, EVENT, VIEW,
     f"PRAGMA application_id = {APPLICATION_ID}", f"PRAGMA user_version = {SCHEMA}",
 )
 LOAD: Final = (
-    "SELECT revision, state, tag FROM principal WHERE account = ? AND kind = ? AND name = ?"
+    "SELECT revision, state, tag, audit_tag FROM principal"
+    " WHERE account = ? AND kind = ? AND name = ?"
 )
 INSERT: Final = (
-    "INSERT INTO principal (account, kind, name, revision, state, tag) VALUES (?, ?, ?, ?, ?, ?)"
-    " ON CONFLICT DO NOTHING"
+    "INSERT INTO principal (account, kind, name, revision, state, tag, audit_tag)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
 )
 UPDATE: Final = (
-    "UPDATE principal SET revision = ?, state = ?, tag = ?"
+    "UPDATE principal SET revision = ?, state = ?, tag = ?, audit_tag = ?"
     " WHERE account = ? AND kind = ? AND name = ? AND revision = ? AND tag = ?"
 )
 DELETE: Final = (
@@ -83,11 +86,16 @@ DELETE: Final = (
 )
 WRITTEN: Final = "SELECT revision, tag FROM principal WHERE account = ? AND kind = ? AND name = ?"
 APPEND: Final = (
-    "INSERT INTO event (account, kind, name, number, document, tag) VALUES (?, ?, ?, ?, ?, ?)"
+    "INSERT INTO event (account, kind, name, number, document, salt, content_digest, digest,"
+    " redactable, audit_tag) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+REDACT: Final = (
+    "UPDATE event SET document = NULL, salt = NULL WHERE account = ? AND kind = ? AND name = ?"
+    " AND number > ? AND number <= ? AND redactable = 1"
 )
 ERASE: Final = "DELETE FROM event WHERE account = ? AND kind = ? AND name = ? AND number > ?"
 HISTORY: Final = (
-    "SELECT number, document, tag FROM event"
+    "SELECT number, document, salt, content_digest, digest, redactable, audit_tag FROM event"
     " WHERE account = ? AND kind = ? AND name = ? AND number > ? ORDER BY number LIMIT ?"
 )
 PAGE: Final = (
@@ -228,6 +236,9 @@ class SQLiteStore:
                 self._check_schema(db)
             if db.execute(statement, values).rowcount != 1:
                 return False
+            if after.pruned > before.pruned:
+                db.execute(REDACT, (*key(after.id), before.pruned, after.pruned))
+                self._erase = True
             if rows or after.revision == 0:
                 erased = db.execute(ERASE, (*key(after.id), keep)).rowcount
                 db.executemany(APPEND, rows)

@@ -1,12 +1,18 @@
-"""For your tests: a clock moved by hand, an authenticator app, and the contract that every store must keep.
+"""Tools for your tests: a clock, an authenticator app and the contract of a store.
 
-The clock and the app let a test walk through the wizard without a phone and without waiting::
+With the clock and the app a test enrolls a device without a phone and without waiting::
 
     clock = FrozenClock()
-    registry = DeviceRegistry(MemoryStore(), keys=DerivedKeys(master_key), issuer="Example", clock=clock)
-    phone = AuthenticatorApp(clock).scan(registry.open_enrollment(alice, by=me, label="alice").uri)
+    registry = DeviceRegistry(
+        MemoryStore(), keys=DerivedKeys(master_key), issuer="Example", clock=clock
+    )
+    opened = registry.open_enrollment(alice, by=actor, label="alice")
+    phone = AuthenticatorApp(clock).scan(opened.uri)
+    registry.confirm_enrollment(alice, session=opened.session_id, by=actor, **phone.pair())
+    clock.advance(30)
+    registry.verify(alice, phone.code())
 
-Whoever writes a store has it keep its promises with five lines of pytest::
+If you write a store, subclass the contract and provide the store as a pytest fixture::
 
     class TestMyStore(StoreContract):
         @pytest.fixture
@@ -17,8 +23,8 @@ Whoever writes a store has it keep its promises with five lines of pytest::
 
 from __future__ import annotations
 
-from .authenticator import AuthenticatorApp
+from .authenticator import Account, AuthenticatorApp
 from .clock import FrozenClock
 from .contract import StoreContract
 
-__all__ = ["AuthenticatorApp", "FrozenClock", "StoreContract"]
+__all__ = ["Account", "AuthenticatorApp", "FrozenClock", "StoreContract"]

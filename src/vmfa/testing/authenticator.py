@@ -14,85 +14,140 @@ from ..policy import Parameters
 
 
 class Account(Opaque):
-    """One entry of an authenticator app: what the phone shows under ``label``."""
+    """One account in an authenticator app. ``label`` is its name in the app.
 
-    __slots__ = ("_app", "_key", "label", "parameters")
+    :class:`AuthenticatorApp` creates accounts, with ``scan()`` or ``add()``.
+    """
+
+    __slots__ = ("app", "key", "label", "parameters")
+    app: AuthenticatorApp
+    key: Key
     label: str
     parameters: Parameters
-    _app: AuthenticatorApp
-    _key: Key
 
-    def __init__(self, app: AuthenticatorApp, label: str, key: Key, parameters: Parameters) -> None:
-        super().__init__(_app=app, label=label, _key=key, parameters=parameters)
+    def __init__(
+        self, app: AuthenticatorApp, label: str, key: Key, parameters: Parameters
+    ) -> None:
+        super().__init__(app=app, label=label, key=key, parameters=parameters)
 
     @property
     def step(self) -> int:
-        """The step of the code that is shown, by the phone's own clock."""
-        return self.parameters.step_at(floor(self._app.now))
+        """The time step of the present code, by the clock of the phone."""
+        return self.parameters.step_at(floor(self.app.now))
 
     @property
     def seconds_left(self) -> int:
-        """Whole seconds, 1 to the period, until the next code is shown."""
-        return self.parameters.period - floor(self._app.now) % self.parameters.period  # no URI carries another T0
+        """The whole seconds until the next code, from 1 to the period."""
+        period = self.parameters.period
+        return period - (floor(self.app.now) - self.parameters.t0) % period
 
     def code(self, steps_off: int = 0) -> str:
-        """The code that is shown, or the one *steps_off* steps later (earlier, if negative).
+        """Return the code of the present step, or of another one.
 
-        The arithmetic is the app's own, so that a mistake of ``vmfa.otp`` does not agree with itself.
+        The app computes codes on its own, so that a fault in ``vmfa.otp`` does not hide itself.
+
+        :param steps_off: the number of steps after the present one; negative: before it.
         """
         shape = self.parameters
-        mac = hmac.new(reveal(self._key), (self.step + steps_off).to_bytes(8, "big"), getattr(hashlib, shape.algorithm))
+        counter = (self.step + steps_off).to_bytes(8, "big")
+        mac = hmac.new(reveal(self.key), counter, getattr(hashlib, shape.algorithm))
         value = int(mac.hexdigest(), 16)
-        low = 8 * (mac.digest_size - 4 - value % 16)  # bits to the right of the four that the last half-byte names
-        return f"{(value >> low) % 2**31 % 10**shape.digits:0{shape.digits}}"
+        # RFC 4226 section 5.3: the last four bits name the byte at which the 31 bits start.
+        bits_to_drop = 8 * (mac.digest_size - 4 - value % 16)
+        return f"{(value >> bits_to_drop) % 2**31 % 10**shape.digits:0{shape.digits}}"
 
     def two_codes(self, steps_off: int = 0) -> tuple[str, str]:
-        """Two consecutive codes, as typed by somebody who waited for the second: it is the one shown now."""
+        """Return two consecutive codes: the user waits for the second one and types both.
+
+        :param steps_off: the number of steps of the *second* code after the present one.
+        """
         return self.code(steps_off - 1), self.code(steps_off)
+
+    def pair(self, steps_off: int = 0) -> dict[str, str]:
+        """Return the same two codes as keyword arguments: ``**account.pair()``.
+
+        :returns: ``code1`` and ``code2``, for ``confirm_enrollment`` and ``resync``.
+        """
+        code1, code2 = self.two_codes(steps_off)
+        return {"code1": code1, "code2": code2}
+
+    def wrong_code(self, steps: int = 110) -> str:
+        """Return a code that this account shows at no step near the present one.
+
+        :param steps: how many steps before and after the present one count as near.
+        """
+        shown = {self.code(off) for off in range(-min(steps, self.step), steps + 1)}
+        digits = self.parameters.digits
+        return next(code for n in range(len(shown) + 1) if (code := f"{n:0{digits}}") not in shown)
 
 
 class AuthenticatorApp:
-    """A phone with an authenticator app: many accounts, and a clock of its own.
+    """A phone with an authenticator app. It holds many accounts and has a clock of its own.
 
-    :param clock: the true time, usually the registry's clock.
-    :param skew: seconds by which the phone's clock is ahead; behind, if negative.
-    :param drift: seconds that the phone's clock gains in a day.
+    :param clock: the true time, usually the clock of the registry.
+    :param skew: how many seconds the clock of the phone is ahead; negative: behind.
+    :param drift: how many seconds the clock of the phone gains per day.
     """
 
-    def __init__(self, clock: Callable[[], float], *, skew: float = 0, drift: float = 0) -> None:
+    def __init__(
+        self, clock: Callable[[], float], *, skew: float = 0, drift: float = 0
+    ) -> None:
         self._clock = clock
-        self._bought_at = clock()
+        self._started_at = clock()
         self.skew = skew
         self.drift = drift
         self._accounts: dict[str, Account] = {}
 
     @property
     def now(self) -> float:
-        """The time on the phone."""
-        true = self._clock()
-        return true + self.skew + self.drift * (true - self._bought_at) / 86400
+        """The Unix time on the phone, in seconds."""
+        true_time = self._clock()
+        days = (true_time - self._started_at) / 86400
+        return true_time + self.skew + self.drift * days
 
     @property
     def labels(self) -> list[str]:
-        """What tells the accounts apart. A label that is taken already gets a number."""
+        """The labels of the accounts. A label that is taken gets a number: ``alice (2)``."""
         return list(self._accounts)
 
     def __getitem__(self, label: str) -> Account:
+        """Return the account with this label.
+
+        :raises KeyError: there is none.
+        """
         return self._accounts[label]
 
     def scan(self, uri: str) -> Account:
-        """Add the account of an ``otpauth://totp`` URI. :raises InvalidValue: this is none."""
-        read = parse(uri)
-        if read.type != "totp":
-            raise InvalidValue("this app shows codes of time only")
-        label = wanted = f"{read.issuer}:{read.label}" if read.issuer else read.label
-        number = 1
+        """Add the account of an ``otpauth://totp`` URI, as the camera of a phone does.
+
+        :returns: the new account.
+        :raises InvalidValue: the text is not a key URI, or not one of a time-based device.
+        """
+        key_uri = parse(uri)
+        if key_uri.type != "totp":
+            raise InvalidValue("this app shows only time-based codes: scan an otpauth://totp URI")
+        label = f"{key_uri.issuer}:{key_uri.label}" if key_uri.issuer else key_uri.label
+        return self.add(key_uri.key, key_uri.parameters, label=label)
+
+    def add(
+        self, key: Key, parameters: Parameters | None = None, *, label: str = "account"
+    ) -> Account:
+        """Add an account without a URI, for example one with a T0 that no URI can carry.
+
+        :param parameters: the default is ``Parameters()``.
+        :returns: the new account.
+        """
+        wanted, number = label, 1
         while label in self._accounts:
             number += 1
             label = f"{wanted} ({number})"
-        account = self._accounts[label] = Account(self, label, read.key, read.parameters)
+        account = Account(self, label, key, parameters or Parameters())
+        self._accounts[label] = account
         return account
 
     def remove(self, label: str) -> None:
-        """Delete an account from the phone. The verifier does not learn of it."""
+        """Delete an account from the phone. The verifier does not notice.
+
+        :raises KeyError: there is no account with this label.
+        """
         del self._accounts[label]

@@ -1,19 +1,28 @@
-"""A clock for tests that moves only when it is set."""
+"""A clock for tests."""
 
 from __future__ import annotations
 
 
 class FrozenClock:
-    """Unix time, in seconds, that moves only when it is told to. Give it to a registry as its *clock*."""
+    """A clock that moves only when a test moves it. Pass it to a registry as its *clock*.
 
-    def __init__(self, at: float = 1_700_000_010) -> None:
-        self.at: float = at
+    :param now: Unix time in seconds. The default is the first second of a time step of 30 seconds.
+    """
+
+    def __init__(self, now: float = 1_700_000_010) -> None:
+        self.now: float = now
 
     def __call__(self) -> float:
-        return self.at
+        """Return the Unix time in seconds."""
+        return self.now
 
-    def set(self, at: float) -> None:
-        self.at = at
+    def set(self, now: float) -> None:
+        """Set the clock.
+
+        :param now: Unix time in seconds, before or after the present one.
+        """
+        self.now = now
 
     def advance(self, seconds: float) -> None:
-        self.at += seconds
+        """Move the clock forward, or back if *seconds* is negative."""
+        self.now += seconds

@@ -1,0 +1,194 @@
+"""What a command works with, and what it returns."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from shlex import quote
+from types import ModuleType
+from typing import Final
+
+from ..access import Actor
+from ..errors import MissingExtra, UnknownMasterKey, VmfaError
+from ..keysources.base import KeySource
+from ..keysources.derived import DerivedKeys
+from ..models import PrincipalId
+from ..registry import DeviceRegistry
+from ..stores.sqlite import SQLiteStore
+from .errors import EnvironmentProblem, MissingPackage, WrongUsage
+from .io import ask, check_database, create_key_file, print_error, read_key_file
+from .rendering import read_account, time_text
+
+SERVICE: Final = "vmfa command line"  # the trusted service that acts by default
+KEY_NOTICE: Final = (
+    "a new master key is in the key file. Put a copy into a vault now: if you lose it, no code"
+    " can be verified and every user must enroll again. Keep it apart from the database: both"
+    " together give away every device"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandResult:
+    """What a command found: *data* for ``--json``, *text* as lines for people.
+
+    *failure* is an error that is reported after them, as when one record of many cannot be read.
+    """
+
+    data: Mapping[str, object]
+    text: Sequence[str]
+    failure: VmfaError | None = None
+
+
+class CommandContext:
+    """The arguments of a command, and the files that they name, opened on first use."""
+
+    def __init__(
+        self, args: argparse.Namespace, clock: Callable[[], float], stack: ExitStack
+    ) -> None:
+        self.args = args
+        self.clock = clock
+        self._stack = stack
+        self._extra_problem: MissingPackage | None = None
+
+    @cached_property
+    def who(self) -> PrincipalId:
+        """The PRINCIPAL argument."""
+        account, slash, name = self.args.principal.partition("/")
+        if self.args.root:
+            if slash:
+                raise WrongUsage("with --root, give the account alone")
+            return PrincipalId.root(read_account(account))
+        if not slash:
+            raise WrongUsage("a principal is written ACCOUNT/NAME, or --root ACCOUNT")
+        return PrincipalId.user(read_account(account), name)
+
+    @cached_property
+    def key_path(self) -> str:
+        return self._path("key_file", "VMFA_KEY_FILE", "key file")
+
+    @cached_property
+    def database_path(self) -> str:
+        return self._path("db", "VMFA_DB", "database")
+
+    @cached_property
+    def database_exists(self) -> bool:
+        return check_database(self.database_path)
+
+    @cached_property
+    def keys(self) -> DerivedKeys:
+        """The master key. With ``--create-key-file`` it is created first."""
+        if getattr(self.args, "create_key_file", False):
+            create_key_file(self.key_path)
+            data = json.dumps({"notice": KEY_NOTICE})
+            print_error(data if self.args.json else f"vmfa: {KEY_NOTICE}")
+        return DerivedKeys(read_key_file(self.key_path))
+
+    @cached_property
+    def imported_keys(self) -> KeySource:
+        """The keys that were imported from other systems, encrypted under the master key.
+
+        :raises MissingPackage: the package that decrypts them is not installed.
+        """
+        sealed = load_extra("vmfa.keysources.sealed", "sealing", "keys from another system need")
+        source: KeySource = sealed.SealedKeys(read_key_file(self.key_path))
+        return source
+
+    @cached_property
+    def store(self) -> SQLiteStore:
+        creates: bool = self.args.command.creates
+        if not self.database_exists and not creates:
+            raise EnvironmentProblem(
+                "the database does not exist: vmfa enroll and vmfa import create it"
+            )
+        return self._stack.enter_context(SQLiteStore(self.database_path, create=creates))
+
+    @cached_property
+    def registry(self) -> DeviceRegistry:
+        keys = self.keys
+        imported_keys: KeySource | None = None
+        try:
+            imported_keys = self.imported_keys
+        except MissingPackage as problem:  # without it an imported device has an unknown key
+            self._extra_problem = problem.with_traceback(None)
+        issuer = getattr(self.args, "issuer", "vmfa")
+        return DeviceRegistry(
+            self.store, keys=keys, imported_keys=imported_keys, issuer=issuer, clock=self.clock
+        )
+
+    def explain(self, error: UnknownMasterKey) -> VmfaError:
+        """Return *error*, with how to read imported keys if that may be the reason for it."""
+        if self._extra_problem is None:
+            return error
+        return EnvironmentProblem(f"{error}; {self._extra_problem}", reason=error.reason)
+
+    def actor(self) -> Actor:
+        """Return who acts. The default is the trusted service; for root, it is root itself."""
+        role = self.args.acting or ("self" if self.who.is_root else "service")
+        code = self.args.code
+        if role == "self" and code is None:
+            return Actor.signed_in(self.who)
+        if role == "self":
+            receipt = self.registry.verify(self.who, ask(code, "code"))
+            return Actor.signed_in(self.who, mfa=receipt.claim)
+        if code is not None:
+            raise WrongUsage("--code requires --as self")
+        if role == "service":
+            return Actor.trusted_service(SERVICE)
+        kind, _, case = role.partition(":")
+        if kind != "support":
+            raise WrongUsage("--as takes self, service or support:CASE")
+        return Actor.support(case)
+
+    def two_codes(self) -> dict[str, str]:
+        """Return two consecutive codes, as keyword arguments for the registry."""
+        return {
+            "code1": ask(self.args.code1, "first code"),
+            "code2": ask(self.args.code2, "second code"),
+        }
+
+    def time(self, at: int) -> str:
+        """Return the Unix time *at* for people, as ``--utc`` says."""
+        return time_text(at, utc=self.args.utc)
+
+    def _path(self, option: str, variable: str, what: str) -> str:
+        path: str = getattr(self.args, option) or os.environ.get(variable, "")
+        if not path:
+            raise WrongUsage(f"no {what}: pass --{option.replace('_', '-')} or set {variable}")
+        return path
+
+
+def load_extra(module: str, extra: str, purpose: str) -> ModuleType:
+    """Return *module*, which needs an optional package.
+
+    :param purpose: the beginning of the error, such as "a QR code needs".
+    :raises MissingPackage: the text is a command that installs the package here.
+    """
+    try:
+        return import_module(module)
+    except MissingExtra:
+        pass
+    packages = " ".join(map(quote, _packages(extra)))
+    install = f"{quote(sys.executable or 'python')} -m pip install {packages}"
+    raise MissingPackage(f"{purpose} an optional package; install it with: {install}")
+
+
+def _packages(extra: str) -> list[str]:
+    """The requirements of *extra*. They install even where vmfa itself is in no package index."""
+    from importlib.metadata import PackageNotFoundError, requires  # slow to import, seldom needed
+
+    try:
+        every: Sequence[str] = requires("vmfa") or ()
+    except PackageNotFoundError:
+        every = ()
+    marker = re.compile(rf"extra\s*==\s*['\"]{extra}['\"]")
+    return [item.partition(";")[0].strip() for item in every if marker.search(item)] or [
+        f"vmfa[{extra}]"
+    ]

@@ -1,0 +1,100 @@
+"""How a command fails: the errors of the command line, the exit codes, and how an error reads."""
+
+from __future__ import annotations
+
+import json
+from traceback import extract_tb
+from typing import Final
+
+from .. import errors
+
+
+class WrongUsage(errors.InvalidValue):
+    """The arguments do not say what to do."""
+
+    reason = "usage"
+
+
+class UnreadableFile(errors.InvalidValue):
+    """A file to import or to compare with cannot be read. The text does not quote it."""
+
+    reason = "unreadable source"
+
+
+class EnvironmentProblem(errors.VmfaError):
+    """A file, a stream or a package that this command needs is missing or unsafe."""
+
+    def __init__(self, message: str, *, reason: str = "environment") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class MissingPackage(EnvironmentProblem):
+    """An optional package is not installed; the text is a command that installs it."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, reason="missing extra")
+
+
+class Interrupted(errors.VmfaError):
+    """The user pressed Ctrl-C."""
+
+    reason = "interrupted"
+
+
+class Bug(errors.VmfaError):
+    """An exception that no command expects. Only its place is shown: its text may be secret."""
+
+    reason = "bug"
+
+    def __init__(self, error: Exception) -> None:
+        place = extract_tb(error.__traceback__)[-1]
+        name = type(error).__name__
+        super().__init__(f"a bug in vmfa: {name} in {place.filename}, line {place.lineno}")
+
+
+EXIT_CODES: Final[tuple[tuple[type[errors.VmfaError], int], ...]] = (  # the first match counts
+    (errors.CodeRejected, 1),
+    (errors.InvalidValue, 2),
+    (errors.InvalidType, 2),
+    (errors.AccessDenied, 3),
+    (errors.NoDevice, 4),
+    (errors.NoSession, 4),
+    (errors.DeviceAlreadyAssigned, 4),
+    (errors.TooManySessions, 4),
+    (errors.TooSoon, 4),
+    (Bug, 70),
+    (Interrupted, 130),
+    (errors.VmfaError, 5),
+)
+
+
+def exit_code(problem: errors.VmfaError) -> int:
+    """Return the exit code of a command that ended with *problem*."""
+    return next(code for kind, code in EXIT_CODES if isinstance(problem, kind))
+
+
+def describe(problem: errors.VmfaError, *, as_json: bool) -> str:
+    """Return *problem* as one sentence, or as a JSON object with the same keys for every error."""
+    wait: int | None = getattr(problem, "retry_after", None)
+    remedy = getattr(problem, "remedy", None)
+    if as_json:
+        return json.dumps(
+            {
+                "reason": problem.reason,
+                "message": str(problem),
+                "remedy": remedy,
+                "retry_after": wait,
+                "message_id": getattr(problem, "message_id", None),
+                "claimant_message": getattr(problem, "claimant_message", None),
+                "exit_code": exit_code(problem),
+            }
+        )
+    advice = ""
+    if isinstance(problem, errors.PairRejected) and remedy == "retry":
+        advice = "; if you waited, repeat with two new codes"
+    if isinstance(problem, errors.AccessDenied):
+        advice = "; choose the actor with --as and --code"
+    if wait and not isinstance(problem, errors.Throttled):  # whose message says it
+        advice += f"; wait {wait} seconds"
+    return f"vmfa: {problem}{advice}"

@@ -1,0 +1,291 @@
+"""Files, standard input and printing.
+
+Everything that is printed passes :func:`escape`, because names, reasons, imported files and the
+database can contain control sequences that rewrite what a terminal shows.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+import warnings
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from getpass import GetPassWarning, getpass
+from re import fullmatch
+from typing import Final, TextIO
+
+from ..keys import random_bytes
+from .errors import EnvironmentProblem, UnreadableFile, WrongUsage
+
+MAX_LINE_BYTES: Final = 4096  # of a typed line, and of a key file
+MAX_SOURCE_BYTES: Final = 1 << 26  # of a file to import or to compare with
+MASTER_KEY_BYTES: Final = 32
+MAX_LINKS: Final = 40  # as Linux counts them
+OTHERS: Final = 0o077  # group and others, every access
+OTHERS_WRITE: Final = 0o022
+BLANK: Final = frozenset("\u034f\u115f\u1160\u2800\u3164\uffa0")  # printable, but invisible
+
+_BINARY: Final[int] = getattr(os, "O_BINARY", 0)  # only Windows has it, and lacks the next two
+_OPEN_FLAGS: Final[int] = (
+    os.O_RDONLY | _BINARY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
+)
+
+ENCODINGS: Final[dict[str, Callable[[bytes], bytes]]] = {  # the formats of a key file
+    "raw": lambda key: key,
+    "hex": lambda key: key.hex().encode() + b"\n",
+    "base64": lambda key: b64encode(key) + b"\n",
+}
+
+
+# Printing
+
+
+class Drawing(str):
+    """Text with control sequences of our own, printed as it is: a QR code for the terminal."""
+
+    __slots__ = ()
+
+
+def escape(text: str) -> str:
+    """Return *text* with every character that does not print as itself written as ``\\x1b``.
+
+    That covers control characters, ANSI sequences, line breaks, bidirectional controls, invisible
+    characters and undecodable bytes (surrogates).
+    """
+    if text.isprintable() and BLANK.isdisjoint(text):
+        return text
+    return "".join(
+        character
+        if character.isprintable() and character not in BLANK
+        else character.encode("unicode_escape").decode("ascii")
+        for character in text
+    )
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Print each of *lines* on standard output. A line break inside of one is escaped.
+
+    :raises OSError: the output cannot be written.
+    """
+    _write(sys.stdout, "".join(f"{_printable(line)}\n" for line in lines))
+
+
+def print_error(text: str) -> None:
+    """Print one line on standard error, unless nothing reads it."""
+    with suppress(OSError):
+        _write(sys.stderr, f"{_printable(text)}\n")
+
+
+def _printable(line: str) -> str:
+    return line if isinstance(line, Drawing) else escape(line)
+
+
+def _write(stream: TextIO, text: str) -> None:
+    """Write *text* with what the encoding of *stream* does not have as escapes."""
+    encoding = stream.encoding or "utf-8"
+    stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+    stream.flush()
+
+
+# Standard input
+
+
+def ask(given: str | None, what: str) -> str:
+    """Return *given*; if it was omitted or is ``-``, read a line of standard input.
+
+    :param what: what to ask for, such as "code". A terminal does not show what is typed.
+    :raises WrongUsage: standard input ends first.
+    :raises EnvironmentProblem: standard input cannot be read, or the terminal would show the text.
+    """
+    if given is not None and given != "-":
+        return given
+    if sys.stdin is not None and sys.stdin.isatty():
+        return _ask_terminal(what)
+    try:
+        line = sys.stdin.buffer.readline(MAX_LINE_BYTES) if sys.stdin is not None else b""
+    except OSError as error:
+        raise EnvironmentProblem(f"standard input cannot be read: {error.strerror}") from None
+    if not line:
+        raise WrongUsage(f"standard input ended before the {what}")
+    return line.decode("utf-8", "replace")
+
+
+def _ask_terminal(what: str) -> str:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", GetPassWarning)
+        try:
+            return getpass(f"{what} (not shown): ")
+        except GetPassWarning:
+            message = f"this terminal would show the {what}: pipe it to standard input"
+            raise EnvironmentProblem(message) from None
+        except EOFError:
+            raise WrongUsage(f"standard input ended before the {what}") from None
+        except UnicodeError:  # it carries what was typed
+            return "\N{REPLACEMENT CHARACTER}"  # which is neither a code nor a key
+
+
+def read_source(path: str) -> str:
+    """Return the UTF-8 text of the file *path*, or of standard input if it is ``-``.
+
+    :raises UnreadableFile: it cannot be read, is too long, or is not UTF-8.
+    """
+    try:
+        if path == "-":
+            data = sys.stdin.buffer.read(MAX_SOURCE_BYTES + 1) if sys.stdin is not None else b""
+        else:
+            with open(path, "rb") as file:
+                data = file.read(MAX_SOURCE_BYTES + 1)
+        if len(data) <= MAX_SOURCE_BYTES:
+            return data.decode("utf-8-sig")
+        problem = f"the file has more than {MAX_SOURCE_BYTES} bytes"
+    except OSError as error:
+        problem = f"the file cannot be read: {error.strerror}"
+    except UnicodeDecodeError:
+        problem = "the file is not UTF-8 text"
+    data = b""  # error trackers record the locals of a raising frame
+    raise UnreadableFile(problem)
+
+
+# The key file
+
+
+def read_key_file(path: str) -> bytes:
+    """Return the master key in the file *path*: raw bytes, or text in hex or Base64.
+
+    :raises EnvironmentProblem: it is missing, is not a regular file, belongs to another user, is
+        accessible to others, or does not contain a master key.
+    """
+    try:
+        descriptor = os.open(path, _OPEN_FLAGS)  # which does not wait for the writer of a FIFO
+        try:
+            _check_file(os.fstat(descriptor), "key file", OTHERS, "chmod 600")
+            content = os.read(descriptor, MAX_LINE_BYTES + 1)
+        finally:
+            os.close(descriptor)
+    except FileNotFoundError:
+        hint = "create one with 'vmfa keys generate FILE'"
+        raise EnvironmentProblem(f"the key file does not exist: {hint}") from None
+    except OSError as error:
+        raise EnvironmentProblem(f"the key file cannot be read: {error.strerror}") from None
+    key = decode_master_key(content) if len(content) <= MAX_LINE_BYTES else b""
+    del content  # error trackers record the locals of a raising frame
+    if len(key) >= MASTER_KEY_BYTES:
+        return key
+    del key
+    raise EnvironmentProblem(
+        f"the key file does not contain a master key: it needs {MASTER_KEY_BYTES} to"
+        f" {MAX_LINE_BYTES} bytes; create one with 'vmfa keys generate FILE'"
+    )
+
+
+def decode_master_key(content: bytes) -> bytes:
+    """Return the key in the *content* of a key file.
+
+    At least 32 bytes written in hex or Base64, with or without a final line break, are decoded.
+    Everything else is the key itself: 32 raw bytes are too short to be either.
+    """
+    text = content.rstrip(b"\r\n")
+    if fullmatch(rb"([0-9A-Fa-f]{2}){32,}", text):
+        return bytes.fromhex(text.decode("ascii"))
+    if fullmatch(rb"[A-Za-z0-9+/]{43,}={0,2}", text):
+        with suppress(ValueError):
+            return b64decode(text, validate=True)
+    return content
+
+
+def create_key_file(path: str, encoding: str = "raw") -> None:
+    """Write a new master key to the new file *path*, which only its owner can access.
+
+    The key is on the disk when this returns. A file that exists is never changed.
+
+    :param encoding: a name in ``ENCODINGS``.
+    :raises EnvironmentProblem: the file exists, or cannot be written.
+    """
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o600)
+        try:
+            with open(descriptor, "wb") as file:
+                file.write(ENCODINGS[encoding](random_bytes(MASTER_KEY_BYTES)))
+                file.flush()
+                os.fsync(file.fileno())
+            _sync_directory(os.path.dirname(os.path.abspath(path)))
+        except BaseException:
+            os.unlink(path)  # a key that may not be on the disk must not create devices
+            raise
+    except FileExistsError:
+        raise EnvironmentProblem("the key file exists already and was not changed") from None
+    except OSError as error:
+        raise EnvironmentProblem(f"the key file cannot be created: {error.strerror}") from None
+
+
+def _sync_directory(path: str) -> None:
+    """Make the new name in the directory *path* durable. Windows has no counterpart."""
+    if hasattr(os, "O_DIRECTORY"):
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+# The database
+
+
+def check_database(path: str) -> bool:
+    """Check that no other user can replace or change the database. Return whether it exists.
+
+    :raises EnvironmentProblem: the file is not a regular one, can be changed by others, or belongs
+        to another user, as may a symbolic link to it or a directory on the way.
+    """
+    for name in _links(path):
+        with suppress(OSError):  # of a missing directory, for example: the store reports it
+            _check_owner(
+                os.stat(os.path.dirname(name)), "directory of the database", root_too=True
+            )
+            _check_owner(
+                os.lstat(name), "link to the database" if os.path.islink(name) else "database"
+            )
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        if os.path.lexists(path):
+            raise EnvironmentProblem(f"the database cannot be opened: {error.strerror}") from None
+        return False
+    _check_file(status, "database", OTHERS_WRITE, "chmod go-w")
+    return True
+
+
+def _links(path: str) -> Iterator[str]:
+    """The path, and if it is a symbolic link, each path on the way to the file itself."""
+    for _ in range(MAX_LINKS):
+        path = os.path.abspath(path)
+        yield path
+        if not os.path.islink(path):
+            return
+        path = os.path.join(os.path.dirname(path), os.readlink(path))
+
+
+def _check_file(status: os.stat_result, what: str, forbidden: int, remedy: str) -> None:
+    """:raises EnvironmentProblem: not a regular file, another user's, or too open a mode."""
+    if not stat.S_ISREG(status.st_mode):
+        raise EnvironmentProblem(f"the {what} is not a regular file")
+    _check_owner(status, what)
+    if hasattr(os, "geteuid") and status.st_mode & forbidden:  # Windows has no such bits
+        access = "use" if forbidden & 0o044 else "change"
+        raise EnvironmentProblem(f"other users can {access} the {what}: restrict it with {remedy}")
+
+
+def _check_owner(status: os.stat_result, what: str, *, root_too: bool = False) -> None:
+    """:raises EnvironmentProblem: it belongs to another user than the one this process acts as."""
+    if (
+        not hasattr(os, "geteuid")
+        or status.st_uid == os.geteuid()
+        or (root_too and status.st_uid == 0)
+    ):
+        return
+    raise EnvironmentProblem(
+        f"the {what} belongs to another user (uid {status.st_uid}): run vmfa as that user"
+    )

@@ -1,0 +1,543 @@
+"""The arguments: every command with its options, and what ``--help`` says."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from textwrap import wrap
+from typing import Any, Final, NoReturn
+
+from . import audit, codes, devices, importing, keys, reports
+from .context import CommandContext, CommandResult
+from .demo import run_demo
+from .errors import WrongUsage
+from .io import ENCODINGS
+
+ABOUT: Final = 'Assign virtual MFA devices and verify their codes. Try "vmfa demo" first.'
+GLOBAL_OPTIONS: Final = """\
+Options: --db FILE (or $VMFA_DB), --key-file FILE (or $VMFA_KEY_FILE), --json,
+--version. "vmfa COMMAND --help" explains a command and the exit codes."""
+EXIT_CODES: Final = """\
+exit codes: 0 done; 1 the code is not accepted; 2 wrong usage or an impossible
+value; 3 access denied; 4 no device, no session, already assigned, too many
+sessions, or too soon; 5 database, clock, master key, files, or a failed check;
+70 a bug in vmfa; 130 interrupted."""
+CODES: Final = (
+    "A code that is omitted or - is read from standard input; a terminal does not show it. "
+    "A code in an argument is visible to other users in the list of processes."
+)
+
+
+class TextRequested(Exception):
+    """``--help`` or ``--version`` asks for *text* instead of a command."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """One command. *creates* says whether it creates the database if there is none."""
+
+    name: str
+    run: Callable[[CommandContext], CommandResult]
+    about: str  # one line
+    more: str = ""
+    arguments: tuple[Callable[[Parser], None], ...] = ()
+    creates: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Commands that share their first word; the whole program is one as well."""
+
+    name: str
+    about: str
+    commands: tuple[Command | Group, ...]
+
+    def find(self, name: str) -> Command | Group | None:
+        return next((command for command in self.commands if command.name == name), None)
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse that lists the choices, and never quotes an argument: it may be a key or a code."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)
+        self.color = False  # of Python 3.14: our output has no control sequences
+
+    def error(self, message: str) -> NoReturn:
+        message = message.partition("'")[0].partition('"')[0].rstrip(" :")
+        for action in self._actions:
+            name = action.option_strings[0] if action.option_strings else str(action.metavar)
+            if action.choices is not None and name in message:
+                message += f"; {name} is one of {', '.join(map(str, action.choices))}"
+        raise WrongUsage(f"{message}; see {self.prog} --help")
+
+    def options_first(self, words: Sequence[str]) -> list[str]:
+        """Return *words* with the options first.
+
+        argparse fills optional arguments, such as a code, as soon as an option follows.
+        """
+        options: list[str] = []
+        others: list[str] = []
+        rest = iter(words)
+        for word in rest:
+            name, has_value, _ = word.partition("=")
+            action = self._option_string_actions.get(name)
+            if word == "--":
+                others += rest
+            elif action is not None:
+                options.append(word)
+                if action.nargs is None and not has_value:
+                    options += islice(rest, 1)
+            elif word.startswith("-") and word != "-" and not word[1:].isdigit():
+                options.append(word)  # unknown, as argparse will say
+            else:
+                others.append(word)
+        return [*options, "--", *others] if others else options
+
+    def print_help(self, file: object = None) -> NoReturn:  # noqa: ARG002  # of argparse
+        raise TextRequested(self.format_help().rstrip())
+
+
+class GroupParser(Parser):
+    """The parser of a group: options, the name of a command, and what belongs to the command."""
+
+    def __init__(self, group: Group, prog: str) -> None:
+        super().__init__(prog=prog)
+        self.group = group
+        self.add_argument("words", nargs=argparse.REMAINDER)
+
+    def format_help(self) -> str:
+        lines = [f"  {command.name:<11} {command.about}" for command in self.group.commands]
+        usage = f"usage: {self.prog} [OPTIONS] COMMAND ..."
+        return "\n".join([usage, "", self.group.about, "", *lines, "", GLOBAL_OPTIONS])
+
+    def choose(self, words: Sequence[str]) -> Command | Group:
+        """Return what the first of *words* names.
+
+        :raises WrongUsage: it is missing or unknown; the text lists the choices.
+        """
+        command = self.group.find(words[0]) if words else None
+        if command is None:
+            what = "unknown" if words else "no"
+            names = ", ".join(choice.name for choice in self.group.commands)
+            raise WrongUsage(f"{what} command: choose one of {names}; see {self.prog} --help")
+        return command
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Return the values of *arguments*; ``command`` is the :class:`Command`.
+
+    Options may stand before, between and after the other arguments.
+
+    :raises WrongUsage: they do not say what to do.
+    :raises TextRequested: they ask for help or for the version.
+    """
+    namespace = argparse.Namespace()
+    words, prog = list(arguments), "vmfa"
+    command: Command | Group = PROGRAM
+    while isinstance(command, Group):
+        group = GroupParser(command, prog)
+        for add in (_version, _files, _json):
+            add(group)
+        namespace, unknown = group.parse_known_args(words, namespace)
+        _check_all_known(unknown, prog)
+        words = namespace.words
+        command = group.choose(words)
+        prog, words = f"{prog} {words[0]}", words[1:]
+    parser = command_parser(command, prog)
+    namespace, unknown = parser.parse_known_args(parser.options_first(words), namespace)
+    _check_all_known(unknown, prog)
+    namespace.command = command
+    return namespace
+
+
+def command_parser(command: Command, prog: str) -> Parser:
+    parser = Parser(
+        prog=prog,
+        description="\n".join(wrap(f"{command.about} {command.more}", 78)),
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    for add in (*command.arguments, _json):
+        add(parser)
+    return parser
+
+
+def _check_all_known(unknown: Sequence[str], prog: str) -> None:
+    if unknown:
+        raise WrongUsage(f"too many arguments, or an unknown option; see {prog} --help")
+
+
+# The arguments
+
+
+def _principal(parser: Parser) -> None:
+    parser.add_argument(
+        "principal", metavar="PRINCIPAL", help="ACCOUNT/NAME, or with --root the ACCOUNT"
+    )
+    parser.add_argument(
+        "--root", action="store_true", help="the principal is the root of the account"
+    )
+
+
+def _acting(parser: Parser) -> None:
+    parser.add_argument(
+        "--as",
+        dest="acting",
+        metavar="WHO",
+        help="who acts: service (the default), self (the default for root) or support:CASE",
+    )
+    parser.add_argument(
+        "--code",
+        metavar="CODE",
+        help="with --as self: verify this code first, and act as signed in with MFA; - reads it",
+    )
+
+
+def _one_code(parser: Parser) -> None:
+    parser.add_argument(
+        "code", nargs="?", metavar="CODE", help="the code that the device shows now"
+    )
+
+
+def _two_codes(parser: Parser) -> None:
+    parser.add_argument(
+        "code1", nargs="?", metavar="CODE1", help="the first of two consecutive codes"
+    )
+    parser.add_argument("code2", nargs="?", metavar="CODE2", help="the code after it")
+
+
+def _label(parser: Parser) -> None:
+    parser.add_argument(
+        "--label", required=True, metavar="L", help="the account name that the app shows"
+    )
+    parser.add_argument(
+        "--issuer", default="vmfa", metavar="I", help="the issuer that the app shows (vmfa)"
+    )
+    parser.add_argument(
+        "--qr", action="store_true", help="draw the key URI as a QR code (extra qr)"
+    )
+
+
+def _session(parser: Parser) -> None:
+    parser.add_argument(
+        "--session", metavar="ID", help="the session that enroll printed (the open one)"
+    )
+
+
+def _reason(parser: Parser) -> None:
+    parser.add_argument("--reason", default="", metavar="TEXT", help="why, for the history")
+
+
+def _account(parser: Parser) -> None:
+    parser.add_argument(
+        "account", metavar="ACCOUNT", help="the account; %%2F is a slash, %%25 a percent sign"
+    )
+
+
+def _accounts(parser: Parser) -> None:
+    parser.add_argument("accounts", nargs="+", metavar="ACCOUNT", help="the accounts")
+
+
+def _case(parser: Parser) -> None:
+    parser.add_argument(
+        "--case",
+        default="vmfa audit",
+        metavar="TEXT",
+        help="the support case that this is read for",
+    )
+
+
+def _checkpoint_file(parser: Parser) -> None:
+    parser.add_argument(
+        "file", metavar="FILE", help="what vmfa audit checkpoint printed; - is standard input"
+    )
+
+
+def _since(parser: Parser) -> None:
+    parser.add_argument("--since", metavar="FILE", help="only the events after this checkpoint")
+
+
+def _import(parser: Parser) -> None:
+    parser.add_argument(
+        "format", choices=importing.FORMATS, metavar="FORMAT", help=", ".join(importing.FORMATS)
+    )
+    parser.add_argument(
+        "file",
+        metavar="FILE",
+        help="what the other system exported, in UTF-8; - is standard input",
+    )
+    parser.add_argument(
+        "--account", required=True, metavar="ACCOUNT", help="the account of the imported users"
+    )
+    parser.add_argument(
+        "--map",
+        metavar="MAP",
+        help="a JSON file: an object with the stored id of each owner in FILE",
+    )
+    parser.add_argument(
+        "--root-owner", metavar="OWNER", help="this owner in FILE is the root of the account"
+    )
+    parser.add_argument(
+        "--owner",
+        default="",
+        metavar="OWNER",
+        help="the owner of FILE (google-authenticator only)",
+    )
+    parser.add_argument(
+        "--offer",
+        action="append",
+        default=[],
+        metavar="ALGORITHM,DIGITS,PERIOD",
+        help="accept devices of this kind as well, such as sha256,8,30; repeatable",
+    )
+    parser.add_argument(
+        "--parameters",
+        metavar="ALGORITHM,DIGITS,PERIOD",
+        help="the kind of the devices in FILE, if not sha1,6,30 (django-allauth only)",
+    )
+    parser.add_argument(
+        "--allow-incomplete",
+        action="store_true",
+        help="import from an export with missing QR codes (otpauth-migration only)",
+    )
+    parser.add_argument(
+        "--unsafe-short-keys",
+        action="store_true",
+        help="accept keys below 128 bits, against RFC 4226",
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="show what would happen, and change nothing"
+    )
+
+
+def _policy(parser: Parser) -> None:
+    parser.add_argument(
+        "--strict", action="store_true", help="Policy.strict(), which follows the standards"
+    )
+    parser.add_argument(
+        "--window", type=int, metavar="STEPS", help="accept codes so many steps early or late"
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=NUMBER",
+        help="change a field; repeatable",
+    )
+    parser.add_argument(
+        "--sign-ins",
+        type=float,
+        default=1,
+        metavar="N",
+        help="sign-ins of the user a day (1); 0: never",
+    )
+
+
+def _new_key_file(parser: Parser) -> None:
+    parser.add_argument("file", metavar="FILE", help="the file, which must not exist")
+    parser.add_argument(
+        "--format",
+        choices=tuple(ENCODINGS),
+        default="raw",
+        metavar="FORMAT",
+        help="raw (32 bytes, the default), hex or base64",
+    )
+
+
+def _files(parser: Parser) -> None:
+    parser.add_argument("--db", metavar="FILE", help="the database file (default: $VMFA_DB)")
+    parser.add_argument(
+        "--key-file",
+        metavar="FILE",
+        help="the file with the master key, for its owner alone (default: $VMFA_KEY_FILE)",
+    )
+
+
+def _create_key_file(parser: Parser) -> None:
+    parser.add_argument(
+        "--create-key-file",
+        action="store_true",
+        help="first create the key file, which must not exist",
+    )
+
+
+def _utc(parser: Parser) -> None:
+    parser.add_argument("--utc", action="store_true", help="print times in UTC, not in local time")
+
+
+def _json(parser: Parser) -> None:
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="print one JSON object; errors are JSON on standard error",
+    )
+
+
+class _Version(argparse.Action):
+    def __call__(self, *_: object) -> NoReturn:
+        raise TextRequested(f"vmfa {reports.vmfa_version()}")
+
+
+def _version(parser: Parser) -> None:
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
+
+
+# The commands
+
+KEYS: Final = Group(
+    name="keys",
+    about="Create a master key: generate.",
+    commands=(
+        Command(
+            name="generate",
+            run=keys.generate,
+            about="Write a new master key to a new file.",
+            more="32 random bytes of the operating system, in a file for its owner alone.",
+            arguments=(_new_key_file,),
+        ),
+    ),
+)
+
+AUDIT: Final = Group(
+    name="audit",
+    about="Verify and export histories: verify, checkpoint, compare, export.",
+    commands=(
+        Command(
+            name="verify",
+            run=audit.verify,
+            about="Check every history of the accounts.",
+            more="Names the first event that was changed, removed or moved.",
+            arguments=(_accounts, _case, _files),
+        ),
+        Command(
+            name="checkpoint",
+            run=audit.checkpoint,
+            about="Print what later proves the state of every history.",
+            more="Keep it where it cannot be changed with write access to the database.",
+            arguments=(_accounts, _case, _files),
+        ),
+        Command(
+            name="compare",
+            run=audit.compare,
+            about="Compare the database with a checkpoint.",
+            more="Finds deleted rows and restored older rows.",
+            arguments=(_checkpoint_file, _case, _files),
+        ),
+        Command(
+            name="export",
+            run=audit.export,
+            about="Print the events as JSON lines for a SIEM.",
+            arguments=(_accounts, _since, _case, _files),
+        ),
+    ),
+)
+
+PROGRAM: Final = Group(
+    name="vmfa",
+    about=ABOUT,
+    commands=(
+        Command(
+            name="demo",
+            run=run_demo,
+            about="Play the life of a device, without waiting.",
+            more="It uses a temporary database and a simulated clock.",
+        ),
+        Command(
+            name="enroll",
+            run=devices.enroll,
+            about="Start an enrollment. Prints the key, once.",
+            arguments=(_principal, _label, _acting, _files, _create_key_file, _utc),
+            creates=True,
+        ),
+        Command(
+            name="confirm",
+            run=devices.confirm,
+            about="Assign the device with two consecutive codes.",
+            more=CODES,
+            arguments=(_principal, _two_codes, _session, _acting, _files),
+        ),
+        Command(
+            name="verify",
+            run=devices.verify,
+            about="Accept a code, once.",
+            more=CODES,
+            arguments=(_principal, _one_code, _files, _utc),
+        ),
+        Command(
+            name="resync",
+            run=devices.resync,
+            about="Resynchronize a device with two new consecutive codes.",
+            more=CODES,
+            arguments=(_principal, _two_codes, _acting, _files),
+        ),
+        Command(
+            name="deactivate",
+            run=devices.deactivate,
+            about="Remove the device and destroy its key.",
+            arguments=(_principal, _reason, _acting, _files, _utc),
+        ),
+        Command(
+            name="show",
+            run=devices.show,
+            about="Show the state of the assigned device.",
+            arguments=(_principal, _acting, _files, _utc),
+        ),
+        Command(
+            name="list",
+            run=devices.list_principals,
+            about="List the principals of an account.",
+            arguments=(_account, _files),
+        ),
+        Command(
+            name="history",
+            run=devices.history,
+            about="Print the checked history of a principal's devices.",
+            more="An event that was edited, moved or removed is an error.",
+            arguments=(_principal, _acting, _files, _utc),
+        ),
+        Command(
+            name="import",
+            run=importing.import_devices,
+            about="Import the devices of another system.",
+            more="Each entry has its line. Needs the extra sealing.",
+            arguments=(_import, _files, _create_key_file),
+            creates=True,
+        ),
+        AUDIT,
+        KEYS,
+        Command(
+            name="code",
+            run=codes.code,
+            about="Print the current code of a key that you enter.",
+            more="The key is read in Base32 from standard input; a terminal does not show it.",
+        ),
+        Command(
+            name="policy",
+            run=reports.policy,
+            about="Report what a policy is worth against guessing.",
+            arguments=(_policy,),
+        ),
+        Command(
+            name="selftest",
+            run=reports.selftest,
+            about="Check the cryptography of this installation.",
+            more="Computes the known answers of FIPS 180-4, RFC 4226, RFC 6238 and RFC 5869.",
+        ),
+    ),
+)
+
+
+def commands(group: Group = PROGRAM, prefix: str = "") -> Mapping[str, Command]:
+    """Return every command by its full name, such as "audit verify"."""
+    found: dict[str, Command] = {}
+    for choice in group.commands:
+        name = f"{prefix}{choice.name}"
+        found |= commands(choice, f"{name} ") if isinstance(choice, Group) else {name: choice}
+    return found

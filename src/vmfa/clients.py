@@ -1,0 +1,142 @@
+"""Known clients: tokens that tell the owner's own browsers from strangers (OWASP device cookies).
+
+A token proves that its bearer once signed in as this principal with this device. It is no second
+factor: it only decides in which lane failures are counted.
+"""
+
+from __future__ import annotations
+
+from binascii import a2b_base64, b2a_base64
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final
+
+from .errors import UnknownMasterKey
+from .keys import encode_fields
+from .keysources.base import RecordAuthenticator
+from .models import MAX_FAILING_CLIENTS, ClientToken, FailingClient, PrincipalId, VirtualDevice
+from .policy import DAY, Policy
+
+VERSION: Final = "1"
+ID_BYTES: Final = 16
+MAX_TOKEN_CHARACTERS: Final = 256
+GIVEN_TOKEN_SECONDS: Final = DAY  # of a token that an administrator gives to the owner
+MAX_CLIENT_FAILURES: Final = 10  # consecutive failures that demote a token until it expires
+GIVEN: Final = "g"  # single use
+RENEWED: Final = "r"  # from a receipt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownClient:
+    """A valid token: its id in hexadecimal, and the Unix time, in seconds, at which it expires."""
+
+    token_id: str
+    expires_at: int
+
+
+def issue_token(
+    principal: PrincipalId,
+    device: VirtualDevice,
+    *,
+    now: int,
+    seconds: int,
+    kind: str,
+    keys: RecordAuthenticator,
+    random: Callable[[int], bytes],
+) -> tuple[ClientToken, str]:
+    """Return a new token and its id in hexadecimal.
+
+    :param seconds: how long the token is valid.
+    :param kind: :data:`GIVEN` or :data:`RENEWED`.
+    """
+    token_id = random(ID_BYTES)
+    tag = keys.tag("client token", _message(principal, device, kind, token_id.hex(), now))
+    encoded_id = b2a_base64(token_id, newline=False).decode().rstrip("=")
+    body = f"{VERSION}{kind}.{encoded_id.replace('+', '-').replace('/', '_')}.{now}.{tag}"
+    return ClientToken(text=body, expires_at=now + seconds), token_id.hex()
+
+
+def known_client(
+    token: object,
+    principal: PrincipalId,
+    device: VirtualDevice,
+    *,
+    now: int,
+    policy: Policy,
+    keys: RecordAuthenticator,
+) -> KnownClient | None:
+    """Return the known client that presents *token*, or None for any other token.
+
+    :param token: the text of a token, a :class:`~vmfa.ClientToken`, or None.
+    """
+    text = token.text if isinstance(token, ClientToken) else token
+    if not policy.known_clients or not isinstance(text, str) or len(text) > MAX_TOKEN_CHARACTERS:
+        return None
+    try:
+        head, encoded_id, issued_at_text, tag = text.split(".", 3)
+        version, kind = head[:1], head[1:]
+        token_id = a2b_base64(
+            encoded_id.replace("-", "+").replace("_", "/") + "==", strict_mode=True
+        ).hex()
+        if not (issued_at_text.isascii() and issued_at_text.isdigit()):
+            return None
+        issued_at = int(issued_at_text)
+        authentic = keys.check(
+            "client token", _message(principal, device, kind, token_id, issued_at), tag
+        )
+    except (ValueError, UnknownMasterKey):
+        return None
+    given = kind == GIVEN
+    expires_at = issued_at + (GIVEN_TOKEN_SECONDS if given else policy.client_token_seconds)
+    if not authentic or version != VERSION or now >= expires_at:
+        return None
+    if given and device.clients.given != token_id:
+        return None  # it was used, or replaced by another one
+    return KnownClient(token_id=token_id, expires_at=expires_at) if _in_lane(
+        device, token_id, now
+    ) else None
+
+
+def _in_lane(device: VirtualDevice, token_id: str, now: int) -> bool:
+    """Whether the failures of this token are counted in the lane of known clients."""
+    failing = _unexpired(device, now)
+    for client in failing:
+        if client.token_id == token_id:
+            return client.failures < MAX_CLIENT_FAILURES
+    return len(failing) < MAX_FAILING_CLIENTS
+
+
+def after_failure(device: VirtualDevice, client: KnownClient, now: int) -> VirtualDevice:
+    """Return *device* with one more failure noted for *client*."""
+    failing = {other.token_id: other for other in _unexpired(device, now)}
+    earlier = failing.get(client.token_id)
+    failing[client.token_id] = FailingClient(
+        token_id=client.token_id,
+        failures=earlier.failures + 1 if earlier else 1,
+        expires_at=client.expires_at,
+    )
+    return replace(device, clients=replace(device.clients, failing=tuple(failing.values())))
+
+
+def after_success(device: VirtualDevice, client: KnownClient, now: int) -> VirtualDevice:
+    """Return *device* without the failures of *client*, whose single-use token is now used."""
+    failing = tuple(
+        other for other in _unexpired(device, now) if other.token_id != client.token_id
+    )
+    given = device.clients.given
+    if given == client.token_id:
+        given = ""
+    return replace(device, clients=replace(device.clients, failing=failing, given=given))
+
+
+def _unexpired(device: VirtualDevice, now: int) -> list[FailingClient]:
+    return [client for client in device.clients.failing if now < client.expires_at]
+
+
+def _message(
+    principal: PrincipalId, device: VirtualDevice, kind: str, token_id: str, issued_at: int
+) -> bytes:
+    return encode_fields(
+        "vmfa client token v1", principal.account, principal.kind, principal.name, device.serial,
+        device.clients.epoch, kind, token_id, issued_at,
+    )

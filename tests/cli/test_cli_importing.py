@@ -1,0 +1,409 @@
+"""``vmfa import``: the report, the options, the dry run."""
+
+from __future__ import annotations
+
+import json
+import sys
+from base64 import b64encode
+from typing import TYPE_CHECKING
+
+import pytest
+
+from vmfa import Actor, DerivedKeys, DeviceRegistry, Parameters, PrincipalId, SQLiteStore
+from vmfa.cli.importing import FORMATS
+from vmfa.keysources.sealed import SealedKeys
+from vmfa.testing import AuthenticatorApp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from conftest import Outcome, Terminal
+
+ACCOUNT = "123456789012"
+SECRET = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"
+OTHER = "AAAQEAYEAUDAOCAJBIFQYDIOB4AAAAAA"
+URI = f"otpauth://totp/alice?secret={SECRET}"
+LIST = f"u-1 {URI}\nu-2 otpauth://hotp/bob?secret={OTHER}&counter=1\n"
+
+
+def user(name: str) -> PrincipalId:
+    return PrincipalId.user(ACCOUNT, name)
+
+
+@pytest.fixture
+def run(terminal: Terminal) -> Callable[..., Outcome]:
+    """Run ``vmfa import`` on a file with this text."""
+
+    def run(kind: str, text: str, *arguments: str) -> Outcome:
+        (terminal.folder / "source").write_text(text)
+        return terminal.run(
+            "import", kind, str(terminal.folder / "source"), "--account", ACCOUNT, *arguments
+        )
+
+    return run
+
+
+@pytest.fixture
+def registry(terminal: Terminal) -> Iterator[DeviceRegistry]:
+    master = terminal.key_file.read_bytes()
+    with SQLiteStore(terminal.db) as store:
+        yield DeviceRegistry(
+            store,
+            keys=DerivedKeys(master),
+            imported_keys=SealedKeys(master),
+            issuer="x",
+            clock=terminal.clock,
+        )
+
+
+def device(registry: DeviceRegistry, name: str):
+    return registry.device(user(name), by=Actor.trusted_service("test"))
+
+
+def test_each_entry_has_a_line_and_those_that_fit_are_adopted(
+    run, registry, terminal: Terminal
+) -> None:
+    outcome = run("otpauth", LIST)
+    lines = outcome.out.splitlines()
+    assert lines[0] == "adopted: line 1 u-1 -> 123456789012/user/u-1"
+    assert lines[1].startswith("refused: line 2 u-2: ")
+    assert lines[2] == "1 adopted, 0 already adopted, 0 conflict, 1 refused"
+    assert (outcome.code, outcome.err) == (2, "vmfa: 1 of 2 entries were not imported\n")
+    assert SECRET not in outcome.out + outcome.err
+    terminal.clock.advance(60)
+    code = AuthenticatorApp(terminal.clock).scan(URI).code()
+    assert terminal.run("verify", f"{ACCOUNT}/u-1", code).code == 0
+    assert (
+        "device adopted  by trusted service vmfa import"
+        in terminal.run("history", f"{ACCOUNT}/u-1").out
+    )
+
+
+def test_the_report_in_json(run, terminal: Terminal) -> None:
+    outcome = run("otpauth", LIST, "--json")
+    assert outcome.problem["reason"] == "entries not imported"
+    data = outcome.data
+    assert data["entries"][1].pop("reason")
+    assert data == {
+        "dry_run": False,
+        "adopted": 1,
+        "already adopted": 0,
+        "conflict": 0,
+        "refused": 1,
+        "entries": [
+            {
+                "where": "line 1",
+                "owner": "u-1",
+                "outcome": "adopted",
+                "principal": {"account": ACCOUNT, "kind": "user", "name": "u-1"},
+                "last_step": terminal.clock() // 30 + 1,
+                "drift": 0,
+                "failures": 0,
+                "disabled": False,
+                "notes": [],
+            },
+            {"where": "line 2", "owner": "u-2", "outcome": "refused", "notes": []},
+        ],
+    }
+
+
+def test_a_run_can_be_repeated(run) -> None:
+    run("otpauth", LIST)
+    assert (
+        run("otpauth", LIST).out.splitlines()[0]
+        == "already adopted: line 1 u-1 -> 123456789012/user/u-1"
+    )
+
+
+def test_if_nothing_is_refused_the_exit_code_is_0(run) -> None:
+    assert run("otpauth", LIST.splitlines()[0]).code == 0
+    outcome = run("otpauth", "")
+    assert (outcome.code, outcome.out) == (
+        0,
+        "0 adopted, 0 already adopted, 0 conflict, 0 refused\n",
+    )
+
+
+def test_a_dry_run_creates_no_database_and_no_key_file(run, terminal: Terminal) -> None:
+    outcome = run("otpauth", LIST, "--dry-run")
+    lines = outcome.out.splitlines()
+    assert lines[0] == "would be adopted: line 1 u-1 -> 123456789012/user/u-1"
+    assert lines[1].startswith("would be refused: line 2 u-2: ")
+    assert lines[2] == "dry run: 1 adopted, 0 already adopted, 0 conflict, 1 refused"
+    assert not terminal.db.exists()
+    assert run("otpauth", LIST, "--dry-run", "--json").data["dry_run"] is True
+    terminal.key_file.unlink()
+    assert run("otpauth", LIST, "--dry-run", "--create-key-file").code == 2
+    assert not terminal.key_file.exists()
+
+
+def test_a_dry_run_over_a_database_changes_nothing_in_it(run, registry) -> None:
+    run("otpauth", LIST)
+    before = device(registry, "u-1")
+    more = LIST.replace("hotp", "totp")
+    data = run("otpauth", more, "--dry-run", "--json").data
+    assert (data["adopted"], data["already adopted"]) == (1, 1)
+    line = run("otpauth", LIST, "--dry-run").out.splitlines()[0]
+    assert line == "already adopted: line 1 u-1 -> 123456789012/user/u-1"
+    assert device(registry, "u-1") == before
+    assert not registry.requires_code(user("u-2"))
+
+
+def test_an_import_creates_the_key_file_on_request(run, terminal: Terminal) -> None:
+    terminal.key_file.unlink()
+    assert run("otpauth", URI).code == 5
+    assert run("otpauth", f"u-1 {URI}", "--create-key-file").code == 0
+    assert terminal.key_file.stat().st_size == 32
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "arguments"),
+    [
+        (
+            "django-otp",
+            json.dumps(
+                [
+                    {
+                        "model": "otp_totp.totpdevice",
+                        "pk": 1,
+                        "fields": {
+                            "user": 1,
+                            "confirmed": True,
+                            "key": "00" * 20,
+                            "step": 30,
+                            "t0": 0,
+                            "digits": 6,
+                            "drift": 0,
+                            "last_t": 5,
+                        },
+                    }
+                ]
+            ),
+            (),
+        ),
+        ("google-authenticator", f'{SECRET}\n" TOTP_AUTH\n', ("--owner", "1")),
+        ("otpauth", f"1 otpauth://totp/alice?secret={SECRET}", ()),
+        (
+            "otpauth-migration",
+            "otpauth-migration://offline?data=ChkKFDEyMzQ1Njc4OTAxMjM0NTY3ODkwEgEx",
+            (),
+        ),
+        (
+            "passlib",
+            json.dumps([{"owner": "1", "totp": {"v": 1, "type": "totp", "key": SECRET}}]),
+            (),
+        ),
+        ("pyotp", json.dumps([{"owner": "1", "secret": SECRET}]), ()),
+    ],
+)
+def test_every_format(run, kind: str, text: str, arguments: tuple[str, ...]) -> None:
+    data = run(kind, text, *arguments, "--json").data
+    assert data["adopted"] == 1
+    assert data["entries"][0]["principal"]["name"] == "1"
+
+
+def test_a_map_of_names(run, terminal: Terminal) -> None:
+    (terminal.folder / "map").write_text('{"u-1": "4711"}')
+    lines = run(
+        "otpauth", LIST.replace("hotp", "totp"), "--map", str(terminal.folder / "map")
+    ).out.splitlines()
+    assert lines[0] == "adopted: line 1 u-1 -> 123456789012/user/4711"
+    assert lines[1].startswith("refused: line 2 u-2: ")
+
+
+@pytest.mark.parametrize("text", ["[]", '{"a": "b", "c": 1}', '{"a": "b", "a": "c"}', "{"])
+def test_a_file_that_is_not_a_map_is_refused(run, terminal: Terminal, text: str) -> None:
+    (terminal.folder / "map").write_text(text)
+    outcome = run("otpauth", LIST, "--map", str(terminal.folder / "map"), "--json")
+    assert (outcome.code, outcome.problem["reason"]) == (2, "unreadable source")
+    assert not terminal.db.exists()
+
+
+def test_root_is_adopted_only_by_name(run, registry) -> None:
+    data = run("otpauth", LIST, "--root-owner", "u-1", "--json").data
+    assert data["entries"][0]["principal"] == {"account": ACCOUNT, "kind": "root", "name": ""}
+    assert registry.requires_code(PrincipalId.root(ACCOUNT))
+
+
+def test_other_kinds_of_device_are_adopted_on_request(run, registry) -> None:
+    text = f"u-1 {URI}&algorithm=SHA256&digits=8&period=60"
+    assert run("otpauth", text).out.startswith("refused: ")
+    assert run("otpauth", text, "--offer", "sha512,8,30", "--offer", "SHA256,8,60").code == 0
+    assert device(registry, "u-1").parameters == Parameters(
+        algorithm="sha256", digits=8, period=60
+    )
+
+
+@pytest.mark.parametrize(
+    "offer",
+    [
+        "",
+        "sha1",
+        "sha1,6",
+        "sha1,6,30,0",
+        "sha1,6,-1",
+        "a,b,c",
+        "sha1,\u0666,30",
+        f"sha1,6,{'9' * 10}",
+        f"sha1,6,{'9' * 5000}",
+    ],
+)
+def test_an_offer_has_three_parts(run, offer: str) -> None:
+    outcome = run("otpauth", LIST, "--offer", offer)
+    assert outcome.code == 2
+    assert outcome.err == "vmfa: --offer is written ALGORITHM,DIGITS,PERIOD, such as sha256,8,30\n"
+
+
+@pytest.mark.parametrize("offer", ["md5,6,30", "sha1,9,30", "sha1,6,0", "sha1,6,999999999"])
+def test_an_offer_is_one_that_a_policy_can_have(run, offer: str) -> None:
+    assert run("otpauth", LIST, "--offer", offer).code == 2
+
+
+def test_another_key_of_an_owner_is_a_conflict_and_the_exit_code_is_2(run) -> None:
+    run("otpauth", f"u-1 {URI}")
+    outcome = run("otpauth", f"u-1 otpauth://totp/alice?secret={OTHER}")
+    assert outcome.code == 2
+    assert outcome.out.startswith("conflict: line 1 u-1 -> 123456789012/user/u-1: ")
+    assert outcome.err == "vmfa: 1 of 1 entries were not imported\n"
+    assert run("otpauth", f"u-1 otpauth://totp/alice?secret={OTHER}", "--dry-run").code == 2
+
+
+def test_an_incomplete_export_is_adopted_on_request(run) -> None:
+    account = b"\x0a\x14" + bytes(range(20)) + b"\x12\x03u-1"
+    payload = b"\x0a" + bytes([len(account)]) + account + b"\x10\x01\x18\x02\x20\x00"
+    text = f"otpauth-migration://offline?data={b64encode(payload).decode()}"
+    refused = run("otpauth-migration", text)
+    assert (refused.code, refused.out.split(":")[0]) == (2, "refused")
+    assert run("otpauth-migration", text, "--allow-incomplete").code == 0
+
+
+@pytest.mark.parametrize("options", [(), ("--parameters", "sha1,8,60")])
+def test_the_kind_of_device_of_django_allauth_is_an_option(run, registry, options) -> None:
+    fields = {"user": "u-1", "type": "totp", "data": {"secret": SECRET}}
+    text = json.dumps([{"model": "mfa.authenticator", "pk": 1, "fields": fields}])
+    assert run("django-allauth", text, *options).code == 0
+    expected = Parameters(digits=8, period=60) if options else Parameters()
+    assert device(registry, "u-1").parameters == expected
+
+
+def test_the_kind_of_device_has_three_parts(run) -> None:
+    outcome = run("django-allauth", "[]", "--parameters", "8,60")
+    assert outcome.err.startswith("vmfa: --parameters is written ALGORITHM,DIGITS,PERIOD")
+
+
+def test_short_keys_are_adopted_on_request(run) -> None:
+    text = "u-1 otpauth://totp/alice?secret=JBSWY3DPEHPK3PXP"
+    assert run("otpauth", text).code == 2
+    assert run("otpauth", text, "--unsafe-short-keys").code == 0
+
+
+def test_notes_are_printed_one_after_the_other(run) -> None:
+    line = run(
+        "google-authenticator", f'{SECRET}\n" TOTP_AUTH\n12345678\n', "--owner", "u-1"
+    ).out.splitlines()[0]
+    assert line.startswith("adopted: file u-1 -> 123456789012/user/u-1: ")
+    fields = {
+        "user": 1,
+        "confirmed": True,
+        "key": "00" * 20,
+        "step": 30,
+        "t0": 0,
+        "digits": 6,
+        "drift": 0,
+        "last_t": 5,
+        "tolerance": 3,
+        "throttling_failure_count": 100,
+    }
+    record = {"model": "otp_totp.totpdevice", "pk": 7, "fields": fields}
+    line = run("django-otp", json.dumps([record]), "--dry-run").out.splitlines()[0]
+    entry = run("django-otp", json.dumps([record]), "--json").data["entries"][0]
+    assert entry["outcome"] == "adopted"
+    assert len(entry["notes"]) == 2
+    assert line.endswith(f" -> 123456789012/user/1: {'; '.join(entry['notes'])}")
+
+
+def test_a_source_that_cannot_be_read_creates_no_key_file(run, terminal: Terminal) -> None:
+    terminal.key_file.unlink()
+    assert run("pyotp", "not JSON", "--create-key-file").code == 2
+    assert not terminal.key_file.exists()
+
+
+def test_a_source_that_does_not_exist(terminal: Terminal) -> None:
+    outcome = terminal.run("import", "otpauth", "nowhere.txt", "--account", "1")
+    assert outcome.code == 2
+    assert outcome.err == "vmfa: the file cannot be read: No such file or directory\n"
+
+
+@pytest.mark.parametrize("kind", ["django-otp", "passlib", "pyotp"])
+@pytest.mark.parametrize("text", [f'[{{"secret": "{SECRET}"', f'{{"secret": "{SECRET}"}}'])
+def test_a_source_that_cannot_be_read_is_not_quoted(run, kind: str, text: str) -> None:
+    outcome = run(kind, text, "--json")
+    assert (outcome.code, outcome.out, outcome.problem["reason"]) == (2, "", "unreadable source")
+    assert SECRET not in outcome.err
+
+
+def test_a_missing_or_unknown_format_lists_the_formats(terminal: Terminal) -> None:
+    for arguments in (["import"], ["import", "csv"], ["import", "csv", "file", "--account", "1"]):
+        outcome = terminal.run(*arguments)
+        assert outcome.code == 2
+        assert f"FORMAT is one of {', '.join(FORMATS)}" in outcome.err
+        assert "csv" not in outcome.err
+
+
+# Optional packages
+
+
+def test_without_the_package_for_imported_keys_an_import_says_how_to_install_it(
+    run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.ciphers.aead", None)
+    monkeypatch.delitem(sys.modules, "vmfa.keysources.sealed", raising=False)
+    outcome = run("otpauth", LIST)
+    assert outcome.code == 5
+    assert outcome.err == (
+        "vmfa: keys from another system need an optional package; install it with: "
+        f"{sys.executable} -m pip install 'cryptography>=43'\n"
+    )
+    assert run("otpauth", LIST, "--json").problem["reason"] == "missing extra"
+
+
+def test_without_the_package_an_imported_device_says_how_to_install_it_and_others_work(
+    run, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("otpauth", f"u-1 {URI}")
+    monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.ciphers.aead", None)
+    monkeypatch.delitem(sys.modules, "vmfa.keysources.sealed", raising=False)
+    phone = terminal.enroll(f"{ACCOUNT}/u-2")
+    assert terminal.run("verify", f"{ACCOUNT}/u-2", phone.code()).code == 0
+    outcome = terminal.run("verify", f"{ACCOUNT}/u-1", "123456", "--json")
+    assert (outcome.code, outcome.problem["reason"]) == (5, "unknown master key")
+    assert "-m pip install 'cryptography>=43'" in outcome.problem["message"]
+
+
+def test_without_the_package_for_qr_codes_nothing_is_opened(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "segno", None)
+    monkeypatch.delitem(sys.modules, "vmfa.qr", raising=False)
+    outcome = terminal.run("enroll", f"{ACCOUNT}/u-1", "--label", "alice", "--qr")
+    assert outcome.code == 5
+    assert "-m pip install 'segno>=1.6'" in outcome.err
+    assert not terminal.db.exists()
+
+
+@pytest.mark.parametrize("requirements", [None, ["segno>=1.6"], "no metadata"])
+def test_if_the_requirements_are_unknown_the_extra_is_named(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch, requirements: object
+) -> None:
+    from importlib.metadata import PackageNotFoundError
+
+    def requires(name: str) -> object:
+        if isinstance(requirements, str):
+            raise PackageNotFoundError(name)
+        return requirements
+
+    monkeypatch.setattr("importlib.metadata.requires", requires)
+    monkeypatch.setitem(sys.modules, "segno", None)
+    monkeypatch.delitem(sys.modules, "vmfa.qr", raising=False)
+    outcome = terminal.run("enroll", f"{ACCOUNT}/u-1", "--label", "alice", "--qr")
+    assert "-m pip install 'vmfa[qr]'" in outcome.err

@@ -1,0 +1,195 @@
+"""``vmfa policy`` and ``vmfa selftest``, and the environment that a report names."""
+
+from __future__ import annotations
+
+import platform
+import re
+import ssl
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from math import inf
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, NoReturn
+
+import pytest
+
+from vmfa import Policy, selftest
+from vmfa.analysis import report
+
+if TYPE_CHECKING:
+    from conftest import Terminal
+
+RULE_ID = re.compile(r"\b(SEED|RULE|RFC\d+|SP80063B|ASVS5)-")
+
+
+# The environment
+
+
+@pytest.mark.parametrize("command", [["selftest"], ["policy"]])
+def test_a_report_starts_with_what_it_depends_on(terminal: Terminal, command: list[str]) -> None:
+    expected = {
+        "vmfa": version("vmfa"),
+        "time": "2023-11-14T22:13:30Z",
+        "host": platform.node(),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "openssl": ssl.OPENSSL_VERSION,
+    }
+    environment = terminal.json(*command)["environment"]
+    assert environment.pop("fips") in {"on", "off", "unknown"}
+    assert environment == expected
+    lines = terminal.run(*command).out.splitlines()[:7]
+    assert [line.split(None, 1) for line in lines[:6]] == [
+        [f"{name}:", text] for name, text in expected.items()
+    ]
+    assert re.fullmatch("fips: +(on|off|unknown)", lines[6])
+
+
+@pytest.mark.parametrize(
+    ("module", "state"),
+    [
+        (SimpleNamespace(get_fips_mode=lambda: 1), "on"),
+        (SimpleNamespace(get_fips_mode=lambda: 0), "off"),
+        (SimpleNamespace(), "unknown"),
+        (None, "unknown"),
+    ],
+)
+def test_the_fips_mode_is_that_of_the_openssl_of_hashlib(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch, module: object, state: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "_hashlib", module)
+    assert terminal.json("policy")["environment"]["fips"] == state
+
+
+def test_a_report_without_ssl_metadata_and_host_name(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(name: str) -> NoReturn:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setitem(sys.modules, "ssl", None)
+    monkeypatch.setattr("importlib.metadata.version", missing)
+    monkeypatch.setattr("platform.node", lambda: "")
+    environment = terminal.json("policy")["environment"]
+    assert (environment["vmfa"], environment["openssl"], environment["host"]) == (
+        "not installed",
+        "none",
+        "unknown",
+    )
+    assert terminal.run("--version").out == "vmfa not installed\n"
+
+
+# The self-test
+
+
+def test_the_self_test_lists_every_answer(terminal: Terminal) -> None:
+    outcome = terminal.run("selftest")
+    assert (outcome.code, outcome.err) == (0, "")
+    lines = outcome.out.splitlines()[7:]
+    assert "sha1: computed by " in lines[0]
+    assert "ok     RFC 4226 Appendix D, counter 0" in lines
+    assert lines[-1] == "passed"
+    data = terminal.json("selftest")
+    assert data["passed"] is True
+    assert data["refused"] == []
+    assert set(data) == {"environment", "passed", "refused", "computed_by", "answers"}
+    assert len(data["answers"]) == len(selftest().answers)
+    assert set(data["answers"][0]) == {"source", "passed", "problem"}
+
+
+def test_a_wrong_answer_fails_the_self_test(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vmfa.self_test._HOTP", "755225")
+    outcome = terminal.run("selftest")
+    assert outcome.code == 5
+    assert "WRONG  RFC 4226 Appendix D, counter 0: " in outcome.out
+    assert outcome.out.endswith("FAILED\n")
+    assert outcome.err.count("\n") == 1
+    failed = terminal.run("selftest", "--json")
+    assert (failed.data["passed"], failed.problem["reason"]) == (False, "self-test failed")
+
+
+# The policy
+
+
+def test_the_policy_in_text_has_chances_and_weaknesses(terminal: Terminal) -> None:
+    outcome = terminal.run("policy")
+    assert outcome.code == 0
+    lines = outcome.out.splitlines()[7:]
+    result = report(Policy())
+    assert lines[0] == "one guess: 3 candidates, each with a chance of at most 1.000e-06"
+    assert (
+        lines[1] == "1 days, 10 a day: 10 guesses, bounded by the attacker's rate: chance 3.0e-05"
+    )
+    assert lines[2].startswith("1 days, any rate: ")
+    assert len([line for line in lines if line.startswith("weak: ")]) == len(result.weaknesses)
+    assert len(lines) == 1 + len(result.guessing) + len(result.weaknesses)
+
+
+def test_the_policy_in_json(terminal: Terminal) -> None:
+    data = terminal.json("policy")
+    result = report(Policy())
+    assert data["candidates"] == 3
+    assert [row["guesses"] for row in data["guessing"]] == [row.guesses for row in result.guessing]
+    assert [row["per_day"] for row in data["guessing"]] == [
+        None if row.per_day == inf else row.per_day for row in result.guessing
+    ]
+    assert [row["setting"] for row in data["weaknesses"]] == [
+        weak.setting for weak in result.weaknesses
+    ]
+
+
+def test_weaknesses_name_the_document_and_no_rule_id(terminal: Terminal) -> None:
+    options = ("--set", "login_drift=10", "--set", "delay_cap=30", "--window", "2")
+    data = terminal.json("policy", *options)
+    sources = {row["setting"]: row["source"] for row in data["weaknesses"]}
+    assert sources["login_drift"] == "default of vmfa"
+    assert "RFC 4226, section 7.3" in {row["source"] for row in data["weaknesses"]}
+    assert "OWASP ASVS 5.0, section 6.5.5" in {row["source"] for row in data["weaknesses"]}
+    outcome = terminal.run("policy", *options)
+    assert "weak: login_drift (default of vmfa): 10" in outcome.out
+    assert not RULE_ID.search(outcome.out)
+    assert not RULE_ID.search(str(data))
+
+
+def test_the_strict_policy_has_fewer_weaknesses(terminal: Terminal) -> None:
+    strict = terminal.json("policy", "--strict")["weaknesses"]
+    assert (
+        len(strict) == len(report(Policy.strict()).weaknesses) < len(report(Policy()).weaknesses)
+    )
+
+
+def test_the_window_and_the_sign_ins_of_the_user_can_be_changed(terminal: Terminal) -> None:
+    assert terminal.json("policy", "--window", "0")["candidates"] == 1
+    never = report(Policy(), sign_ins_per_day=0)
+    assert [row["guesses"] for row in terminal.json("policy", "--sign-ins", "0")["guessing"]] == [
+        row.guesses for row in never.guessing
+    ]
+
+
+def test_any_number_of_the_policy_can_be_changed(terminal: Terminal) -> None:
+    data = terminal.json("policy", "--set", "failure_cap=50", "--set", "recovery_seconds=3600")
+    assert "recovery_seconds" in {weak["setting"] for weak in data["weaknesses"]}
+    expected = report(Policy(failure_cap=50, recovery_seconds=3600))
+    assert [row["guesses"] for row in data["guessing"]] == [
+        row.guesses for row in expected.guessing
+    ]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--window", "11"],
+        ["--window", "x"],
+        ["--set", "login_drift"],
+        ["--set", "login_drift=x"],
+        ["--set", "drift=1"],
+        ["--set", "login_drift=11"],
+        ["--set", "binding_code_required=1"],
+        ["--strict", "--window", "2"],
+        ["--sign-ins", "-1"],
+    ],
+)
+def test_a_policy_that_is_impossible_is_refused(terminal: Terminal, arguments: list[str]) -> None:
+    assert terminal.run("policy", *arguments).code == 2

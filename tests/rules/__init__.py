@@ -1,1 +1,0 @@
-"""Each sentence of the assignment rules, as a test that fails when the sentence is false."""

@@ -1,0 +1,302 @@
+"""The self test computes what the norms print, and a wrong computation shows."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import ssl
+import subprocess
+import sys
+from ast import literal_eval
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESCCM
+
+from vmfa import self_test
+from vmfa.keys import HASHES
+from vmfa.self_test import selftest
+
+VECTORS = Path(__file__).parents[1] / "vectors"
+
+
+PYTHON = f"{platform.python_implementation()} {platform.python_version()}"
+SYSTEM = f"{platform.system()} {platform.machine()}"
+
+
+def failed() -> set[str]:
+    return {answer.source for answer in selftest().answers if not answer.passed}
+
+
+def rows(name: str) -> Any:
+    return json.loads((VECTORS / name).read_text())["rows"]
+
+
+def test_every_answer_is_right_here() -> None:
+    report = selftest()
+    assert report.passed
+    assert {answer.source for answer in report.answers} == {
+        *(f"FIPS 180-4, {algorithm}" for algorithm in HASHES),
+        *(f"RFC 4226 Appendix D, counter {counter}" for counter in range(10)),
+        *(f"RFC 6238 Appendix B, {algorithm}, time {at}" for algorithm in HASHES for at in self_test._TOTP),
+        *(f"RFC 5869 Appendix A.{number}, {half}" for number in (1, 2, 3) for half in ("extract", "expand")),
+        "GCM specification, test case 14, AES-256",
+        *(f"RFC 2104, prepared keys, {algorithm}" for algorithm in HASHES),
+    }
+    assert len(report.answers) == 3 + 10 + 18 + 6 + 1 + 3
+    assert {answer.problem for answer in report.answers} == {""}
+    assert report.refused == ()
+
+
+def test_the_report_says_what_it_was_made_with() -> None:
+    report = selftest()
+    assert report.made_with == f"vmfa {version('vmfa')}, {PYTHON}, {ssl.OPENSSL_VERSION}, {SYSTEM}"
+    names = [name for name, _ in report.computed_by]
+    assert names == ["sha1", "sha256", "sha512", "hmac with sha256", "AES-256-GCM"]
+    assert dict(report.computed_by)["AES-256-GCM"].startswith(f"cryptography {version('cryptography')}, OpenSSL ")
+
+
+def test_without_the_extra_for_sealing_nothing_is_said_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vmfa.self_test.find_spec", lambda name: None)
+    report = selftest()
+    assert report.passed
+    assert "AES-256-GCM" not in dict(report.computed_by)
+    assert not any("GCM" in answer.source for answer in report.answers)
+
+
+def test_a_report_is_made_without_ssl_and_without_an_installed_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ssl", None)
+    monkeypatch.setattr("importlib.metadata.distribution", missing)
+    assert selftest().made_with == f"vmfa not installed, {PYTHON}, no OpenSSL, {SYSTEM}"
+
+
+def missing(*_: object) -> NoReturn:
+    raise PackageNotFoundError
+
+
+def test_the_answers_are_those_of_the_norms() -> None:
+    assert self_test._HOTP.split() == [row["code"] for row in rows("rfc4226_appendix_d.json")]
+    printed = {(row["at"], row["algorithm"]): row["code"] for row in rows("rfc6238_appendix_b.json")}
+    ours = {
+        (at, algorithm): code
+        for at, codes in self_test._TOTP.items()
+        for algorithm, code in zip(self_test._SIZES, codes.split(), strict=True)
+    }
+    assert ours == printed
+    assert [
+        (secret.hex(), salt.hex(), info.hex(), prk, okm) for secret, salt, info, prk, okm in self_test._HKDF
+    ] == [
+        (row["secret"], row["salt"], row["info"], row["prk"], row["okm"]) for row in rows("rfc5869_appendix_a.json")
+    ]
+
+
+def test_truncation_at_byte_19_shows_in_the_longer_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def at_byte_19(mac: bytes) -> int:
+        offset = mac[19] & 0x0F
+        return int.from_bytes(mac[offset : offset + 4], "big") & 0x7FFF_FFFF
+
+    monkeypatch.setattr("vmfa.otp.truncate", at_byte_19)
+    wrong = failed()
+    assert wrong
+    assert all("sha256" in source or "sha512" in source for source in wrong)
+
+
+def test_a_wrong_hkdf_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vmfa.self_test.hkdf_expand", lambda prk, info, length: bytes(length))
+    assert failed() == {f"RFC 5869 Appendix A.{number}, expand" for number in (1, 2, 3)}
+
+
+def test_a_wrong_cipher_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cryptography.hazmat.primitives.ciphers.aead.AESGCM", AESCCM)
+    assert failed() == {"GCM specification, test case 14, AES-256"}
+
+
+def test_wrong_prepared_keys_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vmfa.keys._OUTER_PAD", bytes(256))
+    assert {f"RFC 2104, prepared keys, {algorithm}" for algorithm in ("sha1", "sha256", "sha512")} <= failed()
+
+
+@pytest.mark.parametrize("size", [16, 20, 32, 63, 64, 65, 127, 128, 129])
+def test_a_prepared_key_that_is_wrong_for_one_size_shows(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """Keys of the usual sizes, and around the size of a block."""
+    def wrong_once(raw: bytes, algorithm: str) -> Any:
+        return right(raw if len(raw) != size else bytes(size), algorithm)
+
+    right = self_test.prepared_hmac
+    monkeypatch.setattr(self_test, "prepared_hmac", wrong_once)
+    assert failed() == {f"RFC 2104, prepared keys, {algorithm}" for algorithm in HASHES}
+
+
+def test_it_is_told_whether_openssl_computes_a_hash_or_a_module_of_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    openssl = pytest.importorskip("_hashlib")
+    monkeypatch.setitem(HASHES, "sha1", (hashlib.blake2b, 128))
+    monkeypatch.setitem(HASHES, "sha256", (openssl.openssl_sha256, 64))
+    report = selftest()
+    assert dict(report.computed_by)["sha1"] == "Python (_blake2)"
+    assert dict(report.computed_by)["sha256"] == "OpenSSL"
+    assert "sha256: OpenSSL" in report.lines()
+
+
+def test_a_cipher_that_is_refused_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cryptography.hazmat.primitives.ciphers.aead.AESGCM", missing)
+    assert selftest().refused == ("AES-256-GCM",)
+
+
+def test_another_answer_is_told_from_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vmfa.self_test.hkdf_extract", lambda salt, secret: bytes(32))
+    report = selftest()
+    assert {answer.problem for answer in report.answers if not answer.passed} == {"another answer"}
+    assert report.sentence == "a known answer is not computed here"
+    assert "WRONG  RFC 5869 Appendix A.1, extract" in report.lines()
+
+
+def test_the_report_in_lines_and_in_plain_values() -> None:
+    report = selftest()
+    assert report.lines()[0] == report.made_with
+    assert "ok  RFC 4226 Appendix D, counter 0" in report.lines()
+    assert report.sentence == ""
+    facts = json.loads(json.dumps(report.facts()))
+    assert set(facts) == {"passed", "refused", "made_with", "computed_by", "answers"}
+    assert facts["answers"][0] == {"source": "FIPS 180-4, sha1", "passed": True, "problem": ""}
+    assert set(facts["computed_by"]) == {"sha1", "sha256", "sha512", "hmac with sha256", "AES-256-GCM"}
+
+
+def test_a_forbidden_hash_is_a_failure_and_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*arguments: object) -> NoReturn:
+        raise ValueError("sha1 is not available in this mode")
+
+    monkeypatch.setattr("vmfa.self_test.hmac_digest", forbidden)
+    report = selftest()
+    assert not report.passed
+    assert failed() == {f"RFC 2104, prepared keys, {algorithm}" for algorithm in ("sha1", "sha256", "sha512")}
+
+
+def test_a_hash_that_is_refused_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(HASHES, "sha1", (missing, 64, 20))
+    report = selftest()
+    assert report.refused == ("sha1",)
+    assert report.sentence == "this build refuses sha1"
+    assert dict(report.computed_by)["sha1"] == "refused: PackageNotFoundError"
+    assert "WRONG  FIPS 180-4, sha1: refused: PackageNotFoundError" in report.lines()
+    monkeypatch.setitem(HASHES, "sha512", (missing, 128))
+    assert selftest().sentence == "this build refuses sha1, sha512"
+
+
+# Builds that refuse an algorithm, each in a process of its own
+
+
+class Build:
+    """An interpreter whose hashes are restricted, and what it prints."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.environment = folder, {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), *sys.path])}
+
+    def run(self, *arguments: str) -> tuple[int, str, str]:
+        ran = subprocess.run(
+            [sys.executable, *arguments], env=self.environment, cwd=self.folder, capture_output=True, text=True,
+            check=False,
+        )
+        return ran.returncode, ran.stdout, ran.stderr
+
+
+@pytest.fixture
+def without_sha1(tmp_path: Path) -> Build:
+    """As where a policy blocks SHA-1: it is there, and calling it is a ValueError."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import hashlib, hmac\n"
+        "new, digest = hashlib.new, hmac.digest\n"
+        "def refuse(*_, **__): raise ValueError('[digital envelope routines] unsupported')\n"
+        "hashlib.sha1 = refuse\n"
+        "hashlib.new = lambda name, *a, **k: refuse() if name == 'sha1' else new(name, *a, **k)\n"
+        "hmac.digest = lambda key, message, name: refuse() if name == 'sha1' else digest(key, message, name)\n"
+    )
+    return Build(tmp_path)
+
+
+@pytest.fixture
+def openssl_says_fips(tmp_path: Path) -> Build:
+    """The real OpenSSL, told to use validated algorithms only, and without a module that has any."""
+    (tmp_path / "openssl.cnf").write_text(
+        "openssl_conf = start\n[start]\nalg_section = properties\nproviders = providers\n"
+        "[properties]\ndefault_properties = fips=yes\n[providers]\ndefault = here\n[here]\nactivate = 1\n"
+    )
+    build = Build(tmp_path)
+    build.environment["OPENSSL_CONF"] = str(tmp_path / "openssl.cnf")
+    if build.run("-c", "import hashlib; hashlib.sha1()")[0] == 0:
+        pytest.skip("this Python does not ask OpenSSL 3 for its hashes")
+    return build
+
+
+REPORT = """
+import json, vmfa
+report = vmfa.selftest()
+wrong = [[answer.source, answer.problem] for answer in report.answers if not answer.passed]
+print(json.dumps([report.passed, report.refused, dict(report.computed_by), wrong, report.sentence]))
+"""
+
+
+def test_a_build_without_sha1_names_it_and_computes_the_rest(without_sha1: Build) -> None:
+    code, out, err = without_sha1.run("-c", REPORT)
+    assert (code, err) == (0, "")
+    passed, refused, computed_by, wrong, sentence = json.loads(out)
+    assert (passed, refused, sentence) == (False, ["sha1"], "this build refuses sha1")
+    assert computed_by["sha1"] == "refused: ValueError"
+    assert {problem for _, problem in wrong} == {"refused: ValueError", "refused: InvalidValue"}
+    sources = {source for source, _ in wrong}
+    assert {"FIPS 180-4, sha1", "RFC 4226 Appendix D, counter 0", "RFC 2104, prepared keys, sha1"} <= sources
+    assert len(sources) == 1 + 10 + 6 + 1  # and neither SHA-256, SHA-512 nor HKDF
+
+
+def test_an_openssl_that_refuses_everything_is_named_and_so_is_who_computes_instead(openssl_says_fips: Build) -> None:
+    code, out, err = openssl_says_fips.run("-c", REPORT)
+    assert (code, err) == (0, "")
+    passed, refused, computed_by, *_ = json.loads(out)
+    assert (passed, refused[:3]) == (False, ["sha1", "sha256", "sha512"])  # and perhaps the OpenSSL for sealing
+    assert computed_by["sha1"] == "refused: UnsupportedDigestmodError"
+    assert computed_by["hmac with sha256"] != "OpenSSL"  # but a module of Python, which nobody validated
+
+
+CODES = """
+import traceback, vmfa
+raw, clock, told = b"twenty bytes of key!", lambda: 1_700_000_000, []
+key, who, me = vmfa.Key(raw), vmfa.PrincipalId.user("a", "b"), vmfa.Actor.trusted_service("s")
+registry = vmfa.DeviceRegistry(
+    vmfa.MemoryStore(), keys=vmfa.DerivedKeys(bytes(32)), imported_keys=vmfa.UnsafePlainKeys(), issuer="E", clock=clock
+)
+registry.adopt(who, by=me, key=key, system="old")
+for act in (
+    lambda: vmfa.totp(raw, 0), lambda: vmfa.totp(key, 0), lambda: vmfa.verify_totp(key, "123456", 0, after=-1),
+    lambda: vmfa.keys.mac(key, "sha1", b""), lambda: vmfa.keys.mac(key, "md5", b""),
+    lambda: registry.verify(who, "123456"),
+):
+    try:
+        act()
+    except vmfa.InvalidValue as error:
+        frames = [dict(frame.f_locals) for frame, _ in traceback.walk_tb(error.__traceback__)][2:]
+        assert error.__context__ is None and raw not in [value for frame in frames for value in frame.values()]
+        told.append(str(error))
+print(told)
+"""
+
+
+def test_a_code_of_a_hash_that_is_refused_is_one_of_our_errors_and_shows_no_key(without_sha1: Build) -> None:
+    code, out, err = without_sha1.run("-c", CODES)
+    assert (code, err) == (0, "")
+    names = ("sha1", "sha1", "sha1", "sha1", "md5", "sha1")
+    assert [name in sentence for name, sentence in zip(names, literal_eval(out), strict=True)] == [True] * 6
+
+
+@pytest.mark.parametrize("build", ["without_sha1", "openssl_says_fips"])
+def test_the_command_line_stands_there(build: str, request: pytest.FixtureRequest) -> None:
+    restricted: Build = request.getfixturevalue(build)
+    code, out, err = restricted.run("-m", "vmfa", "selftest")
+    assert code == 5
+    assert "WRONG  FIPS 180-4, sha1: refused: " in out
+    assert err.startswith("vmfa: this build refuses sha1")
+    for arguments in (["-c", "import vmfa; vmfa.Policy(), vmfa.DeviceRegistry"], ["-m", "vmfa", "policy"]):
+        code, _, err = restricted.run(*arguments)
+        assert (code, err) == (0, "")
