@@ -114,7 +114,7 @@ def registry_traces() -> Iterator[list[Trace]]:
     record = store.load(user.principal)
 
     def restore() -> None:
-        store._records[user.principal] = record
+        store._records[user.principal] = (record, ())
 
     for step in (-1, 1):
         verify = partial(user.registry.verify, user.principal, user.phone.code(step))
