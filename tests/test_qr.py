@@ -156,7 +156,7 @@ def test_what_is_no_key_uri(draw, uri, error, sentence):
 
 @pytest.mark.parametrize("scale", [0, 101, 1.5, "6"])
 def test_a_scale_is_a_few_pixels(scale):
-    with pytest.raises(VmfaError, match=r"^scale is"):
+    with pytest.raises(VmfaError, match=r"^scale must be"):
         qr.png(URIS["usual"], scale=scale)
 
 

@@ -51,7 +51,7 @@ def adopted(store, clock):
     """Five people with sealed keys, under the old master key."""
     registry = registry_on(store, clock, OLD)
     for who, key in PHONE_KEYS.items():
-        registry.adopt(who, by=SERVICE, key=key, source="test")
+        registry.adopt(who, by=SERVICE, key=key, system="test")
     clock.advance(90)
     return store
 
@@ -139,7 +139,7 @@ def test_pages_are_turned(clock):
 
     store = Frugal()
     for who, key in PHONE_KEYS.items():
-        registry_on(store, clock, OLD).adopt(who, by=SERVICE, key=key, source="test")
+        registry_on(store, clock, OLD).adopt(who, by=SERVICE, key=key, system="test")
     assert [step.principal for step in passed(store)] == PEOPLE
 
 
@@ -166,7 +166,7 @@ class Racing(MemoryStore):
 
 def test_a_verification_meanwhile_is_not_lost(clock):
     store = Racing(clock, races=3)
-    registry_on(store, clock, OLD).adopt(PEOPLE[0], by=SERVICE, key=PHONE_KEYS[PEOPLE[0]], source="test")
+    registry_on(store, clock, OLD).adopt(PEOPLE[0], by=SERVICE, key=PHONE_KEYS[PEOPLE[0]], system="test")
     clock.advance(90)
     assert passed(store) == [Rekeyed(PEOPLE[0], changed=True)]
     assert store.load(PEOPLE[0]).device.last_step == clock() // 30  # the third of them is still spent
@@ -175,7 +175,7 @@ def test_a_verification_meanwhile_is_not_lost(clock):
 
 def test_one_that_never_stands_still_is_reported(clock):
     store = Racing(clock, races=1000)
-    registry_on(store, clock, OLD).adopt(PEOPLE[0], by=SERVICE, key=PHONE_KEYS[PEOPLE[0]], source="test")
+    registry_on(store, clock, OLD).adopt(PEOPLE[0], by=SERVICE, key=PHONE_KEYS[PEOPLE[0]], system="test")
     clock.advance(90)
     assert passed(store) == [Rekeyed(PEOPLE[0], changed=False, problem="others kept changing this principal")]
 
@@ -184,7 +184,7 @@ def test_an_edited_record_is_reported_and_the_pass_goes_on(clock, tmp_path):
     with SQLiteStore(tmp_path / "mfa.db") as store:
         registry = registry_on(store, clock, OLD)
         for who in PEOPLE[:3]:
-            registry.adopt(who, by=SERVICE, key=PHONE_KEYS[who], source="test")
+            registry.adopt(who, by=SERVICE, key=PHONE_KEYS[who], system="test")
         with closing(sqlite3.connect(tmp_path / "mfa.db")) as db, db:
             db.execute("UPDATE principal SET revision = 7 WHERE name = 'u-1'")
         first, second, third = passed(store)

@@ -21,7 +21,7 @@ from vmfa import self_test
 from vmfa.keys import HASHES
 from vmfa.self_test import selftest
 
-VECTORS = Path(__file__).parents[1] / "vectors"
+VECTORS = Path(__file__).parent / "vectors"
 
 
 PYTHON = f"{platform.python_implementation()} {platform.python_version()}"

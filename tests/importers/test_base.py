@@ -57,7 +57,7 @@ KEYS = [Key(f"the key of number {number}".encode()) for number in range(4)]
 
 def device(number: int = 0, **changes: object) -> ImportedDevice:
     item = ImportedDevice(
-        where=f"line {number}", owner=f"u-{number}", source=f"test: u-{number}", key=KEYS[number],
+        where=f"line {number}", owner=f"u-{number}", system=f"test: u-{number}", key=KEYS[number],
         parameters=Parameters(),
     )
     return replace(item, **changes)
@@ -68,14 +68,14 @@ def statuses(outcomes) -> list[str]:
 
 
 class TestAdopted:
-    def test_the_device_is_assigned_and_the_history_names_its_source(self, run_import, registry):
+    def test_the_device_is_assigned_and_the_history_names_its_system(self, run_import, registry):
         (outcome,) = run_import([device(notes=("a note",))])
         assert (outcome.status, outcome.principal) == (Status.ADOPTED, user("u-0"))
         assert (outcome.imported, outcome.notes) == (True, ("a note",))
         assert outcome.device == registry.device(user("u-0"), by=SERVICE)
         (event,) = registry.history(user("u-0"), by=SERVICE)
         assert event.type is EventType.ADOPTED
-        assert dict(event.details)["source"] == "test: u-0"
+        assert dict(event.details)["system"] == "test: u-0"
 
     def test_without_a_replay_position_no_code_of_the_past_works(
         self, run_import, registry, clock
@@ -117,7 +117,7 @@ class TestRefused:
         {"failures": -1},
         {"owner": ""},
         {"owner": "two\nlines"},
-        {"source": "x" * 600},
+        {"system": "x" * 600},
     ])
     def test_an_invalid_device_changes_nothing(self, run_import, registry, changes):
         first, second = run_import([device(**changes), device(1)])
@@ -168,7 +168,7 @@ class TestConflicts:
         enrolled.sign_in()
 
     def test_the_second_key_of_one_owner(self, run_import, registry, clock):
-        first, second = run_import([device(), device(1, owner="u-0", source="test: u-0")])
+        first, second = run_import([device(), device(1, owner="u-0", system="test: u-0")])
         assert (first.status, second.status) == (Status.ADOPTED, Status.CONFLICT)
         clock.advance(60)
         assert registry.verify(user("u-0"), phone_with(KEYS[0], clock).code())
@@ -236,7 +236,7 @@ class TestRepeated:
 
     def test_the_same_key_from_another_source(self, run_import):
         run_import([device()])
-        assert statuses(run_import([device(source="another system")])) == ["already adopted"]
+        assert statuses(run_import([device(system="another system")])) == ["already adopted"]
 
     @pytest.mark.parametrize("later", [-1, 0, 1])
     def test_a_code_accepted_elsewhere_after_the_import_is_noted(self, run_import, clock, later):

@@ -104,7 +104,7 @@ def test_a_used_code_is_refused_and_the_next_one_verifies(run_import, registry, 
         registry.verify(alice, phone.code())
     assert registry.verify(alice, phone.code(1)).step == person.last_t + 1
     (event,) = registry.history(alice, by=Actor.trusted_service("test"))[:1]
-    assert dict(event.details)["source"] == f"django-otp: totpdevice {person.pk}"
+    assert dict(event.details)["system"] == f"django-otp: totpdevice {person.pk}"
 
 
 @pytest.mark.parametrize("side", [1, -1])

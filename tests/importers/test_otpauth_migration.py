@@ -85,7 +85,7 @@ def test_an_export_of_two_accounts(run_import, registry, clock):
 def test_enumerations(fields, parameters):
     (item,) = read(uri(account(**fields)))
     assert item.parameters == parameters
-    assert (item.key, item.owner, item.source) == (Key(RAW), "alice", "otpauth-migration: alice")
+    assert (item.key, item.owner, item.system) == (Key(RAW), "alice", "otpauth-migration: alice")
     assert (item.last_step, item.drift) == (None, 0)
 
 

@@ -49,7 +49,7 @@ def test_every_parameter_and_names_beside_it():
     (item,) = entries([{"owner": "u-1", "totp": totp.to_dict(), "last_counter": None}])
     assert item.parameters == Parameters(algorithm="sha256", digits=8, period=60)
     assert item.key == Key(totp.key)
-    assert item.source == "passlib: u-1"
+    assert item.system == "passlib: u-1"
 
 
 def test_encrypted_keys_are_named_and_exported_decrypted(run_import):

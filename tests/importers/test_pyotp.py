@@ -61,7 +61,7 @@ def test_every_parameter(run_import, registry, clock):
     (item,) = entries([record])
     assert item.parameters == Parameters(algorithm="sha256", digits=8, period=60)
     assert item.key == Key(totp.byte_secret())
-    assert item.source == "pyotp: u-1"
+    assert item.system == "pyotp: u-1"
     run_import([item])
     clock.advance(180)
     assert registry.verify(user("u-1"), totp.at(clock()))

@@ -166,7 +166,7 @@ class TestInARegistry:
     def test_derived_and_sealed_devices_side_by_side(self, registry, store, clock, alice):
         bob = PrincipalId.user("123456789012", "u-4712")
         made = enroll(registry, clock, alice)
-        registry.adopt(bob, by=Actor.trusted_service("import"), key=KEY, source="test")
+        registry.adopt(bob, by=Actor.trusted_service("import"), key=KEY, system="test")
         assert store.load(alice).key_ref.scheme == "derived"
         assert store.load(bob).key_ref.scheme == "sealed"
         made.sign_in()
@@ -175,14 +175,14 @@ class TestInARegistry:
 
     def test_a_row_moved_to_another_principal(self, registry, store, clock, alice):
         """Even for somebody who holds the keys that authenticate the record."""
-        registry.adopt(alice, by=Actor.trusted_service("import"), key=KEY, source="test")
+        registry.adopt(alice, by=Actor.trusted_service("import"), key=KEY, system="test")
         held = store.load(alice)
         mallory = PrincipalId.user("123456789012", "u-666")
         with pytest.raises(RecordTampered):
             SealedKeys(NEW).reveal(held.key_ref, mallory, held.device.serial, SIX)
 
     def test_without_a_source_for_sealed_keys(self, registry, store, clock, alice):
-        registry.adopt(alice, by=Actor.trusted_service("import"), key=KEY, source="test")
+        registry.adopt(alice, by=Actor.trusted_service("import"), key=KEY, system="test")
         bare = DeviceRegistry(store, keys=DerivedKeys(MASTER), issuer="Example", clock=clock)
         with pytest.raises(UnknownMasterKey, match="no source for sealed keys"):
             bare.verify(alice, "000000")

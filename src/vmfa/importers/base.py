@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 MAX_SOURCE_BYTES: Final = 64 << 20
 MAX_RECORD_CHARACTERS: Final = 1 << 20  # of one object in a JSON list
-HOTP: Final = "the device is HOTP: only time-based devices (TOTP) can be imported"
+HOTP: Final = "HOTP: only time-based devices (TOTP) can be imported"
 
 
 class UnreadableSource(InvalidValue):
@@ -51,7 +51,7 @@ class ImportedDevice:
 
     :param where: its place in the source, for the report.
     :param owner: the owner, as the source names them.
-    :param source: the origin that the history of the principal keeps.
+    :param system: the system and the entry, which the history of the principal keeps.
     :param last_step: the last time step whose code was accepted; None if the source does not
         know it.
     :param drift: the drift in time steps.
@@ -61,7 +61,7 @@ class ImportedDevice:
 
     where: str
     owner: str
-    source: str
+    system: str
     key: Key
     parameters: Parameters
     last_step: int | None = None
@@ -223,7 +223,7 @@ def _adopt(
             principal,
             by=by,
             key=item.key,
-            system=item.source,
+            system=item.system,
             parameters=item.parameters,
             last_step=item.last_step,
             drift=item.drift,
