@@ -77,7 +77,7 @@ def failing() -> None:
     raise StoreUnavailable("the disk is full")
 
 
-# Commit before tell
+# The commit comes before the answer
 
 
 def test_a_failed_commit_gives_the_same_error_for_right_and_wrong_codes() -> None:
@@ -306,7 +306,7 @@ def test_the_observer_is_optional() -> None:
     assert registry.open_enrollment(ALICE, by=ME, label="a").base32
 
 
-# The face
+# Arguments and pages
 
 
 def test_the_default_clock_is_the_wall_clock() -> None:

@@ -56,7 +56,7 @@ _MODULES = (  # in the order of their imports, so that a name loads no more than
 if not TYPE_CHECKING:  # or a type checker would accept every name
 
     def __getattr__(name: str) -> object:
-        """Import a public name when it is first used (PEP 562): ``import vmfa`` loads no module."""
+        """Import a public name when it is first used (PEP 562)."""
         from importlib import import_module
 
         if name in _MODULES:
