@@ -382,16 +382,16 @@ class SQLiteStore:
         self._create_file()
         self._refuse_foreign()
         file = _identity(self._path)
-        if file[2] > 1:
-            raise StoreUnavailable(
-                "the database file has a second name (a hard link): programs that use different"
-                " names of one SQLite file damage it; remove the other name"
-            )
         self._process = os.getpid()
         self._connection = db = sqlite3.connect(
             self._uri("mode=rw"),  # a file that was removed meanwhile is not created again
             timeout=0, isolation_level=None, check_same_thread=False, uri=True,
         )
+        if file[2] > 1:
+            raise StoreUnavailable(
+                "the database file has a second name (a hard link): programs that use different"
+                " names of one SQLite file damage it; remove the other name"
+            )
         self._create_schema(db)
         journal = _pragma(db, "journal_mode = WAL")
         if journal != "wal":
@@ -415,7 +415,7 @@ class SQLiteStore:
             status = os.stat(name)
             if (status.st_dev, status.st_ino, status.st_nlink) == opened:
                 return
-        except FileNotFoundError:
+        except OSError:
             pass
         self._lost = (
             "the database file was removed, replaced or linked while it was in use: stop every"
@@ -531,8 +531,12 @@ class SQLiteStore:
 
 def _identity(name: str) -> tuple[int, int, int]:
     """Return the device and the inode of a file, and how many names it has."""
-    status = os.stat(name)
-    return status.st_dev, status.st_ino, status.st_nlink
+    try:
+        status = os.stat(name)
+        return status.st_dev, status.st_ino, status.st_nlink
+    except OSError as error:
+        problem = error.strerror
+    raise StoreUnavailable(f"the database file cannot be opened: {problem}")
 
 
 def _is_harmless(db: sqlite3.Connection, type_: str, name: str, table: str, sql: object) -> bool:
