@@ -178,8 +178,8 @@ class DjangoStore:
                 f"vmfa has no support for the database engine {connection.vendor}: use SQLite, "
                 "PostgreSQL, MariaDB or MySQL"
             )
-        pause = FIRST_PAUSE
-        for attempt in range(1, ATTEMPTS + 1):
+        pause, attempt = FIRST_PAUSE, 1
+        while True:
             call = _Call(connection)
             try:
                 call.check_outside_transaction()
@@ -189,7 +189,7 @@ class DjangoStore:
             if not isinstance(failure, StoreContended) or attempt == ATTEMPTS:
                 break
             time.sleep(pause)
-            pause *= 2
+            pause, attempt = 2 * pause, attempt + 1
         connection.close_if_unusable_or_obsolete()
         raise failure
 

@@ -1,0 +1,63 @@
+"""The URLs and views of the Django project of the tests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.auth.decorators import login_required
+from django.contrib.auth.views import LoginView
+from django.http import HttpRequest, HttpResponse
+from django.urls import path
+from django.views import View
+
+from vmfa.integrations.django.decorators import MfaRequiredMixin, mfa_required
+from vmfa.integrations.django.forms import CodeForm, ResyncForm
+from vmfa.integrations.django.sessions import remember_claim, remember_client
+
+
+def _texts(form: Any) -> str:
+    return " ".join(map(str, form.non_field_errors()))
+
+
+@login_required
+def code(request: HttpRequest) -> HttpResponse:
+    form = CodeForm(request, request.POST or None)
+    if form.is_valid():
+        response = HttpResponse("signed in")
+        remember_claim(request, form.receipt.claim)
+        remember_client(response, form.receipt)
+        return response
+    return HttpResponse(f"{_texts(form)} {form.as_p()}", status=401)
+
+
+@login_required
+def resync(request: HttpRequest) -> HttpResponse:
+    form = ResyncForm(request, request.POST)
+    return HttpResponse(str(form.report.sync) if form.is_valid() else _texts(form))
+
+
+@mfa_required
+def secret(request: HttpRequest, name: str) -> HttpResponse:
+    return HttpResponse(f"the secret of {name}")
+
+
+@mfa_required(max_age=60)
+async def fresh(request: HttpRequest) -> HttpResponse:
+    return HttpResponse("the fresh secret")
+
+
+class ByClass(MfaRequiredMixin, View):
+    def get(self, request: HttpRequest) -> HttpResponse:
+        return HttpResponse("the secret of a class")
+
+
+urlpatterns = [
+    path("admin/", admin.site.urls),
+    path("login/", LoginView.as_view(template_name="admin/login.html")),
+    path("code/", code, name="code"),
+    path("resync/", resync),
+    path("secret/<name>/", secret),
+    path("fresh/", fresh),
+    path("class/", ByClass.as_view()),
+]
