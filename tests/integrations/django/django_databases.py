@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from django.core.management import call_command
-from django.db import connections
+from django.db import connections, transaction
 
 from vmfa.integrations.django.store import DjangoStore
+from vmfa.testing import StoreContract
 
 T = TypeVar("T")
 
@@ -29,6 +30,14 @@ def database_alias(alias: str, **database: Any) -> Iterator[str]:
         del connections.settings[alias]
 
 
+@contextmanager
+def rolled_back(alias: str) -> Iterator[None]:
+    """Open a transaction that is rolled back."""
+    with transaction.atomic(using=alias):
+        yield
+        transaction.set_rollback(True, using=alias)
+
+
 class ThreadsStore(DjangoStore):
     """Closes the connections of threads, as Django does at the end of a request."""
 
@@ -38,3 +47,10 @@ class ThreadsStore(DjangoStore):
         finally:
             if threading.current_thread() is not threading.main_thread():
                 connections[self.alias].close()
+
+
+class DjangoContract(StoreContract):
+    """The contract, with a caller that rolls back a transaction of the project."""
+
+    def caller_transaction(self, store: Any) -> Any:
+        return rolled_back(store.alias)

@@ -21,7 +21,7 @@ from django.db import (
     connections,
     transaction,
 )
-from django_databases import ThreadsStore, database_alias
+from django_databases import DjangoContract, ThreadsStore, database_alias, rolled_back
 
 from leaks import assert_silent
 from support import Enrolled, enroll
@@ -45,22 +45,9 @@ from vmfa.integrations.django.models import PrincipalRecord, StoredEvent
 from vmfa.integrations.django.registry import get_registry, get_store
 from vmfa.integrations.django.store import DjangoStore
 from vmfa.integrations.django.testing import unsafe_test_mode
-from vmfa.testing import StoreContract
 from vmfa.testing._contract_tools import commit_next, new_user
 
 MYSQL = SimpleNamespace(vendor="mysql", alias="default")
-
-
-@contextmanager
-def rolled_back(alias: str) -> Iterator[None]:
-    with transaction.atomic(using=alias):
-        yield
-        transaction.set_rollback(True, using=alias)
-
-
-class DjangoContract(StoreContract):
-    def caller_transaction(self, store: Any) -> Any:
-        return rolled_back(store.alias)
 
 
 class TestOnSQLite(DjangoContract):
