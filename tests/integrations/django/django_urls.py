@@ -7,6 +7,7 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.views import LoginView
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.urls import path
 from django.views import View
@@ -29,6 +30,18 @@ def code(request: HttpRequest) -> HttpResponse:
         remember_client(response, form.receipt)
         return response
     return HttpResponse(f"{_texts(form)} {form.as_p()}", status=401)
+
+
+@transaction.non_atomic_requests
+def exempt(request: HttpRequest) -> HttpResponse:
+    return code(request)
+
+
+@login_required
+def fails(request: HttpRequest) -> HttpResponse:
+    """Check a code, and fail after that."""
+    CodeForm(request, request.POST).is_valid()
+    raise ValueError("the view fails")
 
 
 @login_required
@@ -57,6 +70,8 @@ urlpatterns = [
     path("login/", LoginView.as_view(template_name="admin/login.html")),
     path("code/", code, name="code"),
     path("resync/", resync),
+    path("fails/", fails),
+    path("exempt/", exempt),
     path("secret/<name>/", secret),
     path("fresh/", fresh),
     path("class/", ByClass.as_view()),

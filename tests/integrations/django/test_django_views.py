@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
 from django.contrib.auth.models import AnonymousUser, User
+from django.core.checks import run_checks
 from django.core.exceptions import ImproperlyConfigured
+from django.db import connections
 from django.test import AsyncClient, Client, RequestFactory
 from django.utils import translation
+from django_databases import database_alias
 from django_project import KEYS
 
-from support import Enrolled
-from vmfa import Actor, DeviceRegistry, InvalidType, Policy, StoreUnavailable
+from support import Enrolled, enroll
+from vmfa import Actor, DeviceRegistry, InvalidType, InvalidValue, Policy, StoreUnavailable
 from vmfa.errors import CLAIMANT_MESSAGES, AlreadyUsed, CodeRejected, Throttled
 from vmfa.integrations.django import forms
 from vmfa.integrations.django.decorators import mfa_required
 from vmfa.integrations.django.messages import MESSAGES, message_of
-from vmfa.integrations.django.registry import get_store
+from vmfa.integrations.django.registry import get_registry, get_store
 from vmfa.integrations.django.sessions import (
     CLAIM_KEY,
     CLIENT_COOKIE,
@@ -28,6 +32,7 @@ from vmfa.integrations.django.sessions import (
     principal_of,
     source_of,
 )
+from vmfa.testing import FrozenClock
 
 Configure = Callable[..., None]
 
@@ -123,6 +128,35 @@ def test_the_decorator_keeps_the_name_of_the_view() -> None:
 
     assert mfa_required(view).__doc__ == "Show a page."
     assert mfa_required(max_age=5)(view).__name__ == "view"
+
+
+# ATOMIC_REQUESTS
+
+
+def test_a_failure_is_counted_over_an_alias_of_its_own(
+    client: Client, user: User, configure: Configure, clock: FrozenClock, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with database_alias(
+        "own", ENGINE="django.db.backends.sqlite3", NAME=tmp_path / "own.db"
+    ) as alias:
+        configure(DATABASE=alias)
+        enrolled = enroll(get_registry(), clock, principal_of(user))
+        monkeypatch.setitem(connections["default"].settings_dict, "ATOMIC_REQUESTS", True)
+        assert not [message for message in run_checks() if message.id == "vmfa.E003"]
+        with pytest.raises(ValueError, match="the view fails"):
+            client.post("/fails/", {"code": "000000"})
+        assert enrolled.device.failures == 1
+
+
+def test_only_an_exempt_view_works_with_atomic_requests(
+    client: Client, enrolled: Enrolled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(connections["default"].settings_dict, "ATOMIC_REQUESTS", True)
+    with pytest.raises(InvalidValue, match="non_atomic_requests"):
+        client.post("/code/", {"code": "000000"})
+    assert client.post("/exempt/", {"code": "000000"}).status_code == 401
+    assert enrolled.device.failures == 1
 
 
 # Users and requests
