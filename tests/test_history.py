@@ -281,11 +281,11 @@ MESSAGES: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "redacted": (
         lambda: check([redacted(LIFE[0])], RECORD),
-        "event 1 of the history of this principal was redacted, against its record",
+        "event 1 of the history of this principal was redacted, but the record does not allow it",
     ),
     "not redacted": (
         lambda: check(LIFE, replace(RECORD, pruned=1)),
-        "event 1 of the history of this principal was not redacted, against its record",
+        "event 1 of the history of this principal was not redacted, but the record requires it",
     ),
 }
 
