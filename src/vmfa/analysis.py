@@ -1,4 +1,4 @@
-"""How strong a policy is: the chance of a guess, and the settings below what is recommended.
+"""How well a policy resists guessing, and which of its settings are weaker than recommended.
 
 The attacker knows the first factor and the policy, guesses wrong until a guess is right, and
 chooses the times. Three limits apply to the guesses that are evaluated; the smallest one counts:
@@ -113,7 +113,7 @@ def guessing(
             raise InvalidValue(f"{name} must be a number of at least 0")
     if not isfinite(days) or not isfinite(sign_ins_per_day):
         raise InvalidValue("days and sign_ins_per_day must be finite")
-    shape = policy.offers[0] if digits is None else Parameters(digits=digits)
+    parameters = policy.offers[0] if digits is None else Parameters(digits=digits)
     bounds = {
         "the attacker's rate": days * per_day if days else 0,
         **_bound_by_delays(policy, days, sign_ins_per_day),
@@ -121,7 +121,7 @@ def guessing(
     }
     bounded_by = min(bounds, key=lambda name: bounds[name])
     guesses = ceil(bounds[bounded_by])
-    chance = (2 * policy.window + 1) * likeliest(shape.digits)
+    chance = (2 * policy.window + 1) * likeliest(parameters.digits)
     return Guessing(
         days=days, per_day=per_day, guesses=guesses, bounded_by=bounded_by,
         probability=-expm1(guesses * log1p(-chance)),
@@ -155,8 +155,9 @@ RATES: Final = (10.0, inf)  # guesses a day
 
 
 def report(policy: Policy, *, sign_ins_per_day: float = 1) -> PolicyReport:
-    """Return the strength of *policy* as an auditor asks for it.
+    """Return how well *policy* resists attacks of different lengths and rates.
 
+    :param policy: the policy.
     :param sign_ins_per_day: how often the owner signs in.
     """
     rows = [

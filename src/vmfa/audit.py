@@ -44,7 +44,7 @@ class AuditFailed(errors.VmfaError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """What identifies the past of a principal.
+    """What identifies the history of a principal up to now.
 
     :param revision: the revision of the record.
     :param events: the number of events in the history.
@@ -91,7 +91,8 @@ def verify_history(
     :param clock: returns Unix time in seconds.
     :param observer: is called with an event for each history that is read.
     :returns: a result for each principal, root first, then users by the bytes of their names.
-    :raises AuditFailed: a stored row has an invalid principal. The results before it were yielded.
+    :raises AuditFailed: a stored row has an invalid principal. The results before it are yielded
+        first.
     """
     for principal in _principals(store, account):
         yield _verified(store, principal, operations, by, clock, observer)
@@ -252,9 +253,9 @@ def _stored_events(store: Store, principal: PrincipalId, count: int) -> list[Aud
 
 
 def line(event: AuditEvent) -> str:
-    """Return an event as one line of JSON.
+    """Return an event as one line of JSON, without a key or a code.
 
-    The line contains no key and no code. ``number`` is 0 if the event is not stored.
+    ``number`` is 0 if the event is not stored.
     """
     fields = {
         "number": event.number,
@@ -322,7 +323,10 @@ def _principal_fields(principal: PrincipalId) -> dict[str, object]:
 
 
 def iso(at: int) -> str:
-    """Return Unix seconds as ISO 8601 in UTC; times after the year 9999 as the number itself."""
+    """Return a Unix time in ISO 8601 in UTC. After the year 9999, return the number of seconds.
+
+    :param at: seconds.
+    """
     try:
         moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=at)
     except OverflowError:
