@@ -75,7 +75,7 @@ def _checkpoints(path: str | None) -> list[Checkpoint]:
 
 
 def _results(context: CommandContext) -> tuple[list[HistoryResult], list[str]]:
-    """The histories of all accounts, and what is wrong with rows that belong to no principal."""
+    """Return the histories of all accounts, and the problems of rows without a principal."""
     accounts = [PrincipalId.root(read_account(text)).account for text in context.args.accounts]
     store, operations, by = (
         context.store,

@@ -1,4 +1,4 @@
-"""What a command works with, and what it returns."""
+"""What every command gets and returns: its arguments, its files, and its result."""
 
 from __future__ import annotations
 
@@ -37,9 +37,11 @@ KEY_NOTICE: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandResult:
-    """What a command found: *data* for ``--json``, *text* as lines for people.
+    """The result of a command.
 
-    *failure* is an error that is reported after them, as when one record of many cannot be read.
+    :param data: the output with ``--json``.
+    :param text: the output without it, in lines.
+    :param failure: an error to report after the output, as when one record of many is unreadable.
     """
 
     data: Mapping[str, object]
@@ -124,13 +126,13 @@ class CommandContext:
         )
 
     def explain(self, error: UnknownMasterKey) -> VmfaError:
-        """Return *error*, with how to read imported keys if that may be the reason for it."""
+        """Return *error*. If imported keys may be the reason for it, say how to read them."""
         if self._extra_problem is None:
             return error
         return EnvironmentProblem(f"{error}; {self._extra_problem}", reason=error.reason)
 
     def actor(self) -> Actor:
-        """Return who acts. The default is the trusted service; for root, it is root itself."""
+        """Return the actor. The default is the trusted service; for root, it is root itself."""
         role = self.args.acting or ("self" if self.who.is_root else "service")
         code = self.args.code
         if role == "self" and code is None:
@@ -148,7 +150,10 @@ class CommandContext:
         return Actor.support(case)
 
     def two_codes(self) -> dict[str, str]:
-        """Return two consecutive codes, as keyword arguments for the registry."""
+        """Return two consecutive codes, as keyword arguments for the registry.
+
+        :raises WrongUsage: standard input ends before them.
+        """
         return {
             "code1": ask(self.args.code1, "first code"),
             "code2": ask(self.args.code2, "second code"),
@@ -181,14 +186,14 @@ def load_extra(module: str, extra: str, purpose: str) -> ModuleType:
 
 
 def _packages(extra: str) -> list[str]:
-    """The requirements of *extra*. They install even where vmfa itself is in no package index."""
+    """Return the requirements of *extra*, which can be installed even if vmfa is not published."""
     from importlib.metadata import PackageNotFoundError, requires  # slow to import, seldom needed
 
     try:
-        every: Sequence[str] = requires("vmfa") or ()
+        requirements: Sequence[str] = requires("vmfa") or ()
     except PackageNotFoundError:
-        every = ()
+        requirements = ()
     marker = re.compile(rf"extra\s*==\s*['\"]{extra}['\"]")
-    return [item.partition(";")[0].strip() for item in every if marker.search(item)] or [
+    return [item.partition(";")[0].strip() for item in requirements if marker.search(item)] or [
         f"vmfa[{extra}]"
     ]

@@ -13,7 +13,7 @@ from .rendering import event_data, event_text, principal_data, read_account, she
 def enroll(context: CommandContext) -> CommandResult:
     qr = (
         load_extra("vmfa.qr", "qr", "--qr needs") if context.args.qr else None
-    )  # before anything is opened
+    )  # before the enrollment is opened
     who, registry = context.who, context.registry
     opened = registry.open_enrollment(who, by=context.actor(), label=context.args.label)
     data = {
@@ -101,30 +101,30 @@ def deactivate(context: CommandContext) -> CommandResult:
 
 def show(context: CommandContext) -> CommandResult:
     device = context.registry.device(context.who, by=context.actor())
-    shape = device.parameters
+    parameters = device.parameters
     data: dict[str, object] = {
         "principal": principal_data(context.who),
         "serial": device.serial,
         "sync": device.sync.value,
         "disabled": device.disabled,
         "enrolled_at": device.enrolled_at,
-        "algorithm": shape.algorithm,
-        "digits": shape.digits,
-        "period": shape.period,
-        "t0": shape.t0,
+        "algorithm": parameters.algorithm,
+        "digits": parameters.digits,
+        "period": parameters.period,
+        "t0": parameters.t0,
         "drift": device.drift,
         "last_step": device.last_step,
         "failures": device.failures,
         "budget": device.budget,
     }
-    rhythm = f"every {shape.period} seconds from {context.time(shape.t0)}"
+    interval = f"every {parameters.period} seconds from {context.time(parameters.t0)}"
     return CommandResult(
         data=data,
         text=[
             f"serial:    {device.serial}",
             f"state:     {device.sync.value}{', DISABLED' if device.disabled else ''}",
             f"enrolled:  {context.time(device.enrolled_at)}",
-            f"codes:     {shape.digits} digits, {shape.algorithm}, {rhythm}",
+            f"codes:     {parameters.digits} digits, {parameters.algorithm}, {interval}",
             f"drift:     {device.drift} steps; last step used: {device.last_step}",
             f"failures:  {device.failures} in a row; {device.budget} guesses left in the budget",
         ],
@@ -157,7 +157,7 @@ def list_principals(context: CommandContext) -> CommandResult:
 
 
 def history(context: CommandContext) -> CommandResult:
-    """Print the events. The registry checks each page, so the last tag is the head."""
+    """Print the events. The registry checks every page, so the last digest is the head."""
     who, registry, actor = context.who, context.registry, context.actor()
     events: list[AuditEvent] = []
     while page := registry.history(who, by=actor, after=events[-1].number if events else 0):
