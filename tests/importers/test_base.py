@@ -423,7 +423,9 @@ class TestDryRun:
     ):
         registry.open_enrollment(alice, by=SERVICE, label="alice")
         (event,) = store.history(alice)
-        store._events[alice].append(replace(event, number=2))  # its commit was lost
+        record, events = store._records[alice]
+        lost = replace(event, number=2)  # of a commit that was lost
+        store._records[alice] = (record, (*events, lost))
         dry = DryRunStore(store)
         dry_registry = registry_over(dry)
         dry_registry.cancel_enrollment(alice, by=SERVICE)

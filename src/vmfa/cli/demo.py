@@ -275,7 +275,7 @@ def _slow_clock(stage: Stage, bob: PrincipalId) -> Iterator[Line]:
     first, second = phone.two_codes()
     report = registry.resync(bob, code1=first, code2=second, by=owner)
     yield stage.line(
-        "Two new consecutive codes resynchronize it. From now on, its codes may be five steps late.",
+        "Two new consecutive codes resynchronize it. Its codes may now be five steps late.",
         report.sync is Sync.IN_SYNC,
         report.device.drift == -5,
     )
