@@ -24,7 +24,7 @@ def registry(store, clock) -> DeviceRegistry:
 def written(program: str, path, *options: str) -> str:
     output(
         program, "--force", "--quiet", "--no-confirm", f"--secret={path}", "--label=alice", "--issuer=Example",
-        "--qr-mode=NONE", *options, given="\n",
+        "--qr-mode=NONE", *options, stdin="\n",
     )
     return path.read_text()
 

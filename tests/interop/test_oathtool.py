@@ -52,7 +52,7 @@ def test_a_run_of_codes_from_far_and_near(oathtool, shape, at):
 def test_hotp(oathtool, digits, counter):
     key = bytes(range(20))
     theirs = output(
-        oathtool, "--hotp", f"--digits={digits}", f"--counter={counter}", "--window=9", "-", given=key.hex()
+        oathtool, "--hotp", f"--digits={digits}", f"--counter={counter}", "--window=9", "-", stdin=key.hex()
     ).split()
     assert theirs == [hotp(key, counter + ahead, digits=digits) for ahead in range(10)]
 
