@@ -1,4 +1,4 @@
-"""Cancel a coroutine at a chosen await, as a web server does when its client disconnects."""
+"""Cancel a coroutine at any of its awaits, as a web server does when its client hangs up."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class CancelledAt:
-    """Await *work* and cancel its task while it waits for the *nth* time."""
+    """Await *work*; its task is canceled while it waits for the *nth* time."""
 
     def __init__(self, work: Coroutine[Any, Any, Any], nth: int) -> None:
         self._work = work
@@ -31,7 +31,7 @@ class CancelledAt:
                 task.cancel()
             try:
                 yield waiting
-            except BaseException as error:  # noqa: BLE001  # thrown into the coroutine
+            except BaseException as error:  # noqa: BLE001  # it belongs to the coroutine
                 resume = lambda error=error: steps.throw(error)  # noqa: E731
             else:
                 resume = lambda: steps.send(None)  # noqa: E731

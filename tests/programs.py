@@ -23,10 +23,10 @@ def require_program(program: str, package: str) -> str:
     return path
 
 
-def output(*command: str, stdin: str = "") -> str:
+def output(*command: str, given: str = "") -> str:
     """Run a command and return its standard output."""
     done = subprocess.run(
-        command, input=stdin, capture_output=True, text=True, check=False, timeout=30
+        command, input=given, capture_output=True, text=True, check=False, timeout=30
     )
     assert done.returncode == 0, f"{command[0]} failed: {done.stderr}"
     return done.stdout
@@ -40,5 +40,5 @@ def oathtool_codes(
     return output(
         oathtool, f"--totp={parameters.algorithm}", f"--digits={parameters.digits}",
         f"--time-step-size={parameters.period}s", f"--now={now}", f"--window={more}",
-        "--base32", "-", stdin=base32,
+        "--base32", "-", given=base32,
     ).split()  # fmt: skip

@@ -31,9 +31,9 @@ from vmfa import (
     UnsafePlainKeys,
     VirtualDevice,
     VmfaError,
+    guards,
 )
 from vmfa.keysources.base import KeySource
-from vmfa import guards
 from vmfa.record import authenticated
 from vmfa.testing import Account, FrozenClock
 
@@ -179,9 +179,7 @@ def signed_claim(who: PrincipalId, *, at: float, serial: str = "", method: str =
     return guards.signed_claim(keys, who, at=int(at), serial=serial, method=method)
 
 
-def by_method(
-    who: PrincipalId, now: float, role: Callable[..., Actor] = Actor.signed_in
-) -> Actor:
+def by_method(who: PrincipalId, now: float, role: Callable[..., Actor] = Actor.signed_in) -> Actor:
     """*who*, with a second factor that the embedding service checked itself."""
     return role(who, mfa=signed_claim(who, at=now, method="hardware key"))
 

@@ -215,7 +215,10 @@ class Operation(Opaque, Generic[T]):
             events=before.events + len(stored),
             head=stored[-1].digest if stored else before.head, envelope=None,
         )
-        reported = (*stored, *(event for event in events if event.type in transient))
+        in_order = iter(stored)
+        reported = tuple(
+            event if event.type in transient else next(in_order) for event in events
+        )
         return Decision(
             principal=authenticated(after, keys), answer=decision.answer, events=reported
         )

@@ -12,6 +12,8 @@ from test_fragments import fragments
 
 from tables import DOCS
 
+pytestmark = pytest.mark.slow
+
 TABLES = fragments.load("simulations")["tables"]
 
 

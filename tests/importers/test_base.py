@@ -47,7 +47,7 @@ from vmfa.importers.base import (
     json_value,
     numbered_lines,
     printable,
-    read_offer,
+    read_parameters,
     take,
 )
 
@@ -68,7 +68,7 @@ def statuses(outcomes) -> list[str]:
 
 
 class TestAdopted:
-    def test_the_device_is_assigned_and_the_history_names_its_system(self, run_import, registry):
+    def test_the_device_is_assigned_and_the_history_names_its_source(self, run_import, registry):
         (outcome,) = run_import([device(notes=("a note",))])
         assert (outcome.status, outcome.principal) == (Status.ADOPTED, user("u-0"))
         assert (outcome.imported, outcome.notes) == (True, ("a note",))
@@ -546,27 +546,29 @@ class TestFields:
         assert printable(value) == shown
 
 
-class TestOffers:
+class TestParameters:
     @pytest.mark.parametrize(("text", "parameters"), [
         ("sha256,8,30", Parameters(algorithm="sha256", digits=8)),
         ("SHA1,6,60,30", Parameters(period=60, t0=30)),
         ("sha1,6,60,-30", Parameters(period=60, t0=-30)),
     ])
-    def test_an_offer(self, text, parameters):
-        assert read_offer(text) == parameters
+    def test_parameters(self, text, parameters):
+        assert read_parameters(text) == parameters
 
     @pytest.mark.parametrize("text", [
         "", "sha1", "sha1,6", "sha1,6,-1", "a,b,c", "sha1,\u0666,30", f"sha1,6,{'9' * 10}",
         "sha1,6,30,0,0", "sha1,6,30,", "sha1,6,30,+1", "sha1,6,30,1.5", f"sha1,6,{'9' * 5000}",
     ])
     def test_another_form(self, text):
-        with pytest.raises(InvalidValue, match=r"^an offer has the form "):
-            read_offer(text)
+        with pytest.raises(InvalidValue, match=r"^write ALGORITHM,"):
+            read_parameters(text)
 
     @pytest.mark.parametrize(("text", "shape"), [
-        ("md5,6,30", {"algorithm": "md5"}), ("sha1,9,30", {"digits": 9}), ("sha1,6,0", {"period": 0}),
+        ("md5,6,30", {"algorithm": "md5"}),
+        ("sha1,9,30", {"digits": 9}),
+        ("sha1,6,0", {"period": 0}),
     ])
     def test_an_impossible_value(self, text, shape):
         with pytest.raises(InvalidValue) as caught:
-            read_offer(text)
+            read_parameters(text)
         assert str(caught.value) == refusal_of(**shape)

@@ -53,7 +53,7 @@ def account(
 
 
 def uri(*accounts: bytes) -> str:
-    """As the apps write it: version, batch size, index and id behind the accounts."""
+    """Return a URI as apps write it: accounts, version, batch size, index and id."""
     payload = message(*((1, one) for one in accounts), (2, 1), (3, 1), (4, 0), (5, 2**31 - 1))
     return f"otpauth-migration://offline?data={quote(b64encode(payload), safe='')}"
 

@@ -1,4 +1,4 @@
-"""Secrets kept for pyotp, with the last timecode that it accepted."""
+"""Secrets that an application stored for pyotp, with the last accepted timecode."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from vmfa.importers.pyotp import entries, read
 
 NOT_BASE32 = error_of(lambda: Key.from_base32("11"))
 TOO_SHORT = error_of(lambda: Key(b"short"))
+FIELDS = "owner, secret, last_timecode, digits, digest, interval"
 RECORD = {"owner": "u-1", "secret": "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"}
 
 
@@ -81,8 +82,7 @@ def test_every_parameter(run_import, registry, clock):
         ({"last_timecode": 5.0}, "last_timecode must be of type int"),
         (
             {"last_timecod": 5},
-            "unknown field: the allowed fields are "
-            "owner, secret, last_timecode, digits, digest, interval",
+            f"unknown field: the allowed fields are {FIELDS}",
         ),
     ],
 )

@@ -44,6 +44,8 @@ from vmfa import (
 )
 from vmfa.keys import hkdf_extract, reveal
 
+pytestmark = pytest.mark.slow
+
 ALICE = PrincipalId.user("123456789012", "u-4711")
 ME = Actor.signed_in(ALICE)
 EIGHT = Parameters(digits=8)

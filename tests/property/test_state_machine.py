@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -29,6 +30,8 @@ from vmfa import (
     totp,
 )
 from vmfa.testing import FrozenClock
+
+pytestmark = pytest.mark.slow
 
 USERS = [PrincipalId.user("1", "a"), PrincipalId.user("1", "b")]
 SERVICE = Actor.trusted_service("machine")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from hammer import WAYS
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("engine", ["sqlite", "postgres"])
 @pytest.mark.parametrize(
