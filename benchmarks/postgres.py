@@ -31,11 +31,11 @@ from users import ACCOUNT, EncodingStore, user_over
 from vmfa.stores.postgres import PostgresStore
 
 TABLE = """CREATE TABLE raw_principal (account TEXT, kind TEXT, name TEXT, revision BIGINT,
-    state TEXT, tag TEXT, PRIMARY KEY (account, kind, name))"""
-INSERT = "INSERT INTO raw_principal VALUES (%s, %s, %s, %s, %s, %s)"
-SELECT = """SELECT revision, state, tag FROM raw_principal
+    state TEXT, tag TEXT, audit_tag TEXT, PRIMARY KEY (account, kind, name))"""
+INSERT = "INSERT INTO raw_principal VALUES (%s, %s, %s, %s, %s, %s, %s)"
+SELECT = """SELECT revision, state, tag, audit_tag FROM raw_principal
     WHERE account = %s AND kind = %s AND name = %s"""
-UPDATE = """UPDATE raw_principal SET revision = %s, state = %s, tag = %s
+UPDATE = """UPDATE raw_principal SET revision = %s, state = %s, tag = %s, audit_tag = %s
     WHERE account = %s AND kind = %s AND name = %s AND revision = %s AND tag = %s"""
 WARM_UP = 20  # operations: repeated statements are prepared by then
 LIMITS = {"off": Limits(1.25, 1.5), "on": Limits(1.12, 1.3)}
@@ -130,8 +130,8 @@ class RawStatements:
     def run(self) -> None:
         row = self._db.execute(SELECT, self._key).fetchone()
         assert row
-        revision, state, tag = row
-        values = (revision + 1, state, tag, *self._key, revision, tag)
+        revision, *rest = row
+        values = (revision + 1, *rest, *self._key, revision, rest[1])
         assert self._db.execute(UPDATE, values).rowcount == 1
 
     def close(self) -> None:

@@ -97,11 +97,11 @@ class Population:
 
 def among_others(rows: Sequence[StoredRow], size: int) -> Iterator[StoredRow]:
     """Yield *rows* with copies under other names between them, *size* in all."""
-    _, _, _, revision, state, tag = rows[0]
+    _, _, _, revision, state, tag, audit_tag = rows[0]
     for number, row in enumerate(rows):
         yield row
         for _ in range(size * number // len(rows) + 1, size * (number + 1) // len(rows)):
-            yield ACCOUNT, "user", random_name(), revision, state, tag
+            yield ACCOUNT, "user", random_name(), revision, state, tag, audit_tag
 
 
 def random_name() -> str:
@@ -118,7 +118,7 @@ def fill_file(path: str, rows: Iterable[StoredRow]) -> None:
 
 
 def fill_server(conninfo: str, rows: Iterable[StoredRow]) -> None:
-    columns = "account, kind, name, revision, state, tag"
+    columns = "account, kind, name, revision, state, tag, audit_tag"
     with psycopg.connect(conninfo, autocommit=True) as db:
         with db.cursor().copy(f"COPY vmfa_principal ({columns}) FROM STDIN") as copy:
             for row in rows:

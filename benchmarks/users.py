@@ -13,7 +13,8 @@ STEP = 30
 START = 1_700_000_010  # the first second of a step
 ACCOUNT = "123456789012"
 ALICE = vmfa.PrincipalId.user(ACCOUNT, "u-4711")
-StoredRow = tuple[str, str, str, int, str, str]  # account, kind, name, revision, state, tag
+StoredRow = tuple[str, str, str, int, str, str, str]
+"""account, kind, name, revision, state, tag, audit tag"""
 
 
 class EncodingStore(vmfa.MemoryStore):
@@ -24,6 +25,7 @@ class EncodingStore(vmfa.MemoryStore):
     def __init__(self) -> None:
         super().__init__()
         self.rows: dict[vmfa.PrincipalId, StoredRow] = {}
+        self.events: dict[vmfa.PrincipalId, list[vmfa.AuditEvent]] = {}
 
     def load(self, principal: vmfa.PrincipalId) -> vmfa.Principal:
         row = self.rows.get(principal)
@@ -39,7 +41,7 @@ class EncodingStore(vmfa.MemoryStore):
                 return False
             self.rows[after.id] = columns(after)
             if events:
-                self._events.setdefault(after.id, []).extend(events)
+                self.events.setdefault(after.id, []).extend(events)
             return True
 
 

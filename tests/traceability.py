@@ -295,6 +295,8 @@ def run_tests(root: Path, places: Mapping[str, Sequence[str]]) -> dict[str, str]
             "-m",
             "pytest",
             "-q",
+            "-m",
+            "",  # slow tests too
             "-p",
             "outcomes",
             "--clauses-out",

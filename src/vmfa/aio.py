@@ -62,9 +62,7 @@ class DeviceRegistry:
     Every method raises a :class:`vmfa.StoreError` if the store fails, :class:`vmfa.ClockWentBack`
     if the clock is behind a committed time, and :class:`vmfa.UnknownMasterKey` if the record needs
     another master key. Nothing was counted then. A cancelled call has done nothing or all of it: a
-    commit that has begun goes on, and the observer is called. *by* is the actor that asks;
-    *source* is an optional text about the origin of the request, such as the client's address,
-    which goes into the event.
+    commit that has begun goes on, and the observer is called.
     """
 
     operations: Operations
@@ -96,6 +94,7 @@ class DeviceRegistry:
         The sign-in page asks this after the first factor. A device that is out of sync or disabled
         counts as well.
 
+        :param principal: whom the operation is about.
         :raises RecordTampered: the stored record was edited.
         """
         # RULE-REQUIRES
@@ -112,9 +111,11 @@ class DeviceRegistry:
     ) -> Receipt:
         """Accept *code* once, or raise. Call it after the first factor.
 
+        :param principal: whom the operation is about.
         :param code: the digits as typed.
         :param client: the token of a known client, from its cookie. A token with any fault counts
             as none.
+        :param source: where the request comes from, such as a client address, for the event.
         :returns: a receipt. Keep ``receipt.claim`` in the session.
         :raises MalformedCode: the text is not a code; nothing was counted.
         :raises AlreadyUsed: the code was used before; nothing was counted.
@@ -128,7 +129,7 @@ class DeviceRegistry:
         """
         operation = self.operations.verify(principal, code, client=client, source=source)
         del code, client
-        return await self._run(operation)
+        return await self.run(operation)
 
     async def resync(
         self,
@@ -142,9 +143,12 @@ class DeviceRegistry:
     ) -> SyncReport:
         """Put the device in sync by two fresh consecutive codes. Sign in with a further code.
 
+        :param principal: whom the operation is about.
         :param code1: the first code.
         :param code2: the code that follows it.
+        :param by: the actor that asks.
         :param client: the token of a known client, from its cookie.
+        :param source: where the request comes from, such as a client address, for the event.
         :raises PairRejected: these are not two fresh consecutive codes; the failure was counted.
         :raises CodeRejected: as for :meth:`verify`.
         :raises AccessDenied: the actor is not allowed to do this.
@@ -154,7 +158,7 @@ class DeviceRegistry:
             principal, code1=code1, code2=code2, by=by, client=client, source=source
         )
         del code1, code2, client
-        return await self._run(operation)
+        return await self.run(operation)
 
     async def claim_is_valid(
         self, principal: PrincipalId, claim: MfaClaim, *, max_age: int | None = None
@@ -164,6 +168,7 @@ class DeviceRegistry:
         Every page that relies on a second factor asks this: the claim of a device is worthless as
         soon as that device is removed. The claim of another method stays valid until *max_age*.
 
+        :param principal: whom the operation is about.
         :param claim: what the session keeps: ``receipt.claim``, or :meth:`method_claim`.
         :param max_age: the largest age in seconds; None for no limit.
         :raises RecordTampered: the stored record was edited.
@@ -175,6 +180,7 @@ class DeviceRegistry:
     def method_claim(self, principal: PrincipalId, method: str) -> MfaClaim:
         """Return the claim of a second factor that the service checked itself.
 
+        :param principal: whom the operation is about.
         :param method: what was used, such as "passkey".
         """
         return self.operations.method_claim(principal, method, self._clock())
@@ -194,8 +200,11 @@ class DeviceRegistry:
 
         An enrollment that is open is superseded, and its key destroyed.
 
+        :param principal: whom the operation is about.
+        :param by: the actor that asks.
         :param label: the account name that the app shows, such as an e-mail address.
         :param binding_code: the code that a removal by another person returned.
+        :param source: where the request comes from, such as a client address, for the event.
         :raises DeviceAlreadyAssigned: deactivate the device first.
         :raises TooManySessions: the day's enrollments are used up.
         :raises AccessDenied: the actor is not allowed to, or the binding code is missing or wrong.
@@ -205,7 +214,7 @@ class DeviceRegistry:
             principal, by=by, label=label, binding_code=binding_code, source=source
         )
         del binding_code
-        return await self._run(operation)
+        return await self.run(operation)
 
     async def confirm_enrollment(
         self,
@@ -219,9 +228,12 @@ class DeviceRegistry:
     ) -> SyncReport:
         """Assign the device by two consecutive codes. Check the report: it may be out of sync.
 
+        :param principal: whom the operation is about.
         :param session: the ``session_id`` of the open enrollment.
         :param code1: the first code.
         :param code2: the code that follows it.
+        :param by: the actor that asks.
+        :param source: where the request comes from, such as a client address, for the event.
         :returns: a report with the device and, if the policy has them, recovery codes.
         :raises PairRejected: these are not two consecutive codes. The session stays open until its
             attempts are used up; then ``remedy`` is "enroll".
@@ -233,18 +245,21 @@ class DeviceRegistry:
             principal, session=session, code1=code1, code2=code2, by=by, source=source
         )
         del code1, code2
-        return await self._run(operation)
+        return await self.run(operation)
 
     async def cancel_enrollment(
         self, principal: PrincipalId, *, by: Actor, session: str | None = None, source: str = ""
     ) -> None:
         """End the open enrollment and destroy its key.
 
+        :param principal: whom the operation is about.
+        :param by: the actor that asks.
         :param session: the ``session_id``; None for the one that is open.
+        :param source: where the request comes from, such as a client address, for the event.
         :raises NoSession: no such session is open.
         :raises AccessDenied: the actor is not allowed to do this.
         """
-        await self._run(
+        await self.run(
             self.operations.cancel_enrollment(principal, by=by, session=session, source=source)
         )
 
@@ -255,14 +270,17 @@ class DeviceRegistry:
     ) -> Deactivation:
         """Remove the device and destroy its key for good.
 
+        :param principal: whom the operation is about.
+        :param by: the actor that asks.
         :param reason: a text for the history.
+        :param source: where the request comes from, such as a client address, for the event.
         :returns: the serial number, and a binding code if the owner needs one to enroll again.
         :raises NoDevice: the principal has no device.
         :raises AccessDenied: the actor is not allowed to do this.
         :raises RecoveryCodeRejected: the recovery code is wrong; the attempt was counted.
         :raises Throttled: after ten wrong recovery codes, one attempt an hour is evaluated.
         """
-        return await self._run(
+        return await self.run(
             self.operations.deactivate(principal, by=by, reason=reason, source=source)
         )
 
@@ -271,22 +289,28 @@ class DeviceRegistry:
     ) -> BindingCode:
         """Replace the binding code of a removal, for an owner who lost it or let it expire.
 
+        :param principal: whom the operation is about.
+        :param by: the actor that asks.
+        :param source: where the request comes from, such as a client address, for the event.
         :raises NoSession: no binding code is pending.
         :raises AccessDenied: the actor is not allowed to do this.
         """
-        return await self._run(self.operations.issue_binding_code(principal, by=by, source=source))
+        return await self.run(self.operations.issue_binding_code(principal, by=by, source=source))
 
     async def replace_recovery_codes(
         self, principal: PrincipalId, *, by: Actor, source: str = ""
     ) -> RecoveryCodes:
         """Replace the saved recovery codes of a user. The answer shows them once.
 
+        :param principal: whom the operation is about.
+        :param by: the actor that asks.
+        :param source: where the request comes from, such as a client address, for the event.
         :raises NoDevice: the principal has no device.
         :raises AccessDenied: the actor is not the owner with a current MFA claim.
         :raises InvalidValue: the policy has no recovery codes.
         """
         operation = self.operations.replace_recovery_codes(principal, by=by, source=source)
-        return await self._run(operation)
+        return await self.run(operation)
 
     # Known clients and the guess budget
 
@@ -295,36 +319,48 @@ class DeviceRegistry:
     ) -> ClientToken:
         """Return a token with which the owner signs in once within 24 hours, past a closed lane.
 
+        :param principal: whom the operation is about.
+        :param by: the actor that asks.
+        :param source: where the request comes from, such as a client address, for the event.
         :raises NoDevice: the principal has no device.
         :raises AccessDenied: the actor is not allowed to do this.
         :raises InvalidValue: the policy has no known clients.
         """
-        return await self._run(self.operations.give_client_token(principal, by=by, source=source))
+        return await self.run(self.operations.give_client_token(principal, by=by, source=source))
 
     async def forget_clients(self, principal: PrincipalId, *, by: Actor, source: str = "") -> None:
         """Make every client token of the device worthless, for example after a theft.
 
+        :param principal: whom the operation is about.
+        :param by: the actor that asks.
+        :param source: where the request comes from, such as a client address, for the event.
         :raises NoDevice: the principal has no device.
         :raises AccessDenied: the actor is not the owner with a current MFA claim.
         """
-        await self._run(self.operations.forget_clients(principal, by=by, source=source))
+        await self.run(self.operations.forget_clients(principal, by=by, source=source))
 
     async def reopen(self, principal: PrincipalId, *, by: Actor, source: str = "") -> None:
         """Open the lane of clients without a token again, after the owner signed in with one.
 
+        :param principal: whom the operation is about.
+        :param by: the actor that asks.
+        :param source: where the request comes from, such as a client address, for the event.
         :raises NoDevice: the principal has no device.
         :raises AccessDenied: the actor is not the owner with a claim newer than the last failure.
         """
-        await self._run(self.operations.reopen(principal, by=by, source=source))
+        await self.run(self.operations.reopen(principal, by=by, source=source))
 
     async def restore_budget(self, principal: PrincipalId, *, by: Actor, source: str = "") -> None:
         """Refill the guess budget, at most once a day. Change the first factor before.
 
+        :param principal: whom the operation is about.
+        :param by: the actor that asks.
+        :param source: where the request comes from, such as a client address, for the event.
         :raises TooSoon: it was restored within the last day.
         :raises NoDevice: the principal has no device.
         :raises AccessDenied: the actor is not allowed to do this.
         """
-        await self._run(self.operations.restore_budget(principal, by=by, source=source))
+        await self.run(self.operations.restore_budget(principal, by=by, source=source))
 
     # Imports and repair
 
@@ -344,6 +380,9 @@ class DeviceRegistry:
     ) -> VirtualDevice:
         """Assign a device of another system, with its replay position.
 
+        :param principal: whom the operation is about.
+        :param by: the actor that asks.
+        :param key: the key, as the other system stored it.
         :param system: the name of that system, for the history.
         :param parameters: what the device was set up with.
         :param last_step: the last step that the other system accepted. None: every code that it
@@ -351,6 +390,7 @@ class DeviceRegistry:
         :param drift: the device's clock minus the verifier's, in steps.
         :param failures: consecutive failures.
         :param failed_at: the Unix time of the last failure, in seconds; None for now.
+        :param source: where the request comes from, such as a client address, for the event.
         :raises DeviceAlreadyAssigned: the principal has a device, which is never overwritten.
         :raises InvalidValue: an argument is out of bounds, or the policy does not offer
             *parameters*.
@@ -361,15 +401,18 @@ class DeviceRegistry:
             last_step=last_step, drift=drift, failures=failures, failed_at=failed_at,
             source=source,
         )
-        return await self._run(operation)
+        return await self.run(operation)
 
     async def reanchor(self, principal: PrincipalId, *, by: Actor, source: str = "") -> None:
         """Accept the present time again, after a clock that ran ahead was corrected.
 
+        :param principal: whom the operation is about.
+        :param by: the actor that asks.
+        :param source: where the request comes from, such as a client address, for the event.
         :raises NoDevice: the principal is unknown.
         :raises AccessDenied: the actor is not a trusted service.
         """
-        await self._run(self.operations.reanchor(principal, by=by, source=source))
+        await self.run(self.operations.reanchor(principal, by=by, source=source))
 
     async def mark_spent(
         self, principal: PrincipalId, *, by: Actor, until: int, source: str = ""
@@ -378,11 +421,14 @@ class DeviceRegistry:
 
         It is idempotent, and cancels an open enrollment.
 
+        :param principal: whom the operation is about.
+        :param by: the actor that asks.
         :param until: a Unix time in seconds, not ahead of the clock.
+        :param source: where the request comes from, such as a client address, for the event.
         :raises InvalidValue: *until* lies ahead of the clock.
         :raises AccessDenied: the actor is not a trusted service.
         """
-        await self._run(self.operations.mark_spent(principal, by=by, until=until, source=source))
+        await self.run(self.operations.mark_spent(principal, by=by, until=until, source=source))
 
     async def mark_account_spent(
         self, account: str, *, by: Actor, until: int, source: str = ""
@@ -391,7 +437,10 @@ class DeviceRegistry:
 
         It can be stopped anywhere and started again.
 
+        :param account: the account.
+        :param by: the actor that asks.
         :param until: a Unix time in seconds, not ahead of the clock.
+        :param source: where the request comes from, such as a client address, for the event.
         """
         count, last = 0, None
         while page := await self.principals(account, after=last):
@@ -403,9 +452,12 @@ class DeviceRegistry:
     async def forget(self, principal: PrincipalId, *, by: Actor, source: str = "") -> None:
         """Erase the principal and its history. An unknown principal stays unknown.
 
+        :param principal: whom the operation is about.
+        :param by: the actor that asks.
+        :param source: where the request comes from, such as a client address, for the event.
         :raises AccessDenied: the actor is not a trusted service.
         """
-        await self._run(self.operations.forget(principal, by=by, source=source))
+        await self.run(self.operations.forget(principal, by=by, source=source))
 
     # Reading
 
@@ -414,10 +466,13 @@ class DeviceRegistry:
     ) -> VirtualDevice:
         """Return the assigned device.
 
+        :param principal: whom the operation is about.
+        :param by: the actor that asks.
+        :param source: where the request comes from, such as a client address, for the event.
         :raises NoDevice: there is none.
         :raises AccessDenied: the actor is not allowed to read it.
         """
-        return await self._run(self.operations.device(principal, by=by, source=source))
+        return await self.run(self.operations.device(principal, by=by, source=source))
 
     async def history(
         self,
@@ -430,14 +485,17 @@ class DeviceRegistry:
     ) -> Sequence[AuditEvent]:
         """Return a page of the stored events, oldest first, checked up to the end of the history.
 
+        :param principal: whom the operation is about.
+        :param by: the actor that asks.
         :param after: the number of the event before the page.
         :param limit: the largest number of events.
+        :param source: where the request comes from, such as a client address, for the event.
         :raises RecordTampered: an event was changed, removed or moved; the text gives its number.
         :raises AccessDenied: the actor is not allowed to read the history.
         """
         check_history_page(after, limit)
         for _ in range(ATTEMPTS):
-            record = await self._run(self.operations.record(principal, by=by, source=source))
+            record = await self.run(self.operations.record(principal, by=by, source=source))
             problem: RecordTampered | None = None
             reader = PageReader(record, after, limit)
             try:
@@ -459,11 +517,14 @@ class DeviceRegistry:
     ) -> int:
         """Redact the events older than a Unix time; return how many. Bindings are never redacted.
 
+        :param principal: whom the operation is about.
+        :param by: the actor that asks.
         :param older_than: a Unix time in seconds.
+        :param source: where the request comes from, such as a client address, for the event.
         :raises AccessDenied: the actor is not a trusted service.
         """
         history = await self.history(principal, by=by, limit=MAX_PAGE, source=source)
-        return await self._run(
+        return await self.run(
             self.operations.prune_history(
                 principal, by=by, history=history, older_than=older_than, source=source
             )
@@ -474,13 +535,20 @@ class DeviceRegistry:
     ) -> Sequence[PrincipalId]:
         """Return a page of the principals of *account* that have a record: root first, then users.
 
+        :param account: the account.
         :param after: the last principal of the page before.
         :param limit: the largest number of principals.
         """
         check_principals_page(account, after, limit)
         return await self._store.principals(account, after=after, limit=limit)
 
-    async def _run(self, operation: Operation[T]) -> T:
+    async def run(self, operation: Operation[T]) -> T:
+        """Decide *operation*, commit the decision, and return or raise its answer.
+
+        :param operation: what a method of ``registry.operations`` returned. Its arguments are
+            dropped if it is refused.
+        :raises VmfaError: as the method of the registry with the same name does.
+        """
         try:
             return await self._attempt(operation)
         except BaseException as error:

@@ -293,7 +293,9 @@ class TooSoon(VmfaError):
     reason = "too soon"
     http_status = 429
 
-    def __init__(self, message: str, *, retry_after: int) -> None:
+    def __init__(
+        self, message: str = "this was done within the last day", *, retry_after: int = 0
+    ) -> None:
         super().__init__(message)
         self.retry_after = retry_after
 

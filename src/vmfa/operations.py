@@ -157,13 +157,17 @@ class Operation(Opaque, Generic[T]):
         actor = self._actor
         if self.action is Action.VERIFY:
             who = self.principal
-            return EventActor(role="claimant", account=who.account, kind=who.kind, name=who.name)
+            return EventActor(
+                role="claimant", account=who.account, kind=who.kind.value, name=who.name
+            )
         if not isinstance(actor, Actor):
             return EventActor(role="unknown")
         own = actor.principal
         if own is None:
-            return EventActor(role=actor.role, name=actor.reference)
-        return EventActor(role=actor.role, account=own.account, kind=own.kind, name=own.name)
+            return EventActor(role=actor.role.value, name=actor.reference)
+        return EventActor(
+            role=actor.role.value, account=own.account, kind=own.kind.value, name=own.name
+        )
 
     def _permitted(
         self, before: Principal, context: Context, actor_record: Principal | None
@@ -206,14 +210,17 @@ class Operation(Opaque, Generic[T]):
         seen_at = after.seen_at
         if self.action is not Action.MARK_SPENT:
             seen_at = max(seen_at, context.now)
-        after = replace(
-            after, revision=before.revision + 1, seen_at=seen_at,
+        after = authenticated(
+            after, keys, revision=before.revision + 1, seen_at=seen_at,
             events=before.events + len(stored),
-            head=stored[-1].digest if stored else before.head, envelope=None,
+            head=stored[-1].digest if stored else before.head,
         )
-        reported = (*stored, *(event for event in events if event.type in transient))
+        in_order = iter(stored)
+        reported = tuple(
+            event if event.type in transient else next(in_order) for event in events
+        )
         return Decision(
-            principal=authenticated(after, keys), answer=decision.answer, events=reported
+            principal=after, answer=decision.answer, events=reported
         )
 
 

@@ -19,6 +19,8 @@ import pytest
 
 from vmfa import Key, totp
 
+pytestmark = pytest.mark.slow
+
 ALICE = "123456789012/u-4711"
 VMFA = [sys.executable, "-m", "vmfa"]
 PROMPT = b"key in Base32 (not shown): "

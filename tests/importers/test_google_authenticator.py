@@ -34,7 +34,7 @@ def test_a_file():
         ImportedDevice(
             where="file",
             owner="alice",
-            source="google-authenticator: alice",
+            system="google-authenticator: alice",
             key=Key(b"1234567890" * 2),
             parameters=Parameters(),
             last_step=5668,

@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 MAX_SOURCE_BYTES: Final = 64 << 20
 MAX_RECORD_CHARACTERS: Final = 1 << 20  # of one object in a JSON list
-HOTP: Final = "the device is HOTP: only time-based devices (TOTP) can be imported"
+HOTP: Final = "HOTP: only time-based devices (TOTP) can be imported"
 
 
 class UnreadableSource(InvalidValue):
@@ -51,7 +51,7 @@ class ImportedDevice:
 
     :param where: its place in the source, for the report.
     :param owner: the owner, as the source names them.
-    :param source: the origin that the history of the principal keeps.
+    :param system: the system and the entry, which the history of the principal keeps.
     :param last_step: the last time step whose code was accepted; None if the source does not
         know it.
     :param drift: the drift in time steps.
@@ -61,7 +61,7 @@ class ImportedDevice:
 
     where: str
     owner: str
-    source: str
+    system: str
     key: Key
     parameters: Parameters
     last_step: int | None = None
@@ -223,7 +223,7 @@ def _adopt(
             principal,
             by=by,
             key=item.key,
-            system=item.source,
+            system=item.system,
             parameters=item.parameters,
             last_step=item.last_step,
             drift=item.drift,
@@ -266,7 +266,7 @@ def _compared(
 def _assigned_device(
     registry: DeviceRegistry, by: Actor, principal: PrincipalId
 ) -> tuple[VirtualDevice, Key]:
-    record = registry._run(registry.operations.record(principal, by=by))  # noqa: SLF001
+    record = registry.run(registry.operations.record(principal, by=by))
     device, key_ref = record.device, record.key_ref
     if device is None or key_ref is None:
         raise NoDevice("the device was removed during the import: run the import again")
@@ -491,22 +491,19 @@ def key_type(unsafe_short_keys: bool) -> type[Key]:
     return UnsafeShortKey if unsafe_short_keys else Key
 
 
-def read_offer(text: str) -> Parameters:
-    """Read parameters that a policy may offer, such as ``sha256,8,30`` or ``sha1,6,60,30``.
+def read_parameters(text: str) -> Parameters:
+    """Read the parameters of devices, such as ``sha256,8,30`` or ``sha1,6,60,30``.
 
     :param text: algorithm, digits, period in seconds and, if it is not 0, T0 in Unix seconds.
     :raises InvalidValue: the text has another form or an impossible value.
     """
-    match = _OFFER.fullmatch(text)
+    match = _PARAMETERS.fullmatch(text)
     if match is None:
-        raise InvalidValue(
-            "an offer has the form ALGORITHM,DIGITS,PERIOD or ALGORITHM,DIGITS,PERIOD,T0, "
-            "for example sha256,8,30"
-        )
+        raise InvalidValue("write ALGORITHM,DIGITS,PERIOD[,T0], such as sha256,8,30")
     algorithm, digits, period, t0 = match.groups()
     return Parameters(
         algorithm=algorithm.lower(), digits=int(digits), period=int(period), t0=int(t0 or 0)
     )
 
 
-_OFFER: Final = re.compile(r"([A-Za-z0-9]+),([0-9]{1,9}),([0-9]{1,9})(?:,(-?[0-9]{1,12}))?")
+_PARAMETERS: Final = re.compile(r"([A-Za-z0-9]+),([0-9]{1,9}),([0-9]{1,9})(?:,(-?[0-9]{1,12}))?")

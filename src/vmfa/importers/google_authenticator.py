@@ -43,7 +43,7 @@ def read(text: str, *, owner: str, unsafe_short_keys: bool = False) -> list[Item
         return ImportedDevice(
             where="file",
             owner=owner,
-            source=f"google-authenticator: {owner}",
+            system=f"google-authenticator: {owner}",
             key=key_type(unsafe_short_keys).from_base32(secret),
             parameters=Parameters(period=_first(options, "STEP_SIZE", 30)),
             last_step=max(_numbers(options, "DISALLOW_REUSE"), default=None),

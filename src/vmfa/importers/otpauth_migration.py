@@ -156,7 +156,7 @@ def _item(account: bytes, where: str, unsafe_short_keys: bool) -> Item:
         return ImportedDevice(
             where=where,
             owner=owner,
-            source=f"otpauth-migration: {owner}",
+            system=f"otpauth-migration: {owner}",
             key=key_type(unsafe_short_keys)(secret),
             parameters=Parameters(algorithm=algorithm, digits=digits),
         )

@@ -56,7 +56,7 @@ def _item(numbered_record: tuple[int, Mapping[str, Any]], *, unsafe_short_keys: 
         return ImportedDevice(
             where=where,
             owner=owner,
-            source=f"pyotp: {owner}",
+            system=f"pyotp: {owner}",
             key=key_type(unsafe_short_keys).from_base32(take(record, "secret", str)),
             parameters=Parameters(
                 algorithm=take(record, "digest", str, "sha1"),

@@ -456,7 +456,7 @@ class StoreContract:
                 redacted(event) if event.redactable and event.number <= 4 else event
                 for event in stored
             ],
-            "a commit with a higher number in pruned redacts exactly the redactable events up to it",
+            "a commit that raises pruned redacts exactly the redactable events up to it",
         )
         check(
             all(event.type is EventType.OPENED for event in store.history(other)),

@@ -18,6 +18,8 @@ from vmfa.stores import _pool, postgres
 from vmfa.stores._pool import MAX_CONNECTIONS, OwnConnections
 from vmfa.stores.postgres import PostgresStore
 
+pytestmark = pytest.mark.slow
+
 WHO = PrincipalId.user("123456789012", "u-4711")
 SOON = 10.0  # seconds: more than any machine needs
 

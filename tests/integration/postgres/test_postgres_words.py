@@ -13,6 +13,8 @@ from vmfa import InvalidType, InvalidValue, PrincipalId, VmfaError
 from vmfa.stores import postgres
 from vmfa.stores.postgres import PostgresStore
 
+pytestmark = pytest.mark.slow
+
 WHO = PrincipalId.user("123456789012", "u-4711")
 LOST = ("the connection was lost before the answer ({}): the change may have been committed; "
         "nothing was accepted, and a code that was sent may be spent")
