@@ -94,6 +94,7 @@ class Database:
     def restore(self, who: PrincipalId, row: tuple[object, ...]) -> None:
         statement = "UPDATE principal SET revision = ?, state = ?, tag = ? WHERE name = ?"
         self.edit(statement, *row, who.name)
+        self.store.close()  # a process that was running would notice the older row
 
 
 @pytest.fixture
