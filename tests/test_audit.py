@@ -254,7 +254,7 @@ def test_a_store_that_fails_ends_the_pass(
     def fail(*_: object) -> Principal:
         raise StoreUnavailable("the disk is gone")
 
-    monkeypatch.setattr(database.store, "load", fail)
+    monkeypatch.setattr(SQLiteStore, "load", fail)
     with pytest.raises(StoreUnavailable):
         database.verify()
 
