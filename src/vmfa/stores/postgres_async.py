@@ -18,7 +18,6 @@ from .postgres import (
     Call,
     Postgres,
     Step,
-    close_unless_idle,
     commit_script,
     create_script,
     history_script,
@@ -190,7 +189,6 @@ class AsyncPostgresStore(Postgres):
             call.own.release(call)
         elif call.lent is not None:
             lent, call.lent = call.lent, None
-            close_unless_idle(lent)
             returning = asyncio.ensure_future(self.source.putconn(lent))
             self._returning.add(returning)
             returning.add_done_callback(self._returning.discard)

@@ -26,7 +26,7 @@ from awaited import Awaited
 from lossy_proxy import LossyProxy
 from postgres_server import Server, with_options
 from reference import vectors
-from support import MASTER, HandClock, enroll
+from support import MASTER, HandClock, check_history, enroll
 from vmfa import (
     Actor,
     AlreadyUsed,
@@ -48,7 +48,6 @@ from vmfa import (
     StoreTooNew,
     StoreUnavailable,
 )
-from vmfa.history import check_chain
 from vmfa.stores import postgres
 from vmfa.stores.postgres import PostgresStore, schema_sql
 from vmfa.stores.postgres_async import AsyncPostgresStore
@@ -720,7 +719,7 @@ def test_who_presses_control_c_in_the_middle_of_a_transaction_undoes_it(
         assert blocking.load(alice) == before
         assert len(blocking.history(alice)) == before.events
         assert blocking.commit(before, made.principal, made.stored)
-    assert store.load(alice).head == check_chain(store.history(alice), 0, "", DerivedKeys(MASTER))
+    check_history(store.load(alice), store.history(alice))
 
 
 # Processes
