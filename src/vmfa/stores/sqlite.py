@@ -364,6 +364,10 @@ class SQLiteStore:
                 return StoreContended(CONTENDED)
             case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
                 return StoreCorrupt(f"the database is damaged ({name})")
+            case sqlite3.SQLITE_ERROR:  # our statements are right: a table or a column is missing
+                return SchemaUntrusted(
+                    f"the tables are not as vmfa created them ({name}); nothing was changed"
+                )
             case sqlite3.SQLITE_IOERR if self._committing:
                 return OutcomeUnknown(
                     f"the disk failed during the commit ({name}): the change may have been stored"
