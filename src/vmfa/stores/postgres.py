@@ -691,9 +691,13 @@ class PostgresStore(Postgres):
 
         A pool that was passed to the store stays open.
         """
-        own = self._own.pop(os.getpid(), None)
+        own = self._own.get(os.getpid())
         if own is not None:
-            own.close()
+            try:
+                own.close()
+            finally:
+                own.close()  # again, in case an exception interrupted the first attempt
+                self._own.pop(os.getpid(), None)
 
     def create_schema(self) -> None:
         """Create the tables that are missing. Any number of processes may do so at once.
@@ -780,7 +784,7 @@ class PostgresStore(Postgres):
                 wait = work.send(not wait.cancel and _wait(connection.pgconn.socket, wait))
         except StopIteration as stop:
             answer: Answer = stop.value
-            return answer
+        return answer
 
     def _acquire(self, call: Call[Any]) -> psycopg.Connection[Any]:
         if isinstance(self.source, str):
@@ -799,6 +803,9 @@ class PostgresStore(Postgres):
 
     def _own_connections(self) -> OwnConnections:
         own = self._own.get(os.getpid())  # never a connection from before a fork
+        if own is not None and own.closed:
+            self._own.pop(os.getpid(), None)
+            own = None
         if own is None:
             own = self._own.setdefault(os.getpid(), OwnConnections(self.settings()))
         return own

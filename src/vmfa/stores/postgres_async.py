@@ -159,7 +159,8 @@ class AsyncPostgresStore(Postgres):
                     continue  # wait again, until the same deadline
                 wait = work.send(ready)
         except StopIteration as stop:
-            return stop.value, cancelled
+            answer: Answer = stop.value
+        return answer, cancelled
 
     async def _acquire(self, call: Call[Any]) -> psycopg.AsyncConnection[Any]:
         if isinstance(self.source, str):
