@@ -231,7 +231,7 @@ def relationship_to(
         and claim_counts(actor.mfa, actor_record)
         and claim_is_authentic(own, actor.mfa)
     )
-    if own == target:
+    if own == target:  # RULE-SELF
         return _R.OWNER_MFA if mfa else _R.OWNER
     if not mfa or target.is_root:  # RULE-ADMIN
         return _R.UNRELATED

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     Remedy = Literal["retry", "wait", "resync", "replace", "enroll", "reopen"]
     Missing = Literal["mfa claim", "administrator", "recovery proof", "binding code", "permission"]
 
-CLAIMANT_MESSAGES: Final = {
+CLAIMANT_MESSAGES: Final = {  # RULE-BETTER-2
     "rejected": "Not accepted.",
     "malformed": "Enter the digits that the app shows, and nothing else.",
     "pair-rejected": (

@@ -173,7 +173,7 @@ class Operation(Opaque, Generic[T]):
         self, before: Principal, context: Context, actor_record: Principal | None
     ) -> Context:
         actor = self._actor
-        if not isinstance(actor, Actor):
+        if not isinstance(actor, Actor):  # RULE-ACTOR
             raise InvalidType("by must be an Actor: build one with Actor.signed_in(), for example")
         policy, keys = context.policy, context.keys
         own_record = before if actor.principal == self.principal else actor_record

@@ -123,7 +123,7 @@ class DeviceRegistry:
         issuer: str,
         imported_keys: KeySource | None = None,
         policy: Policy | None = None,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.time,  # RFC6238-3-R1
         observer: Observer | None = None,
     ) -> None:
         check_parts(store, clock, observer, is_async=False)

@@ -6,6 +6,8 @@ permission, syntax, record intact, device or session present, clock, disabled, c
 out of sync, codes. No guard computes a code.
 """
 
+# RULE-ORDER
+
 from __future__ import annotations
 
 from dataclasses import replace
@@ -54,7 +56,7 @@ def verify(
     """Decide whether *code* authenticates the principal now."""
     code = normalize_code(code, code_lengths(ctx.policy, before))
     device, client = usable_device(before, ctx, client_token)
-    if device.sync is Sync.OUT_OF_SYNC:
+    if device.sync is Sync.OUT_OF_SYNC:  # RFC6238-6-REAUTH
         raise errors.OutOfSync(
             "the device is out of sync: its codes are not evaluated until it is resynchronized"
         )
@@ -64,7 +66,7 @@ def verify(
     newest = max(matches, default=-1)  # RULE-MONOTONE: neighboring steps can share a code
     if newest > device.last_step:  # RFC6238-5.2-ONCE, SP80063B-3.1.4.2-ONCE, ASVS5-6.5.1
         return _accepted(before, ctx, device, client, step=newest, current=current)
-    if matches:
+    if matches:  # RULE-USED, SEED-BACKUP, RULE-BETTER-4
         raise _already_used(device, ctx)
     return _failed(before, ctx, device, client, errors.CodeRejected())
 
@@ -273,7 +275,7 @@ def open_enrollment(
     # SEED-SHOW, RULE-ABANDONED: an open session is superseded
     keyuri.check_label("label", label)
     check_intact(before, ctx.keys)
-    if before.device is not None:
+    if before.device is not None:  # SEED-ONE
         raise errors.DeviceAlreadyAssigned("this principal has a device: deactivate it first")
     check_clock(before, ctx)
     _check_binding(before.binding, ctx, binding_code)
