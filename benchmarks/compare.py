@@ -195,7 +195,8 @@ class Version:
         assert self._process.stdin
         self._process.stdin.write(question + "\n")
         self._process.stdin.flush()
-        return self._read()
+        result: dict[str, float] = self._read()
+        return result
 
     def import_seconds(self, statement: str) -> float:
         """Return the CPU seconds of a new process that executes *statement*."""

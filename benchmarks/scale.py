@@ -97,11 +97,11 @@ class Population:
 
 def among_others(rows: Sequence[StoredRow], size: int) -> Iterator[StoredRow]:
     """Yield *rows* with copies under other names between them, *size* in all."""
-    _, _, _, *columns = rows[0]
+    _, _, _, revision, state, tag, audit_tag = rows[0]
     for number, row in enumerate(rows):
         yield row
         for _ in range(size * number // len(rows) + 1, size * (number + 1) // len(rows)):
-            yield ACCOUNT, "user", random_name(), *columns
+            yield ACCOUNT, "user", random_name(), revision, state, tag, audit_tag
 
 
 def random_name() -> str:

@@ -25,6 +25,7 @@ class EncodingStore(vmfa.MemoryStore):
     def __init__(self) -> None:
         super().__init__()
         self.rows: dict[vmfa.PrincipalId, StoredRow] = {}
+        self.events: dict[vmfa.PrincipalId, list[vmfa.AuditEvent]] = {}
 
     def load(self, principal: vmfa.PrincipalId) -> vmfa.Principal:
         row = self.rows.get(principal)
@@ -40,7 +41,7 @@ class EncodingStore(vmfa.MemoryStore):
                 return False
             self.rows[after.id] = columns(after)
             if events:
-                self._events.setdefault(after.id, []).extend(events)
+                self.events.setdefault(after.id, []).extend(events)
             return True
 
 

@@ -21,7 +21,7 @@ def principal(name: str) -> vmfa.PrincipalId:
     return vmfa.PrincipalId.user(ACCOUNT, name)
 
 
-def sign_ins(store: vmfa.Store, name: str, operations: int) -> Callable[[], None]:
+def sign_ins(store: Any, name: str, operations: int) -> Callable[[], None]:
     """Return the work of signing in *operations* times as the principal *name*."""
     clock = FrozenClock(START)
     user = User(registry_over(store, clock), clock, principal(name))

@@ -62,7 +62,7 @@ class DeviceRegistry:
     Every method raises a :class:`vmfa.StoreError` if the store fails, :class:`vmfa.ClockWentBack`
     if the clock is behind a committed time, and :class:`vmfa.UnknownMasterKey` if the record needs
     another master key. Nothing was counted then. A cancelled call has done nothing or all of it: a
-    commit that has begun goes on, and the observer is called. 
+    commit that has begun goes on, and the observer is called.
     """
 
     operations: Operations
@@ -129,7 +129,7 @@ class DeviceRegistry:
         """
         operation = self.operations.verify(principal, code, client=client, source=source)
         del code, client
-        return await self._run(operation)
+        return await self.run(operation)
 
     async def resync(
         self,
@@ -158,7 +158,7 @@ class DeviceRegistry:
             principal, code1=code1, code2=code2, by=by, client=client, source=source
         )
         del code1, code2, client
-        return await self._run(operation)
+        return await self.run(operation)
 
     async def claim_is_valid(
         self, principal: PrincipalId, claim: MfaClaim, *, max_age: int | None = None
@@ -214,7 +214,7 @@ class DeviceRegistry:
             principal, by=by, label=label, binding_code=binding_code, source=source
         )
         del binding_code
-        return await self._run(operation)
+        return await self.run(operation)
 
     async def confirm_enrollment(
         self,
@@ -245,7 +245,7 @@ class DeviceRegistry:
             principal, session=session, code1=code1, code2=code2, by=by, source=source
         )
         del code1, code2
-        return await self._run(operation)
+        return await self.run(operation)
 
     async def cancel_enrollment(
         self, principal: PrincipalId, *, by: Actor, session: str | None = None, source: str = ""
@@ -259,7 +259,7 @@ class DeviceRegistry:
         :raises NoSession: no such session is open.
         :raises AccessDenied: the actor is not allowed to do this.
         """
-        await self._run(
+        await self.run(
             self.operations.cancel_enrollment(principal, by=by, session=session, source=source)
         )
 
@@ -280,7 +280,7 @@ class DeviceRegistry:
         :raises RecoveryCodeRejected: the recovery code is wrong; the attempt was counted.
         :raises Throttled: after ten wrong recovery codes, one attempt an hour is evaluated.
         """
-        return await self._run(
+        return await self.run(
             self.operations.deactivate(principal, by=by, reason=reason, source=source)
         )
 
@@ -295,7 +295,7 @@ class DeviceRegistry:
         :raises NoSession: no binding code is pending.
         :raises AccessDenied: the actor is not allowed to do this.
         """
-        return await self._run(self.operations.issue_binding_code(principal, by=by, source=source))
+        return await self.run(self.operations.issue_binding_code(principal, by=by, source=source))
 
     async def replace_recovery_codes(
         self, principal: PrincipalId, *, by: Actor, source: str = ""
@@ -310,7 +310,7 @@ class DeviceRegistry:
         :raises InvalidValue: the policy has no recovery codes.
         """
         operation = self.operations.replace_recovery_codes(principal, by=by, source=source)
-        return await self._run(operation)
+        return await self.run(operation)
 
     # Known clients and the guess budget
 
@@ -326,7 +326,7 @@ class DeviceRegistry:
         :raises AccessDenied: the actor is not allowed to do this.
         :raises InvalidValue: the policy has no known clients.
         """
-        return await self._run(self.operations.give_client_token(principal, by=by, source=source))
+        return await self.run(self.operations.give_client_token(principal, by=by, source=source))
 
     async def forget_clients(self, principal: PrincipalId, *, by: Actor, source: str = "") -> None:
         """Make every client token of the device worthless, for example after a theft.
@@ -337,7 +337,7 @@ class DeviceRegistry:
         :raises NoDevice: the principal has no device.
         :raises AccessDenied: the actor is not the owner with a current MFA claim.
         """
-        await self._run(self.operations.forget_clients(principal, by=by, source=source))
+        await self.run(self.operations.forget_clients(principal, by=by, source=source))
 
     async def reopen(self, principal: PrincipalId, *, by: Actor, source: str = "") -> None:
         """Open the lane of clients without a token again, after the owner signed in with one.
@@ -348,7 +348,7 @@ class DeviceRegistry:
         :raises NoDevice: the principal has no device.
         :raises AccessDenied: the actor is not the owner with a claim newer than the last failure.
         """
-        await self._run(self.operations.reopen(principal, by=by, source=source))
+        await self.run(self.operations.reopen(principal, by=by, source=source))
 
     async def restore_budget(self, principal: PrincipalId, *, by: Actor, source: str = "") -> None:
         """Refill the guess budget, at most once a day. Change the first factor before.
@@ -360,7 +360,7 @@ class DeviceRegistry:
         :raises NoDevice: the principal has no device.
         :raises AccessDenied: the actor is not allowed to do this.
         """
-        await self._run(self.operations.restore_budget(principal, by=by, source=source))
+        await self.run(self.operations.restore_budget(principal, by=by, source=source))
 
     # Imports and repair
 
@@ -401,7 +401,7 @@ class DeviceRegistry:
             last_step=last_step, drift=drift, failures=failures, failed_at=failed_at,
             source=source,
         )
-        return await self._run(operation)
+        return await self.run(operation)
 
     async def reanchor(self, principal: PrincipalId, *, by: Actor, source: str = "") -> None:
         """Accept the present time again, after a clock that ran ahead was corrected.
@@ -412,7 +412,7 @@ class DeviceRegistry:
         :raises NoDevice: the principal is unknown.
         :raises AccessDenied: the actor is not a trusted service.
         """
-        await self._run(self.operations.reanchor(principal, by=by, source=source))
+        await self.run(self.operations.reanchor(principal, by=by, source=source))
 
     async def mark_spent(
         self, principal: PrincipalId, *, by: Actor, until: int, source: str = ""
@@ -428,7 +428,7 @@ class DeviceRegistry:
         :raises InvalidValue: *until* lies ahead of the clock.
         :raises AccessDenied: the actor is not a trusted service.
         """
-        await self._run(self.operations.mark_spent(principal, by=by, until=until, source=source))
+        await self.run(self.operations.mark_spent(principal, by=by, until=until, source=source))
 
     async def mark_account_spent(
         self, account: str, *, by: Actor, until: int, source: str = ""
@@ -457,7 +457,7 @@ class DeviceRegistry:
         :param source: where the request comes from, such as a client address, for the event.
         :raises AccessDenied: the actor is not a trusted service.
         """
-        await self._run(self.operations.forget(principal, by=by, source=source))
+        await self.run(self.operations.forget(principal, by=by, source=source))
 
     # Reading
 
@@ -472,7 +472,7 @@ class DeviceRegistry:
         :raises NoDevice: there is none.
         :raises AccessDenied: the actor is not allowed to read it.
         """
-        return await self._run(self.operations.device(principal, by=by, source=source))
+        return await self.run(self.operations.device(principal, by=by, source=source))
 
     async def history(
         self,
@@ -495,7 +495,7 @@ class DeviceRegistry:
         """
         check_history_page(after, limit)
         for _ in range(ATTEMPTS):
-            record = await self._run(self.operations.record(principal, by=by, source=source))
+            record = await self.run(self.operations.record(principal, by=by, source=source))
             problem: RecordTampered | None = None
             reader = PageReader(record, after, limit)
             try:
@@ -524,7 +524,7 @@ class DeviceRegistry:
         :raises AccessDenied: the actor is not a trusted service.
         """
         history = await self.history(principal, by=by, limit=MAX_PAGE, source=source)
-        return await self._run(
+        return await self.run(
             self.operations.prune_history(
                 principal, by=by, history=history, older_than=older_than, source=source
             )
@@ -542,7 +542,13 @@ class DeviceRegistry:
         check_principals_page(account, after, limit)
         return await self._store.principals(account, after=after, limit=limit)
 
-    async def _run(self, operation: Operation[T]) -> T:
+    async def run(self, operation: Operation[T]) -> T:
+        """Decide *operation*, commit the decision, and return or raise its answer.
+
+        :param operation: what a method of ``registry.operations`` returned. Its arguments are
+            dropped if it is refused.
+        :raises VmfaError: as the method of the registry with the same name does.
+        """
         try:
             return await self._attempt(operation)
         except BaseException as error:

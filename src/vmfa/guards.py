@@ -115,7 +115,12 @@ def scan_steps(
 
 
 def signed_claim(
-    keys: RecordAuthenticator, principal: PrincipalId, *, at: int, serial: str = "", method: str = ""
+    keys: RecordAuthenticator,
+    principal: PrincipalId,
+    *,
+    at: int,
+    serial: str = "",
+    method: str = "",
 ) -> MfaClaim:
     """Return a claim of *principal* with the library's MAC."""
     tag = keys.tag("claim", _claim_message(principal, serial, method, at))

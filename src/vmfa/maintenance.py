@@ -76,6 +76,7 @@ def reanchor(before: Principal, ctx: Context) -> Decision[None]:
         raise errors.NoDevice("this principal is unknown")
     now, policy = ctx.now, ctx.policy
     device, session, binding = before.device, before.enrollment, before.binding
+    last_expiry = now + policy.client_token_seconds
     if device is not None:
         device = replace(
             device,
@@ -87,8 +88,8 @@ def reanchor(before: Principal, ctx: Context) -> Decision[None]:
             clients=replace(
                 device.clients,
                 failing=tuple(
-                    replace(item, expires_at=min(item.expires_at, now + policy.client_token_seconds))
-                    for item in device.clients.failing
+                    replace(client, expires_at=min(client.expires_at, last_expiry))
+                    for client in device.clients.failing
                 ),
             ),
             recovery=replace(

@@ -210,17 +210,17 @@ class Operation(Opaque, Generic[T]):
         seen_at = after.seen_at
         if self.action is not Action.MARK_SPENT:
             seen_at = max(seen_at, context.now)
-        after = replace(
-            after, revision=before.revision + 1, seen_at=seen_at,
+        after = authenticated(
+            after, keys, revision=before.revision + 1, seen_at=seen_at,
             events=before.events + len(stored),
-            head=stored[-1].digest if stored else before.head, envelope=None,
+            head=stored[-1].digest if stored else before.head,
         )
         in_order = iter(stored)
         reported = tuple(
             event if event.type in transient else next(in_order) for event in events
         )
         return Decision(
-            principal=authenticated(after, keys), answer=decision.answer, events=reported
+            principal=after, answer=decision.answer, events=reported
         )
 
 

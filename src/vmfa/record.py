@@ -32,20 +32,25 @@ from .models import (
 from .policy import Parameters
 
 VERSION: Final = 1  # of the document
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
-def authenticated(principal: Principal, keys: RecordAuthenticator) -> Principal:
-    """Return *principal* with the envelope that a store keeps."""
-    if not keys.authenticate:
-        return principal
-    document = _document(principal)
-    message = record_message(principal, document)
-    envelope = Envelope(
-        document=document,
-        tag=keys.tag("record", message),
-        audit_tag=keys.audit_tag("record", message),
-    )
-    return replace(principal, envelope=envelope)
+def authenticated(
+    principal: Principal, keys: RecordAuthenticator, **changes: Any
+) -> Principal:
+    """Return *principal* with *changes*, and with the envelope that a store keeps."""
+    principal = replace(principal, **changes, envelope=None)
+    if keys.authenticate:
+        document = _document(principal)
+        message = record_message(principal, document)
+        envelope = Envelope(
+            document=document,
+            tag=keys.tag("record", message),
+            audit_tag=keys.audit_tag("record", message),
+        )
+        # The copy is new: no caller has seen it without its envelope.
+        object.__setattr__(principal, "envelope", envelope)
+    return principal
 
 
 def check_intact(principal: Principal, keys: RecordAuthenticator) -> None:
@@ -196,7 +201,7 @@ def _document(principal: Principal) -> str:
         principal.head,
         principal.pruned,
     ]
-    return json.dumps(fields, separators=(",", ":"))
+    return _encode(fields)
 
 
 def _device_fields(device: VirtualDevice) -> list[Any]:

@@ -176,7 +176,7 @@ class DeviceRegistry:
         """
         operation = self.operations.verify(principal, code, client=client, source=source)
         del code, client
-        return self._run(operation)
+        return self.run(operation)
 
     def resync(
         self,
@@ -205,7 +205,7 @@ class DeviceRegistry:
             principal, code1=code1, code2=code2, by=by, client=client, source=source
         )
         del code1, code2, client
-        return self._run(operation)
+        return self.run(operation)
 
     def claim_is_valid(
         self, principal: PrincipalId, claim: MfaClaim, *, max_age: int | None = None
@@ -261,7 +261,7 @@ class DeviceRegistry:
             principal, by=by, label=label, binding_code=binding_code, source=source
         )
         del binding_code
-        return self._run(operation)
+        return self.run(operation)
 
     def confirm_enrollment(
         self,
@@ -292,7 +292,7 @@ class DeviceRegistry:
             principal, session=session, code1=code1, code2=code2, by=by, source=source
         )
         del code1, code2
-        return self._run(operation)
+        return self.run(operation)
 
     def cancel_enrollment(
         self, principal: PrincipalId, *, by: Actor, session: str | None = None, source: str = ""
@@ -306,7 +306,7 @@ class DeviceRegistry:
         :raises NoSession: no such session is open.
         :raises AccessDenied: the actor is not allowed to do this.
         """
-        self._run(
+        self.run(
             self.operations.cancel_enrollment(principal, by=by, session=session, source=source)
         )
 
@@ -327,7 +327,7 @@ class DeviceRegistry:
         :raises RecoveryCodeRejected: the recovery code is wrong; the attempt was counted.
         :raises Throttled: after ten wrong recovery codes, one attempt an hour is evaluated.
         """
-        return self._run(
+        return self.run(
             self.operations.deactivate(principal, by=by, reason=reason, source=source)
         )
 
@@ -342,7 +342,7 @@ class DeviceRegistry:
         :raises NoSession: no binding code is pending.
         :raises AccessDenied: the actor is not allowed to do this.
         """
-        return self._run(self.operations.issue_binding_code(principal, by=by, source=source))
+        return self.run(self.operations.issue_binding_code(principal, by=by, source=source))
 
     def replace_recovery_codes(
         self, principal: PrincipalId, *, by: Actor, source: str = ""
@@ -357,7 +357,7 @@ class DeviceRegistry:
         :raises InvalidValue: the policy has no recovery codes.
         """
         operation = self.operations.replace_recovery_codes(principal, by=by, source=source)
-        return self._run(operation)
+        return self.run(operation)
 
     # Known clients and the guess budget
 
@@ -373,7 +373,7 @@ class DeviceRegistry:
         :raises AccessDenied: the actor is not allowed to do this.
         :raises InvalidValue: the policy has no known clients.
         """
-        return self._run(self.operations.give_client_token(principal, by=by, source=source))
+        return self.run(self.operations.give_client_token(principal, by=by, source=source))
 
     def forget_clients(self, principal: PrincipalId, *, by: Actor, source: str = "") -> None:
         """Make every client token of the device worthless, for example after a theft.
@@ -384,7 +384,7 @@ class DeviceRegistry:
         :raises NoDevice: the principal has no device.
         :raises AccessDenied: the actor is not the owner with a current MFA claim.
         """
-        self._run(self.operations.forget_clients(principal, by=by, source=source))
+        self.run(self.operations.forget_clients(principal, by=by, source=source))
 
     def reopen(self, principal: PrincipalId, *, by: Actor, source: str = "") -> None:
         """Open the lane of clients without a token again, after the owner signed in with one.
@@ -395,7 +395,7 @@ class DeviceRegistry:
         :raises NoDevice: the principal has no device.
         :raises AccessDenied: the actor is not the owner with a claim newer than the last failure.
         """
-        self._run(self.operations.reopen(principal, by=by, source=source))
+        self.run(self.operations.reopen(principal, by=by, source=source))
 
     def restore_budget(self, principal: PrincipalId, *, by: Actor, source: str = "") -> None:
         """Refill the guess budget, at most once a day. Change the first factor before.
@@ -407,7 +407,7 @@ class DeviceRegistry:
         :raises NoDevice: the principal has no device.
         :raises AccessDenied: the actor is not allowed to do this.
         """
-        self._run(self.operations.restore_budget(principal, by=by, source=source))
+        self.run(self.operations.restore_budget(principal, by=by, source=source))
 
     # Imports and repair
 
@@ -448,7 +448,7 @@ class DeviceRegistry:
             last_step=last_step, drift=drift, failures=failures, failed_at=failed_at,
             source=source,
         )
-        return self._run(operation)
+        return self.run(operation)
 
     def reanchor(self, principal: PrincipalId, *, by: Actor, source: str = "") -> None:
         """Accept the present time again, after a clock that ran ahead was corrected.
@@ -459,7 +459,7 @@ class DeviceRegistry:
         :raises NoDevice: the principal is unknown.
         :raises AccessDenied: the actor is not a trusted service.
         """
-        self._run(self.operations.reanchor(principal, by=by, source=source))
+        self.run(self.operations.reanchor(principal, by=by, source=source))
 
     def mark_spent(
         self, principal: PrincipalId, *, by: Actor, until: int, source: str = ""
@@ -475,7 +475,7 @@ class DeviceRegistry:
         :raises InvalidValue: *until* lies ahead of the clock.
         :raises AccessDenied: the actor is not a trusted service.
         """
-        self._run(self.operations.mark_spent(principal, by=by, until=until, source=source))
+        self.run(self.operations.mark_spent(principal, by=by, until=until, source=source))
 
     def mark_account_spent(
         self, account: str, *, by: Actor, until: int, source: str = ""
@@ -504,7 +504,7 @@ class DeviceRegistry:
         :param source: where the request comes from, such as a client address, for the event.
         :raises AccessDenied: the actor is not a trusted service.
         """
-        self._run(self.operations.forget(principal, by=by, source=source))
+        self.run(self.operations.forget(principal, by=by, source=source))
 
     # Reading
 
@@ -517,7 +517,7 @@ class DeviceRegistry:
         :raises NoDevice: there is none.
         :raises AccessDenied: the actor is not allowed to read it.
         """
-        return self._run(self.operations.device(principal, by=by, source=source))
+        return self.run(self.operations.device(principal, by=by, source=source))
 
     def history(
         self,
@@ -540,7 +540,7 @@ class DeviceRegistry:
         """
         check_history_page(after, limit)
         for _ in range(ATTEMPTS):
-            record = self._run(self.operations.record(principal, by=by, source=source))
+            record = self.run(self.operations.record(principal, by=by, source=source))
             problem: RecordTampered | None = None
             reader = PageReader(record, after, limit)
             try:
@@ -569,7 +569,7 @@ class DeviceRegistry:
         :raises AccessDenied: the actor is not a trusted service.
         """
         history = self.history(principal, by=by, limit=MAX_PAGE, source=source)
-        return self._run(
+        return self.run(
             self.operations.prune_history(
                 principal, by=by, history=history, older_than=older_than, source=source
             )
@@ -587,7 +587,13 @@ class DeviceRegistry:
         check_principals_page(account, after, limit)
         return self._store.principals(account, after=after, limit=limit)
 
-    def _run(self, operation: Operation[T]) -> T:
+    def run(self, operation: Operation[T]) -> T:
+        """Decide *operation*, commit the decision, and return or raise its answer.
+
+        :param operation: what a method of ``registry.operations`` returned. Its arguments are
+            dropped if it is refused.
+        :raises VmfaError: as the method of the registry with the same name does.
+        """
         try:
             return self._attempt(operation)
         except BaseException as error:

@@ -1,8 +1,8 @@
 """Move stored records from one master key to another, and count what stands under each.
 
-The order of a rotation: the new key is *accepted* on every node, then *current*, then every record is
-resealed until none is left under the old key, and then the old key becomes *derive-only*: it still
-computes the keys of old devices, and no record under it is accepted any more.
+The order of a rotation: the new key is *accepted* on every node, then *current*, then every record
+is resealed until none is left under the old key, and then the old key becomes *derive-only*: it
+still computes the keys of old devices, and no record under it is accepted any more.
 """
 
 from __future__ import annotations
@@ -63,15 +63,16 @@ def reseal(
 ) -> Iterator[ResealResult]:
     """Authenticate every record of *account* again, under the current master key.
 
-    A generator: each record is committed by compare-and-set before its result is returned. It can be
-    stopped anywhere and started again. Losing to a sign-in is a success, because a sign-in
-    authenticates the record under the current key as well. No event is stored, and devices stay in use.
+    A generator: each record is committed by compare-and-set before its result is returned. It can
+    be stopped anywhere and started again. Losing to a sign-in is a success, because a sign-in
+    authenticates the record under the current key as well. No event is stored, and devices stay in
+    use.
 
     :param keys: the registry's ``operations.keys``.
     :param current_id: ``DerivedKeys.current_id``.
-    :param checkpoints: after a leak of the old key, a checkpoint that is older than the leak. A record
-        that is not exactly the one in the checkpoint may be forged: it is listed and not resealed. Run
-        the pass while no service uses the store.
+    :param checkpoints: after a leak of the old key, a checkpoint that is older than the leak. A
+        record that is not exactly the one in the checkpoint may be forged: it is listed and not
+        resealed. Run the pass while no service uses the store.
     """
     covered = None if checkpoints is None else {item.principal: item for item in checkpoints}
     for principal in _principals(store, account):

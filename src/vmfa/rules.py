@@ -183,9 +183,9 @@ def _failed(
     """Count one failure. It is committed before the caller sees the answer."""
     policy, serial = ctx.policy, device.serial
     after = throttle.after_failed_code(device, client, ctx.now, before.seen_at, policy)
-    lane = "known" if client is not None else "unknown"
-    failures = after.failures if client is None else after.known_failures
-    failed_at = after.failed_at if client is None else after.known_failed_at
+    lane, failures, failed_at = "unknown", after.failures, after.failed_at
+    if after.known_failures > device.known_failures:
+        lane, failures, failed_at = "known", after.known_failures, after.known_failed_at
     events = [ctx.event(EventType.REJECTED, serial, answer.reason, failures=failures, lane=lane)]
     if after.budget == policy.budget_warning:
         events.append(ctx.event(EventType.BUDGET_LOW, serial, budget=after.budget))
@@ -327,7 +327,8 @@ def confirm_enrollment(
     codes_to_save, digests = _new_recovery_codes(before, ctx, session.serial)
     device = VirtualDevice(
         serial=session.serial, parameters=session.parameters, enrolled_at=ctx.now, sync=sync,
-        last_step=spent, budget=policy.budget, budget_updated_at=ctx.now, recovery=RecoveryState(codes=digests),
+        last_step=spent, budget=policy.budget, budget_updated_at=ctx.now,
+        recovery=RecoveryState(codes=digests),
     )
     report = models.SyncReport(device=device, sync=sync, steps_off=offset)
     report.with_secret(codes_to_save)

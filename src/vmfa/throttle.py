@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from .clients import KnownClient, after_failure
+from .clients import KnownClient, after_failure, has_room_for
 from .errors import DeviceDisabled, SignInClosed, Throttled
 from .models import VirtualDevice
 from .policy import Policy
@@ -69,7 +69,7 @@ def after_failed_code(
     budget, updated_at = refilled_budget(device, now, policy)
     failed_at = max(now, seen_at)
     device = replace(device, budget=max(budget - 1, 0), budget_updated_at=updated_at)
-    if client is None:
+    if client is None or not has_room_for(device, client, now):
         device = replace(device, failures=device.failures + 1, failed_at=failed_at)
     else:
         device = after_failure(device, client, now)

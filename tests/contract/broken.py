@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from inspect import Parameter, signature
-from threading import get_ident
+from threading import Lock, get_ident
 from typing import Any
 from unicodedata import normalize
 
@@ -53,6 +53,12 @@ class Composed(MemoryStore):
     """A sound store made of small steps, so that a subclass can break one of them."""
 
     volatile = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lock = Lock()
+        self._records: dict[PrincipalId, Principal] = {}
+        self._events: dict[PrincipalId, list[AuditEvent]] = {}
 
     def matches(self, stored: Principal | None, before: Principal) -> bool:
         """Return whether *stored* is the record that the writer loaded."""

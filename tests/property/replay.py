@@ -72,7 +72,7 @@ class StoredExplorer(Explorer):
         self.now, self.source.generation = node.step * STEP, generation
         stored = replace(node, record=self.store.load(WHO))
         try:
-            self.registry._run(self.operation(stored, action))
+            self.registry.run(self.operation(stored, action))
         except VmfaError as refusal:
             return refusal.reason
         return "yes"

@@ -266,7 +266,7 @@ def _compared(
 def _assigned_device(
     registry: DeviceRegistry, by: Actor, principal: PrincipalId
 ) -> tuple[VirtualDevice, Key]:
-    record = registry._run(registry.operations.record(principal, by=by))  # noqa: SLF001
+    record = registry.run(registry.operations.record(principal, by=by))
     device, key_ref = record.device, record.key_ref
     if device is None or key_ref is None:
         raise NoDevice("the device was removed during the import: run the import again")
