@@ -120,6 +120,7 @@ def guessing(
     """
     if not isinstance(policy, Policy):
         raise InvalidType("policy must be of type Policy")
+    # RULE-PER-DEVICE
     numbers = {
         "days": days, "per_day": per_day, "sign_ins_per_day": sign_ins_per_day,
         "reenrollments_per_year": reenrollments_per_year,

@@ -80,6 +80,8 @@ class VmfaError(Exception):
     service usually answers with.
     """
 
+    # RULE-ERROR-DATA, ASVS5-16.5.1
+
     reason: str = "error"
     http_status: int = 500
 

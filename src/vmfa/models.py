@@ -313,6 +313,7 @@ class MfaClaim:
 
     def to_dict(self) -> dict[str, str | int]:
         """Return the claim as a dict of JSON values."""
+        # RULE-CLAIM-DICT
         return {
             "v": 1, "at": self.at, "serial": self.serial, "method": self.method, "tag": self.tag,
         }

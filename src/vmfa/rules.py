@@ -128,6 +128,7 @@ def _already_used(device: VirtualDevice, ctx: Context) -> errors.AlreadyUsed:
 
 def _is_stuck(device: VirtualDevice, ctx: Context) -> bool:
     """Whether no code can be accepted within the resync window, whatever the owner does."""
+    # RULE-REPLACE
     policy = ctx.policy
     reach = policy.resync_forward + policy.window + 1  # mark_spent goes as far as this
     return device.last_step - device.parameters.step_at(ctx.now) > reach
@@ -212,6 +213,7 @@ def _failed(
 
 def give_client_token(before: Principal, ctx: Context) -> Decision[ClientToken]:
     """Return a token for one sign-in of the owner within 24 hours. An earlier one is void."""
+    # RULE-GIVEN-TOKEN
     device = intact_device(before, ctx)
     check_clock(before, ctx)
     if not ctx.policy.known_clients:
@@ -228,6 +230,7 @@ def give_client_token(before: Principal, ctx: Context) -> Decision[ClientToken]:
 
 def forget_clients(before: Principal, ctx: Context) -> Decision[None]:
     """Make every client token of this device worthless."""
+    # RULE-FORGET-CLIENTS
     device = intact_device(before, ctx)
     check_clock(before, ctx)
     after = replace(device, clients=ClientState(epoch=device.clients.epoch + 1))
@@ -237,6 +240,7 @@ def forget_clients(before: Principal, ctx: Context) -> Decision[None]:
 
 def reopen(before: Principal, ctx: Context, by: Actor) -> Decision[None]:
     """Forget the failures without a token, if the owner signed in after the last of them."""
+    # RULE-REOPEN
     device = intact_device(before, ctx)
     check_clock(before, ctx)
     if device.failures == 0:
@@ -253,6 +257,7 @@ def reopen(before: Principal, ctx: Context, by: Actor) -> Decision[None]:
 
 def restore_budget(before: Principal, ctx: Context) -> Decision[None]:
     """Refill the guess budget after the first factor was changed, at most once a day."""
+    # RULE-RESTORE
     device = intact_device(before, ctx)
     check_clock(before, ctx)
     wait = device.budget_restored_at + DAY - ctx.now
@@ -363,7 +368,7 @@ def cancel_enrollment(before: Principal, ctx: Context, session_id: str | None) -
     if session_id is None and before.enrollment is not None:
         session_id = before.enrollment.session_id
     session = open_session(before, ctx, session_id or "")
-    if (
+    if (  # RULE-BINDING-CANCEL
         before.binding is not None
         and ctx.relationship is Relationship.OWNER
         and not session.opened_by_owner
@@ -382,7 +387,7 @@ def _check_binding(binding: PendingBinding | None, ctx: Context, code: str | Non
 
     It is used up when the enrollment is confirmed, so a cancelled one does not lock the owner out.
     """
-    # SP80063B-4.2.1.2, RULE-BINDING
+    # SP80063B-4.2.1.2, RULE-BINDING, RULE-BINDING-KEPT
     if binding is None or ctx.relationship is not Relationship.OWNER:
         return
     if ctx.now >= binding.expires_at or not recovery.same_text(
@@ -397,6 +402,7 @@ def _check_binding(binding: PendingBinding | None, ctx: Context, code: str | Non
 
 def issue_binding_code(before: Principal, ctx: Context) -> Decision[BindingCode]:
     """Replace the binding code of a removal that is pending, for an owner who lost it."""
+    # RULE-BINDING-REPLACE
     check_intact(before, ctx.keys)
     if before.device is not None or before.binding is None:
         raise errors.NoSession("no binding code is pending for this principal")
@@ -427,12 +433,12 @@ def deactivate(
     check_text("reason", reason, empty=True)
     device = intact_device(before, ctx)
     if ctx.relationship not in (Relationship.SUPPORT, Relationship.SERVICE):
-        check_clock(before, ctx)  # their evidence does not depend on the clock
+        check_clock(before, ctx)  # RULE-EVIDENCE: theirs does not depend on the clock
     if ctx.relationship is Relationship.OWNER_RECOVERY_CODE:
         rejected = _check_recovery_code(before, ctx, device, by.recovery_code)
         if rejected is not None:
             return rejected
-    code = binding = None
+    code = binding = None  # RULE-BINDING-DISABLED
     if ctx.relationship not in OWNERS and (ctx.policy.binding_code_required or device.disabled):
         code, binding = _new_binding(ctx)
     after = replace(
@@ -453,6 +459,7 @@ def _check_recovery_code(
 
     :raises Throttled: after ten wrong codes, one attempt an hour is evaluated.
     """
+    # SP80063B-4.2.1.1, RULE-RECOVERY-CODES, ASVS5-6.6.3
     if not device.recovery.codes:
         raise errors.AccessDenied("this device has no recovery codes")
     wait = device.recovery.failed_at + recovery.RETRY_SECONDS - ctx.now
