@@ -137,7 +137,7 @@ class Operation(Opaque, Generic[T]):
                 state, expired = guards.without_expired(before, context)
             decision = self._rule(state, context, *self._arguments)
         except VmfaError as refusal:
-            serial = before.device.serial if before.device else ""
+            serial = before.device.serial if before.device else ""  # ASVS5-16.3.2
             event = context.event(
                 EventType.REFUSED, serial, refusal.reason, action=self.action.value
             )

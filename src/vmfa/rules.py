@@ -417,7 +417,7 @@ def issue_binding_code(before: Principal, ctx: Context) -> Decision[BindingCode]
 
 
 def _new_binding(ctx: Context) -> tuple[str, PendingBinding]:
-    code = recovery.new_code(ctx.random)
+    code = recovery.new_code(ctx.random)  # ASVS5-6.4.1
     expires_at = ctx.now + ctx.policy.binding_code_seconds
     return code, PendingBinding(digest=recovery.binding_digest(code), expires_at=expires_at)
 
