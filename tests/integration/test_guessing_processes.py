@@ -1,4 +1,4 @@
-"""Eight processes guess at one principal on PostgreSQL while the owner signs in with a client token."""
+"""Eight processes guess at one principal on PostgreSQL while the owner signs in with a token."""
 
 from __future__ import annotations
 

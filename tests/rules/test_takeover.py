@@ -1,4 +1,4 @@
-"""A thief who knows the password makes the device disabled and waits for its removal (finding R6)."""
+"""A thief who knows the password has the device disabled and waits for its removal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from world import ALICE, HOUR, SERVICE, STEP, SUPPORT, World, error_of, outcome_
 @pytest.fixture(params=["default", "strict", "known clients"])
 def world(request):
     policies = {
-        "default": Policy(), "strict": Policy.strict(), "known clients": Policy(known_clients=True),
+        "default": Policy(),
+        "strict": Policy.strict(),
+        "known clients": Policy(known_clients=True),
     }
     return World(policies[request.param])
 
