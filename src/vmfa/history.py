@@ -85,6 +85,7 @@ class ChainCheck:
 
         :raises RecordTampered: the message names the first event that is missing or was changed.
         """
+        # RULE-HISTORY, RULE-REDACTION, ASVS5-16.4.2
         record = self._record
         number = self.number + 1
         if event.number != number:

@@ -360,6 +360,13 @@ def _policy(parser: Parser) -> None:
         metavar="N",
         help="sign-ins of the user a day (1); 0: never",
     )
+    parser.add_argument(
+        "--reenrollments",
+        type=float,
+        default=12,
+        metavar="N",
+        help="new devices of the user a year (12), for the second table",
+    )
 
 
 def _new_key_file(parser: Parser) -> None:

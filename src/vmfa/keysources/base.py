@@ -142,7 +142,7 @@ class MasterKeys(Opaque):
         key_id, _, digest = tag.partition(".")
         if len(key_id) != 16 or not digest.isascii():
             return False
-        if key_id not in self._authenticating:
+        if key_id not in self._authenticating:  # RULE-KEY-ROLES
             self._prk(key_id)
             raise UnknownMasterKey(
                 "a record is authenticated under a derive-only master key: it is older than the "
@@ -152,6 +152,7 @@ class MasterKeys(Opaque):
 
     def audit_tag(self, purpose: str, message: bytes) -> str:
         """Return the tag for auditors: like :meth:`tag`, under the audit key."""
+        # RULE-AUDIT-KEY
         key_id = self.current_id
         audit_key = self.subkey("audit", key_id)
         return f"{key_id}.{mac(audit_key, 'sha256', encode_fields(purpose, message)).hex()}"
