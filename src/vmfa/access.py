@@ -184,11 +184,12 @@ ON_USERS: Final[dict[Action, frozenset[Relationship]]] = {
     Action.READ_HISTORY: _MANAGERS | {_R.OWNER_MFA, _R.SUPPORT},  # RULE-MATRIX-HISTORY
     Action.DEACTIVATE: _MANAGERS  # RULE-MATRIX-DEACTIVATE, RULE-BETTER-6
     | {_R.OWNER_MFA, _R.OWNER_RECOVERY_CODE, _R.SUPPORT},
-    Action.RESTORE_BUDGET: _MANAGERS,
+    Action.RESTORE_BUDGET: _MANAGERS,  # RULE-MATRIX-HELP
     Action.GIVE_CLIENT_TOKEN: _MANAGERS,
-    Action.FORGET_CLIENTS: _OWNER_MFA,
+    Action.FORGET_CLIENTS: _OWNER_MFA,  # RULE-MATRIX-OWNER
     Action.REOPEN: _OWNER_MFA,
     Action.REPLACE_RECOVERY_CODES: _OWNER_MFA,
+    # RULE-MATRIX-BINDING
     Action.ISSUE_BINDING_CODE: frozenset({_R.ADMIN, _R.SERVICE, _R.SUPPORT}),
     Action.ADOPT: _SERVICE,  # RULE-MATRIX-SERVICE
     Action.REANCHOR: _SERVICE,
@@ -245,14 +246,14 @@ def relationship_to(
             actor, actor_record, now, policy, tolerance
         )
         return _R.RECOVERED if recovered else _R.UNRELATED
-    if actor.role is Role.RECOVERY_CODE:
+    if actor.role is Role.RECOVERY_CODE:  # RULE-MATRIX-CODE
         return _R.OWNER_RECOVERY_CODE if actor_id == target else _R.UNRELATED
     has_mfa = actor.mfa is not None and (
         -tolerance <= now - actor.mfa.at <= policy.claim_seconds
         and claimed_device_is_assigned(actor.mfa, actor_record)
         and claim_is_authentic(actor_id, actor.mfa)
     )
-    if actor_id == target:
+    if actor_id == target:  # RULE-SELF
         return _R.OWNER_MFA if has_mfa else _R.OWNER
     if not has_mfa or target.is_root:  # RULE-ADMIN
         return _R.UNRELATED
@@ -265,6 +266,7 @@ def claimed_device_is_assigned(claim: MfaClaim, record: Principal | None) -> boo
     """Return whether *record* still has the device of *claim*; True for another method."""
     # RULE-CLAIM
     device = record.device if record is not None else None
+    # RULE-CLAIM-METHOD
     return bool(claim.method) or (device is not None and device.serial == claim.serial)
 
 
@@ -273,7 +275,7 @@ def _proofs_are_valid(
 ) -> bool:
     if record is None:
         return False
-    oldest = min(actor.proofs)
+    oldest = min(actor.proofs)  # RULE-PROOFS
     newer_than_device = record.device is None or oldest > record.device.enrolled_at
     unused = oldest > record.recovered_at
     fresh = all(-tolerance <= now - proof <= policy.recovery_seconds for proof in actor.proofs)
@@ -288,6 +290,7 @@ def check_permitted(
     :raises AccessDenied: it does not. The error says what the actor lacks, and nothing about the
         state of *target*.
     """
+    # RULE-MISSING
     matrix = ON_ROOT if target.is_root else ON_USERS
     allowed = matrix.get(action, frozenset())
     if relationship in allowed:

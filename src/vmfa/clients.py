@@ -49,6 +49,7 @@ def issue_token(
     :param seconds: how long the token is valid.
     :param kind: :data:`GIVEN` or :data:`RENEWED`.
     """
+    # RULE-CLIENT-TOKEN
     token_id = random(ID_BYTES)
     tag = keys.tag("client token", _message(principal, device, kind, token_id.hex(), now))
     encoded_id = b2a_base64(token_id, newline=False).decode().rstrip("=")
@@ -102,6 +103,7 @@ def known_client(
 
 def can_note_failure(device: VirtualDevice, client: KnownClient, now: int) -> bool:
     """Return whether a failure of *client* can be noted: at most four clients are noted."""
+    # RULE-FAILING-CLIENTS
     failing = _unexpired(device, now)
     known_ids = [other.token_id for other in failing]
     return client.token_id in known_ids or len(failing) < MAX_FAILING_CLIENTS

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     Remedy = Literal["retry", "wait", "resync", "replace", "enroll", "reopen"]
     Missing = Literal["mfa claim", "administrator", "recovery proof", "binding code", "permission"]
 
-CLAIMANT_MESSAGES: Final = {
+CLAIMANT_MESSAGES: Final = {  # RULE-BETTER-2
     "rejected": "Not accepted.",
     "malformed": "Enter the digits that the app shows, and nothing else.",
     "pair-rejected": (
@@ -79,6 +79,8 @@ class VmfaError(Exception):
     :ivar reason: a short constant for logs and metrics.
     :ivar http_status: the status that an HTTP service usually answers with.
     """
+
+    # RULE-ERROR-DATA, ASVS5-16.5.1
 
     reason: str = "error"
     http_status: int = 500

@@ -154,6 +154,7 @@ class AuditEvent:
 
     def document(self) -> str:
         """Return the content as JSON, without the principal and the fields of the chain."""
+        # RULE-EVENT, RULE-SOURCE, ASVS5-16.2.1, ASVS5-16.2.5
         actor = self.actor
         content = {
             "v": VERSION,

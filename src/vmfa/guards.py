@@ -32,6 +32,7 @@ def code_lengths(policy: Policy, principal: Principal) -> tuple[int, ...]:
     A code of another length than that of the device is a wrong code and not a malformed one.
     Otherwise the error would show whether a principal has a device, and of which kind.
     """
+    # RULE-LENGTHS
     lengths = {offer.digits for offer in policy.offers}
     return tuple(sorted(lengths | {parameters_of(principal, policy).digits}))
 
@@ -138,6 +139,7 @@ def signed_claim(
     method: str = "",
 ) -> MfaClaim:
     """Return a claim of *principal*, with its MAC."""
+    # RULE-CLAIM-MAC
     tag = keys.tag("claim", _claim_message(principal, serial, method, at))
     return MfaClaim(at=at, serial=serial, method=method, tag=tag)
 

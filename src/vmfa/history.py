@@ -91,6 +91,7 @@ class ChainCheck:
         :raises RecordTampered: the event is not the next one, or was changed. The text gives its
             number.
         """
+        # RULE-HISTORY, RULE-REDACTION, ASVS5-16.4.2
         record = self._record
         number = self.number + 1
         if event.number != number:

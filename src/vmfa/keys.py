@@ -34,6 +34,7 @@ _INNER_PAD, _OUTER_PAD = (bytes(byte ^ pad for byte in range(256)) for pad in (0
 
 def random_bytes(size: int) -> bytes:
     """Return *size* bytes from the operating system's generator: the only source of randomness."""
+    # ASVS5-11.5.1
     return urandom(size)
 
 

@@ -71,6 +71,7 @@ def reanchor(before: Principal, ctx: Context) -> Decision[None]:
 
     ``last_step`` is never lowered.
     """
+    # RULE-REANCHOR
     check_intact(before, ctx.keys)
     if before.revision == 0:
         raise errors.NoDevice("this principal is unknown")
@@ -118,6 +119,7 @@ def mark_spent(before: Principal, ctx: Context, until: int) -> Decision[None]:
 
     It works even if the clock went back, and never lowers a step. An open enrollment is cancelled.
     """
+    # RULE-MARK-SPENT
     check_time("until", until)
     check_intact(before, ctx.keys)
     policy, device, session = ctx.policy, before.device, before.enrollment

@@ -323,7 +323,7 @@ class Principal:
             raise InvalidValue("pruned must not exceed events")
         for opened_at in self.enrollment_times:
             check_time("enrollment_times", opened_at)
-        if self.enrollment is not None and self.device is not None:
+        if self.enrollment is not None and self.device is not None:  # SEED-ONE, RULE-PHONES
             raise InvalidValue("a principal has either a device or an open enrollment")
         if (self.key_ref is None) != (self.enrollment is None and self.device is None):
             raise InvalidValue("key_ref must be set exactly if there is a device or an enrollment")
@@ -371,6 +371,7 @@ class MfaClaim:
 
     def to_dict(self) -> dict[str, str | int]:
         """Return the claim as a dict of JSON values."""
+        # RULE-CLAIM-DICT
         return {
             "v": 1, "at": self.at, "serial": self.serial, "method": self.method, "tag": self.tag,
         }

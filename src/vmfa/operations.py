@@ -143,14 +143,14 @@ class Operation(Opaque, Generic[T]):
                 state, expired = guards.without_expired(before, context)
             decision = self._rule(state, context, *self._arguments)
         except VmfaError as refusal:
-            serial = before.device.serial if before.device else ""
+            serial = before.device.serial if before.device else ""  # ASVS5-16.3.2
             event = context.event(
                 EventType.REFUSED, serial, refusal.reason, action=self.action.value
             )
             return Decision(
                 principal=before, answer=refusal.with_traceback(None), events=(event,)
             )
-        if decision.principal is state:  # reads and malformed input commit nothing
+        if decision.principal is state:  # RULE-READS: malformed input commits nothing, either
             return replace(decision, principal=before)
         if state is not before:
             check_transition(before, Action.EXPIRE, state)
@@ -181,7 +181,7 @@ class Operation(Opaque, Generic[T]):
         self, before: Principal, context: Context, actor_record: Principal | None
     ) -> Context:
         actor = self._actor
-        if not isinstance(actor, Actor):
+        if not isinstance(actor, Actor):  # RULE-ACTOR
             raise InvalidType("by must be an Actor: build one with Actor.signed_in(), for example")
         policy, keys = context.policy, context.keys
         own_record = before if actor.principal == self.principal else actor_record
@@ -210,6 +210,7 @@ class Operation(Opaque, Generic[T]):
     ) -> Decision[T]:
         """Chain the events that are stored, and authenticate the next state as a whole."""
         keys, after = context.keys, decision.principal
+        # RULE-SIGN-INS
         transient = TRANSIENT - SIGN_INS if context.policy.store_sign_ins else TRANSIENT
         stored = chain(
             (event for event in events if event.type not in transient),
@@ -483,6 +484,7 @@ class Operations:
         :param before: the stored record of the principal.
         :param now: the Unix time in seconds.
         """
+        # RULE-CLAIM-VALID
         check_instance("claim", claim, MfaClaim)
         if max_age is not None:
             check_int("max_age", max_age, 0, MAX_INTEGER)

@@ -22,6 +22,7 @@ def new_code(random: Callable[[int], bytes]) -> str:
 
     :param random: a function that returns as many random bytes as its argument says.
     """
+    # ASVS5-6.5.2, ASVS5-6.5.3, ASVS5-6.5.4
     text = b32encode(random(CODE_BYTES)).decode()
     return "-".join(text[i : i + GROUP] for i in range(0, len(text), GROUP))
 

@@ -29,7 +29,7 @@ def check_open(
         raise DeviceDisabled("the device is disabled: deactivate it and enroll another one")
     budget, updated_at = refilled_budget(device, now, policy)
     reserve = policy.known_client_reserve if policy.known_clients and client is None else 0
-    if budget <= reserve:
+    if budget <= reserve:  # RULE-CLOSED
         missing = reserve + 1 - budget
         wait = updated_at + missing * policy.budget_refill - now
         raise SignInClosed(
@@ -54,6 +54,7 @@ def check_open(
 
 def announced_wait(failures: int, failed_at: int, now: int, policy: Policy, period: int) -> int:
     """Return the seconds until the next attempt: never longer than the delay and one period."""
+    # RULE-WAIT
     delay = policy.delay(failures)
     return min(failed_at + delay - now, delay + period) if delay else 0
 
@@ -66,7 +67,7 @@ def after_failed_code(
     :param client: the known client that presented the code, or None.
     :param seen_at: the highest time that was committed. A clock behind it shortens no delay.
     """
-    # RULE-THROTTLE, RFC4226-7.1-RP2, SP80063B-3.1.4.2-RATE, ASVS5-6.3.1
+    # RULE-THROTTLE, RULE-LANES, RFC4226-7.1-RP2, SP80063B-3.1.4.2-RATE, ASVS5-6.3.1
     budget, updated_at = refilled_budget(device, now, policy)
     failed_at = max(now, seen_at)
     device = replace(device, budget=max(budget - 1, 0), budget_updated_at=updated_at)

@@ -102,7 +102,7 @@ def check_text(
         raise InvalidValue(f"{name} must not start or end with a blank")
     if value.isascii() and value.isprintable():
         return
-    from ._unicode_14 import is_visible
+    from ._unicode_14 import is_visible  # RULE-VISIBLE
 
     if not all(map(is_visible, value)):
         raise InvalidValue(f"{name} must not contain invisible characters")

@@ -21,7 +21,7 @@ class DerivedKeys(MasterKeys):
     See :class:`MasterKeys` for the parameters.
     """
 
-    # RFC4226-7.5-DET, RFC6238-3-R2, RFC6238-3-R6
+    # RFC4226-7.5-DET, RFC6238-3-R2, RFC6238-3-R6, RULE-NO-KEY-STORED
     __slots__ = ()
     scheme = "derived"
 
