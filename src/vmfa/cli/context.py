@@ -66,7 +66,7 @@ class CommandContext:
         self._extra_problem: MissingPackage | None = None
 
     @cached_property
-    def who(self) -> PrincipalId:
+    def principal(self) -> PrincipalId:
         """The PRINCIPAL argument."""
         account, slash, name = self.args.principal.partition("/")
         if self.args.root:
@@ -172,13 +172,13 @@ class CommandContext:
 
     def actor(self) -> Actor:
         """Return the actor. The default is the trusted service; for root, it is root itself."""
-        role = self.args.acting or ("self" if self.who.is_root else "service")
+        role = self.args.acting or ("self" if self.principal.is_root else "service")
         code = self.args.code
         if role == "self" and code is None:
-            return Actor.signed_in(self.who)
+            return Actor.signed_in(self.principal)
         if role == "self":
-            receipt = self.registry.verify(self.who, ask(code, "code"))
-            return Actor.signed_in(self.who, mfa=receipt.claim)
+            receipt = self.registry.verify(self.principal, ask(code, "code"))
+            return Actor.signed_in(self.principal, mfa=receipt.claim)
         if code is not None:
             raise WrongUsage("--code requires --as self")
         if role == "service":

@@ -493,7 +493,7 @@ KEYS: Final = Group(
         Command(
             name="report",
             run=keys.report,
-            about="Count the records and devices under each master key.",
+            about="Count the records and devices that depend on each master key.",
             arguments=(_accounts, _files),
         ),
         Command(
@@ -546,7 +546,7 @@ SUPPORT: Final = Group(
             name="restore-budget",
             run=support.restore_budget,
             about="Refill the guess budget, at most once a day.",
-            more="Change the first factor before.",
+            more="Change the first factor first.",
             arguments=(_principal, _acting, _files),
         ),
     ),
