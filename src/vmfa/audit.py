@@ -110,13 +110,14 @@ def verify_with_audit_key(
 ) -> Iterator[HistoryResult]:
     """Check every record and history of *account* by its tags for auditors.
 
-    An auditor who has this key and can read the database needs no master key, so that they cannot
-    compute a code or write a record that the service accepts. No actor is asked for, and no event
-    reports the reading.
+    An auditor with this key and read access to the database needs no master key. They cannot
+    compute a code or write a record that the service accepts. The check needs no actor, and no
+    event reports it.
 
     :param audit_key: ``DerivedKeys(...).audit_key()``.
-    :returns: a result for each principal, as of :func:`verify_history`.
-    :raises AuditFailed: a stored row has an invalid principal. The results before it were yielded.
+    :returns: a result for each principal, as :func:`verify_history` yields them.
+    :raises AuditFailed: a stored row has an invalid principal. The results before it are yielded
+        first.
     """
     authenticate = partial(_record_with_audit_tag, store, audit_key)
     for principal in _principals(store, account):
@@ -166,7 +167,7 @@ def compare_with(checkpoint: Checkpoint, result: HistoryResult) -> HistoryResult
     reason = problem = ""
     if current.revision == 0:
         reason = "missing"
-        problem = "there is no record: its row was deleted, or the principal was forgotten"
+        problem = "the record is missing: its row was deleted, or the principal was forgotten"
     elif current.events >= checkpoint.events > 0 and (
         result.events[checkpoint.events - 1].digest != checkpoint.head
     ):

@@ -54,7 +54,7 @@ def intact_device(before: Principal, ctx: Context) -> VirtualDevice:
     """Return the assigned device of an intact record.
 
     :raises RecordTampered: the record is not intact.
-    :raises NoDevice: there is no assigned device.
+    :raises NoDevice: the principal has no assigned device.
     """
     check_intact(before, ctx.keys)
     if before.device is None:

@@ -208,7 +208,7 @@ class Operation(Opaque, Generic[T]):
         events: tuple[AuditEvent, ...],
         context: Context,
     ) -> Decision[T]:
-        """Chain the events that are stored, and authenticate the next state as a whole."""
+        """Chain the events that are stored, and authenticate the next state."""
         keys, after = context.keys, decision.principal
         # RULE-SIGN-INS
         transient = TRANSIENT - SIGN_INS if context.policy.store_sign_ins else TRANSIENT

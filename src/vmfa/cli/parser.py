@@ -61,7 +61,7 @@ class Command:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """Commands that share their first word. The whole program is a group, too."""
+    """Commands that share their first word. The program itself is a group, too."""
 
     name: str
     about: str
@@ -240,7 +240,7 @@ def _binding_code(parser: Parser) -> None:
     parser.add_argument(
         "--binding-code",
         metavar="CODE",
-        help="the code of a removal by somebody else, for --as self; - reads it",
+        help="the code from a removal by another person, for --as self; - reads it",
     )
 
 
