@@ -1,8 +1,9 @@
 """Two versions of the library: ``python benchmarks/compare.py BEFORE AFTER``.
 
-BEFORE and AFTER are checkouts, for example created by ``git worktree add``. Each is measured in its
-own process. The processes take turns, in random order, so that both measure the same machine. Each
-result is divided by the floor of the same process and round. The last column compares these ratios.
+BEFORE and AFTER are checkouts, for example created by ``git worktree add``. Each is measured in
+its own process. The processes take turns, in random order, so that both measure the same machine.
+Each result is divided by the floor of the same process and round. The last column compares these
+ratios.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Timing leaks: two classes of input in random order, Welch's t, and the difference in time.
 
-A |t| above 5 means that the classes differ. A difference above 100 ns might be usable by an
-attacker. A leak needs both: on a shared machine, two classes of the same input have reached t = 4.
-The same measurement must find a planted leak, the early return of other libraries, and must find
+A |t| above 5 means that the classes differ. A difference above 100 ns might help an attacker.
+A leak needs both: on a shared machine, two classes of the same input have reached t = 4. The same measurement must find a planted leak, the early return of other libraries, and must find
 none in a control with the same input in both classes.
 
 On a busy machine, interruptions make the raw t insensitive: a planted leak of 3,000 ns reached only
