@@ -1,12 +1,13 @@
 """Timing leaks: two classes of input in random order, Welch's t, and the difference in time.
 
-A |t| above 5 means that the classes differ. A difference above 100 ns might help an attacker.
-A leak needs both: on a shared machine, two classes of the same input have reached t = 4. The same measurement must find a planted leak, the early return of other libraries, and must find
-none in a control with the same input in both classes.
+A |t| above 5 means that the classes differ. A difference above 100 ns might help an attacker. A
+leak needs both: on a shared machine, two classes of the same input have reached t = 4. The same
+measurement must find a planted leak, the early return of other libraries, and must find none in a
+control with the same input in both classes.
 
-On a busy machine, interruptions make the raw t insensitive: a planted leak of 3,000 ns reached only
-8. The cropped t omits the slowest tenth. It is sensitive and finds differences of 20 ns. It is
-shown, but it decides only whether the planted leak is found.
+On a busy machine, interruptions make the raw t insensitive: a planted leak of 3,000 ns reached
+only 8. The cropped t omits the slowest tenth. It is sensitive and finds differences of 20 ns. It
+is shown, but it decides only whether the planted leak is found.
 
 The answer itself is not a leak: a refusal raises, which takes longer than an acceptance. So
 classes with different answers are compared in ``scan``, which all of them run.
