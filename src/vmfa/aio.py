@@ -48,6 +48,11 @@ __all__ = ["AsyncStore", "DeviceRegistry", "InThreads"]
 class DeviceRegistry:
     """:class:`vmfa.DeviceRegistry` with ``await``, for one event loop.
 
+    Every method raises a :class:`vmfa.StoreError` if the store fails, :class:`vmfa.ClockWentBack`
+    if the clock is behind a committed time, and :class:`vmfa.UnknownMasterKey` if the record needs
+    another master key. Nothing was counted then. A call that is cancelled before its commit begins
+    changes nothing. After that, the commit is completed and the observer is called.
+
     :param store: an asynchronous store. ``InThreads(SQLiteStore(path))`` wraps a blocking one.
     :param keys: the source of device keys, usually :class:`vmfa.DerivedKeys`.
     :param issuer: the name that authenticator apps show.
@@ -58,11 +63,6 @@ class DeviceRegistry:
         are logged.
     :raises InvalidType: an argument has the wrong type.
     :raises InvalidValue: *issuer* is not a valid label.
-
-    Every method raises a :class:`vmfa.StoreError` if the store fails, :class:`vmfa.ClockWentBack`
-    if the clock is behind a committed time, and :class:`vmfa.UnknownMasterKey` if the record needs
-    another master key. Nothing was counted then. A call that is cancelled before its commit begins
-    changes nothing. After that, the commit is completed and the observer is called.
     """
 
     operations: Operations
