@@ -127,7 +127,8 @@ def _already_used(device: VirtualDevice, ctx: Context) -> errors.AlreadyUsed:
 def _is_stuck(device: VirtualDevice, ctx: Context) -> bool:
     """Whether no code can be accepted within the resync window, whatever the owner does."""
     policy = ctx.policy
-    reach = policy.resync_forward + policy.window + 1  # mark_spent goes as far as this
+    ahead = max(policy.resync_forward, device.drift)
+    reach = ahead + policy.window + 1  # mark_spent and a phone that is ahead go as far as this
     return device.last_step - device.parameters.step_at(ctx.now) > reach
 
 
