@@ -92,16 +92,24 @@ def known_client(
         return None
     if given and device.clients.given != token_id:
         return None  # it was used, or replaced by another one
-    if any(
-        failing.token_id == token_id and failing.failures >= MAX_CLIENT_FAILURES
-        for failing in _unexpired(device, now)
-    ):
-        return None  # demoted until it expires
+    if is_demoted(device, token_id, now):
+        return None
     return KnownClient(token_id=token_id, expires_at=expires_at)
 
 
+def is_demoted(device: VirtualDevice, token_id: str, now: int) -> bool:
+    """Return whether a token failed too often in a row, so that it is void until it expires."""
+    return any(
+        failing.token_id == token_id and failing.failures >= MAX_CLIENT_FAILURES
+        for failing in _unexpired(device, now)
+    )
+
+
 def has_room_for(device: VirtualDevice, client: KnownClient, now: int) -> bool:
-    """Return whether a failure of *client* can be noted: a fifth failing one cannot."""
+    """Return whether a failure of *client* can be noted: a fifth failing one cannot.
+
+    Its failures, and the delay after them, are those of clients without a token.
+    """
     failing = _unexpired(device, now)
     known_ids = [other.token_id for other in failing]
     return client.token_id in known_ids or len(failing) < MAX_FAILING_CLIENTS

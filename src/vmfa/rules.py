@@ -182,9 +182,9 @@ def _failed(
     """Count one failure. It is committed before the caller sees the answer."""
     policy, serial = ctx.policy, device.serial
     after = throttle.after_failed_code(device, client, ctx.now, before.seen_at, policy)
-    lane, failures, failed_at = "unknown", after.failures, after.failed_at
+    lane, failures = "unknown", after.failures
     if after.known_failures > device.known_failures:
-        lane, failures, failed_at = "known", after.known_failures, after.known_failed_at
+        lane, failures = "known", after.known_failures
     events = [ctx.event(EventType.REJECTED, serial, answer.reason, failures=failures, lane=lane)]
     if after.budget == policy.budget_warning:
         events.append(ctx.event(EventType.BUDGET_LOW, serial, budget=after.budget))
@@ -197,10 +197,7 @@ def _failed(
         )
         answer = errors.DeviceDisabled("the device was disabled after too many failures")
     else:
-        wait = throttle.announced_wait(
-            failures, failed_at, ctx.now, policy, device.parameters.period
-        )
-        answer.retry_after = wait if wait > 0 else None
+        throttle.announce_wait(answer, after, client, ctx.now, policy)
     return Decision(
         principal=replace(before, device=after), answer=answer, events=tuple(events)
     )
