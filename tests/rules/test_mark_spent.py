@@ -90,6 +90,15 @@ def test_an_open_enrollment_is_cancelled(world):
         world.confirm(opened, world.phone(opened).pair())
 
 
+def test_an_enrollment_that_looks_expired_to_a_wrong_clock_is_cancelled(world):
+    opened = world.open()
+    world.clock.advance(365 * DAY)
+    mark(world, int(world.clock()))
+    world.clock.advance(-365 * DAY)
+    with pytest.raises(NoSession):
+        world.confirm(opened, world.phone(opened).pair())
+
+
 def test_a_principal_without_a_device_is_left_alone(world):
     with world.nothing_written():
         mark(world, int(world.clock()))
