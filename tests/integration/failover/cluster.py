@@ -16,8 +16,10 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
+from urllib.request import urlopen
 
 import psycopg
 
@@ -57,6 +59,7 @@ class Node:
         self.name = name
         self.data = folder / name
         self.port = free_port()
+        self.api_port = free_port()  # of Patroni
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -248,8 +251,18 @@ class PatroniCluster(Cluster):
                 shutil.chown(path, SYSTEM_USER)
             path.chmod(0o600)
             node.process = self.spawn("patroni", [str(path)])
-            wait_until(lambda node=node: node.ask("SELECT 1"), f"{node.name} answers")  # type: ignore[misc]
+            wait_until(partial(node.ask, "SELECT 1"), f"{node.name} answers")
         self.wait_until_streaming()
+        if self.synchronous:  # Patroni promotes no other standby
+            wait_until(
+                lambda: any(map(self.is_synchronous, self.nodes)), "Patroni knows the standby"
+            )
+
+    @staticmethod
+    def is_synchronous(node: Node) -> bool:
+        with suppress(OSError), urlopen(f"http://127.0.0.1:{node.api_port}/sync") as answer:
+            return bool(answer.status == 200)
+        return False
 
     def spawn(self, program: str, arguments: list[str]) -> subprocess.Popen[bytes]:
         path = shutil.which(program)
@@ -264,7 +277,7 @@ class PatroniCluster(Cluster):
         return {
             "scope": "vmfa",
             "name": node.name,
-            "restapi": {"listen": f"127.0.0.1:{free_port()}"},
+            "restapi": {"listen": f"127.0.0.1:{node.api_port}"},
             "etcd3": {"host": f"127.0.0.1:{self.etcd_port}"},
             "bootstrap": {
                 "dcs": {
