@@ -371,9 +371,9 @@ def test_spans_contain_the_calls_of_the_store_and_no_names(
 ) -> None:
     store = InstrumentedStore(MemoryStore(), system="memory", spans=True, **telemetry.providers)
     registry = registry_on(store, clock, telemetry, spans=True)
-    with telemetry.tracer_provider.get_tracer("service").start_as_current_span("request"):
-        with pytest.raises(NoDevice):
-            registry.verify(ALICE, "123456")
+    tracer = telemetry.tracer_provider.get_tracer("service")
+    with tracer.start_as_current_span("request"), pytest.raises(NoDevice):
+        registry.verify(ALICE, "123456")
     load, verify, request = telemetry.spans()
     assert (load.name, load.kind) == ("load memory", SpanKind.CLIENT)
     assert (verify.name, verify.kind) == ("vmfa verify", SpanKind.INTERNAL)
