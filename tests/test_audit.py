@@ -66,20 +66,23 @@ class Database:
         self.enrolled = {who: enroll(self.registry, clock, who) for who in (ROOT, ALICE, BOB)}
 
     def verify(self, by: Actor = AUDITOR) -> dict[PrincipalId, HistoryResult]:
-        results = verify_history(
-            self.store, ACCOUNT, operations=self.registry.operations, by=by, clock=self.clock
-        )
-        return {result.principal: result for result in results}
+        """Verify in a store of its own, as another process would."""
+        with SQLiteStore(self.path) as store:
+            results = verify_history(
+                store, ACCOUNT, operations=self.registry.operations, by=by, clock=self.clock
+            )
+            return {result.principal: result for result in results}
 
     def checkpoints(self) -> list[Checkpoint]:
         return [result.checkpoint for result in self.verify().values() if result.checkpoint]
 
     def compare(self, checkpoints: list[Checkpoint]) -> dict[PrincipalId, str]:
-        results = compare(
-            self.store, checkpoints, operations=self.registry.operations, by=AUDITOR,
-            clock=self.clock,
-        )
-        return {result.principal: result.reason for result in results}
+        with SQLiteStore(self.path) as store:
+            results = compare(
+                store, checkpoints, operations=self.registry.operations, by=AUDITOR,
+                clock=self.clock,
+            )
+            return {result.principal: result.reason for result in results}
 
     def edit(self, statement: str, *values: object) -> None:
         with closing(sqlite3.connect(self.path)) as connection, connection:
@@ -251,7 +254,7 @@ def test_a_store_that_fails_ends_the_pass(
     def fail(*_: object) -> Principal:
         raise StoreUnavailable("the disk is gone")
 
-    monkeypatch.setattr(database.store, "load", fail)
+    monkeypatch.setattr(SQLiteStore, "load", fail)
     with pytest.raises(StoreUnavailable):
         database.verify()
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from support import Enrolled, Phone, enroll
+from support import Enrolled, enroll
 from vmfa import (
     AccessDenied,
     Actor,
@@ -17,7 +17,6 @@ from vmfa import (
     DerivedKeys,
     DeviceRegistry,
     InvalidValue,
-    Key,
     MemoryStore,
     NoSession,
     PairRejected,
@@ -31,7 +30,7 @@ from vmfa import (
     verify_hotp,
     verify_totp,
 )
-from vmfa.testing import FrozenClock
+from vmfa.testing import AuthenticatorApp, FrozenClock
 
 DAY = 86400
 
@@ -181,7 +180,7 @@ def test_privacyidea_2243_parallel_confirmations_assign_one_device(
     Invariant: of two confirmations, one succeeds (SEED-ONE).
     """
     opened = registry.open_enrollment(alice, by=owner, label="alice")
-    pair = Phone(Key.from_base32(opened.base32), clock).pair()
+    pair = AuthenticatorApp(clock).scan(opened.uri).pair()
     outcomes: list[str] = []
     start = threading.Barrier(8)
 

@@ -5,8 +5,8 @@
     python tests/campaigns/planted.py --check     # only check that each can be planted
 
 Each defect replaces the first match of a regular expression in a copy of the tree. The command
-    python tests/campaigns/planted.py --check     # only check that each can be planted
-a test in ``tests/advisory`` catches no defect.
+fails if a defect is not caught, if its test fails without it, if its pattern matches nothing, or
+if a test in ``tests/advisory`` catches no defect.
 """
 
 from __future__ import annotations

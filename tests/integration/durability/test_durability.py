@@ -19,7 +19,7 @@ from crash_images import every_crash, record
 from writer import WHO, check_history
 
 from postgres_server import Server, crashable, database, server, with_options  # noqa: F401  # fixtures
-from programs import needed
+from programs import require_program
 from support import MASTER
 from vmfa import DerivedKeys, SQLiteStore, Store
 from vmfa.record import check_intact
@@ -36,7 +36,7 @@ TIMEOUT = 60  # seconds, far more than needed
 )
 def test_no_power_cut_loses_an_acknowledged_commit(kind: str, loses: bool, tmp_path: Path) -> None:
     """At every point of the writer, by every strategy; and the two controls lose commits."""
-    needed("strace", "strace")
+    require_program("strace", "strace")
     outcome = every_crash(record(tmp_path, kind, 6), tmp_path)
     assert outcome.images > 300
     assert bool(outcome.problems[LOST]) == loses, outcome
