@@ -205,5 +205,5 @@ def test_a_commit_that_the_standby_did_not_confirm_is_not_accepted(
     synchronous.kill_primary()
     synchronous.promote()
     users.wait_until_healthy()
-    assert users.verify("alice", code) == "accepted"  # the first time that anyone was told so
+    assert users.verify("alice", code) == "accepted"  # no acceptance of it was reported before
     assert users.verify("alice", code) == AlreadyUsed.reason
