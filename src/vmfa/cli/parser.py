@@ -235,7 +235,7 @@ def _binding_code(parser: Parser) -> None:
     parser.add_argument(
         "--binding-code",
         metavar="CODE",
-        help="the code of a removal by somebody else, for --as self; - reads it",
+        help="the code of a removal by another person, for --as self; - reads it",
     )
 
 
