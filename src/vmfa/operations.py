@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Generic, NoReturn, TypeVarTuple
 
 from . import guards, maintenance, rules
-from .access import Actor, check_permitted, claim_counts, relationship_to
+from .access import Actor, check_permitted, claimed_device_is_assigned, relationship_to
 from .decision import Context, Decision, T
 from .errors import InvalidType, InvalidValue, VmfaError
 from .events import SIGN_INS, TRANSIENT, AuditEvent, EventActor, EventType
@@ -482,7 +482,7 @@ class Operations:
         return (
             age >= -period
             and (max_age is None or age <= max_age)
-            and claim_counts(claim, before)
+            and claimed_device_is_assigned(claim, before)
             and guards.claim_is_authentic(self.keys, before.id, claim)
         )
 

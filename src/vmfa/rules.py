@@ -104,7 +104,7 @@ def _accepted(
             before.id, after, now=ctx.now, seconds=ctx.policy.client_token_seconds,
             kind=clients.RENEWED, keys=ctx.keys, random=ctx.random,
         )
-        receipt.with_secret(token)
+        receipt.set_secret(token)
     events = [ctx.event(EventType.ACCEPTED, device.serial, step=step)]
     if drift != device.drift:
         events.append(
@@ -336,7 +336,7 @@ def confirm_enrollment(
         recovery=RecoveryState(codes=digests),
     )
     report = models.SyncReport(device=device, sync=sync, steps_off=offset)
-    report.with_secret(codes_to_save)
+    report.set_secret(codes_to_save)
     after = replace(before, enrollment=None, device=device, binding=None)
     event = ctx.event(EventType.ASSIGNED, device.serial, sync=sync.value, steps_off=offset)
     return Decision(principal=after, answer=report, events=(event,))
