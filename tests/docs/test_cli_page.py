@@ -23,14 +23,14 @@ def top_level_keys(cell: str) -> list[str]:
 DOCUMENTED = {
     command: sorted(top_level_keys(cell))
     for commands, cell in rows(PAGE, "command")
-    for command in re.findall(r"`([a-z ]+)`", commands)
+    for command in re.findall(r"`([a-z -]+)`", commands)
 }
 
 
 def test_every_command_is_documented(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
-    commands = re.findall(r"^ +([a-z]+)  +[A-Z]", capsys.readouterr().out, re.MULTILINE)
-    usages = re.findall(r"^`vmfa (\w+)", PAGE.read_text(), re.MULTILINE)
+    commands = re.findall(r"^ +([a-z-]+)  +[A-Z]", capsys.readouterr().out, re.MULTILINE)
+    usages = re.findall(r"^`vmfa ([\w-]+)", PAGE.read_text(), re.MULTILINE)
     assert list(dict.fromkeys(usages)) == commands
 
 
