@@ -164,6 +164,11 @@ class World:
         assert self.store.commit(before, authenticated(after, self.operations.keys), ())
         return self.state(who)
 
+    def overwrite(self, record: Principal) -> None:
+        """Put *record* into the store as an attacker with access to the database would."""
+        _, history = self.store._records.get(record.id, (None, ()))
+        self.store._records[record.id] = (record, history)
+
     @contextmanager
     def nothing_written(self, who: PrincipalId = ALICE) -> Iterator[None]:
         """Assert that the block leaves the record and the history of *who* as they are."""

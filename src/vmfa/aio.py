@@ -62,7 +62,7 @@ class DeviceRegistry:
     Every method raises a :class:`vmfa.StoreError` if the store fails, :class:`vmfa.ClockWentBack`
     if the clock is behind a committed time, and :class:`vmfa.UnknownMasterKey` if the record needs
     another master key. Nothing was counted then. A cancelled call has done nothing or all of it: a
-    commit that has begun goes on, and the observer is called. 
+    commit that has begun goes on, and the observer is called.
     """
 
     operations: Operations

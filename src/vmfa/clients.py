@@ -49,6 +49,7 @@ def issue_token(
     :param seconds: how long the token is valid.
     :param kind: :data:`GIVEN` or :data:`RENEWED`.
     """
+    # RULE-CLIENT-TOKEN
     token_id = random(ID_BYTES)
     tag = keys.tag("client token", _message(principal, device, kind, token_id.hex(), now))
     encoded_id = b2a_base64(token_id, newline=False).decode().rstrip("=")
@@ -92,18 +93,20 @@ def known_client(
         return None
     if given and device.clients.given != token_id:
         return None  # it was used, or replaced by another one
-    return KnownClient(token_id=token_id, expires_at=expires_at) if _in_lane(
-        device, token_id, now
-    ) else None
+    if any(
+        failing.token_id == token_id and failing.failures >= MAX_CLIENT_FAILURES
+        for failing in _unexpired(device, now)
+    ):
+        return None  # demoted until it expires
+    return KnownClient(token_id=token_id, expires_at=expires_at)
 
 
-def _in_lane(device: VirtualDevice, token_id: str, now: int) -> bool:
-    """Whether the failures of this token are counted in the lane of known clients."""
+def has_room_for(device: VirtualDevice, client: KnownClient, now: int) -> bool:
+    """Return whether a failure of *client* can be noted: a fifth failing one cannot."""
+    # RULE-FAILING-CLIENTS
     failing = _unexpired(device, now)
-    for client in failing:
-        if client.token_id == token_id:
-            return client.failures < MAX_CLIENT_FAILURES
-    return len(failing) < MAX_FAILING_CLIENTS
+    known_ids = [other.token_id for other in failing]
+    return client.token_id in known_ids or len(failing) < MAX_FAILING_CLIENTS
 
 
 def after_failure(device: VirtualDevice, client: KnownClient, now: int) -> VirtualDevice:

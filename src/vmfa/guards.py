@@ -32,6 +32,7 @@ def code_lengths(policy: Policy, principal: Principal) -> tuple[int, ...]:
     A code with another number of digits than the device's is a wrong code. Otherwise its syntax
     would show which kind of device somebody has, or that there is none.
     """
+    # RULE-LENGTHS
     lengths = {offer.digits for offer in policy.offers}
     return tuple(sorted(lengths | {parameters_of(principal, policy).digits}))
 
@@ -115,9 +116,15 @@ def scan_steps(
 
 
 def signed_claim(
-    keys: RecordAuthenticator, principal: PrincipalId, *, at: int, serial: str = "", method: str = ""
+    keys: RecordAuthenticator,
+    principal: PrincipalId,
+    *,
+    at: int,
+    serial: str = "",
+    method: str = "",
 ) -> MfaClaim:
     """Return a claim of *principal* with the library's MAC."""
+    # RULE-CLAIM-MAC
     tag = keys.tag("claim", _claim_message(principal, serial, method, at))
     return MfaClaim(at=at, serial=serial, method=method, tag=tag)
 

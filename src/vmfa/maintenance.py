@@ -71,11 +71,13 @@ def reanchor(before: Principal, ctx: Context) -> Decision[None]:
 
     ``last_step`` is never lowered.
     """
+    # RULE-REANCHOR
     check_intact(before, ctx.keys)
     if before.revision == 0:
         raise errors.NoDevice("this principal is unknown")
     now, policy = ctx.now, ctx.policy
     device, session, binding = before.device, before.enrollment, before.binding
+    last_expiry = now + policy.client_token_seconds
     if device is not None:
         device = replace(
             device,
@@ -87,8 +89,8 @@ def reanchor(before: Principal, ctx: Context) -> Decision[None]:
             clients=replace(
                 device.clients,
                 failing=tuple(
-                    replace(item, expires_at=min(item.expires_at, now + policy.client_token_seconds))
-                    for item in device.clients.failing
+                    replace(client, expires_at=min(client.expires_at, last_expiry))
+                    for client in device.clients.failing
                 ),
             ),
             recovery=replace(
@@ -117,6 +119,7 @@ def mark_spent(before: Principal, ctx: Context, until: int) -> Decision[None]:
 
     It runs whatever the clock says, and never lowers anything. An open enrollment is cancelled.
     """
+    # RULE-MARK-SPENT
     check_time("until", until)
     check_intact(before, ctx.keys)
     policy, device, session = ctx.policy, before.device, before.enrollment

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Generic, NoReturn, TypeVarTuple
 
 from . import guards, maintenance, rules
-from .access import Actor, check_permitted, claim_counts, relationship_to
+from .access import Actor, check_permitted, claimed_device_is_assigned, relationship_to
 from .decision import Context, Decision, T
 from .errors import InvalidType, InvalidValue, VmfaError
 from .events import SIGN_INS, TRANSIENT, AuditEvent, EventActor, EventType
@@ -137,14 +137,14 @@ class Operation(Opaque, Generic[T]):
                 state, expired = guards.without_expired(before, context)
             decision = self._rule(state, context, *self._arguments)
         except VmfaError as refusal:
-            serial = before.device.serial if before.device else ""
+            serial = before.device.serial if before.device else ""  # ASVS5-16.3.2
             event = context.event(
                 EventType.REFUSED, serial, refusal.reason, action=self.action.value
             )
             return Decision(
                 principal=before, answer=refusal.with_traceback(None), events=(event,)
             )
-        if decision.principal is state:  # reads and malformed input commit nothing
+        if decision.principal is state:  # RULE-READS: malformed input commits nothing, either
             return replace(decision, principal=before)
         if state is not before:
             check_transition(before, Action.EXPIRE, state)
@@ -173,7 +173,7 @@ class Operation(Opaque, Generic[T]):
         self, before: Principal, context: Context, actor_record: Principal | None
     ) -> Context:
         actor = self._actor
-        if not isinstance(actor, Actor):
+        if not isinstance(actor, Actor):  # RULE-ACTOR
             raise InvalidType("by must be an Actor: build one with Actor.signed_in(), for example")
         policy, keys = context.policy, context.keys
         own_record = before if actor.principal == self.principal else actor_record
@@ -202,6 +202,7 @@ class Operation(Opaque, Generic[T]):
     ) -> Decision[T]:
         """Chain the events that are stored, and authenticate the next state as a whole."""
         keys, after = context.keys, decision.principal
+        # RULE-SIGN-INS
         transient = TRANSIENT - SIGN_INS if context.policy.store_sign_ins else TRANSIENT
         stored = chain(
             (event for event in events if event.type not in transient),
@@ -210,17 +211,17 @@ class Operation(Opaque, Generic[T]):
         seen_at = after.seen_at
         if self.action is not Action.MARK_SPENT:
             seen_at = max(seen_at, context.now)
-        after = replace(
-            after, revision=before.revision + 1, seen_at=seen_at,
+        after = authenticated(
+            after, keys, revision=before.revision + 1, seen_at=seen_at,
             events=before.events + len(stored),
-            head=stored[-1].digest if stored else before.head, envelope=None,
+            head=stored[-1].digest if stored else before.head,
         )
         in_order = iter(stored)
         reported = tuple(
             event if event.type in transient else next(in_order) for event in events
         )
         return Decision(
-            principal=authenticated(after, keys), answer=decision.answer, events=reported
+            principal=after, answer=decision.answer, events=reported
         )
 
 
@@ -471,6 +472,7 @@ class Operations:
 
         See :meth:`vmfa.DeviceRegistry.claim_is_valid`.
         """
+        # RULE-CLAIM-VALID
         check_instance("claim", claim, MfaClaim)
         if max_age is not None:
             check_int("max_age", max_age, 0, MAX_INTEGER)
@@ -480,7 +482,7 @@ class Operations:
         return (
             age >= -period
             and (max_age is None or age <= max_age)
-            and claim_counts(claim, before)
+            and claimed_device_is_assigned(claim, before)
             and guards.claim_is_authentic(self.keys, before.id, claim)
         )
 

@@ -19,6 +19,7 @@ RETRY_SECONDS: Final = 3600
 
 def new_code(random: Callable[[int], bytes]) -> str:
     """Return a random code: six groups of four Base32 characters."""
+    # ASVS5-6.5.2, ASVS5-6.5.3, ASVS5-6.5.4
     text = b32encode(random(CODE_BYTES)).decode()
     return "-".join(text[i : i + GROUP] for i in range(0, len(text), GROUP))
 

@@ -42,6 +42,7 @@ Observer = Callable[[AuditEvent], None]
 
 def notify(observer: Observer | None, decision: Decision[T]) -> None:
     """Report the events of *decision* to *observer*, after the commit."""
+    # ASVS5-16.3.1
     for event in decision.events if observer else ():
         try:
             observer(event)  # type: ignore[misc]  # not None in this loop
@@ -123,7 +124,7 @@ class DeviceRegistry:
         issuer: str,
         imported_keys: KeySource | None = None,
         policy: Policy | None = None,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.time,  # RFC6238-3-R1
         observer: Observer | None = None,
     ) -> None:
         check_parts(store, clock, observer, is_async=False)
@@ -610,7 +611,7 @@ class DeviceRegistry:
             decision = operation.decide(before, self._clock(), actor_record)
             if decision.principal is before or self._store.commit(
                 before, decision.principal, decision.stored
-            ):
+            ):  # ASVS5-16.5.3: the answer leaves after the commit
                 notify(self._observer, decision)
                 return decision.settle()
         raise StoreContended(CONTENDED)

@@ -6,6 +6,8 @@ permission, syntax, record intact, device or session present, clock, disabled, c
 out of sync, codes. No guard computes a code.
 """
 
+# RULE-ORDER
+
 from __future__ import annotations
 
 from dataclasses import replace
@@ -54,7 +56,7 @@ def verify(
     """Decide whether *code* authenticates the principal now."""
     code = normalize_code(code, code_lengths(ctx.policy, before))
     device, client = usable_device(before, ctx, client_token)
-    if device.sync is Sync.OUT_OF_SYNC:
+    if device.sync is Sync.OUT_OF_SYNC:  # RFC6238-6-REAUTH
         raise errors.OutOfSync(
             "the device is out of sync: its codes are not evaluated until it is resynchronized"
         )
@@ -64,7 +66,7 @@ def verify(
     newest = max(matches, default=-1)  # RULE-MONOTONE: neighboring steps can share a code
     if newest > device.last_step:  # RFC6238-5.2-ONCE, SP80063B-3.1.4.2-ONCE, ASVS5-6.5.1
         return _accepted(before, ctx, device, client, step=newest, current=current)
-    if matches:
+    if matches:  # RULE-USED, SEED-BACKUP, RULE-BETTER-4
         raise _already_used(device, ctx)
     return _failed(before, ctx, device, client, errors.CodeRejected())
 
@@ -102,7 +104,7 @@ def _accepted(
             before.id, after, now=ctx.now, seconds=ctx.policy.client_token_seconds,
             kind=clients.RENEWED, keys=ctx.keys, random=ctx.random,
         )
-        receipt.with_secret(token)
+        receipt.set_secret(token)
     events = [ctx.event(EventType.ACCEPTED, device.serial, step=step)]
     if drift != device.drift:
         events.append(
@@ -126,6 +128,7 @@ def _already_used(device: VirtualDevice, ctx: Context) -> errors.AlreadyUsed:
 
 def _is_stuck(device: VirtualDevice, ctx: Context) -> bool:
     """Whether no code can be accepted within the resync window, whatever the owner does."""
+    # RULE-REPLACE
     policy = ctx.policy
     reach = policy.resync_forward + policy.window + 1  # mark_spent goes as far as this
     return device.last_step - device.parameters.step_at(ctx.now) > reach
@@ -181,9 +184,9 @@ def _failed(
     """Count one failure. It is committed before the caller sees the answer."""
     policy, serial = ctx.policy, device.serial
     after = throttle.after_failed_code(device, client, ctx.now, before.seen_at, policy)
-    lane = "known" if client is not None else "unknown"
-    failures = after.failures if client is None else after.known_failures
-    failed_at = after.failed_at if client is None else after.known_failed_at
+    lane, failures, failed_at = "unknown", after.failures, after.failed_at
+    if after.known_failures > device.known_failures:
+        lane, failures, failed_at = "known", after.known_failures, after.known_failed_at
     events = [ctx.event(EventType.REJECTED, serial, answer.reason, failures=failures, lane=lane)]
     if after.budget == policy.budget_warning:
         events.append(ctx.event(EventType.BUDGET_LOW, serial, budget=after.budget))
@@ -210,6 +213,7 @@ def _failed(
 
 def give_client_token(before: Principal, ctx: Context) -> Decision[ClientToken]:
     """Return a token for one sign-in of the owner within 24 hours. An earlier one is void."""
+    # RULE-GIVEN-TOKEN
     device = intact_device(before, ctx)
     check_clock(before, ctx)
     if not ctx.policy.known_clients:
@@ -226,6 +230,7 @@ def give_client_token(before: Principal, ctx: Context) -> Decision[ClientToken]:
 
 def forget_clients(before: Principal, ctx: Context) -> Decision[None]:
     """Make every client token of this device worthless."""
+    # RULE-FORGET-CLIENTS
     device = intact_device(before, ctx)
     check_clock(before, ctx)
     after = replace(device, clients=ClientState(epoch=device.clients.epoch + 1))
@@ -235,6 +240,7 @@ def forget_clients(before: Principal, ctx: Context) -> Decision[None]:
 
 def reopen(before: Principal, ctx: Context, by: Actor) -> Decision[None]:
     """Forget the failures without a token, if the owner signed in after the last of them."""
+    # RULE-REOPEN
     device = intact_device(before, ctx)
     check_clock(before, ctx)
     if device.failures == 0:
@@ -251,6 +257,7 @@ def reopen(before: Principal, ctx: Context, by: Actor) -> Decision[None]:
 
 def restore_budget(before: Principal, ctx: Context) -> Decision[None]:
     """Refill the guess budget after the first factor was changed, at most once a day."""
+    # RULE-RESTORE
     device = intact_device(before, ctx)
     check_clock(before, ctx)
     wait = device.budget_restored_at + DAY - ctx.now
@@ -273,7 +280,7 @@ def open_enrollment(
     # SEED-SHOW, RULE-ABANDONED: an open session is superseded
     keyuri.check_label("label", label)
     check_intact(before, ctx.keys)
-    if before.device is not None:
+    if before.device is not None:  # SEED-ONE
         raise errors.DeviceAlreadyAssigned("this principal has a device: deactivate it first")
     check_clock(before, ctx)
     _check_binding(before.binding, ctx, binding_code)
@@ -325,10 +332,11 @@ def confirm_enrollment(
     codes_to_save, digests = _new_recovery_codes(before, ctx, session.serial)
     device = VirtualDevice(
         serial=session.serial, parameters=session.parameters, enrolled_at=ctx.now, sync=sync,
-        last_step=spent, budget=policy.budget, budget_updated_at=ctx.now, recovery=RecoveryState(codes=digests),
+        last_step=spent, budget=policy.budget, budget_updated_at=ctx.now,
+        recovery=RecoveryState(codes=digests),
     )
     report = models.SyncReport(device=device, sync=sync, steps_off=offset)
-    report.with_secret(codes_to_save)
+    report.set_secret(codes_to_save)
     after = replace(before, enrollment=None, device=device, binding=None)
     event = ctx.event(EventType.ASSIGNED, device.serial, sync=sync.value, steps_off=offset)
     return Decision(principal=after, answer=report, events=(event,))
@@ -360,7 +368,7 @@ def cancel_enrollment(before: Principal, ctx: Context, session_id: str | None) -
     if session_id is None and before.enrollment is not None:
         session_id = before.enrollment.session_id
     session = open_session(before, ctx, session_id or "")
-    if (
+    if (  # RULE-BINDING-CANCEL
         before.binding is not None
         and ctx.relationship is Relationship.OWNER
         and not session.opened_by_owner
@@ -379,7 +387,7 @@ def _check_binding(binding: PendingBinding | None, ctx: Context, code: str | Non
 
     It is used up when the enrollment is confirmed, so a cancelled one does not lock the owner out.
     """
-    # SP80063B-4.2.1.2, RULE-BINDING
+    # SP80063B-4.2.1.2, RULE-BINDING, RULE-BINDING-KEPT
     if binding is None or ctx.relationship is not Relationship.OWNER:
         return
     if ctx.now >= binding.expires_at or not recovery.same_text(
@@ -394,6 +402,7 @@ def _check_binding(binding: PendingBinding | None, ctx: Context, code: str | Non
 
 def issue_binding_code(before: Principal, ctx: Context) -> Decision[BindingCode]:
     """Replace the binding code of a removal that is pending, for an owner who lost it."""
+    # RULE-BINDING-REPLACE
     check_intact(before, ctx.keys)
     if before.device is not None or before.binding is None:
         raise errors.NoSession("no binding code is pending for this principal")
@@ -408,7 +417,7 @@ def issue_binding_code(before: Principal, ctx: Context) -> Decision[BindingCode]
 
 
 def _new_binding(ctx: Context) -> tuple[str, PendingBinding]:
-    code = recovery.new_code(ctx.random)
+    code = recovery.new_code(ctx.random)  # ASVS5-6.4.1
     expires_at = ctx.now + ctx.policy.binding_code_seconds
     return code, PendingBinding(digest=recovery.binding_digest(code), expires_at=expires_at)
 
@@ -424,12 +433,12 @@ def deactivate(
     check_text("reason", reason, empty=True)
     device = intact_device(before, ctx)
     if ctx.relationship not in (Relationship.SUPPORT, Relationship.SERVICE):
-        check_clock(before, ctx)  # their evidence does not depend on the clock
+        check_clock(before, ctx)  # RULE-EVIDENCE: theirs does not depend on the clock
     if ctx.relationship is Relationship.OWNER_RECOVERY_CODE:
         rejected = _check_recovery_code(before, ctx, device, by.recovery_code)
         if rejected is not None:
             return rejected
-    code = binding = None
+    code = binding = None  # RULE-BINDING-DISABLED
     if ctx.relationship not in OWNERS and (ctx.policy.binding_code_required or device.disabled):
         code, binding = _new_binding(ctx)
     after = replace(
@@ -450,6 +459,7 @@ def _check_recovery_code(
 
     :raises Throttled: after ten wrong codes, one attempt an hour is evaluated.
     """
+    # SP80063B-4.2.1.1, RULE-RECOVERY-CODES, ASVS5-6.6.3
     if not device.recovery.codes:
         raise errors.AccessDenied("this device has no recovery codes")
     wait = device.recovery.failed_at + recovery.RETRY_SECONDS - ctx.now

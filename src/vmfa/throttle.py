@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from .clients import KnownClient, after_failure
+from .clients import KnownClient, after_failure, has_room_for
 from .errors import DeviceDisabled, SignInClosed, Throttled
 from .models import VirtualDevice
 from .policy import Policy
@@ -29,7 +29,7 @@ def check_open(
         raise DeviceDisabled("the device is disabled: deactivate it and enroll another one")
     budget, updated_at = refilled_budget(device, now, policy)
     reserve = policy.known_client_reserve if policy.known_clients and client is None else 0
-    if budget <= reserve:
+    if budget <= reserve:  # RULE-CLOSED
         refills = reserve + 1 - budget
         wait = updated_at + refills * policy.budget_refill - now
         raise SignInClosed(
@@ -54,6 +54,7 @@ def check_open(
 
 def announced_wait(failures: int, failed_at: int, now: int, policy: Policy, period: int) -> int:
     """Return the seconds until the next attempt: never longer than the delay and one period."""
+    # RULE-WAIT
     delay = policy.delay(failures)
     return min(failed_at + delay - now, delay + period) if delay else 0
 
@@ -65,11 +66,11 @@ def after_failed_code(
 
     :param seen_at: the latest time that any verifier committed, so that no clock shortens a delay.
     """
-    # RULE-THROTTLE, RFC4226-7.1-RP2, SP80063B-3.1.4.2-RATE, ASVS5-6.3.1
+    # RULE-THROTTLE, RULE-LANES, RFC4226-7.1-RP2, SP80063B-3.1.4.2-RATE, ASVS5-6.3.1
     budget, updated_at = refilled_budget(device, now, policy)
     failed_at = max(now, seen_at)
     device = replace(device, budget=max(budget - 1, 0), budget_updated_at=updated_at)
-    if client is None:
+    if client is None or not has_room_for(device, client, now):
         device = replace(device, failures=device.failures + 1, failed_at=failed_at)
     else:
         device = after_failure(device, client, now)

@@ -423,7 +423,8 @@ class TestDryRun:
     ):
         registry.open_enrollment(alice, by=SERVICE, label="alice")
         (event,) = store.history(alice)
-        store._events[alice].append(replace(event, number=2))  # its commit was lost
+        record, _ = store._records[alice]
+        store._records[alice] = (record, (event, replace(event, number=2)))  # a lost commit
         dry = DryRunStore(store)
         dry_registry = registry_over(dry)
         dry_registry.cancel_enrollment(alice, by=SERVICE)

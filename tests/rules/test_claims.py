@@ -122,7 +122,7 @@ def test_the_claim_of_another_method_does_not_end_with_a_device(world, phone):
 
 def test_an_edited_record_raises(world, claim):
     state = world.state()
-    world.store._records[ALICE] = replace(state, revision=state.revision + 1)
+    world.overwrite(replace(state, revision=state.revision + 1))
     with pytest.raises(RecordTampered):
         valid(world, claim)
 

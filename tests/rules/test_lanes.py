@@ -312,8 +312,10 @@ class TestFailingTokens:
         world.clock.advance(HOUR)
         assert isinstance(outcome_of(lambda: verify(world, phone.code(), token)), Receipt)
 
-    def test_the_record_keeps_four_failing_tokens_and_a_fifth_counts_as_none(self, world, phone):
-        tokens = [world.sign_in(phone).client_token for _ in range(5)]
+    def test_the_record_keeps_four_failing_tokens_and_a_fifth_counts_as_unknown(
+        self, world, phone
+    ):
+        tokens = [world.sign_in(phone).client_token for _ in range(6)]
         for token in tokens[:4]:
             fail_often(world, phone, 1, token)
         assert world.device().known_failures == 4
@@ -321,6 +323,16 @@ class TestFailingTokens:
         device = world.device()
         assert (device.failures, device.known_failures) == (1, 4)
         assert len(device.clients.failing) == 4
+        world.clock.advance(HOUR)
+        assert isinstance(outcome_of(lambda: verify(world, phone.code(), tokens[5])), Receipt)
+
+    def test_stolen_tokens_do_not_keep_a_client_out_that_did_not_fail(self, world, phone):
+        tokens = [world.sign_in(phone).client_token for _ in range(5)]
+        for token in tokens[:4]:
+            fail_often(world, phone, MAX_CLIENT_FAILURES, token)
+        fail_often(world, phone, 50)
+        world.clock.advance(HOUR)
+        assert isinstance(outcome_of(lambda: verify(world, phone.code(), tokens[4])), Receipt)
 
     def test_a_demoted_token_does_not_block_other_clients(self, world, phone, token):
         other = world.sign_in(phone).client_token

@@ -147,7 +147,7 @@ class TestWrongCode:
     @pytest.mark.parametrize("right", [True, False])
     def test_the_record_is_checked_first(self, world, codes, right):
         state = world.state()
-        world.store._records[ALICE] = replace(state, revision=state.revision + 1)
+        world.overwrite(replace(state, revision=state.revision + 1))
         with world.nothing_written(), pytest.raises(RecordTampered):
             remove(world, codes[0] if right else "wrong")
 

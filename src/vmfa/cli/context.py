@@ -14,11 +14,11 @@ from functools import cached_property
 from importlib import import_module
 from shlex import quote
 from types import ModuleType
-from typing import Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from ..access import Actor
 from ..errors import MissingExtra, UnknownMasterKey, VmfaError
-from ..keysources.base import KeySource
+from ..keysources.base import KeySource, MasterKeys
 from ..keysources.derived import DerivedKeys
 from ..models import PrincipalId
 from ..registry import DeviceRegistry
@@ -26,6 +26,11 @@ from ..stores.sqlite import SQLiteStore
 from .errors import EnvironmentProblem, MissingPackage, WrongUsage
 from .io import ask, check_database, create_key_file, print_error, read_key_file
 from .rendering import read_account, time_text
+
+if TYPE_CHECKING:
+    from ..keysources.sealed import SealedKeys
+
+K = TypeVar("K", bound=MasterKeys)
 
 SERVICE: Final = "vmfa command line"  # the trusted service that acts by default
 KEY_NOTICE: Final = (
@@ -72,11 +77,18 @@ class CommandContext:
 
     @cached_property
     def key_path(self) -> str:
-        return self._path("key_file", "VMFA_KEY_FILE", "key file")
+        """The file of the current master key."""
+        paths: Sequence[str] = self.args.key_file or [os.environ.get("VMFA_KEY_FILE", "")]
+        if not paths[0]:
+            raise WrongUsage("no key file: pass --key-file or set VMFA_KEY_FILE")
+        return paths[0]
 
     @cached_property
     def database_path(self) -> str:
-        return self._path("db", "VMFA_DB", "database")
+        path: str = self.args.db or os.environ.get("VMFA_DB", "")
+        if not path:
+            raise WrongUsage("no database: pass --db or set VMFA_DB")
+        return path
 
     @cached_property
     def database_exists(self) -> bool:
@@ -84,22 +96,48 @@ class CommandContext:
 
     @cached_property
     def keys(self) -> DerivedKeys:
-        """The master key. With ``--create-key-file`` it is created first."""
+        """The master keys. With ``--create-key-file`` the current one is created first."""
         if getattr(self.args, "create_key_file", False):
             create_key_file(self.key_path)
             data = json.dumps({"notice": KEY_NOTICE})
             print_error(data if self.args.json else f"vmfa: {KEY_NOTICE}")
-        return DerivedKeys(read_key_file(self.key_path))
+        return self._master_keys(DerivedKeys)
 
     @cached_property
-    def imported_keys(self) -> KeySource:
-        """The keys that were imported from other systems, encrypted under the master key.
+    def key_roles(self) -> dict[str, str]:
+        """The role of every master key in the key files, by the id of the key."""
+        return {
+            DerivedKeys(read_key_file(path)).current_id: role
+            for role, paths in self._key_paths().items()
+            for path in paths
+        }
+
+    @cached_property
+    def sealed_keys(self) -> SealedKeys:
+        """The keys that were imported from other systems, encrypted under the master keys.
 
         :raises MissingPackage: the package that decrypts them is not installed.
         """
         sealed = load_extra("vmfa.keysources.sealed", "sealing", "keys from another system need")
-        source: KeySource = sealed.SealedKeys(read_key_file(self.key_path))
+        source: SealedKeys = self._master_keys(sealed.SealedKeys)
         return source
+
+    def _key_paths(self) -> dict[str, list[str]]:
+        return {
+            "current": [self.key_path],
+            "retired": (self.args.key_file or [])[1:],
+            "accepted": self.args.accepted_key_file or [],
+            "derive-only": self.args.derive_only_key_file or [],
+        }
+
+    def _master_keys(self, kind: Callable[..., K]) -> K:
+        current, retired, accepted, derive_only = (
+            [read_key_file(path) for path in paths] for paths in self._key_paths().values()
+        )
+        try:
+            return kind(*current, *retired, accepted=accepted, derive_only=derive_only)
+        finally:  # error trackers record the locals of a raising frame
+            del current, retired, accepted, derive_only
 
     @cached_property
     def store(self) -> SQLiteStore:
@@ -115,12 +153,13 @@ class CommandContext:
         keys = self.keys
         imported_keys: KeySource | None = None
         try:
-            imported_keys = self.imported_keys
+            imported_keys = self.sealed_keys
         except MissingPackage as problem:  # without it an imported device has an unknown key
             self._extra_problem = problem.with_traceback(None)
         issuer = getattr(self.args, "issuer", "vmfa")
         return DeviceRegistry(
-            self.store, keys=keys, imported_keys=imported_keys, issuer=issuer, clock=self.clock
+            self.store, keys=keys, imported_keys=imported_keys, issuer=issuer, clock=self.clock,
+            policy=self.args.command.policy,
         )
 
     def explain(self, error: UnknownMasterKey) -> VmfaError:
@@ -147,6 +186,10 @@ class CommandContext:
             raise WrongUsage("--as takes self, service or support:CASE")
         return Actor.support(case)
 
+    def accounts(self) -> list[str]:
+        """Return the ACCOUNT arguments, decoded and checked."""
+        return [PrincipalId.root(read_account(text)).account for text in self.args.accounts]
+
     def two_codes(self) -> dict[str, str]:
         """Return two consecutive codes, as keyword arguments for the registry."""
         return {
@@ -157,12 +200,6 @@ class CommandContext:
     def time(self, at: int) -> str:
         """Return the Unix time *at* for people, as ``--utc`` says."""
         return time_text(at, utc=self.args.utc)
-
-    def _path(self, option: str, variable: str, what: str) -> str:
-        path: str = getattr(self.args, option) or os.environ.get(variable, "")
-        if not path:
-            raise WrongUsage(f"no {what}: pass --{option.replace('_', '-')} or set {variable}")
-        return path
 
 
 def load_extra(module: str, extra: str, purpose: str) -> ModuleType:

@@ -15,7 +15,12 @@ def enroll(context: CommandContext) -> CommandResult:
         load_extra("vmfa.qr", "qr", "--qr needs") if context.args.qr else None
     )  # before anything is opened
     who, registry = context.who, context.registry
-    opened = registry.open_enrollment(who, by=context.actor(), label=context.args.label)
+    binding_code = context.args.binding_code
+    if binding_code is not None:
+        binding_code = ask(binding_code, "binding code")
+    opened = registry.open_enrollment(
+        who, by=context.actor(), label=context.args.label, binding_code=binding_code
+    )
     data = {
         "principal": principal_data(who),
         "session": opened.session_id,
@@ -92,11 +97,20 @@ def deactivate(context: CommandContext) -> CommandResult:
     removed = context.registry.deactivate(
         context.who, by=context.actor(), reason=context.args.reason
     )
-    data = {"principal": principal_data(context.who), "serial": removed.serial, "at": removed.at}
+    data = {
+        "principal": principal_data(context.who),
+        "serial": removed.serial,
+        "at": removed.at,
+        "binding_code": removed.binding_code,
+    }
     at = context.time(removed.at)
-    return CommandResult(
-        data=data, text=[f"deactivated at {at}: serial {removed.serial}; its key is destroyed"]
-    )
+    text = [f"deactivated at {at}: serial {removed.serial}; its key is destroyed"]
+    if removed.binding_code is not None:
+        text += [
+            f"binding code:  {removed.binding_code}",
+            "The code is not shown again. The owner needs it to enroll again.",
+        ]
+    return CommandResult(data=data, text=text)
 
 
 def show(context: CommandContext) -> CommandResult:

@@ -57,7 +57,7 @@ def import_devices(context: CommandContext) -> CommandResult:
     items = _items(context)
     names = None if args.map is None else _names(read_source(args.map))
     deque(items, maxlen=0)  # a source that cannot be read must leave no key file and no database
-    keys, imported_keys = context.keys, context.imported_keys
+    keys, imported_keys = context.keys, context.sealed_keys
     registry = DeviceRegistry(
         _store(context),
         keys=keys,

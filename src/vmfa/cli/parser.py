@@ -9,7 +9,8 @@ from itertools import islice
 from textwrap import wrap
 from typing import Any, Final, NoReturn
 
-from . import audit, codes, devices, importing, keys, reports
+from ..policy import Policy
+from . import audit, codes, devices, importing, keys, reports, support
 from .context import CommandContext, CommandResult
 from .demo import run_demo
 from .errors import WrongUsage
@@ -40,7 +41,11 @@ class TextRequested(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """One command. *creates* says whether it creates the database if there is none."""
+    """One command.
+
+    :param creates: whether it creates the database if there is none.
+    :param policy: of its registry; None for the default.
+    """
 
     name: str
     run: Callable[[CommandContext], CommandResult]
@@ -48,6 +53,7 @@ class Command:
     more: str = ""
     arguments: tuple[Callable[[Parser], None], ...] = ()
     creates: bool = False
+    policy: Policy | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +121,7 @@ class GroupParser(Parser):
     def format_help(self) -> str:
         lines = [f"  {command.name:<11} {command.about}" for command in self.group.commands]
         usage = f"usage: {self.prog} [OPTIONS] COMMAND ..."
-        return "\n".join([usage, "", self.group.about, "", *lines, "", GLOBAL_OPTIONS])
+        return "\n".join([usage, self.group.about, "", *lines, "", GLOBAL_OPTIONS])
 
     def choose(self, words: Sequence[str]) -> Command | Group:
         """Return what the first of *words* names.
@@ -225,6 +231,14 @@ def _label(parser: Parser) -> None:
     )
 
 
+def _binding_code(parser: Parser) -> None:
+    parser.add_argument(
+        "--binding-code",
+        metavar="CODE",
+        help="the code of a removal by somebody else, for --as self; - reads it",
+    )
+
+
 def _session(parser: Parser) -> None:
     parser.add_argument(
         "--session", metavar="ID", help="the session that enroll printed (the open one)"
@@ -243,6 +257,14 @@ def _account(parser: Parser) -> None:
 
 def _accounts(parser: Parser) -> None:
     parser.add_argument("accounts", nargs="+", metavar="ACCOUNT", help="the accounts")
+
+
+def _audit_key(parser: Parser) -> None:
+    parser.add_argument(
+        "--audit-key",
+        metavar="FILE",
+        help="check the tags for auditors instead, with what vmfa keys audit-key wrote",
+    )
 
 
 def _case(parser: Parser) -> None:
@@ -338,6 +360,13 @@ def _policy(parser: Parser) -> None:
         metavar="N",
         help="sign-ins of the user a day (1); 0: never",
     )
+    parser.add_argument(
+        "--reenrollments",
+        type=float,
+        default=12,
+        metavar="N",
+        help="new devices of the user a year (12), for the second table",
+    )
 
 
 def _new_key_file(parser: Parser) -> None:
@@ -351,12 +380,66 @@ def _new_key_file(parser: Parser) -> None:
     )
 
 
+def _new_audit_key_file(parser: Parser) -> None:
+    parser.add_argument("file", metavar="FILE", help="the file, which must not exist")
+
+
+def _leak_checkpoint(parser: Parser) -> None:
+    parser.add_argument(
+        "--checkpoint",
+        metavar="FILE",
+        help="after a leak: reseal only the records that this checkpoint covers",
+    )
+
+
+def _one_or_all(parser: Parser) -> None:
+    parser.add_argument(
+        "principal",
+        nargs="?",
+        metavar="PRINCIPAL",
+        help="ACCOUNT/NAME, or with --root the ACCOUNT",
+    )
+    parser.add_argument(
+        "--root", action="store_true", help="the principal is the root of the account"
+    )
+    parser.add_argument(
+        "--account", metavar="ACCOUNT", help="every principal of this account, root included"
+    )
+
+
+def _until(parser: Parser) -> None:
+    parser.add_argument(
+        "--until",
+        required=True,
+        metavar="TIME",
+        help="Unix seconds, or ISO 8601 with an offset, such as 2026-11-24T12:00:00Z",
+    )
+
+
 def _files(parser: Parser) -> None:
     parser.add_argument("--db", metavar="FILE", help="the database file (default: $VMFA_DB)")
+    _key_files(parser)
+
+
+def _key_files(parser: Parser) -> None:
     parser.add_argument(
         "--key-file",
+        action="append",
         metavar="FILE",
-        help="the file with the master key, for its owner alone (default: $VMFA_KEY_FILE)",
+        help="the file with the current master key, for its owner alone (default: $VMFA_KEY_FILE);"
+        " each further one has a retired key",
+    )
+    parser.add_argument(
+        "--accepted-key-file",
+        action="append",
+        metavar="FILE",
+        help="a master key that will become current; repeatable",
+    )
+    parser.add_argument(
+        "--derive-only-key-file",
+        action="append",
+        metavar="FILE",
+        help="a master key that only derives the keys of old devices; repeatable",
     )
 
 
@@ -393,7 +476,7 @@ def _version(parser: Parser) -> None:
 
 KEYS: Final = Group(
     name="keys",
-    about="Create a master key: generate.",
+    about="Manage master keys: generate, report, reseal, rekey, audit-key.",
     commands=(
         Command(
             name="generate",
@@ -401,6 +484,65 @@ KEYS: Final = Group(
             about="Write a new master key to a new file.",
             more="32 random bytes of the operating system, in a file for its owner alone.",
             arguments=(_new_key_file,),
+        ),
+        Command(
+            name="report",
+            run=keys.report,
+            about="Count the records and devices under each master key.",
+            arguments=(_accounts, _files),
+        ),
+        Command(
+            name="reseal",
+            run=keys.reseal,
+            about="Authenticate every record under the current master key.",
+            more="Sign-ins may go on meanwhile. After a leak of the old key, stop all services "
+            "first and pass a checkpoint that is older than the leak.",
+            arguments=(_accounts, _leak_checkpoint, _files),
+        ),
+        Command(
+            name="rekey",
+            run=keys.rekey,
+            about="Encrypt every imported key under the current master key.",
+            more="Sign-ins may go on meanwhile. Needs the extra sealing.",
+            arguments=(_accounts, _files),
+        ),
+        Command(
+            name="audit-key",
+            run=keys.audit_key,
+            about="Write the key for an auditor to a new file.",
+            more="It checks records and histories. It computes no code, and the service accepts "
+            "nothing that is made with it.",
+            arguments=(_new_audit_key_file, _key_files),
+        ),
+    ),
+)
+
+SUPPORT: Final = Group(
+    name="support",
+    about="Help a user: binding-code, client-token, restore-budget.",
+    commands=(
+        Command(
+            name="binding-code",
+            run=support.binding_code,
+            about="Replace a binding code that was lost or has expired.",
+            more="Prints the code, once. For root: --as support:CASE.",
+            arguments=(_principal, _acting, _files, _utc),
+        ),
+        Command(
+            name="client-token",
+            run=support.client_token,
+            about="Give the owner a client token for one sign-in.",
+            more="Prints the token, once. It is valid for 24 hours, and only in a service whose "
+            "policy has known_clients.",
+            arguments=(_principal, _acting, _files, _utc),
+            policy=Policy(known_clients=True),
+        ),
+        Command(
+            name="restore-budget",
+            run=support.restore_budget,
+            about="Refill the guess budget, at most once a day.",
+            more="Change the first factor before.",
+            arguments=(_principal, _acting, _files),
         ),
     ),
 )
@@ -414,27 +556,27 @@ AUDIT: Final = Group(
             run=audit.verify,
             about="Check every history of the accounts.",
             more="Names the first event that was changed, removed or moved.",
-            arguments=(_accounts, _case, _files),
+            arguments=(_accounts, _case, _audit_key, _files),
         ),
         Command(
             name="checkpoint",
             run=audit.checkpoint,
             about="Print what later proves the state of every history.",
             more="Keep it where it cannot be changed with write access to the database.",
-            arguments=(_accounts, _case, _files),
+            arguments=(_accounts, _case, _audit_key, _files),
         ),
         Command(
             name="compare",
             run=audit.compare,
             about="Compare the database with a checkpoint.",
             more="Finds deleted rows and restored older rows.",
-            arguments=(_checkpoint_file, _case, _files),
+            arguments=(_checkpoint_file, _case, _audit_key, _files),
         ),
         Command(
             name="export",
             run=audit.export,
             about="Print the events as JSON lines for a SIEM.",
-            arguments=(_accounts, _since, _case, _files),
+            arguments=(_accounts, _since, _case, _audit_key, _files),
         ),
     ),
 )
@@ -453,7 +595,9 @@ PROGRAM: Final = Group(
             name="enroll",
             run=devices.enroll,
             about="Start an enrollment. Prints the key, once.",
-            arguments=(_principal, _label, _acting, _files, _create_key_file, _utc),
+            arguments=(
+                _principal, _label, _binding_code, _acting, _files, _create_key_file, _utc,
+            ),
             creates=True,
         ),
         Command(
@@ -502,6 +646,14 @@ PROGRAM: Final = Group(
             more="An event that was edited, moved or removed is an error.",
             arguments=(_principal, _acting, _files, _utc),
         ),
+        Command(
+            name="mark-spent",
+            run=support.mark_spent,
+            about="Treat every code up to a time as used, after a fail-over.",
+            more="Or after the restore of a backup. Open enrollments are cancelled.",
+            arguments=(_one_or_all, _until, _files, _utc),
+        ),
+        SUPPORT,
         Command(
             name="import",
             run=importing.import_devices,

@@ -108,10 +108,12 @@ def policy(context: CommandContext) -> CommandResult:
     if args.window is not None:
         changes["window"] = args.window
     chosen = chosen.replace(**changes)
-    result = report(chosen, sign_ins_per_day=args.sign_ins)
+    result = report(
+        chosen, sign_ins_per_day=args.sign_ins, reenrollments_per_year=args.reenrollments
+    )
     chance = f"{result.likeliest_code:.3e}"
     data = {"environment": names, **asdict(result)}
-    for row in data["guessing"]:
+    for row in (*data["per_device"], *data["reenrolling"]):
         row["per_day"] = None if row["per_day"] == inf else row["per_day"]  # JSON has no infinity
     for row in data["weaknesses"]:
         row["source"] = _source(row.pop("clause"))
@@ -120,7 +122,10 @@ def policy(context: CommandContext) -> CommandResult:
         text=[
             *environment_lines(names),
             f"one guess: {result.candidates} candidates, each with a chance of at most {chance}",
-            *map(_guessing_line, result.guessing),
+            "for each device:",
+            *map(_guessing_line, result.per_device),
+            f"with {result.reenrollments_per_year:g} new devices a year, each with a full budget:",
+            *map(_guessing_line, result.reenrolling),
             *(
                 f"weak: {weakness.setting} ({_source(weakness.clause)}): {weakness.sentence}"
                 for weakness in result.weaknesses

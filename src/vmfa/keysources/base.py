@@ -17,6 +17,7 @@ from ..policy import Parameters
 __all__ = ["AuditKey", "KeySource"]
 
 MIN_MASTER_KEY_BYTES: Final = 32
+DERIVE_ONLY: Final = "derive-only"  # in the text of an audit key
 
 
 class RecordAuthenticator(Protocol):
@@ -141,7 +142,7 @@ class MasterKeys(Opaque):
         key_id, _, digest = tag.partition(".")
         if len(key_id) != 16 or not digest.isascii():
             return False
-        if key_id not in self._authenticating:
+        if key_id not in self._authenticating:  # RULE-KEY-ROLES
             self._prk(key_id)
             raise UnknownMasterKey(
                 "a record is authenticated under a derive-only master key: it is older than the "
@@ -151,13 +152,17 @@ class MasterKeys(Opaque):
 
     def audit_tag(self, purpose: str, message: bytes) -> str:
         """Return the tag for auditors: like :meth:`tag`, under the audit key."""
+        # RULE-AUDIT-KEY
         key_id = self.current_id
         audit_key = self.subkey("audit", key_id)
         return f"{key_id}.{mac(audit_key, 'sha256', encode_fields(purpose, message)).hex()}"
 
     def audit_key(self) -> AuditKey:
         """Return the key that lets an auditor check tags, and derives nothing else."""
-        return AuditKey({key_id: reveal(self.subkey("audit", key_id)) for key_id in self._prks})
+        return AuditKey(
+            {key_id: reveal(self.subkey("audit", key_id)) for key_id in self._prks},
+            derive_only=self._prks.keys() - self._authenticating,
+        )
 
     def _prk(self, key_id: str) -> Key:
         prk = self._prks.get(key_id)
@@ -172,13 +177,19 @@ class AuditKey(Opaque):
     """Checks the tags for auditors. The service accepts nothing that it makes.
 
     :param keys: 32 bytes for each id of a master key.
+    :param derive_only: the ids of derive-only master keys: events from before the last reseal are
+        under them, and no record is.
     """
 
-    __slots__ = ("_keys",)
+    __slots__ = ("_derive_only", "_keys")
+    _derive_only: frozenset[str]
     _keys: dict[str, Key]
 
-    def __init__(self, keys: dict[str, bytes]) -> None:
-        super().__init__(_keys={key_id: Key(raw) for key_id, raw in keys.items()})
+    def __init__(self, keys: dict[str, bytes], *, derive_only: Iterable[str] = ()) -> None:
+        super().__init__(
+            _keys={key_id: Key(raw) for key_id, raw in keys.items()},
+            _derive_only=frozenset(derive_only),
+        )
 
     @classmethod
     def from_text(cls, text: str) -> AuditKey:
@@ -187,28 +198,44 @@ class AuditKey(Opaque):
         :raises InvalidValue: *text* is not such a text.
         """
         try:
-            pairs = [line.partition(".")[::2] for line in text.split()]
-            keys = {key_id: bytes.fromhex(raw) for key_id, raw in pairs}
-            if keys and all(len(raw) == 32 for raw in keys.values()):
-                return cls(keys)
-        except ValueError:
+            rows = [line.split(".") for line in text.split()]
+            keys = {row[0]: bytes.fromhex(row[1]) for row in rows}
+            derive_only = [row[0] for row in rows if row[2:] == [DERIVE_ONLY]]
+            whole = all(row[2:] in ([], [DERIVE_ONLY]) for row in rows)
+            if keys and whole and all(len(raw) == 32 for raw in keys.values()):
+                return cls(keys, derive_only=derive_only)
+        except (ValueError, IndexError):
             pass  # its text would carry a part of the key
+        rows, keys = [], {}  # error trackers record the locals of a raising frame
         del text
-        raise InvalidValue("not an audit key: each line must be an id, a dot and 64 hex digits")
+        raise InvalidValue(
+            "not an audit key: each line must be an id, a dot and 64 hex digits, and for a"
+            f" derive-only master key .{DERIVE_ONLY}"
+        )
 
     def to_text(self) -> str:
         """Return the key as text, one line for each master key. Keep it as an auditor's secret."""
-        return "".join(f"{key_id}.{reveal(key).hex()}\n" for key_id, key in self._keys.items())
+        return "".join(
+            f"{key_id}.{reveal(key).hex()}"
+            f"{f'.{DERIVE_ONLY}' if key_id in self._derive_only else ''}\n"
+            for key_id, key in self._keys.items()
+        )
 
     def check(self, purpose: str, message: bytes, tag: str) -> bool:
         """Return whether *tag* is an auditor's tag of *message*.
 
-        :raises UnknownMasterKey: the tag was made under a master key that this key does not cover.
+        :param purpose: "record" or "event".
+        :raises UnknownMasterKey: the tag was made under a master key that this key does not cover,
+            or a record is under a derive-only one.
         """
         key_id, _, digest = tag.partition(".")
         key = self._keys.get(key_id)
         if key is None:
             raise UnknownMasterKey("the audit key does not cover the master key of this tag")
+        if purpose == "record" and key_id in self._derive_only:
+            raise UnknownMasterKey(
+                "a record is authenticated under a derive-only master key: the service refuses it"
+            )
         expected = mac(key, "sha256", encode_fields(purpose, message)).hex()
         return digest.isascii() and compare_digest(expected, digest)
 

@@ -18,7 +18,7 @@ __all__ = ["DerivedKeys"]
 class DerivedKeys(MasterKeys):
     """The default key source: the store contains no key. See :class:`MasterKeys`."""
 
-    # RFC4226-7.5-DET, RFC6238-3-R2, RFC6238-3-R6
+    # RFC4226-7.5-DET, RFC6238-3-R2, RFC6238-3-R6, RULE-NO-KEY-STORED
     __slots__ = ()
     scheme = "derived"
 

@@ -32,7 +32,7 @@ class SealedKeys(MasterKeys):
     See :class:`MasterKeys` for the parameters.
     """
 
-    # RFC4226-7.5-STORE, RFC6238-5.1-STORE
+    # RFC4226-7.5-STORE, RFC6238-5.1-STORE, RULE-NO-KEY-STORED, ASVS5-11.3.2, ASVS5-11.3.3
     __slots__ = ()
     scheme = "sealed"
 

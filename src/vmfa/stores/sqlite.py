@@ -150,7 +150,13 @@ class SQLiteStore:
         self._file = self._log = (0, 0, 0)  # device, inode and number of names, when opened
         self._lost = ""  # why the file that was opened is no longer the file
         self._marks: dict[PrincipalId, tuple[int, int]] = {}  # revision and time of commits
-        run_locked(_stores_lock, lambda: _stores.__setitem__(id(self), ref(self, _forget(self))))
+        run_locked(_stores_lock, self._register)
+
+    def _register(self) -> None:
+        for number, reference in list(_stores.items()):
+            if reference() is None:
+                _stores.pop(number, None)
+        _stores[id(self)] = ref(self)
 
     def __enter__(self) -> Self:
         return self
@@ -303,6 +309,8 @@ class SQLiteStore:
     def _attempt(self, work: Callable[[sqlite3.Connection], T], deadline: float) -> T:
         if not self._lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
             raise StoreContended(CONTENDED)
+        if not self._usable:
+            self._disconnect()  # again, in case an exception interrupted the first attempt
         self._usable = False
         self._committing = False
         if self._connection is None:
@@ -332,6 +340,7 @@ class SQLiteStore:
         self._lock.release()
 
     def _disconnect(self) -> None:
+        self._usable = False
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -364,6 +373,10 @@ class SQLiteStore:
                 return StoreContended(CONTENDED)
             case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
                 return StoreCorrupt(f"the database is damaged ({name})")
+            case sqlite3.SQLITE_ERROR:  # our statements are right: a table or a column is missing
+                return SchemaUntrusted(
+                    f"the tables are not as vmfa created them ({name}); nothing was changed"
+                )
             case sqlite3.SQLITE_IOERR if self._committing:
                 return OutcomeUnknown(
                     f"the disk failed during the commit ({name}): the change may have been stored"
@@ -382,16 +395,16 @@ class SQLiteStore:
         self._create_file()
         self._refuse_foreign()
         file = _identity(self._path)
-        if file[2] > 1:
-            raise StoreUnavailable(
-                "the database file has a second name (a hard link): programs that use different"
-                " names of one SQLite file damage it; remove the other name"
-            )
         self._process = os.getpid()
         self._connection = db = sqlite3.connect(
             self._uri("mode=rw"),  # a file that was removed meanwhile is not created again
             timeout=0, isolation_level=None, check_same_thread=False, uri=True,
         )
+        if file[2] > 1:
+            raise StoreUnavailable(
+                "the database file has a second name (a hard link): programs that use different"
+                " names of one SQLite file damage it; remove the other name"
+            )
         self._create_schema(db)
         journal = _pragma(db, "journal_mode = WAL")
         if journal != "wal":
@@ -415,7 +428,7 @@ class SQLiteStore:
             status = os.stat(name)
             if (status.st_dev, status.st_ino, status.st_nlink) == opened:
                 return
-        except FileNotFoundError:
+        except OSError:
             pass
         self._lost = (
             "the database file was removed, replaced or linked while it was in use: stop every"
@@ -531,8 +544,12 @@ class SQLiteStore:
 
 def _identity(name: str) -> tuple[int, int, int]:
     """Return the device and the inode of a file, and how many names it has."""
-    status = os.stat(name)
-    return status.st_dev, status.st_ino, status.st_nlink
+    try:
+        status = os.stat(name)
+        return status.st_dev, status.st_ino, status.st_nlink
+    except OSError as error:
+        problem = error.strerror
+    raise StoreUnavailable(f"the database file cannot be opened: {problem}")
 
 
 def _is_harmless(db: sqlite3.Connection, type_: str, name: str, table: str, sql: object) -> bool:
@@ -579,11 +596,6 @@ _stores: Final[dict[int, ref[SQLiteStore]]] = {}
 _forking: Final[list[SQLiteStore]] = []  # whose locks are owned until the fork is done
 
 
-def _forget(store: SQLiteStore) -> Callable[[object], object]:
-    number = id(store)
-    return lambda _: _stores.pop(number, None)
-
-
 def _before_fork() -> None:
     _stores_lock.acquire()  # no store is created meanwhile
     for reference in list(_stores.values()):
@@ -596,13 +608,6 @@ def _before_fork() -> None:
 
 
 def _after_fork() -> None:
-    try:
-        _release_all()
-    finally:
-        _release_all()  # again, in case an exception interrupted the first attempt
-
-
-def _release_all() -> None:
     for store in _forking:
         release(store._lock)  # noqa: SLF001  # our own class
     _forking.clear()
@@ -613,3 +618,5 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(
         before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork
     )
+    # Again, in case an exception from a signal handler interrupts the first attempt.
+    os.register_at_fork(after_in_parent=_after_fork, after_in_child=_after_fork)
