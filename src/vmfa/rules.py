@@ -6,8 +6,6 @@ permission, syntax, record intact, device or session present, clock, disabled, c
 out of sync, codes. No guard computes a code.
 """
 
-# RULE-ORDER
-
 from __future__ import annotations
 
 from dataclasses import replace

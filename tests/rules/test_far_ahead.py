@@ -10,7 +10,7 @@ from world import ALICE, DAY, SERVICE, STEP, SUPPORT, World, by_method, error_of
 
 @pytest.fixture
 def world():
-    """Return a world in which Alice signed in a year ahead, after which the clock was corrected."""
+    """Return a world in which Alice signed in a year ahead, and the clock is right again."""
     world = World()
     world.phone_of_alice = world.enroll()
     world.clock.advance(365 * DAY)
