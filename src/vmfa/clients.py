@@ -1,7 +1,7 @@
-"""Known clients: tokens that tell the owner's own browsers from strangers (OWASP device cookies).
+"""Known clients: tokens that distinguish the owner's browsers from others (OWASP device cookies).
 
-A token proves that its bearer once signed in as this principal with this device. It is no second
-factor: it only decides in which lane failures are counted.
+A token proves that its bearer once signed in as this principal with this device. It is not a
+second factor: it only decides in which lane failures are counted.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ VERSION: Final = "1"
 ID_BYTES: Final = 16
 MAX_TOKEN_CHARACTERS: Final = 256
 GIVEN_TOKEN_SECONDS: Final = DAY  # of a token that an administrator gives to the owner
-MAX_CLIENT_FAILURES: Final = 10  # consecutive failures that demote a token until it expires
-GIVEN: Final = "g"  # single use
-RENEWED: Final = "r"  # from a receipt
+MAX_CLIENT_FAILURES: Final = 10  # consecutive failures after which a token counts as none
+GIVEN: Final = "g"  # by an administrator, for one sign-in
+RENEWED: Final = "r"  # by each receipt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,11 +87,11 @@ def known_client(
         )
     except (ValueError, UnknownMasterKey):
         return None
-    given = kind == GIVEN
-    expires_at = issued_at + (GIVEN_TOKEN_SECONDS if given else policy.client_token_seconds)
+    is_given = kind == GIVEN
+    expires_at = issued_at + (GIVEN_TOKEN_SECONDS if is_given else policy.client_token_seconds)
     if not authentic or version != VERSION or now >= expires_at:
         return None
-    if given and device.clients.given != token_id:
+    if is_given and device.clients.given != token_id:
         return None  # it was used, or replaced by another one
     if is_demoted(device, token_id, now):
         return None
@@ -106,7 +106,7 @@ def is_demoted(device: VirtualDevice, token_id: str, now: int) -> bool:
     )
 
 
-def has_room_for(device: VirtualDevice, client: KnownClient, now: int) -> bool:
+def can_note_failure(device: VirtualDevice, client: KnownClient, now: int) -> bool:
     """Return whether a failure of *client* can be noted: a fifth failing one cannot.
 
     Its failures, and the delay after them, are those of clients without a token.

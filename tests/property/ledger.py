@@ -116,7 +116,7 @@ class Ledger(NamedTuple):
     failed_at: int = 0
     known_failures: int = 0  # with a client token
     known_failed_at: int = 0
-    streak: int = 0  # consecutive failures, whoever failed
+    streak: int = 0  # consecutive failures with and without a token
     signed_in_at: int = -1  # when the owner got the newest claim
     given_at: int = -1  # when a client token was given that is not used yet
     restored: bool = False  # the budget, within the last day

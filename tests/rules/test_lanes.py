@@ -152,7 +152,7 @@ class TestToken:
         outcome = outcome_of(lambda: verify(world, other.code(), token, BOB))
         assert isinstance(outcome, SignInClosed)
 
-    def test_it_is_worthless_for_another_device(self, world, phone, token):
+    def test_it_is_not_valid_for_another_device(self, world, phone, token):
         world.registry.deactivate(ALICE, by=SERVICE)
         phone = world.enroll()
         fail_often(world, phone, CLOSED_AT)
@@ -167,7 +167,7 @@ class TestToken:
         world.clock.set(token.expires_at)
         assert isinstance(outcome_of(lambda: verify(world, phone.code(1), token)), SignInClosed)
 
-    def test_forget_clients_makes_every_token_worthless(self, world, phone, token):
+    def test_forget_clients_invalidates_every_token(self, world, phone, token):
         owner = by_method(ALICE, world.clock())
         world.registry.forget_clients(ALICE, by=owner)
         assert world.history_types()[-1] is EventType.CLIENTS_FORGOTTEN
