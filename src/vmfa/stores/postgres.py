@@ -383,7 +383,7 @@ _WAITED: Final = {"55P03", "57014"}  # a lock or statement timeout, or a cancell
 _RACED: Final = {"23505", "42P07", "42710", "XX000"}  # another process creates the same tables
 _CORRUPT: Final = {"XX001", "XX002"}
 _PREPARED: Final = {"26000", "42P05"}  # a pooler moved the session to another server process
-_CHANGED: Final = ("22", "23", "42703", "42804", "428C9")
+_CHANGED: Final = ("0A000", "22", "23", "42703", "42804", "428C9")
 _LOST: Final = ("08", "57P", "40003")
 _NOT_CONNECTED: Final = (
     NoConnection, psycopg_pool.PoolTimeout, psycopg_pool.PoolClosed, psycopg_pool.TooManyRequests,
