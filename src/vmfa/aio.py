@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from .access import Actor
 from .decision import Decision, T
-from .errors import RecordTampered, StoreContended
+from .errors import RecordTampered, StoreContended, StoreTooNew, UnknownMasterKey, VmfaError
 from .events import AuditEvent
 from .history import READ_SIZE, PageReader
 from .keys import Key
@@ -33,6 +33,7 @@ from .registry import (
     CONTENDED,
     MAX_PAGE,
     Observer,
+    check_all_marked,
     check_history_page,
     check_parts,
     check_principals_page,
@@ -442,18 +443,25 @@ class DeviceRegistry:
     ) -> int:
         """Call :meth:`mark_spent` for every principal of *account*; return how many there are.
 
-        You can interrupt this at any point and start it again.
+        It can be stopped anywhere and started again. A principal whose record cannot be read does
+        not stop it.
 
         :param account: the account.
         :param by: the actor that asks.
-        :param until: a Unix time in seconds, not in the future.
-        :param source: where the request comes from, such as an IP address, for the event.
+        :param until: a Unix time in seconds, not ahead of the clock.
+        :param source: where the request comes from, such as a client address, for the event.
+        :raises StoreError: the records of some principals cannot be read; the text names them.
         """
         count, last = 0, None
+        failed: list[tuple[PrincipalId, VmfaError]] = []
         while page := await self.principals(account, after=last):
             for principal in page:
-                await self.mark_spent(principal, by=by, until=until, source=source)
+                try:
+                    await self.mark_spent(principal, by=by, until=until, source=source)
+                except (RecordTampered, StoreContended, StoreTooNew, UnknownMasterKey) as error:
+                    failed.append((principal, error))
             count, last = count + len(page), page[-1]
+        check_all_marked(failed)
         return count
 
     async def forget(self, principal: PrincipalId, *, by: Actor, source: str = "") -> None:

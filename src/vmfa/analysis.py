@@ -72,8 +72,7 @@ class PolicyReport:
     :param candidates: how many codes are right at one time.
     :param likeliest_code: the chance of the most likely code.
     :param per_device: what attacks of different lengths and rates on one device achieve.
-    :param reenrollments_per_year: how often a year the owner enrolls a new device, in
-        ``reenrolling``.
+    :param reenrollments_per_year: how often the owner enrolls a new device in ``reenrolling``.
     :param reenrolling: the same attacks, if the owner enrolls new devices.
     """
 

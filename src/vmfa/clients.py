@@ -93,16 +93,24 @@ def known_client(
         return None
     if is_given and device.clients.given != token_id:
         return None  # it was used, or replaced by another one
-    if any(
-        failing.token_id == token_id and failing.failures >= MAX_CLIENT_FAILURES
-        for failing in _unexpired(device, now)
-    ):
-        return None  # it failed too often
+    if is_demoted(device, token_id, now):
+        return None
     return KnownClient(token_id=token_id, expires_at=expires_at)
 
 
+def is_demoted(device: VirtualDevice, token_id: str, now: int) -> bool:
+    """Return whether a token failed too often in a row, so that it is void until it expires."""
+    return any(
+        failing.token_id == token_id and failing.failures >= MAX_CLIENT_FAILURES
+        for failing in _unexpired(device, now)
+    )
+
+
 def can_note_failure(device: VirtualDevice, client: KnownClient, now: int) -> bool:
-    """Return whether a failure of *client* can be noted: at most four clients are noted."""
+    """Return whether a failure of *client* can be noted: a fifth failing one cannot.
+
+    Its failures, and the delay after them, are those of clients without a token.
+    """
     # RULE-FAILING-CLIENTS
     failing = _unexpired(device, now)
     known_ids = [other.token_id for other in failing]
@@ -121,15 +129,19 @@ def after_failure(device: VirtualDevice, client: KnownClient, now: int) -> Virtu
     return replace(device, clients=replace(device.clients, failing=tuple(failing.values())))
 
 
-def after_success(device: VirtualDevice, client: KnownClient, now: int) -> VirtualDevice:
-    """Return *device* without the failures of *client*. A token for one sign-in is used up."""
+def without_failures(device: VirtualDevice, client: KnownClient, now: int) -> VirtualDevice:
+    """Return *device* without the failures of *client*."""
     failing = tuple(
         other for other in _unexpired(device, now) if other.token_id != client.token_id
     )
-    given = device.clients.given
-    if given == client.token_id:
-        given = ""
-    return replace(device, clients=replace(device.clients, failing=failing, given=given))
+    return replace(device, clients=replace(device.clients, failing=failing))
+
+
+def without_given(device: VirtualDevice, client: KnownClient) -> VirtualDevice:
+    """Return *device* after a sign-in, which uses up a token for one sign-in."""
+    if device.clients.given != client.token_id:
+        return device
+    return replace(device, clients=replace(device.clients, given=""))
 
 
 def _unexpired(device: VirtualDevice, now: int) -> list[FailingClient]:

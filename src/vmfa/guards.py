@@ -40,7 +40,8 @@ def code_lengths(policy: Policy, principal: Principal) -> tuple[int, ...]:
 def usable_device(
     before: Principal, ctx: Context, client_token: object
 ) -> tuple[VirtualDevice, clients.KnownClient | None]:
-    """Return the device, whose codes may be evaluated now, and the known client that asks."""
+    """Return the device, if a code of it may be evaluated now, and the known client that asks."""
+    # RULE-ORDER
     device = intact_device(before, ctx)
     check_clock(before, ctx)
     client = clients.known_client(

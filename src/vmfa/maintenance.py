@@ -43,6 +43,8 @@ def adopt(
         )
     check_int("drift", drift, -policy.resync_back, policy.resync_forward)
     check_int("failures", failures, 0, policy.failure_cap)
+    if failed_at is not None:
+        check_time("failed_at", failed_at)
     check_intact(before, ctx.keys)
     if before.device is not None:
         raise errors.DeviceAlreadyAssigned(

@@ -9,7 +9,15 @@ from typing import Final
 
 from .access import Actor
 from .decision import Decision, T
-from .errors import InvalidType, RecordTampered, StoreContended
+from .errors import (
+    InvalidType,
+    RecordTampered,
+    StoreContended,
+    StoreError,
+    StoreTooNew,
+    UnknownMasterKey,
+    VmfaError,
+)
 from .events import AuditEvent
 from .history import READ_SIZE, PageReader
 from .keys import Key
@@ -99,6 +107,16 @@ def check_principals_page(account: str, after: object, limit: int) -> None:
     check_text("account", account)
     check_instance("after", after, PrincipalId if after is not None else NoneType)
     check_int("limit", limit, 0, MAX_PAGE)
+
+
+def check_all_marked(failed: Sequence[tuple[PrincipalId, VmfaError]]) -> None:
+    """Check that every principal of an account was marked.
+
+    :raises StoreError: some were not; the text names them.
+    """
+    if failed:
+        names = "; ".join(f"{principal}: {error}" for principal, error in failed)
+        raise StoreError(f"{len(failed)} principals were not marked. {names}")
 
 
 CONTENDED = "other callers kept changing this principal; nothing was changed. Try again"
@@ -499,18 +517,25 @@ class DeviceRegistry:
     ) -> int:
         """Call :meth:`mark_spent` for every principal of *account*; return how many there are.
 
-        You can interrupt this at any point and start it again.
+        It can be stopped anywhere and started again. A principal whose record cannot be read does
+        not stop it.
 
         :param account: the account.
         :param by: the actor that asks.
-        :param until: a Unix time in seconds, not in the future.
-        :param source: where the request comes from, such as an IP address, for the event.
+        :param until: a Unix time in seconds, not ahead of the clock.
+        :param source: where the request comes from, such as a client address, for the event.
+        :raises StoreError: the records of some principals cannot be read; the text names them.
         """
         count, last = 0, None
+        failed: list[tuple[PrincipalId, VmfaError]] = []
         while page := self.principals(account, after=last):
             for principal in page:
-                self.mark_spent(principal, by=by, until=until, source=source)
+                try:
+                    self.mark_spent(principal, by=by, until=until, source=source)
+                except (RecordTampered, StoreContended, StoreTooNew, UnknownMasterKey) as error:
+                    failed.append((principal, error))
             count, last = count + len(page), page[-1]
+        check_all_marked(failed)
         return count
 
     def forget(self, principal: PrincipalId, *, by: Actor, source: str = "") -> None:

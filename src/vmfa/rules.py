@@ -6,8 +6,6 @@ is part of the rules: permission, syntax, record intact, device or session prese
 disabled, closed, throttled, out of sync, codes. No guard computes a code.
 """
 
-# RULE-ORDER
-
 from __future__ import annotations
 
 from dataclasses import replace
@@ -89,7 +87,10 @@ def _accepted(
         cleared, failures, known_failures = device.failures, 0, device.known_failures
     else:
         cleared, failures, known_failures = device.known_failures, device.failures, 0
-        device = clients.after_success(device, client, ctx.now)
+        device = clients.without_failures(device, client, ctx.now)
+        device = clients.without_given(device, client)
+    if not ctx.policy.known_clients:
+        known_failures = 0  # left from a time when the policy had known clients
     after = replace(
         device, last_step=step, drift=drift, last_offset=last_offset, failures=failures,
         known_failures=known_failures,
@@ -130,7 +131,8 @@ def _is_stuck(device: VirtualDevice, ctx: Context) -> bool:
     """Return whether no code in reach of a resynchronization can be accepted."""
     # RULE-REPLACE
     policy = ctx.policy
-    reach = policy.resync_forward + policy.window + 1  # mark_spent goes as far as this
+    ahead = max(policy.resync_forward, device.drift)
+    reach = ahead + policy.window + 2  # mark_spent and a phone that is ahead go as far as this
     return device.last_step - device.parameters.step_at(ctx.now) > reach
 
 
@@ -163,7 +165,7 @@ def resync(
         failures=0,
     )
     if client is not None:
-        after = clients.after_success(after, client, ctx.now)
+        after = clients.without_failures(after, client, ctx.now)
     if client is not None or ctx.relationship in _MANAGERS:
         after = replace(after, known_failures=0)
     report = models.SyncReport(device=after, sync=after.sync, steps_off=offset)
@@ -184,9 +186,9 @@ def _failed(
     """Count one failure. It is committed before the caller sees the answer."""
     policy, serial = ctx.policy, device.serial
     after = throttle.after_failed_code(device, client, ctx.now, before.seen_at, policy)
-    lane, failures, failed_at = "unknown", after.failures, after.failed_at
+    lane, failures = "unknown", after.failures
     if after.known_failures > device.known_failures:
-        lane, failures, failed_at = "known", after.known_failures, after.known_failed_at
+        lane, failures = "known", after.known_failures
     events = [ctx.event(EventType.REJECTED, serial, answer.reason, failures=failures, lane=lane)]
     if after.budget == policy.budget_warning:
         events.append(ctx.event(EventType.BUDGET_LOW, serial, budget=after.budget))
@@ -199,10 +201,7 @@ def _failed(
         )
         answer = errors.DeviceDisabled("the device was disabled after too many failures")
     else:
-        wait = throttle.announced_wait(
-            failures, failed_at, ctx.now, policy, device.parameters.period
-        )
-        answer.retry_after = wait if wait > 0 else None
+        throttle.announce_wait(answer, after, client, ctx.now, policy)
     return Decision(
         principal=replace(before, device=after), answer=answer, events=tuple(events)
     )
@@ -216,8 +215,7 @@ def give_client_token(before: Principal, ctx: Context) -> Decision[ClientToken]:
     # RULE-GIVEN-TOKEN
     device = intact_device(before, ctx)
     check_clock(before, ctx)
-    if not ctx.policy.known_clients:
-        raise errors.InvalidValue("the policy must allow it: Policy(known_clients=True)")
+    _require_known_clients(ctx)
     token, token_id = clients.issue_token(
         before.id, device, now=ctx.now, seconds=clients.GIVEN_TOKEN_SECONDS, kind=clients.GIVEN,
         keys=ctx.keys, random=ctx.random,
@@ -226,6 +224,11 @@ def give_client_token(before: Principal, ctx: Context) -> Decision[ClientToken]:
     after = replace(before, device=replace(device, clients=current))
     event = ctx.event(EventType.CLIENT_TOKEN_GIVEN, device.serial)
     return Decision(principal=after, answer=token, events=(event,))
+
+
+def _require_known_clients(ctx: Context) -> None:
+    if not ctx.policy.known_clients:
+        raise errors.InvalidValue("the policy must allow it: Policy(known_clients=True)")
 
 
 def forget_clients(before: Principal, ctx: Context) -> Decision[None]:
@@ -243,6 +246,7 @@ def reopen(before: Principal, ctx: Context, by: Actor) -> Decision[None]:
     # RULE-REOPEN
     device = intact_device(before, ctx)
     check_clock(before, ctx)
+    _require_known_clients(ctx)
     if device.failures == 0:
         return Decision(principal=before, answer=None)
     if by.mfa is None or by.mfa.at <= device.failed_at:
@@ -285,12 +289,12 @@ def open_enrollment(
     check_clock(before, ctx)
     _check_binding(before.binding, ctx, binding_code)
     now, policy = ctx.now, ctx.policy
-    times = tuple(at for at in before.enrollment_times if at > now - DAY)
+    # Sorted, because the clocks of two verifiers differ.
+    times = tuple(sorted(at for at in before.enrollment_times if at > now - DAY))
     if ctx.relationship is not Relationship.SERVICE:
         if len(times) >= policy.enrollments_per_day:
-            # One more is allowed when this one is a day old.
-            limiting = times[len(times) - policy.enrollments_per_day]
-            raise errors.TooManySessions(retry_after=min(DAY, limiting + DAY - now))
+            oldest = times[len(times) - policy.enrollments_per_day]  # enough are over with it
+            raise errors.TooManySessions(retry_after=oldest + DAY - now)
         times += (now,)
     session = EnrollmentSession(
         session_id=ctx.random(16).hex(),  # RULE-SERIAL: 128 random bits, twice

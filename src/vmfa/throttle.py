@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from .clients import KnownClient, after_failure, can_note_failure
-from .errors import DeviceDisabled, SignInClosed, Throttled
+from .clients import KnownClient, after_failure, can_note_failure, is_demoted
+from .errors import CodeRejected, DeviceDisabled, SignInClosed, Throttled
 from .models import VirtualDevice
 from .policy import Policy
 
@@ -27,36 +27,58 @@ def check_open(
     """
     if device.disabled:  # RULE-DISABLED
         raise DeviceDisabled("the device is disabled: deactivate it and enroll another one")
+    without_token = policy.known_clients and client is None
+    reserve = policy.known_client_reserve
+    if without_token and device.failures >= policy.failure_cap - reserve:  # waiting does not help
+        raise SignInClosed("clients without a token failed too often in a row")
+    delay_wait = _delay_wait(device, client, now, policy)
     budget, updated_at = refilled_budget(device, now, policy)
-    reserve = policy.known_client_reserve if policy.known_clients and client is None else 0
-    if budget <= reserve:  # RULE-CLOSED
-        missing = reserve + 1 - budget
-        wait = updated_at + missing * policy.budget_refill - now
+    spare = budget - reserve if without_token else budget
+    if spare <= 0:  # RULE-CLOSED
+        refill_wait = updated_at + (1 - spare) * policy.budget_refill - now
+        wait = max(refill_wait, delay_wait)
         raise SignInClosed(
             f"the guess budget of this device is used up: wait {wait} seconds",
             retry_after=wait,
             remedy="wait",
         )
-    if (
-        policy.known_clients
-        and client is None
-        and device.failures >= policy.failure_cap - policy.known_client_reserve
-    ):
-        raise SignInClosed("clients without a token failed too often in a row")
-    failures, failed_at = device.failures, device.failed_at
-    if client is not None:
-        failures, failed_at = device.known_failures, device.known_failed_at
-    # RFC4226-7.3-DELAY, RFC4226-7.3-XSESSION
-    wait = announced_wait(failures, failed_at, now, policy, device.parameters.period)
-    if wait > 0:
-        raise Throttled(f"the next attempt is evaluated in {wait} seconds", retry_after=wait)
+    if delay_wait > 0:  # RFC4226-7.3-DELAY, RFC4226-7.3-XSESSION
+        raise Throttled(
+            f"the next attempt is evaluated in {delay_wait} seconds", retry_after=delay_wait
+        )
 
 
-def announced_wait(failures: int, failed_at: int, now: int, policy: Policy, period: int) -> int:
-    """Return the seconds until the next attempt: never longer than the delay and one period."""
+def _delay_wait(
+    device: VirtualDevice, client: KnownClient | None, now: int, policy: Policy
+) -> int:
+    """Return the seconds until the delay is over: never more than the delay and one period."""
     # RULE-WAIT
+    failures, failed_at = device.failures, device.failed_at
+    if client is not None and can_note_failure(device, client, now):
+        failures, failed_at = device.known_failures, device.known_failed_at
     delay = policy.delay(failures)
-    return min(failed_at + delay - now, delay + period) if delay else 0
+    return min(failed_at + delay - now, delay + device.parameters.period) if delay else 0
+
+
+def announce_wait(
+    answer: CodeRejected,
+    device: VirtualDevice,
+    client: KnownClient | None,
+    now: int,
+    policy: Policy,
+) -> None:
+    """Set on *answer* when the next attempt is evaluated, and what helps if the lane is closed.
+
+    :param device: the device after the failure that *answer* reports.
+    """
+    if client is not None and is_demoted(device, client.token_id, now):
+        client = None
+    try:
+        check_open(device, client, now, policy)
+    except Throttled as next_answer:
+        answer.retry_after = next_answer.retry_after
+    except SignInClosed as next_answer:
+        answer.retry_after, answer.remedy = next_answer.retry_after, next_answer.remedy
 
 
 def after_failed_code(

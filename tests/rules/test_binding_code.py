@@ -1,4 +1,4 @@
-"""SP80063B-4.1.2.2: under the strict policy, after a removal by others, the owner needs a binding
+"""SP80063B-4.2.1.2: under the strict policy, after a removal by others, the owner needs a binding
 code to enroll.
 """
 

@@ -40,7 +40,7 @@ def test_within_the_reach_of_mark_spent_the_remedy_is_to_wait(beyond):
     world = World()
     phone = world.enroll()
     policy = world.operations.policy
-    reach = policy.resync_forward + policy.window + 1 + beyond
+    reach = policy.resync_forward + policy.window + 2 + beyond
     world.clock.advance(reach * STEP)
     world.verify(phone.code())
     world.clock.advance(-reach * STEP)

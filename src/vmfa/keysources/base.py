@@ -103,15 +103,15 @@ class MasterKeys(Opaque):
         accepted: Iterable[bytes] = (),
         derive_only: Iterable[bytes] = (),
     ) -> None:
-        authenticating = (current, *retired, *accepted)
-        master_keys = (*authenticating, *derive_only)
-        problem: InvalidType | InvalidValue | None = None
-        if not all(isinstance(master_key, bytes) for master_key in master_keys):
-            problem = InvalidType("a master key must be bytes")
-        elif min(map(len, master_keys)) < MIN_MASTER_KEY_BYTES:
-            problem = InvalidValue("a master key must have at least 32 bytes")
-        elif len(set(master_keys)) != len(master_keys):
-            problem = InvalidValue("a master key must have one role: it was passed twice")
+        authenticating: tuple[bytes, ...] = ()
+        master_keys: tuple[bytes, ...] = ()
+        problem: InvalidType | InvalidValue | None
+        try:
+            authenticating = (current, *retired, *accepted)
+            master_keys = (*authenticating, *derive_only)
+            problem = _problem_with(master_keys)
+        except TypeError:
+            problem = InvalidType("accepted and derive_only must be tuples of master keys")
         if problem is not None:
             del current, retired, accepted, derive_only, authenticating, master_keys
             raise problem  # error trackers record the locals of a raising frame
@@ -274,6 +274,16 @@ class KeySources:
                 f"this registry has no key source for {ref.scheme} keys: pass imported_keys"
             )
         return source.reveal(ref, principal, serial, parameters)
+
+
+def _problem_with(master_keys: tuple[bytes, ...]) -> InvalidType | InvalidValue | None:
+    if not all(isinstance(master_key, bytes) for master_key in master_keys):
+        return InvalidType("a master key must be bytes")
+    if min(map(len, master_keys)) < MIN_MASTER_KEY_BYTES:
+        return InvalidValue("a master key must have at least 32 bytes")
+    if len(set(master_keys)) != len(master_keys):
+        return InvalidValue("a master key must have one role: it was passed twice")
+    return None
 
 
 def _fingerprint(prk: Key) -> str:
