@@ -75,4 +75,10 @@ def test_the_json_keys_of_device_commands_are_documented(
     checkpoint = tmp_path / "checkpoint.json"
     checkpoint.write_text(json.dumps(run("audit checkpoint", "1")))
     run("audit compare", str(checkpoint))
+    for command in ("keys report", "keys reseal", "keys rekey"):
+        run(command, "1")
+    run("keys audit-key", str(tmp_path / "audit.key"))
+    run("mark-spent", "1/u", "--until", str(int(clock())))
+    for command in ("support client-token", "support restore-budget"):
+        run(command, "1/u")
     run("deactivate", "1/u")
