@@ -256,7 +256,8 @@ def csrf_token(token: str) -> str:
 
 def csrf_is_valid(token: str, submitted: str) -> bool:
     """Return whether *submitted* came with a form for the browser that sent the cookie *token*."""
-    return is_token(token) and hmac.compare_digest(csrf_token(token), submitted)
+    expected = csrf_token(token).encode()
+    return is_token(token) and hmac.compare_digest(expected, submitted.encode("utf-8", "replace"))
 
 
 def _digest(token: str) -> str:
