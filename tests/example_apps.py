@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+import socket
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
+from threading import Thread
 from unittest.mock import patch
 
 import httpx
@@ -200,6 +203,53 @@ class PortalTransport(httpx.BaseTransport):
         )
         content = await answer.aread()
         return httpx.Response(answer.status_code, headers=answer.headers, content=content)
+
+
+@contextmanager
+def serving(framework: str, directory: Path) -> Iterator[tuple[Site, str]]:
+    """Serve an example application on the loopback with the server that its README names.
+
+    Yield the site, without visitors, and its address.
+    """
+    clock = FrozenClock()
+    keys = DerivedKeys(MASTER)
+    with patch("examples.service.accounts.PasswordHasher", FastHasher):
+        if framework == "flask":
+            from examples.flask.app import create_app
+            from werkzeug.serving import make_server
+
+            app = create_app(keys=keys, directory=directory, clock=clock)
+            server = make_server("127.0.0.1", 0, app, threaded=True)
+            thread = Thread(target=server.serve_forever)
+            thread.start()
+            services = app.extensions["services"]
+            site = Site(framework, directory, clock, services.accounts, iter(()))
+            try:
+                yield site, f"http://localhost:{server.server_port}"
+            finally:
+                server.shutdown()
+                thread.join()
+                server.server_close()
+                services.registry._store.close()
+        else:
+            import uvicorn
+            from examples.fastapi.app import create_app as create_async_app
+
+            async_app = create_async_app(keys=keys, directory=directory, clock=clock)
+            listener = socket.create_server(("127.0.0.1", 0))
+            async_server = uvicorn.Server(uvicorn.Config(async_app, log_level="warning"))
+            thread = Thread(target=async_server.run, kwargs={"sockets": [listener]})
+            thread.start()
+            while not async_server.started:
+                assert thread.is_alive()
+                time.sleep(0.01)
+            accounts = async_app.state.services.accounts
+            site = Site(framework, directory, clock, accounts, iter(()))
+            try:
+                yield site, f"http://localhost:{listener.getsockname()[1]}"
+            finally:
+                async_server.should_exit = True
+                thread.join()
 
 
 @contextmanager
