@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from vmfa import (
     Actor,
+    AuditEvent,
     DeviceRegistry,
     Key,
     KeySource,
@@ -16,6 +18,7 @@ from vmfa import (
     VirtualDevice,
     record,
 )
+from vmfa.history import ChainCheck
 from vmfa.testing import Account, AuthenticatorApp, FrozenClock
 
 MASTER = bytes(range(32))
@@ -70,3 +73,11 @@ def enroll(
 
 HandClock = FrozenClock  # the old names, until no test file uses them
 Phone = phone_with
+
+
+def check_history(record: Principal, events: Iterable[AuditEvent]) -> None:
+    """Check that *events* are the whole history of *record*."""
+    check = ChainCheck(record)
+    for event in events:
+        check.add(event)
+    check.finish()

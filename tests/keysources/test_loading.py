@@ -45,7 +45,6 @@ NOT_KEYS = [
     b64encode(KEY).decode()[:-3],
     KEY.hex() + " " + KEY.hex(),
     "-----BEGIN PRIVATE KEY-----",
-    "A" * 4097,
 ]
 
 
@@ -95,10 +94,14 @@ class TestContent:
         problem = problem_of(lambda: DerivedKeys.from_env("MASTER_KEY"), text or "\0")
         assert problem.startswith(f"the environment variable 'MASTER_KEY' {NO_KEY}")
 
-    @pytest.mark.parametrize("content", [KEY[:31], KEY * 129])
-    def test_raw_bytes_of_a_wrong_length(self, key_file: Path, content: bytes) -> None:
-        write(key_file, content)
-        assert NO_KEY in problem_of(lambda: DerivedKeys.from_file(key_file), content)
+    def test_raw_bytes_that_are_too_short(self, key_file: Path) -> None:
+        write(key_file, KEY[:31])
+        assert NO_KEY in problem_of(lambda: DerivedKeys.from_file(key_file), KEY[:31])
+
+    def test_a_file_that_is_too_long(self, key_file: Path) -> None:
+        write(key_file, KEY * 129)
+        problem = problem_of(lambda: DerivedKeys.from_file(key_file), KEY)
+        assert problem.endswith("has more than 4096 bytes")
 
     def test_a_variable_is_not_raw(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("MASTER_KEY", "é" * 32)
@@ -146,7 +149,7 @@ class TestRoles:
 
     def test_the_same_file_twice(self, key_file: Path) -> None:
         problem = problem_of(lambda: DerivedKeys.from_file(key_file, key_file), KEY)
-        assert problem == "a master key must have one role"
+        assert problem.startswith("a master key must have one role")
 
     @pytest.mark.parametrize("role", ["accepted", "derive_only"])
     def test_a_missing_second_file_shows_nothing_of_the_first(

@@ -22,15 +22,14 @@ from stores.children import NOBODY, in_child, without_privileges
 from support import MASTER, Enrolled, HandClock, enroll
 from vmfa import (
     AlreadyUsed,
-    AuditEvent,
     CodeRejected,
     DerivedKeys,
     DeviceRegistry,
-    EventType,
     InvalidValue,
     NoDevice,
     PrincipalId,
     Receipt,
+    SchemaUntrusted,
     SQLiteStore,
     StoreContended,
     StoreCorrupt,
@@ -76,7 +75,7 @@ def test_the_file_is_created_on_first_use(path: Path) -> None:
 def test_the_file_names_its_program_and_its_schema(store: SQLiteStore, path: Path) -> None:
     store.load(ALICE)
     assert raw.run(path, "PRAGMA application_id") == [(int.from_bytes(b"vmfa", "big"),)]
-    assert raw.run(path, "PRAGMA user_version") == [(2,)]
+    assert raw.run(path, "PRAGMA user_version") == [(1,)]
 
 
 def test_every_commit_of_the_live_connection_is_durable(store: SQLiteStore) -> None:
@@ -186,7 +185,7 @@ def test_another_programs_database_is_refused_and_left_as_it_is(path: Path, stat
     before = files(path.parent)
     with SQLiteStore(path) as store:
         for _ in range(2):
-            with pytest.raises(StoreCorrupt, match="another program"):
+            with pytest.raises(SchemaUntrusted, match="another program"):
                 store.load(ALICE)
     assert files(path.parent) == before
 
@@ -213,14 +212,14 @@ def test_another_programs_unfinished_log_is_left_as_it_is(tmp_path: Path, name: 
     )
     before = files(path.parent)
     assert len(before[path.name + "-wal"]) > 0
-    with SQLiteStore(path) as store, pytest.raises(StoreCorrupt, match="another program"):
+    with SQLiteStore(path) as store, pytest.raises(SchemaUntrusted, match="another program"):
         store.load(ALICE)
     assert files(path.parent) == before
 
 
 def test_another_programs_tables_are_seen_in_its_log_too(path: Path) -> None:
     left_by_a_crash(path, "CREATE TABLE theirs (x)")
-    with SQLiteStore(path) as store, pytest.raises(StoreCorrupt, match="another program"):
+    with SQLiteStore(path) as store, pytest.raises(SchemaUntrusted, match="another program"):
         store.load(ALICE)
     assert raw.run(path, "SELECT name FROM sqlite_master") == [("theirs",)]
 
@@ -238,7 +237,7 @@ def test_an_empty_file_becomes_a_store(path: Path, empty: bytes | None) -> None:
 def test_a_store_that_another_process_makes_meanwhile_is_used(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with SQLiteStore(path) as first:
         first.load(ALICE)
-    pragma, earlier = sqlite._pragma, [sqlite.APPLICATION, 0]  # not yet ours when looked at without the lock
+    pragma, earlier = sqlite._pragma, [sqlite.APPLICATION_ID, 0]  # not yet ours when looked at without the lock
 
     def look(db: sqlite3.Connection, text: str) -> object:
         return earlier.pop(0) if earlier and text == "application_id" else pragma(db, text)
@@ -259,20 +258,20 @@ def test_what_is_no_database_is_refused_and_left_as_it_is(path: Path, content: b
 
 def test_a_newer_schema_is_refused_and_left_as_it_is(store: SQLiteStore, enrolled: Enrolled, path: Path) -> None:
     store.close()
-    raw.run(path, "PRAGMA user_version = 3")
+    raw.run(path, "PRAGMA user_version = 2")
     before = files(path.parent)
-    with pytest.raises(StoreTooNew, match="schema 3"):
+    with pytest.raises(StoreTooNew, match="schema 2"):
         enrolled.sign_in()
     assert files(path.parent) == before
 
 
 @pytest.mark.parametrize("statement", ["PRAGMA user_version = 0", "DROP TABLE principal", "DROP TABLE event"])
-def test_a_store_without_its_parts_is_corrupt(
+def test_a_file_without_its_parts_is_refused(
     store: SQLiteStore, enrolled: Enrolled, path: Path, statement: str
 ) -> None:
     store.close()
     raw.run(path, statement)
-    with pytest.raises(StoreCorrupt):
+    with pytest.raises(SchemaUntrusted, match="missing"):
         enrolled.registry.deactivate(enrolled.principal, by=enrolled.actor_with_mfa())
 
 
@@ -422,7 +421,7 @@ def test_a_full_disk_answers_right_and_wrong_alike_and_counts_nothing(enrolled: 
         other.execute("SELECT count(*) FROM principal").fetchall()
         told = in_child(guess)
     assert len(set(told)) == 1
-    assert told[0].startswith("StoreUnavailable: ")
+    assert told[0].startswith("OutcomeUnknown: ")
     assert raw.rows(path) == before
     assert enrolled.registry.verify(enrolled.principal, enrolled.phone.code())
 
@@ -434,15 +433,15 @@ def test_a_database_that_may_not_grow_rolls_the_record_back_with_its_events(
     assert store._connection is not None
     store._connection.execute("PRAGMA max_page_count = 1")  # SQLite makes it what there is
     before = raw.rows(path)
-    held = store.load(enrolled.principal)
+    record = store.load(enrolled.principal)
+    last = store.history(record.id)[-1]
     many = [
-        AuditEvent(
-            type=EventType.RESYNCHRONIZED, at=0, principal=held.id, actor="x", reason="x" * 512, number=n, tag="t"
-        )
-        for n in range(held.events + 1, held.events + 50)
+        replace(last, reason="x" * 512, number=number)
+        for number in range(record.events + 1, record.events + 50)
     ]
+    after = authenticated(replace(record, revision=record.revision + 1), keys)
     with pytest.raises(StoreUnavailable, match="SQLITE_FULL"):
-        store.commit(held, authenticated(replace(held, revision=held.revision + 1), keys), many)
+        store.commit(record, after, many)
     assert raw.rows(path) == before
     enrolled.registry.deactivate(enrolled.principal, by=actor)
 
@@ -502,8 +501,7 @@ def test_an_interrupted_transaction_is_rolled_back(store: SQLiteStore, enrolled:
         raise KeyboardInterrupt
 
     before = raw.rows(path)
-    used = store._connection
     with pytest.raises(KeyboardInterrupt):
         store._call(interrupted)
     assert raw.rows(path) == before
-    assert store._connection is used
+    assert store.load(enrolled.principal).revision

@@ -15,9 +15,8 @@ import pytest
 
 from stores import raw
 from stores.children import fork, in_child, in_children, outcome_of
-from support import MASTER, Enrolled, HandClock, enroll
+from support import MASTER, Enrolled, HandClock, check_history, enroll
 from vmfa import AlreadyUsed, DerivedKeys, DeviceRegistry, PrincipalId, Receipt, SQLiteStore, StoreContended, VmfaError
-from vmfa.history import check_chain
 from vmfa.stores import sqlite
 
 
@@ -271,7 +270,6 @@ def writer(alice: Enrolled, path: Path, acknowledge: int) -> None:
 
 
 def test_a_killed_writer_loses_nothing_that_it_acknowledged(enrolled: Enrolled, store: SQLiteStore, path: Path) -> None:
-    keys = DerivedKeys(MASTER)
     for round_ in range(12):
         reading, writing = os.pipe()
         child, outcome = fork(lambda writing=writing: writer(enrolled, path, writing))  # type: ignore[misc]  # a default
@@ -290,7 +288,7 @@ def test_a_killed_writer_loses_nothing_that_it_acknowledged(enrolled: Enrolled, 
         told = int.from_bytes(acknowledged[-8:], "big")
         # An operation that was under way may be in the record without having been told, and no more than one:
         assert told <= record.device.last_step <= told + 3, "an acknowledged step was lost, or a foreign one written"
-        assert check_chain(store.history(enrolled.principal), 0, "", keys) == record.head
+        check_history(record, store.history(enrolled.principal))
         assert raw.run(path, "PRAGMA integrity_check") == [("ok",)]
         enrolled.clock.now = max(enrolled.clock.now, record.seen_at)
         with pytest.raises(AlreadyUsed):  # no replay

@@ -1,4 +1,4 @@
-"""What the SQLite store says and does not leave behind: its sentences, its pauses, its descriptors."""
+"""The SQLite store: its messages, its waits, its file descriptors and its log."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ from support import Enrolled, enroll
 from vmfa import (
     Actor,
     InvalidValue,
+    OutcomeUnknown,
     Principal,
     PrincipalId,
     RecordTampered,
+    SchemaUntrusted,
     SQLiteStore,
     StoreContended,
     StoreCorrupt,
@@ -31,35 +33,76 @@ from vmfa.stores import sqlite
 
 ALICE = PrincipalId.user("123456789012", "u-4711")
 BOB = PrincipalId.user("123456789012", "u-0815")
-BUSY = "other processes held the database for too long; nothing was changed"
-UNSOUND = "this is no sound vmfa database ({})"
-UNUSABLE = "the database cannot be used ({}); nothing was accepted"
+BUSY = "the database was in use for too long; nothing was changed"
+CHANGED = "the tables are not as vmfa created them ({}); nothing was changed"
+DAMAGED = "the database is damaged ({})"
+UNUSABLE = "the database cannot be used ({}); nothing was changed"
 
 
-# Sentences
+# Messages
 
 
-@pytest.mark.parametrize(("name", "kind", "sentence"), [
-    ("SQLITE_BUSY", StoreContended, BUSY), ("SQLITE_BUSY_SNAPSHOT", StoreContended, BUSY),
-    ("SQLITE_LOCKED", StoreContended, BUSY), ("SQLITE_LOCKED_SHAREDCACHE", StoreContended, BUSY),
-    ("SQLITE_CORRUPT", StoreCorrupt, UNSOUND), ("SQLITE_CORRUPT_INDEX", StoreCorrupt, UNSOUND),
-    ("SQLITE_NOTADB", StoreCorrupt, UNSOUND), ("SQLITE_ERROR", StoreCorrupt, UNSOUND),
-    ("SQLITE_FULL", StoreUnavailable, UNUSABLE), ("SQLITE_IOERR_FSYNC", StoreUnavailable, UNUSABLE),
-    ("SQLITE_READONLY", StoreUnavailable, UNUSABLE), ("SQLITE_PERM", StoreUnavailable, UNUSABLE),
-])
-def test_what_sqlite_says_is_told_in_our_words(name: str, kind: type[StoreError], sentence: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "kind", "message"),
+    [
+        ("SQLITE_BUSY", StoreContended, BUSY),
+        ("SQLITE_BUSY_SNAPSHOT", StoreContended, BUSY),
+        ("SQLITE_LOCKED", StoreContended, BUSY),
+        ("SQLITE_LOCKED_SHAREDCACHE", StoreContended, BUSY),
+        ("SQLITE_CORRUPT", StoreCorrupt, DAMAGED),
+        ("SQLITE_CORRUPT_INDEX", StoreCorrupt, DAMAGED),
+        ("SQLITE_NOTADB", StoreCorrupt, DAMAGED),
+        ("SQLITE_ERROR", SchemaUntrusted, CHANGED),
+        ("SQLITE_FULL", StoreUnavailable, UNUSABLE),
+        ("SQLITE_IOERR_FSYNC", StoreUnavailable, UNUSABLE),
+        ("SQLITE_READONLY", StoreUnavailable, UNUSABLE),
+        ("SQLITE_PERM", StoreUnavailable, UNUSABLE),
+    ],
+)
+def test_an_error_of_sqlite_is_named_and_not_quoted(
+    store: SQLiteStore, name: str, kind: type[StoreError], message: str
+) -> None:
     error = sqlite3.OperationalError("near 'a stored reference'")
     error.sqlite_errorname, error.sqlite_errorcode = name, getattr(sqlite3, name)
-    told = sqlite._translate_error(error)
-    assert (type(told), str(told)) == (kind, sentence.format(name))
+    translated = store._translate_error(error)
+    assert (type(translated), str(translated)) == (kind, message.format(name))
 
 
-def test_what_is_no_text_is_told_without_being_quoted() -> None:
-    """Where Python finds it, SQLite has no error."""
-    told = sqlite._translate_error(sqlite3.OperationalError("Could not decode to UTF-8 column 'state'"))
-    assert (type(told), str(told)) == (RecordTampered, "a stored record is not text")
-    told = sqlite._translate_error(UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"))
-    assert (type(told), str(told)) == (StoreCorrupt, "this is no sound vmfa database")
+def test_a_disk_that_fails_during_the_commit_leaves_the_outcome_unknown(
+    store: SQLiteStore,
+) -> None:
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorname, error.sqlite_errorcode = "SQLITE_IOERR_FSYNC", 1034
+    store._committing = True
+    translated = store._translate_error(error)
+    assert type(translated) is OutcomeUnknown
+    assert "may have been stored" in str(translated)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "message"),
+    [
+        (
+            sqlite3.OperationalError("Could not decode to UTF-8 column 'state'"),
+            RecordTampered, "a stored record is not text",
+        ),
+        (
+            UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"),
+            StoreCorrupt, "the database is damaged",
+        ),
+        (
+            sqlite3.ProgrammingError("Cannot operate on a closed database."),
+            StoreUnavailable,
+            "the database cannot be used (ProgrammingError); nothing was changed",
+        ),
+    ],
+    ids=["text", "message", "closed"],
+)
+def test_an_error_of_python_is_not_quoted(
+    store: SQLiteStore, error: Any, kind: type[StoreError], message: str
+) -> None:
+    translated = store._translate_error(error)
+    assert (type(translated), str(translated)) == (kind, message)
 
 
 def refusal(store: SQLiteStore) -> tuple[type[VmfaError], str]:
@@ -68,55 +111,73 @@ def refusal(store: SQLiteStore) -> tuple[type[VmfaError], str]:
     return caught.type, str(caught.value)
 
 
-def test_what_cannot_be_opened_is_told_in_a_sentence(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_opened_is_unavailable(tmp_path: Path) -> None:
     (tmp_path / "a file").write_text("")
     assert refusal(SQLiteStore(tmp_path / "a file" / "mfa.db")) == (
         StoreUnavailable, "the database file cannot be created: Not a directory")
-    assert refusal(SQLiteStore(tmp_path)) == (StoreUnavailable, UNUSABLE.format("SQLITE_CANTOPEN"))
-    for lost in (tmp_path / "missing", tmp_path / "a file"):
-        assert refusal(SQLiteStore(lost, create=False)) == (
+    assert refusal(SQLiteStore(tmp_path)) == (
+        StoreUnavailable, UNUSABLE.format("SQLITE_CANTOPEN"))
+    for missing in (tmp_path / "missing", tmp_path / "a file"):
+        assert refusal(SQLiteStore(missing, create=False)) == (
             StoreUnavailable, "the database file is missing or empty")
     for name in (":memory:", "", "mfa\0.db"):
-        with pytest.raises(InvalidValue, match=r"^a SQLite store is a file; in memory there is MemoryStore$"):
+        with pytest.raises(InvalidValue, match="use MemoryStore"):
             SQLiteStore(name)
 
 
-@pytest.mark.parametrize(("statement", "kind", "sentence"), [
-    ("PRAGMA user_version = 3", StoreTooNew, "the database has schema 3; this release knows up to 2"),
-    ("PRAGMA user_version = 0", StoreCorrupt, "the database has no schema version"),
-    ("PRAGMA application_id = 7", StoreCorrupt, "this is the database of another program"),
-])
-def test_what_is_found_in_the_header_is_told_in_a_sentence(
-    store: SQLiteStore, path: Path, statement: str, kind: type[StoreError], sentence: str
+@pytest.mark.parametrize(
+    ("statement", "kind", "message"),
+    [
+        (
+            "PRAGMA user_version = 2", StoreTooNew,
+            "the database has schema 2; this release reads up to 1",
+        ),
+        (
+            "PRAGMA user_version = 0", SchemaUntrusted,
+            "the schema version or the encoding is missing or is not as vmfa created it",
+        ),
+        (
+            "PRAGMA application_id = 7", SchemaUntrusted,
+            "this is the database of another program",
+        ),
+    ],
+)
+def test_a_header_that_is_not_ours_is_refused(
+    store: SQLiteStore, path: Path, statement: str, kind: type[StoreError], message: str
 ) -> None:
     store.load(ALICE)
     store.close()
     raw.run(path, statement)
-    assert refusal(store) == (kind, sentence)
+    assert refusal(store) == (kind, message)
 
 
-def test_another_program_that_was_quicker_is_seen_under_the_lock(
+def test_another_program_that_creates_the_file_first_keeps_it(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(SQLiteStore, "_refuse_foreign", lambda _: raw.run(path, "CREATE TABLE theirs (x)"))
-    assert refusal(SQLiteStore(path)) == (StoreCorrupt, "this is the database of another program")
+    monkeypatch.setattr(
+        SQLiteStore, "_refuse_foreign", lambda _: raw.run(path, "CREATE TABLE theirs (x)")
+    )
+    assert refusal(SQLiteStore(path)) == (
+        SchemaUntrusted, "this is the database of another program")
     assert raw.run(path, "SELECT name FROM sqlite_master") == [("theirs",)]
 
 
-def test_a_disk_without_write_ahead_logs_is_told_in_a_sentence(
+def test_a_disk_without_write_ahead_logs_is_refused(
     store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pragma = sqlite._pragma
-    monkeypatch.setattr(sqlite, "_pragma", lambda db, text: "delete" if "journal" in text else pragma(db, text))
+    monkeypatch.setattr(
+        sqlite, "_pragma", lambda db, text: "delete" if "journal" in text else pragma(db, text)
+    )
     assert refusal(store) == (
         StoreUnavailable, "SQLite offers journal mode delete here: a durable store needs WAL")
 
 
-def test_who_meets_himself_is_told_so(store: SQLiteStore) -> None:
+def test_a_call_inside_a_call_of_the_same_thread_is_refused(store: SQLiteStore) -> None:
     def again(_: sqlite3.Connection) -> Principal:
         return store.load(ALICE)
 
-    with pytest.raises(StoreContended, match=r"^this store is in use further up this very call; nothing was changed$"):
+    with pytest.raises(StoreContended, match="in the middle of another call"):
         store._call(again)
     assert store.load(ALICE).revision == 0
 
@@ -203,7 +264,7 @@ def test_a_refused_database_is_not_held_open_by_its_refusal(store: SQLiteStore, 
     """Whoever keeps the error keeps the frames it went through."""
     store.load(ALICE)
     store.close()
-    raw.run(path, "PRAGMA user_version = 3")
+    raw.run(path, "PRAGMA user_version = 2")
     before = descriptors()
     with pytest.raises(StoreTooNew) as kept:
         store.load(ALICE)
@@ -272,11 +333,11 @@ def test_a_log_that_cannot_be_emptied_takes_no_answer_back(enrolled: Enrolled, m
     actor = enrolled.actor_with_mfa()
     tried: list[sqlite3.Connection] = []
 
-    def failing(db: sqlite3.Connection) -> None:
+    def failing(_: SQLiteStore, db: sqlite3.Connection) -> None:
         tried.append(db)
         db.execute("PRAGMA wal_checkpoint(TRUNCATE); and more")
 
-    monkeypatch.setattr(sqlite, "_write_back", failing)
+    monkeypatch.setattr(SQLiteStore, "_overwrite", failing)
     serial = enrolled.device.serial
     assert enrolled.registry.deactivate(enrolled.principal, by=actor).serial == serial
     assert tried

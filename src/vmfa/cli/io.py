@@ -146,7 +146,7 @@ def read_source(path: str) -> str:
     raise UnreadableFile(problem)
 
 
-# The key file
+# Files with keys
 
 
 def read_key_file(path: str) -> bytes:
@@ -161,19 +161,42 @@ def read_key_file(path: str) -> bytes:
         raise EnvironmentProblem(str(error)) from None
 
 
-def create_key_file(path: str, encoding: str = "raw") -> None:
-    """Write a new master key to the new file *path*, which only its owner can access.
+def read_private_file(path: str, what: str, *, hint: str) -> bytes:
+    """Return the content of the file *path*, which only its owner can access.
 
-    The key is on the disk when this returns. A file that exists is never changed.
+    :param what: what the file is, such as "audit key file".
+    :param hint: how to create it.
+    :raises EnvironmentProblem: as for :func:`read_key_file`.
+    """
+    try:
+        return loading.read_private_file(path, what=what, hint=hint)
+    except InvalidValue as error:
+        raise EnvironmentProblem(str(error)) from None
+
+
+def create_key_file(path: str, encoding: str = "raw") -> None:
+    """Write a new master key to the new file *path*, as :func:`create_private_file` does.
 
     :param encoding: a name in ``ENCODINGS``.
+    """
+    content = ENCODINGS[encoding](random_bytes(MASTER_KEY_BYTES))
+    create_private_file(path, content, "key file")
+
+
+def create_private_file(path: str, content: bytes, what: str) -> None:
+    """Write *content* to the new file *path*, which only its owner can access.
+
+    It is on the disk when this returns. A file that exists is never changed.
+
+    :param what: what the file is, such as "key file".
     :raises EnvironmentProblem: the file exists, or cannot be written.
     """
+    problem = ""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o600)
         try:
             with open(descriptor, "wb") as file:
-                file.write(ENCODINGS[encoding](random_bytes(MASTER_KEY_BYTES)))
+                file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
             _sync_directory(os.path.dirname(os.path.abspath(path)))
@@ -181,9 +204,12 @@ def create_key_file(path: str, encoding: str = "raw") -> None:
             os.unlink(path)  # a key that may not be on the disk must not create devices
             raise
     except FileExistsError:
-        raise EnvironmentProblem("the key file exists already and was not changed") from None
+        problem = "exists already and was not changed"
     except OSError as error:
-        raise EnvironmentProblem(f"the key file cannot be created: {error.strerror}") from None
+        problem = f"cannot be created: {error.strerror}"
+    del content  # error trackers record the locals of a raising frame
+    if problem:
+        raise EnvironmentProblem(f"the {what} {problem}")
 
 
 def _sync_directory(path: str) -> None:

@@ -34,12 +34,31 @@ _TEXT: Final = re.compile(rb"[\t\n\r -~]*")  # printable ASCII
 def read_key_file(path: str | os.PathLike[str]) -> bytes:
     """Return the master key in a file.
 
+    :raises InvalidValue: as :func:`read_private_file`, or the file does not contain a master key.
+    """
+    hint = "create one with 'vmfa keys generate FILE'"
+    content = read_private_file(path, what="key file", hint=hint)
+    key = decode_master_key(content, raw=True)
+    del content  # error trackers record the locals of a raising frame
+    if key is not None:
+        return key
+    raise InvalidValue(
+        f"the key file{_shown(os.fspath(path))} does not contain a master key: it needs at least"
+        f" {MIN_BYTES} random bytes, as they are or in hexadecimal or Base64; {hint}"
+    )
+
+
+def read_private_file(path: str | os.PathLike[str], *, what: str, hint: str) -> bytes:
+    """Return the content of a small file that other users cannot access.
+
     On POSIX the file must belong to this process's user, who alone may access it, or to root, in
     which case its group may read it. Windows has neither owner nor mode in this sense: restrict
     the file there by its access control list.
 
-    :raises InvalidValue: the file is missing, is not a regular file, may be accessed by other
-        users, or does not contain a master key.
+    :param what: what the file is, such as "key file".
+    :param hint: how to create it.
+    :raises InvalidValue: the file is missing, is not a regular file, is too long, or may be
+        accessed by other users.
     """
     name = os.fspath(path)
     content, problem = b"", ""
@@ -51,15 +70,15 @@ def read_key_file(path: str | os.PathLike[str]) -> bytes:
         finally:
             os.close(descriptor)
     except FileNotFoundError:
-        problem = "does not exist: create one with 'vmfa keys generate FILE'"
+        problem = f"does not exist: {hint}"
     except OSError as error:
         problem = f"cannot be read: {error.strerror}"
-    key = decode_master_key(content, raw=True)
+    if len(content) > MAX_FILE_BYTES:
+        problem = f"has more than {MAX_FILE_BYTES} bytes"
+    if not problem:
+        return content
     del content  # error trackers record the locals of a raising frame
-    if key is not None and not problem:
-        return key
-    del key
-    raise InvalidValue(f"the key file{_shown(name)} {problem or NO_KEY_IN_FILE}")
+    raise InvalidValue(f"the {what}{_shown(name)} {problem}")
 
 
 def read_key_variable(name: str) -> bytes:
@@ -70,7 +89,12 @@ def read_key_variable(name: str) -> bytes:
     key = decode_master_key(os.environ.get(name, "").encode("utf-8", "replace"), raw=False)
     if key is not None:
         return key
-    problem = NO_KEY_IN_VARIABLE if name in os.environ else "is not set"
+    problem = "is not set"
+    if name in os.environ:
+        problem = (
+            f"does not contain a master key: it needs at least {MIN_BYTES} random bytes in"
+            " hexadecimal or Base64"
+        )
     raise InvalidValue(f"the environment variable{_shown(name)} {problem}")
 
 
@@ -81,8 +105,6 @@ def decode_master_key(content: bytes, *, raw: bool) -> bytes | None:
     it are ignored. Other text is refused: it is a damaged key or a passphrase. With *raw*, content
     that is not text is the key itself.
     """
-    if len(content) > MAX_FILE_BYTES:
-        return None
     if not _TEXT.fullmatch(content):
         return content if raw and len(content) >= MIN_BYTES else None
     text = content.strip()
@@ -95,16 +117,6 @@ def decode_master_key(content: bytes, *, raw: bool) -> bytes | None:
     except BinasciiError:
         return None
     return key if len(key) >= MIN_BYTES else None
-
-
-NO_KEY_IN_FILE: Final = (
-    f"does not contain a master key: it needs at least {MIN_BYTES} random bytes, as they are or"
-    " in hexadecimal or Base64; create one with 'vmfa keys generate FILE'"
-)
-NO_KEY_IN_VARIABLE: Final = (
-    f"does not contain a master key: it needs at least {MIN_BYTES} random bytes in hexadecimal"
-    " or Base64"
-)
 
 
 def _shown(name: str) -> str:

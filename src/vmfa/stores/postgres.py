@@ -1,25 +1,30 @@
-"""The store for many machines: PostgreSQL over a pool of psycopg connections, in sync and in async code.
+"""The store for many machines: PostgreSQL, over a connection string or a pool of psycopg.
 
-A verification is one SELECT and one compare-and-set UPDATE, each its own transaction. What is said to the database is
-written once, as scripts of statements, and a call is all that does not wait; ``postgres_async`` differs from the store
-at the end in the lines that wait.
+A verification is one SELECT and one compare-and-set UPDATE, each its own transaction. What is sent
+to the database is written once, as scripts of statements, and :class:`Call` is everything that
+does not wait. The two stores differ in the lines that wait.
 """
 
 from __future__ import annotations
 
 import os
+import select
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from math import ceil
 from typing import Any, Final, Generic, LiteralString, Self, TypeVar
+from weakref import WeakKeyDictionary
 
 from ..errors import (
     ClockWentBack,
     InvalidType,
     InvalidValue,
     MissingExtra,
+    OutcomeUnknown,
+    SchemaUntrusted,
     StoreContended,
     StoreCorrupt,
     StoreError,
@@ -30,17 +35,43 @@ from ..errors import (
 from ..events import AuditEvent
 from ..models import Principal, PrincipalId
 from ..record import from_columns
-from ._sql import bounded, change, key, named
+from ._sql import (
+    NOT_WRITTEN,
+    bounded,
+    change,
+    check_written,
+    event_row,
+    first_replaced,
+    is_written,
+    key,
+    read_events,
+    read_principals,
+)
+from .base import WaitObserver, ignore_wait
 
 try:
     import psycopg
     import psycopg_pool
-    from psycopg.rows import tuple_row
+    from psycopg.pq import TransactionStatus
 except ImportError:
-    raise MissingExtra("PostgreSQL needs psycopg 3 and its pool: pip install 'vmfa[postgres]'") from None
+    raise MissingExtra(
+        "PostgreSQL needs psycopg 3 and its pool: pip install 'vmfa[postgres]'"
+    ) from None
 
 # isort: split
-from ._pool import OwnConnections
+from ._pool import SHORT_WAIT, NoConnection, OwnConnections, is_idle
+from ._wire import (
+    Answer,
+    Connection,
+    ConnectionLost,
+    Exchange,
+    ServerError,
+    Session,
+    Silent,
+    Wait,
+    cancel,
+    exchange,
+)
 
 T = TypeVar("T")
 
@@ -48,41 +79,115 @@ SCHEMA: Final = 1
 TABLES: Final[tuple[LiteralString, ...]] = (
     """CREATE TABLE IF NOT EXISTS vmfa_schema (version INTEGER PRIMARY KEY)""",
     """CREATE TABLE IF NOT EXISTS vmfa_principal (
-    account TEXT COLLATE "C" NOT NULL, kind TEXT COLLATE "C" NOT NULL, name TEXT COLLATE "C" NOT NULL,
+    account TEXT COLLATE "C" NOT NULL, kind TEXT COLLATE "C" NOT NULL,
+    name TEXT COLLATE "C" NOT NULL,
     revision BIGINT NOT NULL, state TEXT NOT NULL, tag TEXT NOT NULL, audit_tag TEXT NOT NULL,
     PRIMARY KEY (account, kind, name))""",
     """CREATE TABLE IF NOT EXISTS vmfa_event (
-    account TEXT COLLATE "C" NOT NULL, kind TEXT COLLATE "C" NOT NULL, name TEXT COLLATE "C" NOT NULL,
-    number BIGINT NOT NULL, document TEXT, salt TEXT, content_digest TEXT NOT NULL, digest TEXT NOT NULL,
-        redactable SMALLINT NOT NULL, audit_tag TEXT NOT NULL,
+    account TEXT COLLATE "C" NOT NULL, kind TEXT COLLATE "C" NOT NULL,
+    name TEXT COLLATE "C" NOT NULL,
+    number BIGINT NOT NULL, document TEXT, salt TEXT, content_digest TEXT NOT NULL,
+    digest TEXT NOT NULL, redactable SMALLINT NOT NULL, audit_tag TEXT NOT NULL,
     PRIMARY KEY (account, kind, name, number))""",
-    """CREATE OR REPLACE VIEW vmfa_device AS SELECT account, kind, name,
+    """INSERT INTO vmfa_schema (version) VALUES (1) ON CONFLICT DO NOTHING""",
+)
+VIEW: Final = """CREATE VIEW vmfa_device AS SELECT account, kind, name,
     state::jsonb #>> '{3,0}' AS serial, state::jsonb #>> '{3,3}' AS sync,
     (state::jsonb #>> '{3,4}')::boolean AS disabled,
     (state::jsonb #>> '{3,6,0}')::integer AS failures,
     (state::jsonb #>> '{3,6,2}')::integer AS known_failures,
     (state::jsonb #>> '{3,6,4}')::integer AS budget,
     (state::jsonb #>> '{3,2}')::bigint AS enrolled_at
-    FROM vmfa_principal WHERE state::jsonb #>> '{3}' IS NOT NULL""",
-    """INSERT INTO vmfa_schema (version) VALUES (1) ON CONFLICT DO NOTHING""",
-)
-PROBE: Final = """SELECT max(version), current_setting('synchronous_commit', true), current_setting('fsync', true),
-    current_setting('transaction_read_only', true), current_setting('server_encoding', true),
-    current_setting('statement_timeout', true), extract(epoch FROM clock_timestamp())::float8 FROM vmfa_schema"""
-SET_TIMEOUT: Final = "SELECT set_config('statement_timeout', %s, false)"
-LOAD: Final = "SELECT revision, state, tag, audit_tag FROM vmfa_principal WHERE account = %s AND kind = %s AND name = %s"
-INSERT: Final = """INSERT INTO vmfa_principal (account, kind, name, revision, state, tag, audit_tag)
+    FROM vmfa_principal WHERE state::jsonb #>> '{3}' IS NOT NULL"""
+HAS_VIEW: Final = "SELECT to_regclass(quote_ident(current_schema()) || '.vmfa_device') IS NOT NULL"
+VERSION: Final = "SELECT max(version) FROM vmfa_schema"
+
+# The columns of CHECK: name, type, collation (950 is "C", 100 the database's), whether it may be
+# null, and what a generated, identity or default column has.
+_KEY: Final = "account text 950 n, kind text 950 n, name text 950 n"
+COLUMNS: Final = {
+    "vmfa_principal": (
+        f"{_KEY}, revision bigint 0 n, state text 100 n, tag text 100 n, audit_tag text 100 n"
+    ),
+    "vmfa_event": (
+        f"{_KEY}, number bigint 0 n, document text 100 null, salt text 100 null,"
+        " content_digest text 100 n, digest text 100 n, redactable smallint 0 n,"
+        " audit_tag text 100 n"
+    ),
+}
+CONSTRAINTS: Final = {
+    "vmfa_principal": "PRIMARY KEY (account, kind, name)",
+    "vmfa_event": "PRIMARY KEY (account, kind, name, number)",
+}
+CHECK: Final = """SELECT c.relname::text, c.relkind::text, c.relpersistence::text,
+    c.relrowsecurity OR c.relispartition OR EXISTS (
+        SELECT 1 FROM pg_catalog.pg_inherits WHERE c.oid IN (inhparent, inhrelid)),
+    (SELECT string_agg(concat_ws(' ', attname, format_type(atttypid, atttypmod), attcollation,
+            CASE WHEN attnotnull THEN 'n' ELSE 'null' END, nullif(attgenerated::text, ''),
+            nullif(attidentity::text, ''), CASE WHEN atthasdef THEN 'default' END),
+            ', ' ORDER BY attnum)
+        FROM pg_catalog.pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped),
+    (SELECT string_agg(pg_get_constraintdef(oid), ', ' ORDER BY conname)
+        FROM pg_catalog.pg_constraint WHERE conrelid = c.oid AND contype <> 'n'),
+    (SELECT string_agg(name, ', ' ORDER BY name) FROM (
+        SELECT 'trigger ' || tgname AS name FROM pg_catalog.pg_trigger WHERE tgrelid = c.oid
+        UNION ALL
+        SELECT 'rule ' || rulename FROM pg_catalog.pg_rewrite WHERE ev_class = c.oid
+        UNION ALL
+        SELECT 'policy ' || polname FROM pg_catalog.pg_policy WHERE polrelid = c.oid
+        UNION ALL
+        SELECT 'index ' || indexrelid::regclass FROM pg_catalog.pg_index WHERE indrelid = c.oid
+            AND NOT (indisprimary AND indisvalid AND indimmediate)
+            AND (indisunique OR indisexclusion OR indexprs IS NOT NULL OR indpred IS NOT NULL
+                OR EXISTS (SELECT 1 FROM pg_catalog.pg_opclass o WHERE o.oid = ANY (indclass)
+                    AND opcnamespace <> 'pg_catalog'::regnamespace))
+    ) AS other)
+    FROM pg_catalog.pg_class c
+    WHERE c.oid IN (to_regclass('vmfa_principal'), to_regclass('vmfa_event'))"""
+PROBE: Final = """SELECT max(version), current_setting('synchronous_commit', true),
+    current_setting('fsync', true), current_setting('transaction_read_only', true),
+    current_setting('server_encoding', true), current_setting('client_encoding', true),
+    current_setting('client_min_messages', true),
+    current_setting('synchronous_standby_names', true),
+    (SELECT schema FROM unnest(current_schemas(true)) AS schema
+        WHERE schema NOT LIKE 'pg\\_temp%' LIMIT 1)::text,
+    extract(epoch FROM clock_timestamp())::float8 FROM vmfa_schema"""
+PROBE_EVERY: Final = 10.0  # seconds, within which a changed setting is noticed
+
+LOAD: Final = """SELECT revision, state, tag, audit_tag FROM vmfa_principal
+    WHERE account = %s AND kind = %s AND name = %s"""
+INSERT: Final = """INSERT INTO vmfa_principal
+    (account, kind, name, revision, state, tag, audit_tag)
     VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING"""
 UPDATE: Final = """UPDATE vmfa_principal SET revision = %s, state = %s, tag = %s, audit_tag = %s
     WHERE account = %s AND kind = %s AND name = %s AND revision = %s AND tag = %s"""
 DELETE: Final = """DELETE FROM vmfa_principal
     WHERE account = %s AND kind = %s AND name = %s AND revision = %s AND tag = %s"""
-APPEND: Final = """INSERT INTO vmfa_event (account, kind, name, number, document, salt, content_digest, digest, redactable, audit_tag)
+# True if no object changes what a statement on our tables does. The catalogs are asked and not
+# the flags in pg_class: those stay set after the last trigger or rule was dropped.
+UNTOUCHED: Final = """NOT EXISTS (SELECT 1 FROM pg_catalog.pg_trigger
+        WHERE tgrelid = '{table}'::regclass)
+    AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_rewrite WHERE ev_class = '{table}'::regclass)
+    AND NOT (SELECT relrowsecurity FROM pg_catalog.pg_class WHERE oid = '{table}'::regclass)"""
+_PRINCIPAL_UNTOUCHED: Final = UNTOUCHED.format(table="vmfa_principal")
+_EVENT_UNTOUCHED: Final = UNTOUCHED.format(table="vmfa_event")
+UPDATE_ALONE: Final = f"""{UPDATE}
+    AND {_PRINCIPAL_UNTOUCHED}
+    RETURNING revision, tag"""
+PROVE: Final = f"""SELECT {_PRINCIPAL_UNTOUCHED}
+    AND {_EVENT_UNTOUCHED}, revision, tag
+    FROM (SELECT 1) AS one LEFT JOIN vmfa_principal
+    ON account = %s AND kind = %s AND name = %s"""
+APPEND: Final = """INSERT INTO vmfa_event
+    (account, kind, name, number, document, salt, content_digest, digest, redactable, audit_tag)
     VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"""
 REDACT: Final = """UPDATE vmfa_event SET document = NULL, salt = NULL
-    WHERE account = %s AND kind = %s AND name = %s AND number > %s AND number <= %s AND redactable = 1"""
-ERASE: Final = """DELETE FROM vmfa_event WHERE account = %s AND kind = %s AND name = %s AND number > %s"""
-HISTORY: Final = """SELECT number, document, salt, content_digest, digest, redactable, audit_tag FROM vmfa_event
+    WHERE account = %s AND kind = %s AND name = %s AND number > %s AND number <= %s
+    AND redactable = 1"""
+ERASE: Final = """DELETE FROM vmfa_event
+    WHERE account = %s AND kind = %s AND name = %s AND number > %s"""
+HISTORY: Final = """SELECT number, document, salt, content_digest, digest, redactable, audit_tag
+    FROM vmfa_event
     WHERE account = %s AND kind = %s AND name = %s AND number > %s ORDER BY number LIMIT %s"""
 PAGE: Final = """SELECT kind, name FROM vmfa_principal
     WHERE account = %s AND (kind, name) > (%s, %s) ORDER BY kind, name LIMIT %s"""
@@ -90,246 +195,492 @@ PAGE: Final = """SELECT kind, name FROM vmfa_principal
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One statement. ``final``: once it was sent the change may be there, whatever comes back."""
+    """One statement. ``final``: once it was sent, the change may be stored."""
 
-    sql: LiteralString
+    sql: str
     values: tuple[Any, ...] = field(default=(), repr=False)
     final: bool = False
 
 
-Answer = tuple[int, list[tuple[Any, ...]]]  # how many rows were changed or found, and those found
 Script = Generator[Step, Answer, T]
 BEGIN: Final = Step("BEGIN")
 COMMIT: Final = Step("COMMIT", final=True)
 ROLLBACK: Final = Step("ROLLBACK")
+END: Final = Step("COMMIT")  # of a transaction that only read
 
 
 def schema_sql() -> str:
-    """What ``create_schema`` does, for those whose database administrator does it."""
-    return "\n".join(f"{statement};" for statement in ("BEGIN", *TABLES, "COMMIT")) + "\n"
+    """Return the SQL of ``create_schema()``, for a database administrator to run."""
+    return "\n".join(f"{statement};" for statement in ("BEGIN", *TABLES, VIEW, "COMMIT")) + "\n"
 
 
 def load_script(principal: PrincipalId) -> Script[Principal]:
+    """Return the stored record."""
     _, rows = yield Step(LOAD, key(principal))
-    return from_columns(principal, *rows.pop()) if rows else Principal(id=principal)  # popped: no frame keeps it
+    if not rows:
+        return Principal(id=principal)
+    return from_columns(principal, *rows.pop())  # popped: no frame keeps the row
 
 
-def commit_script(before: Principal, after: Principal, events: Sequence[AuditEvent]) -> Script[bool]:
+def commit_script(
+    before: Principal, after: Principal, events: Sequence[AuditEvent]
+) -> Script[bool]:
+    """Compare and set, and prove that the row that was written is the row that is there."""
     statement, values = change(before, after, INSERT, UPDATE, DELETE)
-    if not events and after.revision:
-        changed, _ = yield Step(statement, values, final=True)  # one statement is one transaction
-        return changed == 1
+    if statement is UPDATE and not events and after.pruned == before.pruned:
+        _, rows = yield Step(UPDATE_ALONE, values, final=True)  # one statement is one transaction
+        if is_written(rows, after):
+            return True
+        if not rows:  # another change was first, or an object was added to the table
+            yield from check_schema_script()
+            return False
+        raise OutcomeUnknown(
+            "the database stored another row than the one that was sent: a trigger was added to"
+            " vmfa_principal"
+        )
     yield BEGIN
     changed, _ = yield Step(statement, values)
     if changed != 1:
         yield ROLLBACK
+        yield from check_schema_script()
         return False
     if after.pruned > before.pruned:
         yield Step(REDACT, (*key(after.id), before.pruned, after.pruned))
-    yield Step(ERASE, (*key(after.id), events[0].number - 1 if events else 0))  # what lies behind gives way
-    for event in events:
-        yield Step(APPEND, (*key(after.id), *event.columns()))
+    if events or after.revision == 0:
+        yield Step(ERASE, (*key(after.id), first_replaced(events, after)))
+        for event in events:
+            yield Step(APPEND, event_row(after.id, event))
+    _, [(untouched, revision, tag)] = yield Step(PROVE, key(after.id))
+    if not untouched:
+        yield ROLLBACK
+        yield from check_schema_script()
+        raise SchemaUntrusted(NOT_WRITTEN)
+    check_written([] if revision is None else [(revision, tag)], after)
     yield COMMIT
     return True
 
 
-def principals_script(account: str, after: PrincipalId | None, limit: int) -> Script[Sequence[PrincipalId]]:
+def principals_script(
+    account: str, after: PrincipalId | None, limit: int
+) -> Script[Sequence[PrincipalId]]:
+    """Return a page of principals."""
     start = key(after)[1:] if after is not None else ("", "")
     _, rows = yield Step(PAGE, (account, *start, bounded(limit)))
-    return named(account, rows)
+    return read_principals(account, rows)
 
 
-def history_script(principal: PrincipalId, after: int, limit: int) -> Script[Sequence[AuditEvent]]:
+def history_script(
+    principal: PrincipalId, after: int, limit: int
+) -> Script[Sequence[AuditEvent]]:
+    """Return a page of events."""
     _, rows = yield Step(HISTORY, (*key(principal), bounded(after), bounded(limit)))
-    return [AuditEvent.from_columns(principal, *row) for row in rows]
+    return read_events(principal, rows)
 
 
 def create_script() -> Script[None]:
+    """Create what is missing, and check what is there."""
     yield BEGIN
     for statement in TABLES:
         yield Step(statement)
-    _, [(version,)] = yield Step("SELECT max(version) FROM vmfa_schema")
+    _, [(has_view,)] = yield Step(HAS_VIEW)
+    if not has_view:
+        yield Step(VIEW)
+    _, [(version,)] = yield Step(VERSION)
     if version > SCHEMA:
         raise _too_new(version)
+    yield from check_schema_script()
     yield COMMIT
 
 
-def _faults(look: tuple[Any, ...], unsafe_not_durable: bool) -> Iterator[StoreError]:
-    """What is wrong with a database whose answer to PROBE this is."""
-    version, synchronous, fsync, read_only, encoding, *_ = look
+def check_schema_script(*, unsafe_not_durable: bool = True) -> Script[None]:
+    """Check that nothing was added to our tables that changes what a statement does."""
+    _, rows = yield Step(CHECK)
+    for fault in _schema_faults(rows, unsafe_not_durable=unsafe_not_durable):
+        raise fault
+
+
+def _schema_faults(
+    rows: Sequence[tuple[Any, ...]], *, unsafe_not_durable: bool
+) -> Iterator[StoreError]:
+    """Yield what is wrong with tables whose description by CHECK is *rows*."""
+    tables = {row[0]: row[1:] for row in rows}
+    for table, columns in COLUMNS.items():
+        if table not in tables:
+            yield _no_tables()
+            continue
+        kind, persistence, divided, stored, constraints, others = tables[table]
+        if kind != "r" or persistence == "t" or divided:
+            yield SchemaUntrusted(
+                f"{table} is a view, a temporary table, a table with partitions or children, or"
+                " has row-level security; vmfa needs the plain table that it created"
+            )
+        elif others is not None:
+            yield SchemaUntrusted(
+                f"{table} has objects that vmfa did not create: {others}; remove them"
+            )
+        elif (stored, constraints) != (columns, CONSTRAINTS[table]):
+            yield SchemaUntrusted(
+                f"the columns or constraints of {table} are not those that vmfa created:"
+                f" {stored}; {constraints}"
+            )
+        elif persistence != "p" and not unsafe_not_durable:
+            yield StoreUnavailable(f"{table} is unlogged: a crash would empty it")
+
+
+def _setting_faults(
+    probe: Sequence[Any], *, unsafe_not_durable: bool, require_standby: bool
+) -> Iterator[StoreError]:
+    """Yield what is wrong with a database whose answer to PROBE is *probe*."""
+    version, commit, fsync, read_only, encoding, ours, messages, standbys, first_schema, _ = probe
     version = version or 0  # no row
     if version < SCHEMA:
-        yield StoreUnavailable(f"the database has schema {version}, this release needs {SCHEMA}: create_schema()")
+        yield StoreUnavailable(
+            f"the database has schema {version}, this release needs {SCHEMA}: call create_schema()"
+        )
     elif version > SCHEMA:
         yield _too_new(version)
-    if "off" in (synchronous, fsync) and not unsafe_not_durable:
-        yield StoreUnavailable("synchronous_commit or fsync is off: a crash would take back answers that were given")
+    if "off" in (commit, fsync) and not unsafe_not_durable:
+        yield StoreUnavailable(
+            "synchronous_commit or fsync is off: a crash would take back stored changes"
+        )
+    if require_standby and (commit == "local" or commit == "off" or not standbys):
+        yield StoreUnavailable(
+            "no synchronous standby is waited for (synchronous_commit is"
+            f" {commit}, synchronous_standby_names is {standbys!r}): a fail-over would take back"
+            " stored changes"
+        )
     if read_only == "on":
-        yield StoreUnavailable("the session is read-only: a replica's answers are old, and nothing can be counted")
-    if encoding not in (None, "UTF8"):
-        yield StoreUnavailable(f"the database is encoded in {encoding}: names need UTF8")
+        yield StoreUnavailable(
+            "the session is read-only: connect to the primary, not to a replica"
+        )
+    if encoding not in (None, "UTF8") or ours not in (None, "UTF8"):
+        yield StoreUnavailable(
+            f"the database is encoded in {encoding} and the connection in {ours}: both must be"
+            " UTF8"
+        )
+    if messages in ("error", "fatal", "panic"):
+        yield StoreUnavailable(
+            f"client_min_messages is {messages}: it hides the warning that a commit did not reach"
+            " the standby; set it to warning"
+        )
+    if first_schema not in (None, "pg_catalog"):
+        yield SchemaUntrusted(
+            f"search_path names {first_schema} before pg_catalog, so operators can be replaced;"
+            " remove pg_catalog from search_path"
+        )
 
 
 def _too_new(version: int) -> StoreTooNew:
-    return StoreTooNew(f"the database has schema {version}; this release knows {SCHEMA}")
+    return StoreTooNew(f"the database has schema {version}; this release reads up to {SCHEMA}")
 
 
-_UNDONE: Final = {"40001", "40P01"}  # serialization failure, deadlock: the server says that nothing was done
-_WAITED: Final = {"55P03", "57014"}  # a lock or statement timeout of the operator's
-_RACED: Final = {"23505", "42P07", "42710", "XX000"}  # somebody else was creating the same tables
-_UNSOUND: Final = ("22", "23", "42", "3F", "XX")
-_NOT_HAD: Final = (psycopg_pool.PoolTimeout, psycopg_pool.PoolClosed, psycopg_pool.TooManyRequests)
+def _no_tables() -> StoreUnavailable:
+    return StoreUnavailable("the database has no vmfa tables: call create_schema()")
 
 
-def _translate_error(error: psycopg.Error, *, final: bool, creating: bool, had: bool = True) -> tuple[StoreError, bool]:
-    """Our error for psycopg's, and whether to try again. Its text is left out, for it may quote what is stored."""
-    state, name = error.sqlstate, type(error).__name__
+_UNDONE: Final = {"40001", "40P01"}  # serialization failure, deadlock: nothing was done
+_WAITED: Final = {"55P03", "57014"}  # a lock or statement timeout, or a cancellation
+_RACED: Final = {"23505", "42P07", "42710", "XX000"}  # another process creates the same tables
+_CORRUPT: Final = {"XX001", "XX002"}
+_PREPARED: Final = {"26000", "42P05"}  # a pooler moved the session to another server process
+_CHANGED: Final = ("0A000", "22", "23", "42703", "42804", "428C9")
+_LOST: Final = ("08", "57P", "40003")
+_NOT_CONNECTED: Final = (
+    NoConnection, psycopg_pool.PoolTimeout, psycopg_pool.PoolClosed, psycopg_pool.TooManyRequests,
+)
+FAILURES: Final = (psycopg.Error, NoConnection, ConnectionLost, ServerError, Silent)
+Failure = psycopg.Error | NoConnection | ConnectionLost | ServerError | Silent
+
+
+def _translate_error(
+    error: Failure, *, final: bool, creating: bool, timeout: float
+) -> tuple[StoreError, bool]:
+    """Return our error for *error*, and whether to try again.
+
+    The text of the server is left out: it may quote what is stored.
+
+    :param final: whether the statement was sent that may have stored the change.
+    :param creating: whether the tables are being created.
+    """
+    if isinstance(error, _NOT_CONNECTED):
+        cause = str(error) if isinstance(error, NoConnection) else type(error).__name__
+        return StoreUnavailable(f"no connection ({cause}); nothing was changed"), False
+    if isinstance(error, Silent):
+        cause = f"the database did not answer within {timeout:g} seconds"
+        return _in_doubt(cause) if final else StoreUnavailable(
+            f"{cause}; nothing was changed"
+        ), False
+    state = error.sqlstate if isinstance(error, ServerError | psycopg.Error) else None
+    if state is None or state.startswith(_LOST):
+        cause = f"the connection was lost ({_name(state) if state else type(error).__name__})"
+        if final:
+            return _in_doubt(cause), False
+        return StoreUnavailable(f"{cause}; nothing was changed"), True
+    name = f"{_name(state)}, SQLSTATE {state}"
     if state in _UNDONE or (creating and state in _RACED):
         return StoreContended(f"others kept changing the same rows ({name}); nothing was changed"), True
     if state in _WAITED:
-        return StoreContended(f"the database gave up waiting ({name}); nothing was changed"), False
-    if not had:
-        waited = isinstance(error, _NOT_HAD)
-        return StoreUnavailable(f"no connection was to be had ({name}); nothing was changed"), not waited
-    if not state or state.startswith(("08", "57P", "40003")):
-        if final:
-            return StoreUnavailable(
-                f"the connection was lost before the answer ({name}): the change may have been committed; "
-                "nothing was accepted, and a code that was sent may be spent"
-            ), False
-        return StoreUnavailable(f"the connection was lost ({name}); nothing was changed"), True
+        return StoreContended(
+            f"the database gave up waiting, for a lock for example ({name}); nothing was changed"
+        ), False
+    if state in _PREPARED:
+        return StoreUnavailable(
+            f"a pooler between here and the database mixes its clients' prepared statements"
+            f" ({name}); nothing was changed"
+        ), True
     if state == "42P01":
-        return StoreCorrupt("there are no vmfa tables here: create_schema() makes them"), False
-    if state.startswith(_UNSOUND) and state != "42501":
-        return StoreCorrupt(f"this is no sound vmfa database ({name})"), False
-    return StoreUnavailable(f"the database cannot be used ({name}); nothing was accepted"), False
+        return _no_tables(), False
+    if state in _CORRUPT:
+        return StoreCorrupt(f"the database reports that it is damaged ({name})"), False
+    if state.startswith(_CHANGED):
+        return SchemaUntrusted(
+            f"the tables are not those that vmfa created ({name}); nothing was changed"
+        ), False
+    return StoreUnavailable(f"the database refused a statement ({name}); nothing was changed"), False
+
+
+def _in_doubt(cause: str) -> OutcomeUnknown:
+    return OutcomeUnknown(
+        f"{cause} before it confirmed a commit: the change may have been stored, or may still be;"
+        " nothing was accepted, and a code that was typed may be used"
+    )
+
+
+def _name(sqlstate: str) -> str:
+    try:
+        return psycopg.errors.lookup(sqlstate).__name__
+    except KeyError:
+        return "unknown error"
 
 
 class Call(Generic[T]):
-    """One call of a store: all of it that does not wait."""
+    """One call of a store: everything that does not wait."""
 
-    def __init__(self, store: Postgres, script: Callable[[], Script[T]], *, look: bool = True) -> None:
+    value: T
+    current: Any = None  # the connection in use
+    own: Any = None  # the pool of the store that it belongs to
+    lent: Any = None  # or the connection of a pool that was passed to the store
+    _begun = False  # the connection is in no transaction of the application
+    _broken = False  # a statement was sent and not answered
+
+    def __init__(
+        self, store: Postgres, script: Callable[[], Script[T]], *, check: bool = True
+    ) -> None:
         self._store = store
         self._script = script
-        self._look = look
-        self._until = time.monotonic() + store.timeout
+        self._check = check
+        self.deadline = time.monotonic() + store.timeout
         self._pause = 0.0005
-        self._had = False
-        self._final = False
+        self.in_doubt = False  # the final statement was sent, and not undone
 
     @property
     def left(self) -> float:
-        """How many seconds there are left to wait for a connection."""
-        return max(0.001, self._until - time.monotonic())
+        """How many seconds are left."""
+        return max(0.001, self.deadline - time.monotonic())
 
-    def begin(self, connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> None:
-        """Start, from the beginning, on this connection. Nothing was sent yet, so a dead one does no harm."""
-        self._had, self._final = True, False
+    def begin(self, connection: Connection) -> None:
+        """Start from the beginning on *connection*.
+
+        :raises psycopg.Error: the connection is dead.
+        :raises InvalidValue: a transaction that is not ours could be open on it.
+        """
+        self._begun = self._broken = self.in_doubt = False
+        self.current = connection
         if not connection.autocommit:
-            raise InvalidValue("a store's connections commit by themselves: ConnectionPool(..., "
-                               "kwargs={'autocommit': True}); to use a transaction of your own, see Operations")
-        if connection.pgconn.transaction_status != psycopg.pq.TransactionStatus.IDLE:
-            raise InvalidValue("this connection is in somebody's transaction; to use your own, see Operations")
-        for _ in range(2):  # the first reads a farewell, the second finds the end
+            raise InvalidValue(
+                "the connections of a store must commit by themselves: "
+                "ConnectionPool(..., kwargs={'autocommit': True}); to use a transaction of your "
+                "own, see Operations"
+            )
+        self._begun = connection.pgconn.transaction_status == TransactionStatus.IDLE
+        if connection.closed:
+            raise ConnectionLost("closed")
+        if not self._begun:
+            raise InvalidValue(
+                "this connection is in a transaction of your application; to use your own "
+                "transaction, see Operations"
+            )
+        for _ in range(2):  # the first reads a last message, the second finds the end
             connection.pgconn.consume_input()
-        self.cursors: dict[str, Any] = self._store.known.get(connection, {})
-        self._steps = self._whole(connection)
+        self.session = self._store.session(connection)
+        self._steps = self._whole()
 
-    def _whole(self, connection: object) -> Script[T]:
-        if self._look and connection not in self._store.known:
-            _, [look] = yield Step(PROBE)
-            for fault in _faults(look, self._store.unsafe_not_durable):
+    def _whole(self) -> Script[T]:
+        if self._check and time.monotonic() > self.session.checked_at + PROBE_EVERY:
+            self.session.checked_at = float("-inf")
+            for fault in (yield from self._store.faults_script()):
                 raise fault
-            if look[-2] == "0" and isinstance(self._store.source, str):  # on our own connections no lock waits for ever
-                yield Step(SET_TIMEOUT, (str(ceil(1000 * self._store.timeout)),))
-            self._store.know(connection, self.cursors)
+            self.session.checked_at = time.monotonic()
         return (yield from self._script())
 
     def next(self, answer: Answer | None) -> Step | None:
-        """The next statement; None when ``value`` is there."""
+        """Return the next statement, or None when ``value`` is there."""
+        if self.in_doubt and self.session.warnings:
+            raise _in_doubt(f"the database warned ({', '.join(self.session.warnings)})")
         try:
             step = self._steps.send(answer)  # type: ignore[arg-type]  # None starts a generator
         except StopIteration as stop:
-            self.value: T = stop.value
+            self.value = stop.value
             return None
-        self._final = step.final
+        self.in_doubt = step.final
         return step
 
-    def failed(self, error: psycopg.Error) -> StoreError | None:
-        """What to raise; None: nothing was done, so wait for ``pause`` and try again."""
+    def exchange(self, step: Step) -> Exchange:
+        """Send *step* and return its answer."""
+        self._broken = True
+        answer = yield from exchange(
+            self.current, self.session, step.sql, step.values, self.deadline,
+            prepare=self._store.prepare and self.current.prepare_threshold is not None,
+        )
+        self._broken = time.monotonic() > self.deadline  # cancelled: too late for the next one
+        return answer
+
+    def failed(self, error: Failure) -> StoreError | None:
+        """Return the error to raise, or None to wait for :meth:`pause` and to try again."""
         creating = self._script is create_script
-        failure, again = _translate_error(error, final=self._final, creating=creating, had=self._had)
-        self._had = False
-        return None if again and time.monotonic() < self._until else failure
+        failure, again = _translate_error(
+            error, final=self.in_doubt, creating=creating, timeout=self._store.timeout
+        )
+        self.in_doubt = isinstance(failure, OutcomeUnknown)
+        in_time = time.monotonic() < self.deadline
+        if isinstance(error, ServerError):
+            if error.sqlstate in _PREPARED:
+                self._store.prepare = False
+            elif in_time and error.sqlstate in _UNDONE | _WAITED:
+                self._broken = False  # an ordinary answer: the connection stays
+        return None if again and in_time else failure
+
+    def leave(self) -> None:
+        """Close a connection that is not as it was: a pool would wait for its transaction."""
+        if self._begun and (self._broken or not is_idle(self.current)):
+            self.current.pgconn.finish()
 
     def pause(self) -> float:
+        """Return the seconds to wait before the next attempt."""
         self._pause = min(2 * self._pause, 0.1)
-        return self._pause
+        return min(self._pause, self.left)
+
+    def annotate(self, error: BaseException) -> None:
+        """Note on *error*, which is not ours, that it interrupted a commit."""
+        if self.in_doubt and not isinstance(error, VmfaError):
+            error.add_note(
+                "vmfa: this exception interrupted a commit after it was sent: the change may have"
+                " been stored"
+            )
 
 
 class Postgres:
     """What the two stores share."""
 
-    def __init__(self, source: Any, timeout: float, unsafe_not_durable: bool) -> None:
+    def __init__(
+        self, source: Any, timeout: float, unsafe_not_durable: bool,
+        require_synchronous_standby: bool,
+    ) -> None:
         if not isinstance(source, str) and not callable(getattr(source, "getconn", None)):
-            raise InvalidType("a PostgreSQL store is given a connection pool or a connection string")
+            raise InvalidType("source must be a connection string or a connection pool of psycopg")
         self.timeout = timeout
         self.unsafe_not_durable = unsafe_not_durable
-        self.known: dict[Any, dict[str, Any]] = {}  # the connections that were looked over, and their cursors
+        self.require_synchronous_standby = require_synchronous_standby
         self.source = source
+        self.on_wait: WaitObserver = ignore_wait
+        self.prepare = True  # until a pooler turns out to lose prepared statements
+        self.pool_failed = False  # the last attempt to get a connection of a given pool failed
+        self._sessions: WeakKeyDictionary[Any, Session] = WeakKeyDictionary()
         self._process = os.getpid()
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__}>"  # a connection string may hold a password
+        return f"<{type(self).__name__}>"  # a connection string may contain a password
 
-    def given(self) -> Any:
+    def given_pool(self) -> Any:
+        """Return the pool that was passed to the store."""
         if self._process != os.getpid():
-            raise StoreUnavailable("the pool was opened before a fork: give each process its own")
+            raise StoreUnavailable(
+                "the pool was opened before a fork: open one in each process"
+            )
         return self.source
 
-    def know(self, connection: Any, cursors: dict[str, Any]) -> None:
-        """*connection* is fit. Its cursors are kept: one that says the same again does half the work."""
-        for other in list(self.known):
-            if other.closed:
-                self.known.pop(other, None)
-        self.known[connection] = cursors
+    def pool_wait(self, call: Call[Any]) -> float:
+        """Return how many seconds to wait for a given pool: few, if it failed the last time."""
+        return min(SHORT_WAIT, call.left) if self.pool_failed else call.left
+
+    def session(self, connection: Connection) -> Session:
+        """Return what is known of *connection*."""
+        session = self._sessions.get(connection)
+        if session is None:
+            session = Session()
+            connection.add_notice_handler(session.noticed)
+            self._sessions[connection] = session
+        return session
 
     def settings(self) -> dict[str, Any]:
-        """Of the store's own connections, beyond the connection string: no wait for the network is without an end."""
-        wait = ceil(self.timeout)
-        ours = {"connect_timeout": wait, "tcp_user_timeout": 1000 * wait, "application_name": "vmfa"}
-        try:
-            theirs = psycopg.conninfo.conninfo_to_dict(self.source)
-        except psycopg.Error:
-            theirs = None
-        if theirs is None:
-            raise InvalidValue("this is no connection string of PostgreSQL")
-        return {**ours, **theirs, "autocommit": True}
+        """Return the parameters of the store's own connections.
 
-    def problems(self, now: float, tolerance: int) -> Script[tuple[VmfaError, ...]]:
-        _, [look] = yield Step(PROBE)
-        found: list[VmfaError] = list(_faults(look, self.unsafe_not_durable))
-        off = round(now - look[-1])
-        if abs(off) > tolerance:
-            found.append(ClockWentBack(f"this machine's clock is {abs(off)} seconds "
-                                       f"{'behind' if off < 0 else 'ahead of'} the database's"))
-        return tuple(found)
+        None of them is a setting of the server, so nothing leaks to other clients of a pooler.
+        """
+        try:
+            given = psycopg.conninfo.conninfo_to_dict(self.source)
+        except psycopg.Error:
+            given = None
+        if given is None:
+            raise InvalidValue("source is not a connection string of PostgreSQL")
+        hosts = str(given.get("host") or given.get("hostaddr") or "").count(",") + 1
+        ours = {
+            "connect_timeout": max(2, int(self.timeout) // hosts),
+            "tcp_user_timeout": 1000 * ceil(self.timeout),
+            "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3,
+            "application_name": "vmfa",
+        }
+        return {**ours, **given, "client_encoding": "UTF8", "autocommit": True}
+
+    def faults_script(self) -> Script[list[StoreError]]:
+        """Return what is wrong with the settings and the tables of the database."""
+        yield BEGIN  # a pooler in statement mode refuses it
+        _, [probe] = yield Step(PROBE)
+        faults = list(_setting_faults(
+            probe, unsafe_not_durable=self.unsafe_not_durable,
+            require_standby=self.require_synchronous_standby,
+        ))
+        if not any(isinstance(fault, StoreTooNew) for fault in faults):
+            _, rows = yield Step(CHECK)
+            faults += _schema_faults(rows, unsafe_not_durable=self.unsafe_not_durable)
+        yield END
+        self._clock = float(probe[-1])
+        return faults
+
+    _clock = 0.0
+
+    def health_script(self, now: float, tolerance: int) -> Script[tuple[VmfaError, ...]]:
+        """Return what is wrong, with the clock of this machine."""
+        faults: list[VmfaError] = [*(yield from self.faults_script())]
+        offset = round(now - self._clock)
+        if abs(offset) > tolerance:
+            direction = "behind" if offset < 0 else "ahead of"
+            faults.append(ClockWentBack(
+                f"this machine's clock is {abs(offset)} seconds {direction} the database's"
+            ))
+        return tuple(faults)
 
 
 class PostgresStore(Postgres):
-    """A store in PostgreSQL, for threads, processes and machines. ``create_schema()`` once, before its first use.
+    """Keep records in PostgreSQL. Call :meth:`create_schema` once, before the first use.
 
-    :param source: a ``psycopg_pool.ConnectionPool`` of autocommit connections, or a connection string, over which
-        each process then opens up to 8 connections.
-    :param timeout: seconds to wait for a connection, and to try again what is known not to have been done.
-    :param unsafe_not_durable: a crash of the server may then take back answers that were given, and replay codes.
+    Every method returns or raises within *timeout* plus one second.
+
+    :param source: a connection string, over which each process opens up to 8 connections, or a
+        ``psycopg_pool.ConnectionPool`` of autocommit connections.
+    :param timeout: seconds for a whole call: to get a connection, to wait for locks and answers,
+        and to repeat what is known not to have been done.
+    :param unsafe_not_durable: accept a database whose crash may take back stored changes, and so
+        make used codes valid again.
+    :param require_synchronous_standby: refuse a database that does not wait for a standby.
     """
 
     def __init__(
-        self, source: str | psycopg_pool.ConnectionPool[Any], *, timeout: float = 10.0, unsafe_not_durable: bool = False
+        self, source: str | psycopg_pool.ConnectionPool[Any], *, timeout: float = 10.0,
+        unsafe_not_durable: bool = False, require_synchronous_standby: bool = False,
     ) -> None:
-        super().__init__(source, timeout, unsafe_not_durable)
-        self._own: dict[int, OwnConnections] = {}
+        super().__init__(source, timeout, unsafe_not_durable, require_synchronous_standby)
+        self._own: dict[int, OwnConnections] = {}  # by process: none survives a fork
 
     def __enter__(self) -> Self:
         return self
@@ -338,68 +689,149 @@ class PostgresStore(Postgres):
         self.close()
 
     def close(self) -> None:
-        """Close the store's own connections in this process; the next use opens others. A given pool stays open."""
-        own = self._own.pop(os.getpid(), None)
+        """Close the store's own connections in this process. The next call opens others.
+
+        A pool that was passed to the store stays open.
+        """
+        own = self._own.get(os.getpid())
         if own is not None:
-            own.close()
+            try:
+                own.close()
+            finally:
+                own.close()  # again, in case an exception interrupted the first attempt
+                self._own.pop(os.getpid(), None)
 
     def create_schema(self) -> None:
-        """Create the tables, or bring them up to this release. Any number of processes may do so at once."""
-        self._call(Call(self, create_script, look=False))
+        """Create the tables that are missing. Any number of processes may do so at once.
+
+        :raises SchemaUntrusted: a table exists and is not as this release creates it.
+        :raises StoreError: the database cannot be used.
+        """
+        self._call(Call(self, create_script, check=False))
 
     def health(self, now: float | None = None, *, tolerance: int = 30) -> tuple[VmfaError, ...]:
-        """What is wrong, as errors that are not raised; empty: nothing. *now* (Unix time) is this machine's clock,
-        which may be *tolerance* seconds off the database's.
+        """Return what is wrong with the database, as errors that are not raised.
+
+        :param now: the Unix time of this machine, default ``time.time()``.
+        :param tolerance: seconds by which it may differ from the clock of the database.
+        :returns: an empty tuple if nothing is wrong.
         """
         moment = time.time() if now is None else now
         try:
-            return self._call(Call(self, partial(self.problems, moment, tolerance), look=False))
+            script = partial(self.health_script, moment, tolerance)
+            return self._call(Call(self, script, check=False))
         except StoreError as problem:
             return (problem.with_traceback(None),)
 
     def load(self, principal: PrincipalId) -> Principal:
+        """Return the newest committed record of *principal*."""
         return self._call(Call(self, partial(load_script, principal)))
 
     def commit(self, before: Principal, after: Principal, events: Sequence[AuditEvent]) -> bool:
+        """Replace *before* by *after* and append *events*, durably, in one transaction.
+
+        :returns: False, with nothing written, if the stored record is no longer *before*.
+        :raises OutcomeUnknown: the commit was sent and not confirmed.
+        :raises StoreError: nothing was stored.
+        """
         return self._call(Call(self, partial(commit_script, before, after, events)))
 
     def principals(
         self, account: str, *, after: PrincipalId | None = None, limit: int = 1000
     ) -> Sequence[PrincipalId]:
+        """Return a page of the stored principals of *account*."""
         return self._call(Call(self, partial(principals_script, account, after, limit)))
 
-    def history(self, principal: PrincipalId, *, after: int = 0, limit: int = 1000) -> Sequence[AuditEvent]:
+    def history(
+        self, principal: PrincipalId, *, after: int = 0, limit: int = 1000
+    ) -> Sequence[AuditEvent]:
+        """Return a page of the stored events of *principal*."""
         return self._call(Call(self, partial(history_script, principal, after, limit)))
 
     def _call(self, call: Call[T]) -> T:
-        while True:
-            try:
-                pool = self._pool()
-                connection = pool.getconn(call.left)
+        try:
+            while True:
                 try:
-                    call.begin(connection)
-                    step = call.next(None)
-                    while step is not None:
-                        cursor = call.cursors.get(step.sql)
-                        if cursor is None:
-                            cursor = call.cursors[step.sql] = psycopg.Cursor(connection, row_factory=tuple_row)
-                        cursor.execute(step.sql, step.values)
-                        step = call.next((cursor.rowcount, [] if cursor.rownumber is None else cursor.fetchall()))
+                    try:
+                        return self._attempt(call)
+                    except FAILURES as error:
+                        failure = call.failed(error)
+                    finally:
+                        self._give_back(call)
                 finally:
-                    pool.putconn(connection)  # which rolls back what is unfinished
-            except psycopg.Error as error:
-                failure = call.failed(error)
-            else:
-                return call.value
-            if failure is not None:
-                raise failure
-            time.sleep(call.pause())
+                    self._give_back(call)  # again, in case an exception interrupted the first
+                if failure is not None:
+                    raise failure
+                pause = call.pause()
+                self.on_wait("retry", pause)
+                time.sleep(pause)
+        except BaseException as error:
+            call.annotate(error)
+            raise
 
-    def _pool(self) -> psycopg_pool.ConnectionPool[Any] | OwnConnections:
-        if not isinstance(self.source, str):
-            given: psycopg_pool.ConnectionPool[Any] = self.given()
-            return given
+    def _attempt(self, call: Call[T]) -> T:
+        started = time.monotonic()
+        connection = self._acquire(call)
+        self.on_wait("connection", time.monotonic() - started)
+        call.begin(connection)
+        step = call.next(None)
+        while step is not None:
+            step = call.next(self._perform(call, step))
+        return call.value
+
+    def _perform(self, call: Call[Any], step: Step) -> Answer:
+        """Send one statement and wait for its answer."""
+        connection = call.current
+        work = call.exchange(step)
+        try:
+            wait = next(work)
+            while True:
+                if wait.cancel:
+                    cancel(connection)
+                wait = work.send(not wait.cancel and _wait(connection.pgconn.socket, wait))
+        except StopIteration as stop:
+            answer: Answer = stop.value
+        return answer
+
+    def _acquire(self, call: Call[Any]) -> psycopg.Connection[Any]:
+        if isinstance(self.source, str):
+            call.own = self._own_connections()
+            connection: psycopg.Connection[Any] = call.own.acquire(call, call.left)
+            return connection
+        pool = self.given_pool()
+        try:
+            call.lent = pool.getconn(self.pool_wait(call))
+        except psycopg_pool.PoolTimeout:
+            self.pool_failed = True
+            raise
+        self.pool_failed = False
+        lent: psycopg.Connection[Any] = call.lent
+        return lent
+
+    def _own_connections(self) -> OwnConnections:
         own = self._own.get(os.getpid())  # never a connection from before a fork
+        if own is not None and own.closed:
+            self._own.pop(os.getpid(), None)
+            own = None
         if own is None:
             own = self._own.setdefault(os.getpid(), OwnConnections(self.settings()))
         return own
+
+    def _give_back(self, call: Call[Any]) -> None:
+        call.leave()
+        if call.own is not None:
+            call.own.release(call)
+        elif call.lent is not None:
+            with suppress(ValueError):  # given back before, by an attempt that was interrupted
+                self.source.putconn(call.lent)
+            call.lent = None
+
+
+def _wait(socket: int, wait: Wait) -> bool:
+    """Wait until *socket* can be read, or also written."""
+    seconds = max(0.0, wait.seconds)
+    if not hasattr(select, "poll"):
+        return any(select.select([socket], [socket] if wait.write else [], [], seconds))
+    poll = select.poll()
+    poll.register(socket, select.POLLIN | (select.POLLOUT if wait.write else 0))
+    return bool(poll.poll(ceil(1000 * seconds)))

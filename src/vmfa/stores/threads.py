@@ -1,47 +1,50 @@
-"""The store port for asyncio, and any store that blocks behind it: each call in a thread of its own."""
+"""An asynchronous store over a blocking one: every call runs in a thread."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Protocol
 
 from ..events import AuditEvent
 from ..models import Principal, PrincipalId
-from .base import Store
+from .base import AsyncStore, Store
 
-
-class AsyncStore(Protocol):
-    """``vmfa.Store`` with await."""
-
-    async def load(self, principal: PrincipalId) -> Principal: ...
-
-    async def commit(self, before: Principal, after: Principal, events: Sequence[AuditEvent]) -> bool: ...
-
-    async def principals(
-        self, account: str, *, after: PrincipalId | None = None, limit: int = 1000
-    ) -> Sequence[PrincipalId]: ...
-
-    async def history(self, principal: PrincipalId, *, after: int = 0, limit: int = 1000) -> Sequence[AuditEvent]: ...
+__all__ = ["AsyncStore", "InThreads"]
 
 
 class InThreads:
-    """A store that blocks, such as ``SQLiteStore``, each call in a thread of its own."""
+    """Make a blocking store, such as ``SQLiteStore``, an asynchronous one.
+
+    Every call runs in a thread of the event loop's default executor. A call that is cancelled
+    still runs to its end in its thread.
+
+    :param store: the blocking store.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self.volatile: bool = getattr(store, "volatile", False)
 
     async def load(self, principal: PrincipalId) -> Principal:
+        """Return what the ``load`` of the store returns."""
         return await asyncio.to_thread(self._store.load, principal)
 
-    async def commit(self, before: Principal, after: Principal, events: Sequence[AuditEvent]) -> bool:
+    async def commit(
+        self, before: Principal, after: Principal, events: Sequence[AuditEvent]
+    ) -> bool:
+        """Do what the ``commit`` of the store does."""
         return await asyncio.to_thread(self._store.commit, before, after, events)
 
     async def principals(
         self, account: str, *, after: PrincipalId | None = None, limit: int = 1000
     ) -> Sequence[PrincipalId]:
-        return await asyncio.to_thread(self._store.principals, account, after=after, limit=limit)
+        """Return what the ``principals`` of the store returns."""
+        return await asyncio.to_thread(
+            self._store.principals, account, after=after, limit=limit
+        )
 
-    async def history(self, principal: PrincipalId, *, after: int = 0, limit: int = 1000) -> Sequence[AuditEvent]:
+    async def history(
+        self, principal: PrincipalId, *, after: int = 0, limit: int = 1000
+    ) -> Sequence[AuditEvent]:
+        """Return what the ``history`` of the store returns."""
         return await asyncio.to_thread(self._store.history, principal, after=after, limit=limit)

@@ -1,0 +1,194 @@
+"""One statement to PostgreSQL and its answer, without waiting: the stores do the waiting.
+
+psycopg's cursors wait without a limit of their own: a server that acknowledges and never answers
+would keep a thread for ever. These functions use the same libpq connection and say when to wait,
+so that each store can stop at its deadline.
+"""
+
+from __future__ import annotations
+
+import re
+import select
+import time
+from collections.abc import Generator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import lru_cache
+from hashlib import sha256
+from threading import Thread
+from typing import Any, Final, NamedTuple
+
+import psycopg
+from psycopg import pq
+
+KINDS: Final = {  # by the object id of a type; everything else is text
+    16: lambda cell: cell == b"t",  # boolean
+    20: int, 21: int, 23: int, 26: int,
+    701: float,
+}
+GRACE: Final = 0.5  # seconds to wait for the answer to a cancellation
+
+
+class Answer(NamedTuple):
+    """The number of rows that were changed or selected, and the rows."""
+
+    count: int
+    rows: list[tuple[Any, ...]]
+
+
+class ServerError(Exception):
+    """The server's error, without its text, which may quote what is stored."""
+
+    def __init__(self, sqlstate: str) -> None:
+        super().__init__(sqlstate)
+        self.sqlstate = sqlstate
+
+
+class ConnectionLost(Exception):
+    """The connection ended while an answer was expected."""
+
+
+class Silent(Exception):
+    """No answer came before the deadline."""
+
+
+class Wait(NamedTuple):
+    """A request to wait until the connection can be read, or also written.
+
+    The store answers whether it can. ``cancel``: ask the server to cancel the statement first.
+    """
+
+    write: bool
+    seconds: float
+    cancel: bool = False
+
+
+Connection = psycopg.Connection[Any] | psycopg.AsyncConnection[Any]
+
+
+@dataclass(slots=True)
+class Session:
+    """What a store knows of one connection."""
+
+    checked_at: float = float("-inf")  # time.monotonic() when its settings were last checked
+    prepared: set[bytes] = field(default_factory=set)
+    warnings: list[str] = field(default_factory=list)  # SQLSTATE of the warnings of a statement
+
+    def noticed(self, diagnostic: psycopg.errors.Diagnostic) -> None:
+        """Note a warning of the server."""
+        if (diagnostic.severity_nonlocalized or diagnostic.severity) == "WARNING":
+            self.warnings.append(diagnostic.sqlstate or "01000")
+
+
+Exchange = Generator[Wait, bool, Answer]
+
+
+def exchange(
+    connection: Connection, session: Session, sql: str, values: Sequence[Any], deadline: float,
+    *, prepare: bool,
+) -> Exchange:
+    """Send one statement and return its answer.
+
+    :param deadline: on the clock of ``time.monotonic()``; then the statement is cancelled.
+    :raises ServerError: the server refused the statement.
+    :raises ConnectionLost: the connection ended.
+    :raises Silent: the deadline passed, and the cancellation was not answered either.
+    """
+    pgconn = connection.pgconn
+    text, name = _numbered(sql)
+    session.warnings.clear()
+    try:
+        if not values:
+            pgconn.send_query(text)
+        elif not prepare:
+            pgconn.send_query_params(text, _encoded(values))
+        else:
+            if name not in session.prepared:
+                pgconn.send_prepare(name, text)
+                yield from _answer(pgconn, deadline)
+                session.prepared.add(name)
+            pgconn.send_query_prepared(name, _encoded(values))
+        return _read((yield from _answer(pgconn, deadline)))
+    except psycopg.Error as error:
+        lost = ConnectionLost(type(error).__name__)
+    raise lost
+
+
+def _answer(pgconn: pq.abc.PGconn, deadline: float) -> Generator[Wait, bool, pq.abc.PGresult]:
+    """Return the result of what was sent, as the documentation of libpq describes it."""
+    end, cancelled = deadline, False
+    results = []
+    while True:
+        write = pgconn.flush() == 1
+        while write or pgconn.is_busy():
+            if (yield Wait(write, end - time.monotonic())):
+                pgconn.consume_input()
+                write = write and pgconn.flush() == 1
+            elif cancelled:
+                raise Silent
+            else:
+                cancelled, end = True, time.monotonic() + GRACE
+                yield Wait(write, 0, cancel=True)
+        result = pgconn.get_result()
+        if result is None:
+            break
+        results.append(result)
+    if not results:
+        raise ConnectionLost("no result")
+    for result in results:
+        if result.status not in (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK):
+            state = result.error_field(pq.DiagnosticField.SQLSTATE)
+            if state is None:  # libpq's own error: there was no answer
+                raise ConnectionLost("OperationalError")
+            raise ServerError(state.decode())
+    return results[-1]
+
+
+@lru_cache(64)
+def _numbered(sql: str) -> tuple[bytes, bytes]:
+    """Return *sql* with numbered placeholders, and a name for it that depends on its text."""
+    numbers = iter(range(1, 1 + sql.count("%s")))
+    text = re.sub("%s", lambda _: f"${next(numbers)}", sql).encode()
+    return text, b"vmfa_" + sha256(text).hexdigest()[:16].encode()
+
+
+def _encoded(values: Sequence[Any]) -> list[bytes | None]:
+    return [None if value is None else str(value).encode() for value in values]
+
+
+def _read(result: pq.abc.PGresult) -> Answer:
+    kinds = [KINDS.get(result.ftype(column), bytes.decode) for column in range(result.nfields)]
+    rows = []
+    for row in range(result.ntuples):
+        cells = [result.get_value(row, column) for column in range(len(kinds))]
+        rows.append(tuple(
+            None if cell is None else kind(cell) for kind, cell in zip(kinds, cells, strict=True)
+        ))
+    return Answer(result.command_tuples or 0, rows)
+
+
+def cancel(connection: Connection) -> None:
+    """Ask the server, in a thread, to cancel the statement of *connection*.
+
+    Before libpq 17 a cancellation blocks the whole process. Then the statement is not cancelled,
+    and the connection is closed in any case.
+    """
+    if not psycopg.capabilities.has_cancel_safe():
+        return
+    with suppress(psycopg.Error, RuntimeError):
+        request = connection.pgconn.cancel_conn()
+        Thread(target=_cancel, args=(request,), name="vmfa-cancel", daemon=True).start()
+
+
+def _cancel(request: pq.abc.PGcancelConn) -> None:
+    end = time.monotonic() + GRACE
+    with suppress(psycopg.Error):
+        request.start()
+        while time.monotonic() < end:
+            status = request.poll()
+            if status in (pq.PollingStatus.OK, pq.PollingStatus.FAILED):
+                break
+            waits = [request.socket]
+            reads = status == pq.PollingStatus.READING
+            select.select(waits if reads else [], [] if reads else waits, [], GRACE)
+    request.finish()
