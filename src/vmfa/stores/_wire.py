@@ -8,6 +8,7 @@ so that each store can stop at its deadline.
 from __future__ import annotations
 
 import re
+import select
 import time
 from collections.abc import Generator, Sequence
 from contextlib import suppress
@@ -167,14 +168,27 @@ def _read(result: pq.abc.PGresult) -> Answer:
 
 
 def cancel(connection: Connection) -> None:
-    """Ask the server, in a thread, to cancel the statement of *connection*."""
-    try:
-        request = connection.pgconn.get_cancel()
+    """Ask the server, in a thread, to cancel the statement of *connection*.
+
+    Before libpq 17 a cancellation blocks the whole process. Then the statement is not cancelled,
+    and the connection is closed in any case.
+    """
+    if not psycopg.capabilities.has_cancel_safe():
+        return
+    with suppress(psycopg.Error, RuntimeError):
+        request = connection.pgconn.cancel_conn()
         Thread(target=_cancel, args=(request,), name="vmfa-cancel", daemon=True).start()
-    except (psycopg.Error, RuntimeError):
-        pass  # the connection is closed in any case
 
 
-def _cancel(request: pq.abc.PGcancel) -> None:
+def _cancel(request: pq.abc.PGcancelConn) -> None:
+    end = time.monotonic() + GRACE
     with suppress(psycopg.Error):
-        request.cancel()
+        request.start()
+        while time.monotonic() < end:
+            status = request.poll()
+            if status in (pq.PollingStatus.OK, pq.PollingStatus.FAILED):
+                break
+            waits = [request.socket]
+            reads = status == pq.PollingStatus.READING
+            select.select(waits if reads else [], [] if reads else waits, [], GRACE)
+    request.finish()

@@ -18,7 +18,6 @@ from .postgres import (
     Call,
     Postgres,
     Step,
-    close_unless_idle,
     commit_script,
     create_script,
     history_script,
@@ -165,7 +164,8 @@ class AsyncPostgresStore(Postgres):
                     continue  # wait again, until the same deadline
                 wait = work.send(ready)
         except StopIteration as stop:
-            return stop.value, cancelled
+            answer: Answer = stop.value
+        return answer, cancelled
 
     async def _acquire(self, call: Call[Any]) -> psycopg.AsyncConnection[Any]:
         if isinstance(self.source, str):
@@ -195,7 +195,6 @@ class AsyncPostgresStore(Postgres):
             call.own.release(call)
         elif call.lent is not None:
             lent, call.lent = call.lent, None
-            close_unless_idle(lent)
             returning = asyncio.ensure_future(self.source.putconn(lent))
             self._returning.add(returning)
             returning.add_done_callback(self._returning.discard)

@@ -152,7 +152,13 @@ class SQLiteStore:
         self._file = self._log = (0, 0, 0)  # device, inode and number of names, when opened
         self._lost = ""  # why the file that was opened is no longer the file
         self._marks: dict[PrincipalId, tuple[int, int]] = {}  # revision and time of commits
-        run_locked(_stores_lock, lambda: _stores.__setitem__(id(self), ref(self, _forget(self))))
+        run_locked(_stores_lock, self._register)
+
+    def _register(self) -> None:
+        for number, reference in list(_stores.items()):
+            if reference() is None:
+                _stores.pop(number, None)
+        _stores[id(self)] = ref(self)
 
     def __enter__(self) -> Self:
         return self
@@ -306,6 +312,8 @@ class SQLiteStore:
     def _attempt(self, work: Callable[[sqlite3.Connection], T], deadline: float) -> T:
         if not self._lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
             raise StoreContended(CONTENDED)
+        if not self._usable:
+            self._disconnect()  # again, in case an exception interrupted the first attempt
         self._usable = False
         self._committing = False
         if self._connection is None:
@@ -335,6 +343,7 @@ class SQLiteStore:
         self._lock.release()
 
     def _disconnect(self) -> None:
+        self._usable = False
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -367,6 +376,10 @@ class SQLiteStore:
                 return StoreContended(CONTENDED)
             case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
                 return StoreCorrupt(f"the database is damaged ({name})")
+            case sqlite3.SQLITE_ERROR:  # our statements are right: a table or a column is missing
+                return SchemaUntrusted(
+                    f"the tables are not as vmfa created them ({name}); nothing was changed"
+                )
             case sqlite3.SQLITE_IOERR if self._committing:
                 return OutcomeUnknown(
                     f"the disk failed during the commit ({name}): the change may have been stored"
@@ -586,11 +599,6 @@ _stores: Final[dict[int, ref[SQLiteStore]]] = {}
 _forking: Final[list[SQLiteStore]] = []  # whose locks are owned until the fork is done
 
 
-def _forget(store: SQLiteStore) -> Callable[[object], object]:
-    number = id(store)
-    return lambda _: _stores.pop(number, None)
-
-
 def _before_fork() -> None:
     _stores_lock.acquire()  # no store is created meanwhile
     for reference in list(_stores.values()):
@@ -603,13 +611,6 @@ def _before_fork() -> None:
 
 
 def _after_fork() -> None:
-    try:
-        _release_all()
-    finally:
-        _release_all()  # again, in case an exception interrupted the first attempt
-
-
-def _release_all() -> None:
     for store in _forking:
         release(store._lock)  # noqa: SLF001  # our own class
     _forking.clear()
@@ -620,3 +621,5 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(
         before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork
     )
+    # Again, in case an exception from a signal handler interrupts the first attempt.
+    os.register_at_fork(after_in_parent=_after_fork, after_in_child=_after_fork)

@@ -52,7 +52,11 @@ def main() -> int:
                     for name in options.scenario or SCENARIOS:
                         scenario = SCENARIOS[name](processes)
                         start = time.monotonic()
-                        sample = options.sample if processes == 3 and name not in SHORT else None
+                        sample = (
+                            options.sample
+                            if processes == 3 and (engine, name) not in SHORT
+                            else None
+                        )
                         report = explorer.explore(
                             scenario.start, scenario.jobs, mutant, sample=sample
                         )
