@@ -83,7 +83,7 @@ class Service:
         return [result.checkpoint for result in results if result.checkpoint]
 
     def write_row(self, who: PrincipalId, record: Principal) -> None:
-        """Write *record* as someone does who can write the database."""
+        """Write *record* past the library, as an attacker with write access does."""
         assert self.store.commit(self.store.load(who), record, ())
 
 

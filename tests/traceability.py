@@ -216,7 +216,7 @@ def problems_of(
         if clause.status == "met" and not passed:
             problems.append(f"{name} is met, but no passing test shows it")
         if clause.status == "duty" and not clause.duty:
-            problems.append(f"{name} is a duty, but names no item of duties.md")
+            problems.append(f"{name} is a duty, but states no item of duties.md")
         if clause.duty and f"**{clause.duty}" not in duties:
             problems.append(f"{name}: duties.md has no item that begins with: {clause.duty}")
         if clause.status in {"none", "otherwise", "unbuilt"} and not clause.reason:
@@ -245,7 +245,10 @@ def page(
         "",
         f"{len(clauses)} requirements: {counts['met']} met,",
         f"{counts['duty']} duties of your service,",
-        f"{counts['otherwise']} decided differently, {counts['none']} not applicable, {counts['unbuilt']} not implemented.",
+        (
+            f"{counts['otherwise']} decided differently, {counts['none']} not applicable,"
+            f" {counts['unbuilt']} not implemented."
+        ),
         "",
         "* *Code* lists the functions that cite the id.",
         "* *Tests* lists tests that passed when this page was built.",

@@ -70,7 +70,10 @@ class Actor(WithSecret):
             raise InvalidType("principal must be of type PrincipalId")
         may_have_claim = self.role in (Role.SIGNED_IN, Role.ADMIN)
         if self.mfa is not None and not (may_have_claim and isinstance(self.mfa, MfaClaim)):
-            raise InvalidType("mfa must be an MfaClaim of a signed-in person: pass receipt.claim")
+            raise InvalidType(
+                "mfa must be an MfaClaim of a signed-in person: pass receipt.claim, or "
+                "MfaClaim.from_dict() of what the session keeps"
+            )
         recovered = self.role is Role.RECOVERED_ROOT
         if type(self.proofs) is not tuple or len(self.proofs) != (2 if recovered else 0):
             raise InvalidValue("a recovered root must have two proofs, any other actor none")
@@ -122,7 +125,11 @@ class Actor(WithSecret):
 
         :param principal: the user.
         :param code: the text as typed; blanks, hyphens and case do not matter.
+        :raises InvalidType: *code* is not a str.
         """
+        if not isinstance(code, str):
+            del code
+            raise InvalidType("a recovery code must be a str")
         actor = cls(role=Role.RECOVERY_CODE, principal=principal)
         actor.set_secret(_RecoveryCode(text=code))
         return actor

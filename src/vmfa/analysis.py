@@ -1,4 +1,4 @@
-"""How strong a policy is: the chance of a guess, and the settings below what is recommended.
+"""How well a policy resists guessing, and which of its settings are weaker than recommended.
 
 The attacker knows the first factor and the policy, guesses wrong until a guess is right, and
 chooses the times. Three limits apply to the guesses that are evaluated; the smallest one counts:
@@ -72,7 +72,7 @@ class PolicyReport:
     :param candidates: how many codes are right at one time.
     :param likeliest_code: the chance of the most likely code.
     :param per_device: what attacks of different lengths and rates on one device achieve.
-    :param reenrollments_per_year: how often a year the owner enrolls a new device in ``reenrolling``.
+    :param reenrollments_per_year: how often the owner enrolls a new device in ``reenrolling``.
     :param reenrolling: the same attacks, if the owner enrolls new devices.
     """
 
@@ -131,7 +131,7 @@ def guessing(
     if not all(map(isfinite, (days, sign_ins_per_day, reenrollments_per_year))):
         raise InvalidValue("days, sign_ins_per_day and reenrollments_per_year must be finite")
     devices = 1 + floor(days * reenrollments_per_year / 365)
-    shape = policy.offers[0] if digits is None else Parameters(digits=digits)
+    parameters = policy.offers[0] if digits is None else Parameters(digits=digits)
     bounds = {
         "the attacker's rate": days * per_day if days else 0,
         **_bound_by_delays(policy, days, sign_ins_per_day, devices),
@@ -139,7 +139,7 @@ def guessing(
     }
     bounded_by = min(bounds, key=lambda name: bounds[name])
     guesses = ceil(bounds[bounded_by])
-    chance = (2 * policy.window + 1) * likeliest(shape.digits)
+    chance = (2 * policy.window + 1) * likeliest(parameters.digits)
     return Guessing(
         days=days, per_day=per_day, devices=devices, guesses=guesses, bounded_by=bounded_by,
         probability=-expm1(guesses * log1p(-chance)),
@@ -178,8 +178,9 @@ RATES: Final = (10.0, inf)  # guesses a day
 def report(
     policy: Policy, *, sign_ins_per_day: float = 1, reenrollments_per_year: float = 12
 ) -> PolicyReport:
-    """Return the strength of *policy* as an auditor asks for it.
+    """Return how well *policy* resists attacks of different lengths and rates.
 
+    :param policy: the policy.
     :param sign_ins_per_day: how often the owner signs in.
     :param reenrollments_per_year: how often the owner enrolls a new device.
     """

@@ -48,7 +48,7 @@ class AuditFailed(errors.VmfaError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """What identifies the past of a principal.
+    """What identifies the history of a principal up to now.
 
     :param revision: the revision of the record.
     :param tag: the tag of the record; empty if the store does not authenticate records.
@@ -97,7 +97,8 @@ def verify_history(
     :param clock: returns Unix time in seconds.
     :param observer: is called with an event for each history that is read.
     :returns: a result for each principal, root first, then users by the bytes of their names.
-    :raises AuditFailed: a stored row has an invalid principal. The results before it were yielded.
+    :raises AuditFailed: a stored row has an invalid principal. The results before it are yielded
+        first.
     """
     authenticate = partial(_permitted_record, store, operations, by, clock, observer)
     for principal in _principals(store, account):
@@ -109,13 +110,14 @@ def verify_with_audit_key(
 ) -> Iterator[HistoryResult]:
     """Check every record and history of *account* by its tags for auditors.
 
-    An auditor who has this key and can read the database needs no master key, so that they cannot
-    compute a code or write a record that the service accepts. No actor is asked for, and no event
-    reports the reading.
+    An auditor with this key and read access to the database needs no master key. They cannot
+    compute a code or write a record that the service accepts. The check needs no actor, and no
+    event reports it.
 
     :param audit_key: ``DerivedKeys(...).audit_key()``.
-    :returns: a result for each principal, as of :func:`verify_history`.
-    :raises AuditFailed: a stored row has an invalid principal. The results before it were yielded.
+    :returns: a result for each principal, as :func:`verify_history` yields them.
+    :raises AuditFailed: a stored row has an invalid principal. The results before it are yielded
+        first.
     """
     authenticate = partial(_record_with_audit_tag, store, audit_key)
     for principal in _principals(store, account):
@@ -165,7 +167,7 @@ def compare_with(checkpoint: Checkpoint, result: HistoryResult) -> HistoryResult
     reason = problem = ""
     if current.revision == 0:
         reason = "missing"
-        problem = "there is no record: its row was deleted, or the principal was forgotten"
+        problem = "the record is missing: its row was deleted, or the principal was forgotten"
     elif current.events >= checkpoint.events > 0 and (
         result.events[checkpoint.events - 1].digest != checkpoint.head
     ):
@@ -328,9 +330,9 @@ def _stored_events(store: Store, principal: PrincipalId, count: int) -> list[Aud
 
 
 def line(event: AuditEvent) -> str:
-    """Return an event as one line of JSON.
+    """Return an event as one line of JSON, without a key or a code.
 
-    The line contains no key and no code. ``number`` is 0 if the event is not stored.
+    ``number`` is 0 if the event is not stored.
     """
     fields = {
         "number": event.number,
@@ -402,7 +404,10 @@ def _principal_fields(principal: PrincipalId) -> dict[str, object]:
 
 
 def iso(at: int) -> str:
-    """Return Unix seconds as ISO 8601 in UTC; times after the year 9999 as the number itself."""
+    """Return a Unix time in ISO 8601 in UTC. After the year 9999, return the number of seconds.
+
+    :param at: seconds.
+    """
     try:
         moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=at)
     except OverflowError:

@@ -1,8 +1,8 @@
-"""Move stored records from one master key to another, and count what stands under each.
+"""Move stored records from one master key to another, and count what depends on each.
 
-The order of a rotation: the new key is *accepted* on every node, then *current*, then every record
-is resealed until none is left under the old key, and then the old key becomes *derive-only*: it
-still computes the keys of old devices, and no record under it is accepted any more.
+The order of a rotation: the new key is *accepted* on every node, then *current*. Then every record
+is resealed, until none is left under the old key. Then the old key becomes *derive-only*: it still
+computes the keys of old devices, and records that it authenticates are refused.
 """
 
 from __future__ import annotations
@@ -30,7 +30,11 @@ MISSING = "the checkpoint covers a record of this principal, and the database ha
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResealResult:
-    """What the pass did with one principal. ``problem`` says why its record was not resealed."""
+    """The result for one principal.
+
+    :param changed: whether its record was resealed.
+    :param problem: why its record could not be resealed; empty if nothing is wrong.
+    """
 
     principal: PrincipalId
     changed: bool = False
@@ -39,7 +43,7 @@ class ResealResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyUsage:
-    """What stands under each master key, by the id of the key.
+    """What depends on each master key, by the id of the key.
 
     :param records: records that the key authenticates.
     :param derived_devices: devices, and open enrollments, whose keys are derived from the key. If
@@ -65,10 +69,12 @@ def reseal(
     """Authenticate every record of *account* again, under the current master key.
 
     A generator: each record is committed by compare-and-set before its result is yielded. You can
-    stop it anywhere and start it again. Losing to a sign-in is a success, because a sign-in
-    authenticates the record under the current key as well. No event is stored, and devices stay in
-    use.
+    interrupt it at any point and start it again. If a sign-in commits first, the record needs no
+    more, because a sign-in authenticates it under the current key as well. No event is stored, and
+    devices stay in use.
 
+    :param store: the store with the records.
+    :param account: the account.
     :param keys: ``registry.operations.keys``.
     :param checkpoints: after a leak of the old key, what was exported before the leak. A record
         that is not exactly the one in its checkpoint may be forged: it is listed and not resealed.
@@ -143,10 +149,12 @@ def _is_covered(
 
 
 def key_usage(store: Store, account: str) -> KeyUsage:
-    """Count the records and the devices of *account* by the master key that they stand under.
+    """Count the records and the devices of *account* by the master key that they depend on.
 
-    The count trusts the stored rows: it checks no tag.
+    The count does not check the tags of the stored rows.
 
+    :param store: the store with the records.
+    :param account: the account.
     :raises StoreError: the store fails, or a stored row belongs to no principal.
     """
     usage = KeyUsage()

@@ -285,7 +285,8 @@ def test_a_master_key_has_one_role(terminal: Terminal) -> None:
     for option in ("--key-file", "--accepted-key-file", "--derive-only-key-file"):
         key_file = str(terminal.key_file)
         outcome = terminal.run("show", "a/b", "--key-file", key_file, option, key_file)
-        assert (outcome.code, outcome.err) == (2, "vmfa: a master key must have one role\n")
+        problem = "vmfa: a master key must have one role: it was passed twice\n"
+        assert (outcome.code, outcome.err) == (2, problem)
 
 
 def test_only_the_first_key_file_is_created(terminal: Terminal) -> None:

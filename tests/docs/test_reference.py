@@ -18,6 +18,7 @@ from reference import vectors
 from tables import DOCS, rows
 from vmfa import DerivedKeys, Kind, Parameters, Policy, PrincipalId, SQLiteStore, errors
 from vmfa.access import ON_ROOT, ON_USERS, Relationship
+from vmfa.analysis import guessing
 from vmfa.events import SIGN_INS, TRANSIENT, AuditEvent, EventActor, EventType
 from vmfa.lifecycle import Action, State
 from vmfa.models import EnrollmentSession, KeyRef, Principal, Sync, VirtualDevice
@@ -142,6 +143,14 @@ def test_the_documented_permission_matrix_is_the_enforced_one(
         for action in row[0].split(", ")
     }
     assert documented == matrix
+
+
+def test_the_documented_chances_with_new_devices_are_computed() -> None:
+    documented = rows(DOCS / "policy-strength.md", "new devices a year")
+    for reenrollments, guesses, probability in documented:
+        result = guessing(Policy(), reenrollments_per_year=int(reenrollments))
+        assert guesses == str(result.guesses)
+        assert float(probability) == pytest.approx(result.probability, rel=0.05)
 
 
 class TestStorageFormat:

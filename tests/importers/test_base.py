@@ -564,12 +564,12 @@ class TestParameters:
         with pytest.raises(InvalidValue, match=r"^write ALGORITHM,"):
             read_parameters(text)
 
-    @pytest.mark.parametrize(("text", "shape"), [
+    @pytest.mark.parametrize(("text", "values"), [
         ("md5,6,30", {"algorithm": "md5"}),
         ("sha1,9,30", {"digits": 9}),
         ("sha1,6,0", {"period": 0}),
     ])
-    def test_an_impossible_value(self, text, shape):
+    def test_an_impossible_value(self, text, values):
         with pytest.raises(InvalidValue) as caught:
             read_parameters(text)
-        assert str(caught.value) == refusal_of(**shape)
+        assert str(caught.value) == refusal_of(**values)

@@ -10,7 +10,7 @@ from world import ALICE, DAY, SERVICE, STEP, SUPPORT, World, by_method, error_of
 
 @pytest.fixture
 def world():
-    """Return a world in which Alice signed in a year ahead, after which the clock was corrected."""
+    """Return a world in which Alice signed in before the clock was set back by a year."""
     world = World()
     world.phone_of_alice = world.enroll()
     world.clock.advance(365 * DAY)
@@ -20,7 +20,7 @@ def world():
 
 
 def test_a_used_code_far_ahead_has_the_remedy_replace(world):
-    """RULE-REPLACE: waiting a year is no advice."""
+    """RULE-REPLACE: the error does not advise the user to wait for a year."""
     world.registry.reanchor(ALICE, by=SERVICE)
     error = error_of(lambda: world.verify(world.phone_of_alice.code()))
     assert (type(error), error.remedy, error.message_id) == (AlreadyUsed, "replace", "replace")
@@ -40,7 +40,7 @@ def test_within_the_reach_of_mark_spent_the_remedy_is_to_wait(beyond):
     world = World()
     phone = world.enroll()
     policy = world.operations.policy
-    reach = policy.resync_forward + policy.window + 1 + beyond
+    reach = policy.resync_forward + policy.window + 2 + beyond
     world.clock.advance(reach * STEP)
     world.verify(phone.code())
     world.clock.advance(-reach * STEP)

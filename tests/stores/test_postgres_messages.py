@@ -47,7 +47,7 @@ def translated(
         ("42P01", StoreUnavailable, "create_schema()", False),
         ("42501", StoreUnavailable, NOTHING, False),
         ("53100", StoreUnavailable, NOTHING, False),
-        ("0A000", StoreUnavailable, NOTHING, False),
+        ("0A000", SchemaUntrusted, NOTHING, False),
         ("XX000", StoreUnavailable, NOTHING, False),
         ("XX001", StoreCorrupt, "DataCorrupted", False),
         ("XX002", StoreCorrupt, "IndexCorrupted", False),

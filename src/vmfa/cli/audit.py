@@ -81,7 +81,7 @@ def _checkpoints(path: str | None) -> list[Checkpoint]:
 
 
 def _results(context: CommandContext) -> tuple[list[HistoryResult], list[str]]:
-    """The histories of all accounts, and what is wrong with rows that belong to no principal."""
+    """Return the histories of all accounts, and the problems of rows without a principal."""
     results: list[HistoryResult] = []
     hidden: list[str] = []
     accounts, audit_key = context.accounts(), _audit_key(context)

@@ -1,4 +1,4 @@
-"""What a command works with, and what it returns."""
+"""What every command gets and returns: its arguments, its files, and its result."""
 
 from __future__ import annotations
 
@@ -42,9 +42,11 @@ KEY_NOTICE: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandResult:
-    """What a command found: *data* for ``--json``, *text* as lines for people.
+    """The result of a command.
 
-    *failure* is an error that is reported after them, as when one record of many cannot be read.
+    :param data: the output with ``--json``.
+    :param text: the output without it, in lines.
+    :param failure: an error to report after the output, as when one record of many is unreadable.
     """
 
     data: Mapping[str, object]
@@ -64,7 +66,7 @@ class CommandContext:
         self._extra_problem: MissingPackage | None = None
 
     @cached_property
-    def who(self) -> PrincipalId:
+    def principal(self) -> PrincipalId:
         """The PRINCIPAL argument."""
         account, slash, name = self.args.principal.partition("/")
         if self.args.root:
@@ -163,20 +165,20 @@ class CommandContext:
         )
 
     def explain(self, error: UnknownMasterKey) -> VmfaError:
-        """Return *error*, with how to read imported keys if that may be the reason for it."""
+        """Return *error*. If imported keys may be the reason for it, say how to read them."""
         if self._extra_problem is None:
             return error
         return EnvironmentProblem(f"{error}; {self._extra_problem}", reason=error.reason)
 
     def actor(self) -> Actor:
-        """Return who acts. The default is the trusted service; for root, it is root itself."""
-        role = self.args.acting or ("self" if self.who.is_root else "service")
+        """Return the actor. The default is the trusted service; for root, it is root itself."""
+        role = self.args.acting or ("self" if self.principal.is_root else "service")
         code = self.args.code
         if role == "self" and code is None:
-            return Actor.signed_in(self.who)
+            return Actor.signed_in(self.principal)
         if role == "self":
-            receipt = self.registry.verify(self.who, ask(code, "code"))
-            return Actor.signed_in(self.who, mfa=receipt.claim)
+            receipt = self.registry.verify(self.principal, ask(code, "code"))
+            return Actor.signed_in(self.principal, mfa=receipt.claim)
         if code is not None:
             raise WrongUsage("--code requires --as self")
         if role == "service":
@@ -191,7 +193,10 @@ class CommandContext:
         return [PrincipalId.root(read_account(text)).account for text in self.args.accounts]
 
     def two_codes(self) -> dict[str, str]:
-        """Return two consecutive codes, as keyword arguments for the registry."""
+        """Return two consecutive codes, as keyword arguments for the registry.
+
+        :raises WrongUsage: standard input ends before them.
+        """
         return {
             "code1": ask(self.args.code1, "first code"),
             "code2": ask(self.args.code2, "second code"),
@@ -218,14 +223,14 @@ def load_extra(module: str, extra: str, purpose: str) -> ModuleType:
 
 
 def _packages(extra: str) -> list[str]:
-    """The requirements of *extra*. They install even where vmfa itself is in no package index."""
+    """Return the requirements of *extra*, which can be installed even if vmfa is not published."""
     from importlib.metadata import PackageNotFoundError, requires  # slow to import, seldom needed
 
     try:
-        every: Sequence[str] = requires("vmfa") or ()
+        requirements: Sequence[str] = requires("vmfa") or ()
     except PackageNotFoundError:
-        every = ()
+        requirements = ()
     marker = re.compile(rf"extra\s*==\s*['\"]{extra}['\"]")
-    return [item.partition(";")[0].strip() for item in every if marker.search(item)] or [
+    return [item.partition(";")[0].strip() for item in requirements if marker.search(item)] or [
         f"vmfa[{extra}]"
     ]

@@ -1,4 +1,4 @@
-"""``vmfa import``: adopt the devices that another system assigned, or show what would happen."""
+"""``vmfa import``: adopt the devices of another system, or show what would happen."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ FORMATS: Final = (
 
 
 class NotAllImported(InvalidValue):
-    """Some entries were not imported; the result says which, and why. The others were."""
+    """Some entries were not imported. The result says which, and why."""
 
     reason = "entries not imported"
 

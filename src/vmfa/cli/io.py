@@ -171,7 +171,7 @@ def read_key_file(path: str) -> bytes:
 
 
 def read_private_file(path: str, what: str, *, hint: str) -> bytes:
-    """Return the first bytes of the file *path*, which nobody but its owner can access.
+    """Return the first bytes of the file *path*, which only its owner can access.
 
     :param what: what the file is, such as "key file".
     :param hint: how to create it.

@@ -1,4 +1,4 @@
-"""``vmfa keys``: master keys in files, and what stands under each of them."""
+"""``vmfa keys``: master keys in files, and what depends on each of them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _refuse_standard_output(path: str) -> None:
 
 
 def report(context: CommandContext) -> CommandResult:
-    """Print how many records and devices stand under each master key."""
+    """Print how many records and devices depend on each master key."""
     roles = context.key_roles
     records: Counter[str] = Counter()
     derived: Counter[str] = Counter()
@@ -73,7 +73,7 @@ def report(context: CommandContext) -> CommandResult:
             f"{len(unreadable)} records cannot be read", reason="unreadable records"
         )
     return CommandResult(
-        data={"keys": rows, "unreadable": [principal_data(who) for who in unreadable]},
+        data={"keys": rows, "unreadable": [principal_data(principal) for principal in unreadable]},
         text=[
             "master key        role         records  derived devices  sealed devices",
             *(
@@ -81,7 +81,7 @@ def report(context: CommandContext) -> CommandResult:
                 f"  {row['derived_devices']:>15}  {row['sealed_devices']:>14}"
                 for row in rows
             ),
-            *(f"unreadable: {shell_quoted(who)}" for who in unreadable),
+            *(f"unreadable: {shell_quoted(principal)}" for principal in unreadable),
         ],
         failure=failure,
     )
@@ -145,11 +145,12 @@ def _result(
             done: changed,
             "unchanged": unchanged,
             "problems": [
-                {**principal_data(who), "problem": problem} for who, problem in problems
+                {**principal_data(principal), "problem": problem}
+                for principal, problem in problems
             ],
         },
         text=[
-            *(f"{shell_quoted(who)}  {problem}" for who, problem in problems),
+            *(f"{shell_quoted(principal)}  {problem}" for principal, problem in problems),
             f"{changed} {done}, {unchanged} unchanged, {len(problems)} problems",
         ],
         failure=failure,

@@ -21,7 +21,7 @@ GLOBAL_OPTIONS: Final = """\
 Options: --db FILE (or $VMFA_DB), --key-file FILE (or $VMFA_KEY_FILE), --json,
 --version. "vmfa COMMAND --help" explains a command and the exit codes."""
 EXIT_CODES: Final = """\
-exit codes: 0 done; 1 the code is not accepted; 2 wrong usage or an impossible
+exit codes: 0 done; 1 the code is not accepted; 2 wrong usage or an invalid
 value; 3 access denied; 4 no device, no session, already assigned, too many
 sessions, or too soon; 5 database, clock, master key, files, or a failed check;
 70 a bug in vmfa; 130 interrupted."""
@@ -43,13 +43,16 @@ class TextRequested(Exception):
 class Command:
     """One command.
 
+    :param about: one line for the list of commands.
+    :param more: further sentences for its own help.
+    :param arguments: functions that add its arguments to a parser.
     :param creates: whether it creates the database if there is none.
-    :param policy: of its registry; None for the default.
+    :param policy: the policy of its registry; None for the default.
     """
 
     name: str
     run: Callable[[CommandContext], CommandResult]
-    about: str  # one line
+    about: str
     more: str = ""
     arguments: tuple[Callable[[Parser], None], ...] = ()
     creates: bool = False
@@ -58,22 +61,23 @@ class Command:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """Commands that share their first word; the whole program is one as well."""
+    """Commands that share their first word. The program itself is a group, too."""
 
     name: str
     about: str
     commands: tuple[Command | Group, ...]
 
     def find(self, name: str) -> Command | Group | None:
+        """Return the command or group with this name."""
         return next((command for command in self.commands if command.name == name), None)
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse that lists the choices, and never quotes an argument: it may be a key or a code."""
+    """An argument parser that quotes no argument in an error: it may be a key or a code."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(allow_abbrev=False, **options)
-        self.color = False  # of Python 3.14: our output has no control sequences
+        self.color = False  # Python 3.14 would print control sequences
 
     def error(self, message: str) -> NoReturn:
         message = message.partition("'")[0].partition('"')[0].rstrip(" :")
@@ -101,7 +105,7 @@ class Parser(argparse.ArgumentParser):
                 if action.nargs is None and not has_value:
                     options += islice(rest, 1)
             elif word.startswith("-") and word != "-" and not word[1:].isdigit():
-                options.append(word)  # unknown, as argparse will say
+                options.append(word)  # argparse reports that it is unknown
             else:
                 others.append(word)
         return [*options, "--", *others] if others else options
@@ -111,7 +115,7 @@ class Parser(argparse.ArgumentParser):
 
 
 class GroupParser(Parser):
-    """The parser of a group: options, the name of a command, and what belongs to the command."""
+    """The parser of a group: options, the name of a command, and the words after it."""
 
     def __init__(self, group: Group, prog: str) -> None:
         super().__init__(prog=prog)
@@ -124,7 +128,7 @@ class GroupParser(Parser):
         return "\n".join([usage, self.group.about, "", *lines, "", GLOBAL_OPTIONS])
 
     def choose(self, words: Sequence[str]) -> Command | Group:
-        """Return what the first of *words* names.
+        """Return the command or group that the first of *words* names.
 
         :raises WrongUsage: it is missing or unknown; the text lists the choices.
         """
@@ -141,8 +145,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
     Options may stand before, between and after the other arguments.
 
-    :raises WrongUsage: they do not say what to do.
-    :raises TextRequested: they ask for help or for the version.
+    :raises WrongUsage: an argument is missing, unknown or wrong.
+    :raises TextRequested: the arguments ask for help or for the version.
     """
     namespace = argparse.Namespace()
     words, prog = list(arguments), "vmfa"
@@ -164,6 +168,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def command_parser(command: Command, prog: str) -> Parser:
+    """Return the parser of one command. *prog* is its full name for the help."""
     parser = Parser(
         prog=prog,
         description="\n".join(wrap(f"{command.about} {command.more}", 78)),
@@ -235,7 +240,7 @@ def _binding_code(parser: Parser) -> None:
     parser.add_argument(
         "--binding-code",
         metavar="CODE",
-        help="the code of a removal by somebody else, for --as self; - reads it",
+        help="the code from a removal by another person, for --as self; - reads it",
     )
 
 
@@ -272,7 +277,7 @@ def _case(parser: Parser) -> None:
         "--case",
         default="vmfa audit",
         metavar="TEXT",
-        help="the support case that this is read for",
+        help="the support case for which the history is read",
     )
 
 
@@ -344,7 +349,7 @@ def _policy(parser: Parser) -> None:
         "--strict", action="store_true", help="Policy.strict(), which follows the standards"
     )
     parser.add_argument(
-        "--window", type=int, metavar="STEPS", help="accept codes so many steps early or late"
+        "--window", type=int, metavar="STEPS", help="accept codes this many steps early or late"
     )
     parser.add_argument(
         "--set",
@@ -488,7 +493,7 @@ KEYS: Final = Group(
         Command(
             name="report",
             run=keys.report,
-            about="Count the records and devices under each master key.",
+            about="Count the records and devices that depend on each master key.",
             arguments=(_accounts, _files),
         ),
         Command(
@@ -541,7 +546,7 @@ SUPPORT: Final = Group(
             name="restore-budget",
             run=support.restore_budget,
             about="Refill the guess budget, at most once a day.",
-            more="Change the first factor before.",
+            more="Change the first factor first.",
             arguments=(_principal, _acting, _files),
         ),
     ),
@@ -555,7 +560,7 @@ AUDIT: Final = Group(
             name="verify",
             run=audit.verify,
             about="Check every history of the accounts.",
-            more="Names the first event that was changed, removed or moved.",
+            more="Prints the first event that was changed, removed or moved.",
             arguments=(_accounts, _case, _audit_key, _files),
         ),
         Command(
@@ -588,13 +593,13 @@ PROGRAM: Final = Group(
         Command(
             name="demo",
             run=run_demo,
-            about="Play the life of a device, without waiting.",
+            about="Show the life of a device, without waiting.",
             more="It uses a temporary database and a simulated clock.",
         ),
         Command(
             name="enroll",
             run=devices.enroll,
-            about="Start an enrollment. Prints the key, once.",
+            about="Start an enrollment and print its key once.",
             arguments=(
                 _principal, _label, _binding_code, _acting, _files, _create_key_file, _utc,
             ),
@@ -610,7 +615,7 @@ PROGRAM: Final = Group(
         Command(
             name="verify",
             run=devices.verify,
-            about="Accept a code, once.",
+            about="Verify a code and mark it as used.",
             more=CODES,
             arguments=(_principal, _one_code, _files, _utc),
         ),
@@ -658,7 +663,7 @@ PROGRAM: Final = Group(
             name="import",
             run=importing.import_devices,
             about="Import the devices of another system.",
-            more="Each entry has its line. Needs the extra sealing.",
+            more="Prints a line for each entry. Needs the extra sealing.",
             arguments=(_import, _files, _create_key_file),
             creates=True,
         ),
@@ -673,7 +678,7 @@ PROGRAM: Final = Group(
         Command(
             name="policy",
             run=reports.policy,
-            about="Report what a policy is worth against guessing.",
+            about="Report how well a policy resists guessing.",
             arguments=(_policy,),
         ),
         Command(
@@ -688,8 +693,8 @@ PROGRAM: Final = Group(
 
 def commands(group: Group = PROGRAM, prefix: str = "") -> Mapping[str, Command]:
     """Return every command by its full name, such as "audit verify"."""
-    found: dict[str, Command] = {}
+    by_name: dict[str, Command] = {}
     for choice in group.commands:
         name = f"{prefix}{choice.name}"
-        found |= commands(choice, f"{name} ") if isinstance(choice, Group) else {name: choice}
-    return found
+        by_name |= commands(choice, f"{name} ") if isinstance(choice, Group) else {name: choice}
+    return by_name

@@ -1,4 +1,4 @@
-"""What an operator does for users: ``vmfa mark-spent`` and ``vmfa support``."""
+"""``vmfa mark-spent`` and ``vmfa support``: what an operator does for users."""
 
 from __future__ import annotations
 
@@ -23,23 +23,24 @@ def mark_spent(context: CommandContext) -> CommandResult:
     registry = context.registry
     marked = 0
     problems: list[tuple[PrincipalId, VmfaError]] = []
-    for who in _principals(context):
+    for principal in _principals(context):
         try:
-            registry.mark_spent(who, by=by, until=until)
+            registry.mark_spent(principal, by=by, until=until)
             marked += 1
         except (RecordTampered, StoreTooNew, UnknownMasterKey) as error:
-            problems.append((who, error))
+            problems.append((principal, error))
     at = time_text(until, utc=context.args.utc)
     return CommandResult(
         data={
             "until": until,
             "principals": marked,
             "problems": [
-                {**principal_data(who), "problem": str(error)} for who, error in problems
+                {**principal_data(principal), "problem": str(error)}
+                for principal, error in problems
             ],
         },
         text=[
-            *(f"{shell_quoted(who)}  {error}" for who, error in problems),
+            *(f"{shell_quoted(principal)}  {error}" for principal, error in problems),
             f"every code up to {at} is used, for {marked} principals",
         ],
         failure=problems[0][1] if problems else None,
@@ -51,7 +52,7 @@ def _principals(context: CommandContext) -> Iterator[PrincipalId]:
     if (args.account is None) == (args.principal is None):
         raise WrongUsage("give either a principal or --account ACCOUNT")
     if args.account is None:
-        yield context.who
+        yield context.principal
         return
     if args.root:
         raise WrongUsage("--account includes the root of the account: omit --root")
@@ -63,7 +64,7 @@ def _principals(context: CommandContext) -> Iterator[PrincipalId]:
 
 
 def _read_time(text: str) -> int:
-    """Return the Unix time that *text* means: seconds, or ISO 8601 with an offset from UTC."""
+    """Return the Unix time in *text*: seconds, or ISO 8601 with an offset from UTC."""
     if text.isascii() and text.isdigit():
         return int(text)
     try:
@@ -78,10 +79,10 @@ def _read_time(text: str) -> int:
 
 
 def binding_code(context: CommandContext) -> CommandResult:
-    code = context.registry.issue_binding_code(context.who, by=context.actor())
+    code = context.registry.issue_binding_code(context.principal, by=context.actor())
     return CommandResult(
         data={
-            "principal": principal_data(context.who),
+            "principal": principal_data(context.principal),
             "code": code.code,
             "expires_at": code.expires_at,
         },
@@ -94,10 +95,10 @@ def binding_code(context: CommandContext) -> CommandResult:
 
 
 def client_token(context: CommandContext) -> CommandResult:
-    token = context.registry.give_client_token(context.who, by=context.actor())
+    token = context.registry.give_client_token(context.principal, by=context.actor())
     return CommandResult(
         data={
-            "principal": principal_data(context.who),
+            "principal": principal_data(context.principal),
             "token": token.text,
             "expires_at": token.expires_at,
         },
@@ -110,8 +111,8 @@ def client_token(context: CommandContext) -> CommandResult:
 
 
 def restore_budget(context: CommandContext) -> CommandResult:
-    context.registry.restore_budget(context.who, by=context.actor())
+    context.registry.restore_budget(context.principal, by=context.actor())
     return CommandResult(
-        data={"principal": principal_data(context.who)},
+        data={"principal": principal_data(context.principal)},
         text=["the guess budget is full again; change the first factor if guesses used it up"],
     )

@@ -47,6 +47,7 @@ from ._sql import (
     read_events,
     read_principals,
 )
+from .base import WaitObserver, ignore_wait
 
 try:
     import psycopg
@@ -382,7 +383,7 @@ _WAITED: Final = {"55P03", "57014"}  # a lock or statement timeout, or a cancell
 _RACED: Final = {"23505", "42P07", "42710", "XX000"}  # another process creates the same tables
 _CORRUPT: Final = {"XX001", "XX002"}
 _PREPARED: Final = {"26000", "42P05"}  # a pooler moved the session to another server process
-_CHANGED: Final = ("22", "23", "42703", "42804", "428C9")
+_CHANGED: Final = ("0A000", "22", "23", "42703", "42804", "428C9")
 _LOST: Final = ("08", "57P", "40003")
 _NOT_CONNECTED: Final = (
     NoConnection, psycopg_pool.PoolTimeout, psycopg_pool.PoolClosed, psycopg_pool.TooManyRequests,
@@ -581,6 +582,7 @@ class Postgres:
         self.unsafe_not_durable = unsafe_not_durable
         self.require_synchronous_standby = require_synchronous_standby
         self.source = source
+        self.on_wait: WaitObserver = ignore_wait
         self.prepare = True  # until a pooler turns out to lose prepared statements
         self.pool_failed = False  # the last attempt to get a connection of a given pool failed
         self._sessions: WeakKeyDictionary[Any, Session] = WeakKeyDictionary()
@@ -760,13 +762,18 @@ class PostgresStore(Postgres):
                     self._give_back(call)  # again, in case an exception interrupted the first
                 if failure is not None:
                     raise failure
-                time.sleep(call.pause())
+                pause = call.pause()
+                self.on_wait("retry", pause)
+                time.sleep(pause)
         except BaseException as error:
             call.annotate(error)
             raise
 
     def _attempt(self, call: Call[T]) -> T:
-        call.begin(self._acquire(call))
+        started = time.monotonic()
+        connection = self._acquire(call)
+        self.on_wait("connection", time.monotonic() - started)
+        call.begin(connection)
         step = call.next(None)
         while step is not None:
             step = call.next(self._perform(call, step))
