@@ -188,7 +188,7 @@ DEFECTS = [
         "registry.py", r"(\n +)if decision\.principal is before or ",
         r"\1if isinstance(decision.answer, Exception):\1    decision.settle()"
         r"\1if decision.principal is before or ",
-        f"{THROTTLING}test_right_guess_disclosed_by_the_commits_failure_right_and_wrong_raise_alike",
+        f"{THROTTLING}test_right_guess_disclosed_by_the_commits_failure_all_raise_alike",
     ),
     Defect(
         "django-otp: 2**n without a cap",
@@ -308,7 +308,7 @@ DEFECTS = [
     Defect(
         "a session outlives the stolen phone",
         "access.py", r" and device\.serial == claim\.serial", "",
-        f"{PERMISSION}test_a_session_signed_in_with_the_stolen_phone_loses_its_claim_with_the_phone",
+        f"{PERMISSION}test_a_session_signed_in_with_the_stolen_phone_loses_its_claim",
     ),
     Defect(
         "AppWallet: a key is not bound to its owner",
@@ -433,7 +433,7 @@ DEFECTS = [
     ),
     Defect(
         "throttled codes are evaluated",
-        "throttle.py", r"if wait > 0:", "if False:",
+        "throttle.py", r"if delay_wait > 0:", "if False:",
         "tests/rules/test_throttle.py",
     ),
     Defect(
@@ -443,7 +443,7 @@ DEFECTS = [
     ),
     Defect(
         "an empty budget is evaluated",
-        "throttle.py", r"if budget <= reserve:", "if False:",
+        "throttle.py", r"if spare <= 0:", "if False:",
         "tests/rules/test_budget.py",
     ),
     Defect(
@@ -454,7 +454,7 @@ DEFECTS = [
     ),
     Defect(
         "known clients: the lane without a token never closes",
-        "throttle.py", r"device\.failures >= policy\.failure_cap - policy\.known_client_reserve",
+        "throttle.py", r"device\.failures >= policy\.failure_cap - reserve",
         "False",
         "tests/rules/test_lanes.py",
     ),
