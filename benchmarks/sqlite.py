@@ -1,8 +1,8 @@
 """SQLite: a verification, over the raw statements it needs plus a verification in memory.
 
-Each case has a database file of its own in one folder. It is timed after the first checkpoint:
-until then each commit makes the log longer, which costs twice as much on a real disk. In a folder
-that is not on a real disk, the figures of FULL mean nothing.
+Each case has its own database file in one folder. It is timed after the first checkpoint: until
+then each commit makes the log longer, which takes twice as long on a real disk. If the folder is
+not on a real disk, the figures of FULL mean nothing.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ RAW_AND_MEMORY = "raw statements and a verification in memory"
 
 
 class RowKeepingStore(vmfa.MemoryStore):
-    """Keeps the row that a SQL store would have written last."""
+    """A store in memory that also keeps the last row that a SQL store would have written."""
 
     volatile = False
     row: StoredRow

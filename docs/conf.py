@@ -21,7 +21,7 @@ html_css_files = ["page.css"]
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
-optional_packages = ("cryptography", "psycopg", "psycopg_pool", "segno")
+optional_packages = ("cryptography", "psycopg", "psycopg_pool", "segno", "opentelemetry")
 autodoc_mock_imports = [name for name in optional_packages if not find_spec(name)]
 settings.configure(INSTALLED_APPS=["vmfa.integrations.django"])
 django.setup()  # the modules of the Django app are imported like in a project

@@ -452,6 +452,12 @@ def test_an_actor_has_only_the_fields_of_its_role(wrong: dict[str, Any]) -> None
     assert isinstance(error_of(lambda: Actor(**wrong)), (InvalidValue, InvalidType))
 
 
+@pytest.mark.parametrize("code", [None, 5, b"ABCD"])
+def test_a_recovery_code_is_a_text(code: Any) -> None:
+    """A form without the field must not count as a wrong code."""
+    assert isinstance(error_of(lambda: Actor.with_recovery_code(ALICE, code)), InvalidType)
+
+
 def test_the_actor_is_recorded() -> None:
     """RULE-ACTOR: the event names the actor and its role."""
     world = World()

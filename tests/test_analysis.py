@@ -51,6 +51,33 @@ def test_known_chances(guesses, chance):
     assert result.probability == pytest.approx(chance, rel=0.01)
 
 
+def test_each_new_device_has_a_full_budget():
+    """The figures are per device: 12 more devices a year allow 1200 more guesses."""
+    one, many = guessing(Policy()), guessing(Policy(), reenrollments_per_year=12)
+    assert (one.devices, many.devices) == (1, 13)
+    assert many.guesses == one.guesses + 1200
+    assert many.probability == pytest.approx(4.4e-3, rel=0.02)
+    assert guessing(Policy(), days=30, reenrollments_per_year=12).devices == 1
+    assert guessing(Policy(), days=31, reenrollments_per_year=12).devices == 2
+
+
+def test_a_new_device_clears_the_failures():
+    """Without sign-ins, the cap disables each device after 100 guesses, in about four days."""
+    monthly = guessing(Policy(), sign_ins_per_day=0, reenrollments_per_year=12)
+    assert (monthly.bounded_by, monthly.guesses) == ("the failure cap", 13 * 100)
+    daily = guessing(Policy(), sign_ins_per_day=0, reenrollments_per_year=365)
+    assert daily.bounded_by == "the delays"
+    assert daily.guesses < 366 * 100
+
+
+def test_a_stolen_client_token_adds_a_second_lane_but_no_budget():
+    known = Policy(known_clients=True)
+    assert guessing(known).guesses == guessing(Policy()).guesses
+    assert guessing(known, days=1).guesses == 2 * guessing(Policy(), days=1).guesses
+    cap = {"days": 30, "sign_ins_per_day": 0}
+    assert guessing(known, **cap).guesses == guessing(Policy(), **cap).guesses
+
+
 def test_each_limit_of_an_attack():
     assert guessing(Policy(), days=1, per_day=5).bounded_by == "the attacker's rate"
     assert guessing(Policy(), days=1).bounded_by == "the delays"
@@ -161,6 +188,8 @@ def test_time_digits_and_window_matter():
         {"per_day": "5"},
         {"sign_ins_per_day": inf},
         {"sign_ins_per_day": True},
+        {"reenrollments_per_year": -1},
+        {"reenrollments_per_year": inf},
         {"digits": 9},
     ],
 )
@@ -170,7 +199,7 @@ def test_an_impossible_number_is_refused(wrong):
     (name,) = wrong
     assert str(caught.value) in {
         f"{name} must be a number of at least 0",
-        "days and sign_ins_per_day must be finite",
+        "days, sign_ins_per_day and reenrollments_per_year must be finite",
         refusal_of(digits=9),
     }
 
@@ -187,7 +216,7 @@ def clauses(policy: Policy) -> set[tuple[str, str]]:
 def test_the_weaknesses_of_the_default_and_the_strict_policy():
     assert clauses(Policy()) == {
         ("enroll_back, enroll_forward", "RFC6238-5.2-DELAY"),
-        ("binding_code_required", "SP80063B-4.1.2.2"),
+        ("binding_code_required", "SP80063B-4.2.1.2"),
         ("window", "ASVS5-6.5.5"),
     }
     assert clauses(Policy.strict()) == {("window", "ASVS5-6.5.5")}
@@ -337,7 +366,13 @@ def test_every_field_of_a_policy_is_considered():
 def test_the_report():
     result = report(Policy())
     assert (result.candidates, result.likeliest_code) == (3, likeliest(6))
-    assert {(row.days, row.per_day) for row in result.guessing} == {
-        (days, rate) for days in (1, 30, 365, 3650) for rate in (10, inf)
-    }
+    attacks = [(days, rate) for days in (1, 30, 365, 3650) for rate in (10, inf)]
+    assert result.per_device == tuple(
+        guessing(Policy(), days=days, per_day=rate) for days, rate in attacks
+    )
+    assert result.reenrollments_per_year == 12
+    assert result.reenrolling == tuple(
+        guessing(Policy(), days=days, per_day=rate, reenrollments_per_year=12)
+        for days, rate in attacks
+    )
     assert result.weaknesses == weaknesses(Policy())

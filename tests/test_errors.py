@@ -1,4 +1,4 @@
-"""The error hierarchy, and what each error tells the caller and the claimant to do."""
+"""The error hierarchy, and what each error asks the caller and the claimant to do."""
 
 from __future__ import annotations
 

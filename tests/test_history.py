@@ -45,8 +45,8 @@ def record_of(events: list[AuditEvent], **fields: Any) -> Principal:
 def check(events: list[AuditEvent], record: Principal) -> None:
     """Check a whole history against its record."""
     checker = ChainCheck(record)
-    for each in events:
-        checker.add(each)
+    for event in events:
+        checker.add(event)
     checker.finish()
 
 
@@ -75,13 +75,13 @@ CHANGES = (
 
 class TestChain:
     def test_events_are_numbered_and_linked(self) -> None:
-        assert [each.number for each in LIFE] == [1, 2, 3, 4]
-        assert len({each.digest for each in LIFE}) == 4
+        assert [event.number for event in LIFE] == [1, 2, 3, 4]
+        assert len({event.digest for event in LIFE}) == 4
         check(LIFE, RECORD)
 
     def test_a_chain_is_continued_at_its_end(self) -> None:
         more = chained(event(at=9), after=RECORD)
-        assert [each.number for each in more] == [5]
+        assert [event.number for event in more] == [5]
         check([*LIFE, *more], record_of([*LIFE, *more]))
 
     def test_without_events_nothing_changes(self) -> None:
@@ -90,7 +90,7 @@ class TestChain:
 
     def test_bindings_are_not_redactable(self) -> None:
         """SP80063B-4.1-RECORD: which device was bound, and when, stays."""
-        assert [each.redactable for each in LIFE] == [True, False, True, False]
+        assert [event.redactable for event in LIFE] == [True, False, True, False]
 
     def test_each_event_has_its_own_salt(self) -> None:
         numbers = iter(range(1, 9))
@@ -100,7 +100,7 @@ class TestChain:
             keys=KEYS,
             random=lambda size: bytes([next(numbers)]) * size,
         )
-        assert [each.salt for each in events] == ["01" * 16, "02" * 16]
+        assert [event.salt for event in events] == ["01" * 16, "02" * 16]
 
     def test_the_digests_are_frozen(self) -> None:
         rows = FROZEN["events"]
@@ -115,7 +115,7 @@ class TestChain:
         check(events, record_of(events))
         salts = iter(bytes.fromhex(row["salt"]) for row in rows)
         plain = {"number": 0, "salt": "", "content_digest": "", "digest": "", "audit_tag": ""}
-        fresh = [replace(each, **plain, redactable=False) for each in events]
+        fresh = [replace(event, **plain, redactable=False) for event in events]
         again = chain(fresh, after=Principal(id=ALICE), keys=KEYS, random=lambda size: next(salts))
         assert again == events
 
@@ -212,7 +212,7 @@ class TestPage:
         while reader.position is not None:
             rest = [row for row in rows if row.number > reader.position]
             reader.add(rest[:size])
-        return [each.number for each in reader.page]
+        return [event.number for event in reader.page]
 
     @pytest.mark.parametrize("size", [2, 3, 100])
     @pytest.mark.parametrize(
@@ -281,11 +281,11 @@ MESSAGES: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "redacted": (
         lambda: check([redacted(LIFE[0])], RECORD),
-        "event 1 of the history of this principal was redacted, against its record",
+        "event 1 of the history of this principal was redacted, but the record does not allow it",
     ),
     "not redacted": (
         lambda: check(LIFE, replace(RECORD, pruned=1)),
-        "event 1 of the history of this principal was not redacted, against its record",
+        "event 1 of the history of this principal was not redacted, but the record requires it",
     ),
 }
 

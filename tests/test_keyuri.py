@@ -29,8 +29,8 @@ INVALID_ESCAPES = [
 ]
 
 
-def uri(issuer="Example", label="alice@example.com", **shape):
-    return build(issuer=issuer, label=label, key=KEY, parameters=Parameters(**shape))
+def uri(issuer="Example", label="alice@example.com", **values):
+    return build(issuer=issuer, label=label, key=KEY, parameters=Parameters(**values))
 
 
 def error_of(uri: str, **options: bool) -> KeyUriError:
@@ -54,7 +54,7 @@ class TestBuild:
         )
 
     @pytest.mark.parametrize(
-        ("shape", "added"),
+        ("values", "added"),
         [
             ({"algorithm": "sha256"}, "&algorithm=SHA256"),
             ({"algorithm": "sha512"}, "&algorithm=SHA512"),
@@ -68,8 +68,8 @@ class TestBuild:
             ({"algorithm": "sha1", "digits": 6, "period": 30}, ""),
         ],
     )
-    def test_only_parameters_that_are_not_the_default_are_written(self, shape, added):
-        assert uri(**shape) == uri() + added
+    def test_only_parameters_that_are_not_the_default_are_written(self, values, added):
+        assert uri(**values) == uri() + added
 
     @pytest.mark.parametrize(
         "name",

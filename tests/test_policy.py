@@ -66,7 +66,7 @@ BOUNDS = {
     "client_token_seconds": (DAY, 365 * DAY),
     "recovery_codes": (0, 20),
 }
-# Neighbors that leave room for the highest and for the lowest value of each number.
+# Neighbors that allow the highest and for the lowest value of each number.
 WIDE = {
     "enroll_back": 100,
     "enroll_forward": 100,

@@ -43,8 +43,8 @@ URIS = {
 
 
 def read(image: Image.Image) -> str:
-    (found,) = zxingcpp.read_barcodes(image, formats=zxingcpp.BarcodeFormat.QRCode)
-    return found.text
+    (barcode,) = zxingcpp.read_barcodes(image, formats=zxingcpp.BarcodeFormat.QRCode)
+    return barcode.text
 
 
 def rasterized_terminal(
@@ -161,8 +161,9 @@ def test_scale_is_the_width_of_a_module_in_pixels():
 
 
 def test_error_correction_is_as_good_as_the_size_allows():
-    (found,) = zxingcpp.read_barcodes(Image.open(io.BytesIO(qr.png("otpauth://totp/a?secret=x"))))
-    assert found.ec_level == "M"  # L would give a symbol of the same size
+    image = Image.open(io.BytesIO(qr.png("otpauth://totp/a?secret=x")))
+    (barcode,) = zxingcpp.read_barcodes(image)
+    assert barcode.ec_level == "M"  # L would give a symbol of the same size
 
 
 def test_the_svg_is_one_element():

@@ -147,11 +147,11 @@ def every_value(document: Any, path: tuple[int, ...] = ()) -> list[tuple[int, ..
 
 def with_value(document: str, path: tuple[int, ...], value: object) -> str:
     """*document* with another *value* at *path*."""
-    whole = part = json.loads(document)
+    rewritten = part = json.loads(document)
     for place in path[:-1]:
         part = part[place]
     part[path[-1]] = value
-    return json.dumps(whole, separators=(",", ":"))
+    return json.dumps(rewritten, separators=(",", ":"))
 
 
 class TestFormat:

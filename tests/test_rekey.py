@@ -23,6 +23,7 @@ from vmfa import (
 )
 from vmfa.keysources.sealed import SealedKeys
 from vmfa.rekey import Rekeyed, rekey
+from vmfa.testing import FrozenClock
 
 ACCOUNT = "123456789012"
 OLD, NEW = bytes(range(200, 232)), bytes(range(100, 132))
@@ -138,11 +139,11 @@ def test_the_key_of_an_open_enrollment_is_encrypted_again(store, clock):
 
 def test_derived_keys_and_principals_without_a_device_are_not_changed(store, clock):
     registry = registry_on(store, clock, OLD)
-    made = enroll(registry, clock, PEOPLE[0])
+    enrolled = enroll(registry, clock, PEOPLE[0])
     opened = registry.open_enrollment(PEOPLE[1], by=SERVICE, label="bob")
     registry.cancel_enrollment(PEOPLE[1], by=SERVICE, session=opened.session_id)
     assert passed(store) == [Rekeyed(PEOPLE[0], changed=False), Rekeyed(PEOPLE[1], changed=False)]
-    made.sign_in()
+    enrolled.sign_in()
 
 
 def test_principals_are_read_in_pages(clock):

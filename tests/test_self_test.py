@@ -61,7 +61,7 @@ def test_every_value_is_computed() -> None:
 
 def test_the_report_contains_the_versions() -> None:
     report = selftest()
-    assert report.made_with == f"vmfa {version('vmfa')}, {PYTHON}, {ssl.OPENSSL_VERSION}, {SYSTEM}"
+    assert report.versions == f"vmfa {version('vmfa')}, {PYTHON}, {ssl.OPENSSL_VERSION}, {SYSTEM}"
     names = [name for name, _ in report.computed_by]
     assert names == ["sha1", "sha256", "sha512", "hmac with sha256", "AES-256-GCM"]
     assert dict(report.computed_by)["AES-256-GCM"].startswith(
@@ -82,7 +82,7 @@ def test_the_report_needs_neither_ssl_nor_an_installed_package(
 ) -> None:
     monkeypatch.setitem(sys.modules, "ssl", None)
     monkeypatch.setattr("importlib.metadata.distribution", missing)
-    assert selftest().made_with == f"vmfa not installed, {PYTHON}, no OpenSSL, {SYSTEM}"
+    assert selftest().versions == f"vmfa not installed, {PYTHON}, no OpenSSL, {SYSTEM}"
 
 
 def missing(*_: object) -> NoReturn:
@@ -170,7 +170,7 @@ def test_a_cipher_that_is_refused_is_named(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_wrong_value_is_not_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vmfa.self_test.hkdf_extract", lambda salt, secret: bytes(32))
     report = selftest()
-    assert {answer.problem for answer in report.answers if not answer.passed} == {"another answer"}
+    assert {answer.problem for answer in report.answers if not answer.passed} == {"wrong value"}
     assert report.sentence == "this build computes a wrong value"
     assert "RFC 5869 Appendix A.1, extract" in failed()
 

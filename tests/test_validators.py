@@ -103,7 +103,7 @@ class TestFields:
 
     def test_the_bounds_are_in_the_metadata(self) -> None:
         """``vmfa policy`` and the reference page read them."""
-        metadata = {each.name: each.metadata for each in dataclasses.fields(Sample)}
+        metadata = {field.name: field.metadata for field in dataclasses.fields(Sample)}
         assert (metadata["size"]["low"], metadata["size"]["high"]) == (0, 9)
         assert "low" not in metadata["unchecked"]
 

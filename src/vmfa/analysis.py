@@ -1,4 +1,4 @@
-"""How strong a policy is: the chance of a guess, and the settings below what is recommended.
+"""How well a policy resists guessing, and which of its settings are weaker than recommended.
 
 The attacker knows the first factor and the policy, guesses wrong until a guess is right, and
 chooses the times. Three limits apply to the guesses that are evaluated; the smallest one counts:
@@ -10,9 +10,10 @@ chooses the times. Three limits apply to the guesses that are evaluated; the sma
 The chance of one guess is at most the number of candidates in the window, times the chance of the
 most likely code: the codes are not quite equally likely (RFC 4226 section 5.3).
 
-The result is a bound for one device. It favors the attacker: simulated attackers reach at least
-seven eighths of it. The failures of the owner, which use the same budget, are not counted, and the
-owner signs in when it is best for the attacker.
+The result is a bound for one device, unless the caller states how often a year the owner enrolls a
+new one: every new device starts with a full budget and without failures. The bound favors the
+attacker: simulated attackers reach at least seven eighths of it. The failures of the owner, which
+use the same budget, are not counted, and the owner signs in when it is best for the attacker.
 """
 
 from __future__ import annotations
@@ -31,17 +32,20 @@ __all__ = ["Guessing", "PolicyReport", "Weakness", "guessing", "likeliest", "rep
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guessing:
-    """What an attack on one device achieves.
+    """What an attack on one principal achieves.
 
     :param days: how long it lasts.
     :param per_day: how many guesses the attacker makes per day; infinity: as many as possible.
-    :param guesses: how many of them are evaluated at most.
+    :param devices: how many devices it meets, one after the other.
+    :param guesses: how many of the guesses are evaluated at most, at all these devices.
     :param bounded_by: what limits them.
-    :param probability: the chance that one of them is right.
+    :param probability: the chance that one of them is right: the chance per device, if the attack
+        meets one device.
     """
 
     days: float
     per_day: float
+    devices: int
     guesses: int
     bounded_by: str
     probability: float
@@ -67,12 +71,16 @@ class PolicyReport:
 
     :param candidates: how many codes are right at one time.
     :param likeliest_code: the chance of the most likely code.
-    :param guessing: what attacks of different lengths and rates achieve.
+    :param per_device: what attacks of different lengths and rates on one device achieve.
+    :param reenrollments_per_year: how often the owner enrolls a new device in ``reenrolling``.
+    :param reenrolling: the same attacks, if the owner enrolls new devices.
     """
 
     candidates: int
     likeliest_code: float
-    guessing: tuple[Guessing, ...]
+    per_device: tuple[Guessing, ...]
+    reenrollments_per_year: float
+    reenrolling: tuple[Guessing, ...]
     weaknesses: tuple[Weakness, ...]
 
 
@@ -93,50 +101,62 @@ def guessing(
     days: float = 365,
     per_day: float = inf,
     sign_ins_per_day: float = 1,
+    reenrollments_per_year: float = 0,
     digits: int | None = None,
 ) -> Guessing:
     """Return how many guesses of an attacker are evaluated, and the chance that one is right.
+
+    Without re-enrollments, the result is per device.
 
     :param days: how long the attack lasts.
     :param per_day: how many guesses the attacker makes per day; infinity: as many as possible.
     :param sign_ins_per_day: how often the owner signs in. A sign-in resets the consecutive
         failures, and not the budget.
+    :param reenrollments_per_year: how often the owner enrolls a new device, for example because
+        guesses disabled the old one. Each has a full budget.
     :param digits: the digits of the device; None: those of new devices.
     :raises InvalidType: *policy* is not a policy.
     :raises InvalidValue: a number is negative or not finite.
     """
     if not isinstance(policy, Policy):
         raise InvalidType("policy must be of type Policy")
-    numbers = {"days": days, "per_day": per_day, "sign_ins_per_day": sign_ins_per_day}
+    # RULE-PER-DEVICE
+    numbers = {
+        "days": days, "per_day": per_day, "sign_ins_per_day": sign_ins_per_day,
+        "reenrollments_per_year": reenrollments_per_year,
+    }
     for name, value in numbers.items():
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
             raise InvalidValue(f"{name} must be a number of at least 0")
-    if not isfinite(days) or not isfinite(sign_ins_per_day):
-        raise InvalidValue("days and sign_ins_per_day must be finite")
-    shape = policy.offers[0] if digits is None else Parameters(digits=digits)
+    if not all(map(isfinite, (days, sign_ins_per_day, reenrollments_per_year))):
+        raise InvalidValue("days, sign_ins_per_day and reenrollments_per_year must be finite")
+    devices = 1 + floor(days * reenrollments_per_year / 365)
+    parameters = policy.offers[0] if digits is None else Parameters(digits=digits)
     bounds = {
         "the attacker's rate": days * per_day if days else 0,
-        **_bound_by_delays(policy, days, sign_ins_per_day),
-        "the guess budget": policy.budget + days * DAY // policy.budget_refill,
+        **_bound_by_delays(policy, days, sign_ins_per_day, devices),
+        "the guess budget": policy.budget * devices + days * DAY // policy.budget_refill,
     }
     bounded_by = min(bounds, key=lambda name: bounds[name])
     guesses = ceil(bounds[bounded_by])
-    chance = (2 * policy.window + 1) * likeliest(shape.digits)
+    chance = (2 * policy.window + 1) * likeliest(parameters.digits)
     return Guessing(
-        days=days, per_day=per_day, guesses=guesses, bounded_by=bounded_by,
+        days=days, per_day=per_day, devices=devices, guesses=guesses, bounded_by=bounded_by,
         probability=-expm1(guesses * log1p(-chance)),
     )
 
 
-def _bound_by_delays(policy: Policy, days: float, sign_ins_per_day: float) -> dict[str, float]:
+def _bound_by_delays(
+    policy: Policy, days: float, sign_ins_per_day: float, devices: int
+) -> dict[str, float]:
     """Return the limit that the delays or the failure cap set.
 
-    The sign-ins of the owner divide the attack into intervals. Delays grow within an interval, so
-    intervals of equal length are best for the attacker. The time that remains is enough for one
-    more guess in some of them. Before the cap disables the device, the attacker waits for the next
-    sign-in.
+    The sign-ins of the owner and the new devices divide the attack into intervals. Delays grow
+    within an interval, so intervals of equal length are best for the attacker. The time that
+    remains is enough for one more guess in some of them. Before the cap disables the device, the
+    attacker waits for the next sign-in.
     """
-    intervals = floor(days * sign_ins_per_day) + 1
+    intervals = floor(days * sign_ins_per_day) + devices
     seconds = days * DAY
     failures, waited = 0, 0
     while failures < policy.failure_cap:
@@ -145,29 +165,42 @@ def _bound_by_delays(policy: Policy, days: float, sign_ins_per_day: float) -> di
         waited += policy.delay(failures)
         failures += 1
     if failures == policy.failure_cap:
-        return {"the failure cap": (failures - 1) * intervals + 1}
+        return {"the failure cap": (failures - 1) * intervals + devices}
     remaining = (seconds - waited * intervals) // policy.delay(failures)
-    return {"the delays": failures * intervals + remaining}
+    lanes = 2 if policy.known_clients else 1  # an attacker with a stolen token guesses in both
+    return {"the delays": lanes * (failures * intervals + remaining)}
 
 
 HORIZONS: Final = (1, 30, 365, 3650)  # days
 RATES: Final = (10.0, inf)  # guesses a day
 
 
-def report(policy: Policy, *, sign_ins_per_day: float = 1) -> PolicyReport:
-    """Return the strength of *policy* as an auditor asks for it.
+def report(
+    policy: Policy, *, sign_ins_per_day: float = 1, reenrollments_per_year: float = 12
+) -> PolicyReport:
+    """Return how well *policy* resists attacks of different lengths and rates.
 
+    :param policy: the policy.
     :param sign_ins_per_day: how often the owner signs in.
+    :param reenrollments_per_year: how often the owner enrolls a new device.
     """
-    rows = [
-        guessing(policy, days=days, per_day=rate, sign_ins_per_day=sign_ins_per_day)
-        for days in HORIZONS
-        for rate in RATES
-    ]
+
+    def rows(reenrollments: float) -> tuple[Guessing, ...]:
+        return tuple(
+            guessing(
+                policy, days=days, per_day=rate, sign_ins_per_day=sign_ins_per_day,
+                reenrollments_per_year=reenrollments,
+            )
+            for days in HORIZONS
+            for rate in RATES
+        )
+
     return PolicyReport(
         candidates=2 * policy.window + 1,
         likeliest_code=likeliest(policy.offers[0].digits),
-        guessing=tuple(rows),
+        per_device=rows(0),
+        reenrollments_per_year=reenrollments_per_year,
+        reenrolling=rows(reenrollments_per_year),
         weaknesses=weaknesses(policy),
     )
 
@@ -216,7 +249,7 @@ def _weaker_than_norms(policy: Policy) -> Iterator[Weakness]:
          "the budget hardly limits an attacker who stays below the failure cap"),
         (policy.claim_seconds > DAY // 2, "claim_seconds", "ASVS5-6.3.1",
          "a second factor of half a day ago is accepted"),
-        (not policy.binding_code_required, "binding_code_required", "SP80063B-4.1.2.2",
+        (not policy.binding_code_required, "binding_code_required", "SP80063B-4.2.1.2",
          "after a removal by others the first factor alone enrolls a device; see Policy.strict()"),
     ]
     for offer in policy.offers:

@@ -1,4 +1,4 @@
-"""Compute the published test values of the standards, and report which software computes them.
+"""Check that this installation computes the published test values, and with which software.
 
 A restricted build may refuse an algorithm, or refuse it in OpenSSL while Python's own modules
 still compute it. The report says which module computes each hash, and which error refused a
@@ -76,7 +76,7 @@ class KnownAnswer:
 
     :param source: where it is published.
     :param passed: whether this installation computes it.
-    :param problem: "another answer", or which error refused the computation; empty if it passed.
+    :param problem: "wrong value", or which error refused the computation; empty if it passed.
     """
 
     source: str
@@ -88,18 +88,19 @@ class KnownAnswer:
 class SelfTest:
     """The report of :func:`selftest`.
 
-    :param made_with: the versions of vmfa, Python, OpenSSL and the system.
+    :param answers: the result for each published value.
+    :param versions: the versions of vmfa, Python, OpenSSL and the system.
     :param computed_by: for each primitive "OpenSSL", a module of Python, or "refused" and the
         error.
     """
 
     answers: tuple[KnownAnswer, ...]
-    made_with: str
+    versions: str
     computed_by: tuple[tuple[str, str], ...]
 
     @property
     def passed(self) -> bool:
-        """Whether every value was computed."""
+        """Whether every value was computed correctly."""
         return all(answer.passed for answer in self.answers)
 
     @property
@@ -109,7 +110,7 @@ class SelfTest:
 
     @property
     def sentence(self) -> str:
-        """What is wrong, as a sentence; empty if nothing is."""
+        """What is wrong, as a sentence; empty if everything passed."""
         if self.refused:
             return f"this build refuses {', '.join(self.refused)}"
         return "" if self.passed else "this build computes a wrong value"
@@ -143,7 +144,7 @@ def _compare(source: str, expected: object, compute: Callable[[], object]) -> Kn
     except Exception as error:  # noqa: BLE001  # any error means that the value was not computed
         return KnownAnswer(source, passed=False, problem=f"refused: {type(error).__name__}")
     passed = computed == expected
-    return KnownAnswer(source, passed, "" if passed else "another answer")
+    return KnownAnswer(source, passed, "" if passed else "wrong value")
 
 
 def _or_refused(module: Callable[[], str]) -> str:

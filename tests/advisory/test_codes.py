@@ -57,8 +57,8 @@ def test_django_otp_int_of_token_only_ascii_digits_are_a_code(enrolled: Enrolled
     ]
     for text in (*foreign, *near, int(code), float(code), code.encode(), None, [code], True):
         with pytest.raises(MalformedCode):
-            enrolled.registry.verify(enrolled.principal, text)  # type: ignore[arg-type]  # the test
-    assert enrolled.device.failures == 0  # nor was it a guess
+            enrolled.registry.verify(enrolled.principal, text)  # type: ignore[arg-type]
+    assert enrolled.device.failures == 0  # it does not count as a guess
     assert enrolled.registry.verify(enrolled.principal, code)
 
 
@@ -113,7 +113,7 @@ def test_cryptography_totp_steps_are_floored_integers_and_start_at_t0() -> None:
             Parameters(period=period)
         with pytest.raises(InvalidValue):
             totp(KEY, START, period=period)
-    large = 2**60 + 29  # a float has no room for it
+    large = 2**60 + 29  # a float cannot represent it
     assert step_at(large, period=30) == large // 30
     assert step_at(59.999) == 1
     for at in (float("nan"), float("inf")):

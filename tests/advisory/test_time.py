@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from support import START, Enrolled, Phone, enroll
+from support import START, Enrolled, enroll
 from vmfa import (
     Actor,
     AlreadyUsed,
@@ -12,14 +12,13 @@ from vmfa import (
     CodeRejected,
     DeviceRegistry,
     EventType,
-    Key,
     OutOfSync,
     PairRejected,
     PrincipalId,
     Sync,
     totp,
 )
-from vmfa.testing import FrozenClock
+from vmfa.testing import AuthenticatorApp, FrozenClock
 
 
 def code_at(alice: Enrolled, steps_off: int) -> str:
@@ -170,7 +169,7 @@ def test_home_assistant_181369_enrollment_and_login_read_codes_alike(
     Invariant: codes are read in one place.
     """
     opened = registry.open_enrollment(alice, by=owner, label="alice")
-    phone = Phone(Key.from_base32(opened.base32), clock)
+    phone = AuthenticatorApp(clock).scan(opened.uri)
     first, second = phone.pair().values()
     typed = {"code1": f" {first[:3]} {first[3:]}", "code2": f"{second[:3]}-{second[3:]}\n"}
     registry.confirm_enrollment(alice, session=opened.session_id, by=owner, **typed)

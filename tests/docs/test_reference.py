@@ -14,13 +14,15 @@ import pytest
 
 import lifecycle
 import vmfa
+from reference import vectors
 from tables import DOCS, rows
 from vmfa import DerivedKeys, Kind, Parameters, Policy, PrincipalId, SQLiteStore, errors
 from vmfa.access import ON_ROOT, ON_USERS, Relationship
-from vmfa.events import AuditEvent, EventActor, EventType
+from vmfa.analysis import guessing
+from vmfa.events import SIGN_INS, TRANSIENT, AuditEvent, EventActor, EventType
 from vmfa.lifecycle import Action, State
 from vmfa.models import EnrollmentSession, KeyRef, Principal, Sync, VirtualDevice
-from vmfa.record import authenticated
+from vmfa.record import authenticated, from_columns
 from vmfa.stores.postgres import TABLES
 
 
@@ -52,6 +54,9 @@ ERROR_CLASSES = {
     if issubclass(kind, errors.VmfaError)
 }
 ERROR_ROWS = rows(DOCS / "errors.md", "error")
+REMEDIES = {"retry", "wait", "resync", "replace", "enroll", "reopen"}
+MISSING = {"mfa claim", "administrator", "recovery proof", "binding code", "permission"}
+ENVIRONMENT = (errors.StoreError, errors.ClockWentBack, errors.UnknownMasterKey)
 
 
 class TestErrors:
@@ -65,6 +70,28 @@ class TestErrors:
         assert row[-1] == str(kind.http_status)
         if issubclass(kind, errors.CodeRejected):
             assert row[2] == kind.remedy
+
+    def test_each_claimant_message_has_one_row(self) -> None:
+        messages = {bare(row[0]): row[1] for row in rows(DOCS / "errors.md", "message id")}
+        assert messages == errors.CLAIMANT_MESSAGES
+
+    def test_each_remedy_is_explained(self) -> None:
+        remedies = [bare(row[0]) for row in rows(DOCS / "errors.md", "remedy")]
+        assert sorted(remedies) == sorted(REMEDIES)
+
+    def test_only_an_unknown_outcome_may_be_committed(self) -> None:
+        heading = "reason | may something be committed?"
+        assert heading in (DOCS / "errors.md").read_text()
+        committed = {
+            bare(row[0]): row[2] for row in ERROR_ROWS if len(row) == 6 and row[2] in {"yes", "no"}
+        }
+        for name, kind in ERROR_CLASSES.items():
+            if issubclass(kind, ENVIRONMENT):
+                assert committed[name] == ("yes" if kind is errors.OutcomeUnknown else "no")
+
+    def test_each_thing_that_an_actor_can_lack_is_explained(self) -> None:
+        missing = [bare(row[0]) for row in rows(DOCS / "permissions.md", "missing")]
+        assert sorted(missing) == sorted(MISSING)
 
 
 class TestPolicy:
@@ -116,6 +143,14 @@ def test_the_documented_permission_matrix_is_the_enforced_one(
         for action in row[0].split(", ")
     }
     assert documented == matrix
+
+
+def test_the_documented_chances_with_new_devices_are_computed() -> None:
+    documented = rows(DOCS / "policy-strength.md", "new devices a year")
+    for reenrollments, guesses, probability in documented:
+        result = guessing(Policy(), reenrollments_per_year=int(reenrollments))
+        assert guesses == str(result.guesses)
+        assert float(probability) == pytest.approx(result.probability, rel=0.05)
 
 
 class TestStorageFormat:
@@ -193,6 +228,17 @@ class TestStorageFormat:
         assert (len(state), len(in_order)) == (len(of_principal), len(of_device))
         assert f"| `v` | version of the document: {version} |" in text
 
+    def test_the_record_on_the_page_is_the_frozen_one(self) -> None:
+        lines = section(self.PAGE, "Tags, chain, claims and tokens").split("document = (\n")[1]
+        document = "".join(re.findall(r"^    '(.*)'$", lines.split("\n)")[0], re.MULTILINE))
+        (frozen,) = (row for row in vectors("frozen_v1")["records"] if row["what"] == "assigned")
+        assert document == frozen["document"]
+        assert frozen["tag"] in lines
+        record = from_columns(
+            self.PRINCIPAL, 7, frozen["document"], frozen["tag"], frozen["audit_tag"]
+        )
+        assert record.device is not None
+
     def test_the_event_document_has_the_documented_fields(self) -> None:
         actor = EventActor(role="trusted service", name="a")
         event = AuditEvent(type=EventType.OPENED, at=0, principal=self.PRINCIPAL, actor=actor)
@@ -203,6 +249,21 @@ class TestStorageFormat:
 
     def test_the_kinds_are_documented(self) -> None:
         assert re.findall(r"`(\w+)` or `(\w+)`", self.TEXT)[0] == (Kind.USER, Kind.ROOT)
+
+
+def test_the_documented_events_are_all_events() -> None:
+    documented = {
+        EventType(bare(row[0])): row[1] for row in rows(DOCS / "howto/audit-to-a-siem.md", "event")
+    }
+    assert documented == {
+        event_type: "on request"
+        if event_type in SIGN_INS
+        else "no"
+        if event_type in TRANSIENT
+        else "yes"
+        for event_type in EventType
+        if event_type is not EventType.REDACTED
+    }
 
 
 class TestLifeCycle:

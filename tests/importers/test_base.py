@@ -423,7 +423,8 @@ class TestDryRun:
     ):
         registry.open_enrollment(alice, by=SERVICE, label="alice")
         (event,) = store.history(alice)
-        store._events[alice].append(replace(event, number=2))  # its commit was lost
+        record, _ = store._records[alice]
+        store._records[alice] = (record, (event, replace(event, number=2)))  # a lost commit
         dry = DryRunStore(store)
         dry_registry = registry_over(dry)
         dry_registry.cancel_enrollment(alice, by=SERVICE)
@@ -563,12 +564,12 @@ class TestParameters:
         with pytest.raises(InvalidValue, match=r"^write ALGORITHM,"):
             read_parameters(text)
 
-    @pytest.mark.parametrize(("text", "shape"), [
+    @pytest.mark.parametrize(("text", "values"), [
         ("md5,6,30", {"algorithm": "md5"}),
         ("sha1,9,30", {"digits": 9}),
         ("sha1,6,0", {"period": 0}),
     ])
-    def test_an_impossible_value(self, text, shape):
+    def test_an_impossible_value(self, text, values):
         with pytest.raises(InvalidValue) as caught:
             read_parameters(text)
-        assert str(caught.value) == refusal_of(**shape)
+        assert str(caught.value) == refusal_of(**values)

@@ -163,12 +163,12 @@ def test_other_kinds_of_device(otp, person):
     hotp = HOTPDevice.objects.create(user=person.user)
     static = StaticDevice.objects.create(user=person.user)
     static.token_set.create(token="12345678")
-    found = {item.where: item for item in read(dumped())}
-    assert found[f"otp_hotp.hotpdevice {hotp.pk}"].reason == HOTP
-    assert found[f"otp_static.staticdevice {static.pk}"].reason == NOT_TOTP
-    assert isinstance(found[f"totpdevice {person.pk}"], ImportedDevice)
-    assert len(found) == 3
-    assert {item.owner for item in found.values()} == {str(person.user_id)}
+    by_place = {item.where: item for item in read(dumped())}
+    assert by_place[f"otp_hotp.hotpdevice {hotp.pk}"].reason == HOTP
+    assert by_place[f"otp_static.staticdevice {static.pk}"].reason == NOT_TOTP
+    assert isinstance(by_place[f"totpdevice {person.pk}"], ImportedDevice)
+    assert len(by_place) == 3
+    assert {item.owner for item in by_place.values()} == {str(person.user_id)}
 
 
 def test_natural_keys(person):

@@ -11,7 +11,7 @@ from vmfa import AlreadyUsed, Key, Parameters, UnsafeShortKey
 from vmfa.importers.base import HOTP, ImportedDevice, Rejected, Status
 from vmfa.importers.google_authenticator import read
 
-NO_FILE = "not a file of google-authenticator: there is no line TOTP_AUTH"
+NO_FILE = "not a file of google-authenticator: it has no TOTP_AUTH line"
 SECRET = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"
 
 

@@ -225,9 +225,9 @@ def test_any_payload_gives_devices_or_reasons(payload):
 
 @given(st.binary(max_size=40), st.integers(0, 60))
 def test_any_damaged_account_gives_devices_or_reasons(noise, position):
-    whole = account(algorithm=1, type=2)
-    bent = whole[:position] + noise + whole[position + len(noise) :]
-    assert all(isinstance(item, (ImportedDevice, Rejected)) for item in read(uri(bent)))
+    valid = account(algorithm=1, type=2)
+    damaged = valid[:position] + noise + valid[position + len(noise) :]
+    assert all(isinstance(item, (ImportedDevice, Rejected)) for item in read(uri(damaged)))
 
 
 @given(st.text() | st.text().map("otpauth-migration://offline?data={}".format))

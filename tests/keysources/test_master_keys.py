@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from leaks import assert_silent
 from reference import vectors
 from support import MASTER
 from vmfa import (
@@ -43,6 +44,12 @@ class TestMasterKeys:
     def test_a_master_key_is_bytes(self, given):
         with pytest.raises(InvalidType):
             DerivedKeys(*given)
+
+    @pytest.mark.parametrize("role", ["accepted", "derive_only"])
+    def test_a_role_that_is_not_a_tuple_leaks_no_master_key(self, role):
+        with pytest.raises(InvalidType) as caught:
+            DerivedKeys(MASTER, **{role: None})
+        assert_silent(caught.value, MASTER)
 
     def test_the_first_is_the_current_one(self):
         keys = DerivedKeys(OTHER, MASTER)

@@ -190,21 +190,21 @@ class TestInARegistry:
 
     def test_derived_and_sealed_devices_side_by_side(self, registry, store, clock, alice):
         bob = PrincipalId.user("123456789012", "u-4712")
-        made = enroll(registry, clock, alice)
+        enrolled = enroll(registry, clock, alice)
         registry.adopt(bob, by=Actor.trusted_service("import"), key=KEY, system="test")
         assert store.load(alice).key_ref.scheme == "derived"
         assert store.load(bob).key_ref.scheme == "sealed"
-        made.sign_in()
+        enrolled.sign_in()
         clock.advance(60)
         assert registry.verify(bob, phone_with(KEY, clock).code()).principal == bob
 
     def test_a_row_moved_to_another_principal(self, registry, store, clock, alice):
         """Even if an attacker has the keys that authenticate the record."""
         registry.adopt(alice, by=Actor.trusted_service("import"), key=KEY, system="test")
-        held = store.load(alice)
+        record = store.load(alice)
         mallory = PrincipalId.user("123456789012", "u-666")
         with pytest.raises(RecordTampered):
-            SealedKeys(NEW).reveal(held.key_ref, mallory, held.device.serial, SIX)
+            SealedKeys(NEW).reveal(record.key_ref, mallory, record.device.serial, SIX)
 
     def test_without_a_source_for_sealed_keys(self, registry, store, clock, alice):
         registry.adopt(alice, by=Actor.trusted_service("import"), key=KEY, system="test")
@@ -215,10 +215,10 @@ class TestInARegistry:
 
     def test_sealed_keys_alone(self, clock, alice):
         keys = SealedKeys(OLD)
-        made = enroll(
+        enrolled = enroll(
             DeviceRegistry(MemoryStore(), keys=keys, issuer="Example", clock=clock), clock, alice
         )
-        assert made.sign_in().principal == alice
+        assert enrolled.sign_in().principal == alice
 
 
 class TestSecrets:

@@ -116,7 +116,7 @@ class Ledger(NamedTuple):
     failed_at: int = 0
     known_failures: int = 0  # with a client token
     known_failed_at: int = 0
-    streak: int = 0  # consecutive failures, whoever failed
+    streak: int = 0  # consecutive failures with and without a token
     signed_in_at: int = -1  # when the owner got the newest claim
     given_at: int = -1  # when a client token was given that is not used yet
     restored: bool = False  # the budget, within the last day
@@ -264,7 +264,8 @@ def _expected(node: Node, action: Action, policy: Policy) -> tuple[str, Ledger]:
     went_back = now < ledger.seen_at - STEP
     if action.name == "forget":
         return "yes", Ledger(generation=ledger.generation)
-    if ledger.alive == "session" and now >= ledger.until:
+    expired = ledger.alive == "session" and now >= ledger.until
+    if expired and action.name != "mark spent":  # which runs whatever the clock says
         if went_back:
             return "clock went back", unchanged
         ledger = ledger._replace(alive="", attempts=0, until=0, by_owner=True)
@@ -414,7 +415,7 @@ def _judged(
     delay = min(policy.delay_seconds * 2**over, policy.delay_cap) if over >= 0 else 0
     if delay and now < failed_at + delay:
         return "throttled", ledger
-    used = {"given_at": -1} if action.client == "given" and known else {}
+    cleared: dict[str, int] = {}
     if action.name == "resync":
         if ledger.spent - step > policy.resync_forward + policy.window + 1:
             return "pair not accepted", ledger  # no code can be accepted for a long time
@@ -427,7 +428,7 @@ def _judged(
             return _failure(ledger, now, policy, "pair not accepted", known)
         drift = s - step if abs(s - step) > policy.window else 0
         if known:
-            used["known_failures"] = 0
+            cleared["known_failures"] = 0
         return "yes", ledger._replace(
             spent=s,
             failures=0,
@@ -436,7 +437,7 @@ def _judged(
             base=drift,
             drift=drift,
             last_offset=0,
-            **used,
+            **cleared,
         )
     if not ledger.in_sync:
         return "out of sync", ledger
@@ -454,9 +455,11 @@ def _judged(
         and abs(drift + side - ledger.base) <= policy.login_drift
     ):
         drift, last_offset = drift + side, 0
-    used["known_failures" if known else "failures"] = 0
+    cleared["known_failures" if known else "failures"] = 0
+    if action.client == "given" and known:
+        cleared["given_at"] = -1
     return "yes", ledger._replace(
-        spent=token[1], streak=0, drift=drift, last_offset=last_offset, signed_in_at=now, **used
+        spent=token[1], streak=0, drift=drift, last_offset=last_offset, signed_in_at=now, **cleared
     )
 
 

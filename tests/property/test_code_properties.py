@@ -269,7 +269,7 @@ class TestVerifyTotp:
             key, code, range(here - window, here + window + 1), digits, algorithm
         )
         fresh = [step for step in matches if step > after]
-        shape = {
+        options = {
             "window": window,
             "digits": digits,
             "algorithm": algorithm,
@@ -277,7 +277,7 @@ class TestVerifyTotp:
             "t0": t0,
         }
         try:
-            answer = vmfa.verify_totp(key, code, at, after=after, **shape)
+            answer = vmfa.verify_totp(key, code, at, after=after, **options)
         except AlreadyUsed as error:
             answer = error.next_at, error.retry_after
         except CodeRejected:

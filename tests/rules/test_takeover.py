@@ -19,7 +19,7 @@ def world(request):
 
 
 def guess_until_nothing_is_evaluated(world, phone):
-    """Wrong codes, an hour apart, until the answer is no longer about the code."""
+    """Present wrong codes, an hour apart, until a code is not evaluated. Return that error."""
     for _ in range(200):
         world.clock.advance(HOUR)
         error = error_of(lambda: world.verify(phone.wrong_code()))
@@ -32,7 +32,7 @@ def test_a_thief_does_not_enroll_after_the_removal_and_the_owner_does(world):
     phone = world.enroll()
     thief = owner = Actor.signed_in(ALICE)  # both know the password
     guess_until_nothing_is_evaluated(world, phone)
-    world.store_state(device={"disabled": True})  # however it came about
+    world.store_state(device={"disabled": True})  # for whatever reason
     removal = world.registry.deactivate(ALICE, by=SUPPORT, reason="the owner called")
     assert removal.binding_code is not None
     for guess in (None, "", "AAAA-AAAA-AAAA-AAAA-AAAA-AAAA", removal.serial):

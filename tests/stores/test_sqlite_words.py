@@ -34,6 +34,7 @@ from vmfa.stores import sqlite
 ALICE = PrincipalId.user("123456789012", "u-4711")
 BOB = PrincipalId.user("123456789012", "u-0815")
 BUSY = "the database was in use for too long; nothing was changed"
+CHANGED = "the tables are not as vmfa created them ({}); nothing was changed"
 DAMAGED = "the database is damaged ({})"
 UNUSABLE = "the database cannot be used ({}); nothing was changed"
 
@@ -51,7 +52,7 @@ UNUSABLE = "the database cannot be used ({}); nothing was changed"
         ("SQLITE_CORRUPT", StoreCorrupt, DAMAGED),
         ("SQLITE_CORRUPT_INDEX", StoreCorrupt, DAMAGED),
         ("SQLITE_NOTADB", StoreCorrupt, DAMAGED),
-        ("SQLITE_ERROR", StoreUnavailable, UNUSABLE),
+        ("SQLITE_ERROR", SchemaUntrusted, CHANGED),
         ("SQLITE_FULL", StoreUnavailable, UNUSABLE),
         ("SQLITE_IOERR_FSYNC", StoreUnavailable, UNUSABLE),
         ("SQLITE_READONLY", StoreUnavailable, UNUSABLE),

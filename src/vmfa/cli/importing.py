@@ -1,4 +1,4 @@
-"""``vmfa import``: adopt the devices that another system assigned, or show what would happen."""
+"""``vmfa import``: adopt the devices of another system, or show what would happen."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ FORMATS: Final = (
 
 
 class NotAllImported(InvalidValue):
-    """Some entries were not imported; the result says which, and why. The others were."""
+    """Some entries were not imported. The result says which, and why."""
 
     reason = "entries not imported"
 
@@ -57,7 +57,7 @@ def import_devices(context: CommandContext) -> CommandResult:
     items = _items(context)
     names = None if args.map is None else _names(read_source(args.map))
     deque(items, maxlen=0)  # a source that cannot be read must leave no key file and no database
-    keys, imported_keys = context.keys, context.imported_keys
+    keys, imported_keys = context.keys, context.sealed_keys
     registry = DeviceRegistry(
         _store(context),
         keys=keys,

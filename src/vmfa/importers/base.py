@@ -109,7 +109,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What happened to one item. It holds no key.
+    """What happened to one item, without its key.
 
     :param principal: None if the owner is not known.
     :param device: the adopted device; None unless the status is ``ADOPTED``.
@@ -165,9 +165,11 @@ def adopt_all(
     A device that cannot be adopted does not stop the batch. An error that would stop every device,
     such as a store that cannot be reached, is raised.
 
+    :param registry: the registry that adopts the devices.
     :param items: what ``read()`` of an importer returned. It is iterated twice: the first time to
         find keys that occur more than once. An iterator is copied first.
     :param by: ``Actor.trusted_service(...)``.
+    :param principals: maps the owners of the items to principals.
     :raises AccessDenied: the actor is not a trusted service.
     :raises UnreadableSource: the source cannot be read. Nothing was adopted.
     """
@@ -189,7 +191,7 @@ def adopt_all(
 class SharedKeys:
     """The keys that a batch lists under more than one owner.
 
-    It keeps keyed digests, under a random key of its own, and no keys.
+    It stores no keys, only keyed digests of them under a random key.
     """
 
     __slots__ = ("_secret", "_shared")
@@ -284,9 +286,11 @@ def _not_adopted(
 
 @dataclass(slots=True)
 class DryRunStore:
-    """A store for a dry run: it reads *store* and keeps in memory what would be written.
+    """A store for a dry run: it reads *store*, and it writes to memory only.
 
-    A registry over it decides exactly as one over *store* would.
+    A registry that uses it decides as a registry that uses *store* would.
+
+    :param store: the store to read.
     """
 
     store: Store
@@ -333,7 +337,7 @@ class DryRunStore:
 def build_item(where: str, owner: str, build: Callable[[], ImportedDevice]) -> Item:
     """Return the device that *build* returns, or the reason why there is none.
 
-    The error ends here, together with the frames that held the secret.
+    The error is not raised again, because its frames contain the secret.
     """
     try:
         return build()
@@ -475,13 +479,13 @@ def check_known_fields(record: Mapping[str, Any], *known: str) -> None:
 
 
 def owner_of(record: Mapping[str, Any]) -> str:
-    """Return the field ``owner`` for a report; empty if it is not text."""
+    """Return the field ``owner``, for a report; empty if it is not text."""
     owner = record.get("owner")
     return owner if isinstance(owner, str) else ""
 
 
 def printable(value: object) -> str:
-    """Return a short text of a value from the source that cannot control a terminal."""
+    """Return the first 80 characters of a value, escaped if they could control a terminal."""
     text = str(value)[:80]
     return text if text.isprintable() else ascii(text)[1:-1]
 

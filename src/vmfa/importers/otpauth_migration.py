@@ -137,6 +137,7 @@ def _payload(uri: str) -> Message:
 
 
 def _item(account: bytes, where: str, unsafe_short_keys: bool) -> Item:
+    # KEYURI-EXPORT
     try:
         fields = _message(account)
         owner = _text(fields, NAME).removeprefix(f"{_text(fields, ISSUER)}:").strip()

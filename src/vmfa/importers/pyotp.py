@@ -1,4 +1,4 @@
-"""Import secrets that an application stored for pyotp, which stores nothing itself.
+"""Import secrets that an application stored for pyotp.
 
 The source is a JSON list of ``{"owner": ..., "secret": ..., "last_timecode": ...}``, and with
 ``digits``, ``digest`` and ``interval`` where they differ from the defaults of pyotp.

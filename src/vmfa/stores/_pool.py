@@ -31,6 +31,9 @@ except ImportError:
         "this store needs psycopg 3 and its pool: pip install 'vmfa[postgres]'"
     ) from None
 
+# isort: split
+from ._wire import ConnectionLost
+
 MAX_CONNECTIONS: Final = 8
 MAX_IDLE: Final = 600  # seconds, after which a firewall may have forgotten the connection
 RETRY: Final = 1.0  # seconds between attempts to connect while the database cannot be reached
@@ -93,7 +96,7 @@ class Slots:
         """
         for slot in self._slots:
             if slot.owner is not None and slot.owner() is owner:
-                if self.closed or not _is_idle(slot.connection):
+                if self.closed or not is_idle(slot.connection):
                     slot.discard()
                 slot.idle_since = time.monotonic()
                 slot.owner = None  # last: until here, a second call does all of it again
@@ -104,13 +107,16 @@ class Slots:
         """Return a connection that *owner* now owns, or start to open one and return None.
 
         :param first: whether *owner* has not asked before.
+        :raises ConnectionLost: the pool was closed; the store opens another.
         """
+        if self.closed:
+            raise ConnectionLost("the store was closed")
         now = time.monotonic()
         idle = []
         for slot in self._slots:
             if slot.connection is None or not slot.free:
                 continue
-            if slot.idle_since < now - MAX_IDLE or not _is_idle(slot.connection):
+            if slot.idle_since < now - MAX_IDLE or not is_idle(slot.connection):
                 slot.discard()
             else:
                 idle.append(slot)
@@ -154,8 +160,8 @@ class Slots:
         if self._failure:
             return NoConnection(self._failure)
         if any(slot.free for slot in self._slots):
-            return NoConnection(f"the server did not answer within {seconds:g} seconds")
-        return NoConnection(f"all {MAX_CONNECTIONS} connections were in use for {seconds:g} seconds")
+            return NoConnection(f"the server did not answer within {seconds:.3g} seconds")
+        return NoConnection(f"all {MAX_CONNECTIONS} connections were in use for {seconds:.3g} seconds")
 
     def _is_opening(self, slot: Slot) -> bool:
         raise NotImplementedError
@@ -309,7 +315,8 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {first}" if first else type(error).__name__
 
 
-def _is_idle(connection: Any) -> bool:
+def is_idle(connection: Any) -> bool:
+    """Return whether *connection* is open, outside a transaction and not waiting."""
     idle: bool = connection.pgconn.transaction_status == TransactionStatus.IDLE
     return idle
 

@@ -8,8 +8,9 @@ so that each store can stop at its deadline.
 from __future__ import annotations
 
 import re
+import select
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -20,7 +21,7 @@ from typing import Any, Final, NamedTuple
 import psycopg
 from psycopg import pq
 
-KINDS: Final = {  # by the object id of a type; everything else is text
+CONVERTERS: Final[dict[int, Callable[[bytes], Any]]] = {  # by the object id of a type; everything else is text
     16: lambda cell: cell == b"t",  # boolean
     20: int, 21: int, 23: int, 26: int,
     701: float,
@@ -31,7 +32,7 @@ GRACE: Final = 0.5  # seconds to wait for the answer to a cancellation
 class Answer(NamedTuple):
     """The number of rows that were changed or selected, and the rows."""
 
-    count: int
+    row_count: int
     rows: list[tuple[Any, ...]]
 
 
@@ -156,25 +157,41 @@ def _encoded(values: Sequence[Any]) -> list[bytes | None]:
 
 
 def _read(result: pq.abc.PGresult) -> Answer:
-    kinds = [KINDS.get(result.ftype(column), bytes.decode) for column in range(result.nfields)]
+    converters = [
+        CONVERTERS.get(result.ftype(column), bytes.decode) for column in range(result.nfields)
+    ]
     rows = []
     for row in range(result.ntuples):
-        cells = [result.get_value(row, column) for column in range(len(kinds))]
+        cells = [result.get_value(row, column) for column in range(len(converters))]
         rows.append(tuple(
-            None if cell is None else kind(cell) for kind, cell in zip(kinds, cells, strict=True)
+            None if cell is None else convert(cell)
+            for convert, cell in zip(converters, cells, strict=True)
         ))
     return Answer(result.command_tuples or 0, rows)
 
 
 def cancel(connection: Connection) -> None:
-    """Ask the server, in a thread, to cancel the statement of *connection*."""
-    try:
-        request = connection.pgconn.get_cancel()
+    """Ask the server, in a thread, to cancel the statement of *connection*.
+
+    Before libpq 17 a cancellation blocks the whole process. Then the statement is not cancelled,
+    and the connection is closed in any case.
+    """
+    if not psycopg.capabilities.has_cancel_safe():
+        return
+    with suppress(psycopg.Error, RuntimeError):
+        request = connection.pgconn.cancel_conn()
         Thread(target=_cancel, args=(request,), name="vmfa-cancel", daemon=True).start()
-    except (psycopg.Error, RuntimeError):
-        pass  # the connection is closed in any case
 
 
-def _cancel(request: pq.abc.PGcancel) -> None:
+def _cancel(request: pq.abc.PGcancelConn) -> None:
+    end = time.monotonic() + GRACE
     with suppress(psycopg.Error):
-        request.cancel()
+        request.start()
+        while time.monotonic() < end:
+            status = request.poll()
+            if status in (pq.PollingStatus.OK, pq.PollingStatus.FAILED):
+                break
+            waits = [request.socket]
+            reads = status == pq.PollingStatus.READING
+            select.select(waits if reads else [], [] if reads else waits, [], GRACE)
+    request.finish()

@@ -47,17 +47,19 @@ from ._sql import (
     read_events,
     read_principals,
 )
+from .base import WaitObserver, ignore_wait
 
 try:
     import psycopg
     import psycopg_pool
+    from psycopg.pq import TransactionStatus
 except ImportError:
     raise MissingExtra(
         "PostgreSQL needs psycopg 3 and its pool: pip install 'vmfa[postgres]'"
     ) from None
 
 # isort: split
-from ._pool import SHORT_WAIT, NoConnection, OwnConnections
+from ._pool import SHORT_WAIT, NoConnection, OwnConnections, is_idle
 from ._wire import (
     Answer,
     Connection,
@@ -381,7 +383,7 @@ _WAITED: Final = {"55P03", "57014"}  # a lock or statement timeout, or a cancell
 _RACED: Final = {"23505", "42P07", "42710", "XX000"}  # another process creates the same tables
 _CORRUPT: Final = {"XX001", "XX002"}
 _PREPARED: Final = {"26000", "42P05"}  # a pooler moved the session to another server process
-_CHANGED: Final = ("22", "23", "42703", "42804", "428C9")
+_CHANGED: Final = ("0A000", "22", "23", "42703", "42804", "428C9")
 _LOST: Final = ("08", "57P", "40003")
 _NOT_CONNECTED: Final = (
     NoConnection, psycopg_pool.PoolTimeout, psycopg_pool.PoolClosed, psycopg_pool.TooManyRequests,
@@ -458,6 +460,7 @@ class Call(Generic[T]):
     current: Any = None  # the connection in use
     own: Any = None  # the pool of the store that it belongs to
     lent: Any = None  # or the connection of a pool that was passed to the store
+    _begun = False  # the connection is in no transaction of the application
     _broken = False  # a statement was sent and not answered
 
     def __init__(
@@ -481,7 +484,7 @@ class Call(Generic[T]):
         :raises psycopg.Error: the connection is dead.
         :raises InvalidValue: a transaction that is not ours could be open on it.
         """
-        self._broken = self.in_doubt = False
+        self._begun = self._broken = self.in_doubt = False
         self.current = connection
         if not connection.autocommit:
             raise InvalidValue(
@@ -489,7 +492,10 @@ class Call(Generic[T]):
                 "ConnectionPool(..., kwargs={'autocommit': True}); to use a transaction of your "
                 "own, see Operations"
             )
-        if connection.pgconn.transaction_status != psycopg.pq.TransactionStatus.IDLE:
+        self._begun = connection.pgconn.transaction_status == TransactionStatus.IDLE
+        if connection.closed:
+            raise ConnectionLost("closed")
+        if not self._begun:
             raise InvalidValue(
                 "this connection is in a transaction of your application; to use your own "
                 "transaction, see Operations"
@@ -545,8 +551,8 @@ class Call(Generic[T]):
         return None if again and in_time else failure
 
     def leave(self) -> None:
-        """Close the connection if a statement was not answered."""
-        if self._broken:
+        """Close a connection that is not as it was: a pool would wait for its transaction."""
+        if self._begun and (self._broken or not is_idle(self.current)):
             self.current.pgconn.finish()
 
     def pause(self) -> float:
@@ -576,6 +582,7 @@ class Postgres:
         self.unsafe_not_durable = unsafe_not_durable
         self.require_synchronous_standby = require_synchronous_standby
         self.source = source
+        self.on_wait: WaitObserver = ignore_wait
         self.prepare = True  # until a pooler turns out to lose prepared statements
         self.pool_failed = False  # the last attempt to get a connection of a given pool failed
         self._sessions: WeakKeyDictionary[Any, Session] = WeakKeyDictionary()
@@ -686,9 +693,13 @@ class PostgresStore(Postgres):
 
         A pool that was passed to the store stays open.
         """
-        own = self._own.pop(os.getpid(), None)
+        own = self._own.get(os.getpid())
         if own is not None:
-            own.close()
+            try:
+                own.close()
+            finally:
+                own.close()  # again, in case an exception interrupted the first attempt
+                self._own.pop(os.getpid(), None)
 
     def create_schema(self) -> None:
         """Create the tables that are missing. Any number of processes may do so at once.
@@ -751,13 +762,18 @@ class PostgresStore(Postgres):
                     self._give_back(call)  # again, in case an exception interrupted the first
                 if failure is not None:
                     raise failure
-                time.sleep(call.pause())
+                pause = call.pause()
+                self.on_wait("retry", pause)
+                time.sleep(pause)
         except BaseException as error:
             call.annotate(error)
             raise
 
     def _attempt(self, call: Call[T]) -> T:
-        call.begin(self._acquire(call))
+        started = time.monotonic()
+        connection = self._acquire(call)
+        self.on_wait("connection", time.monotonic() - started)
+        call.begin(connection)
         step = call.next(None)
         while step is not None:
             step = call.next(self._perform(call, step))
@@ -775,7 +791,7 @@ class PostgresStore(Postgres):
                 wait = work.send(not wait.cancel and _wait(connection.pgconn.socket, wait))
         except StopIteration as stop:
             answer: Answer = stop.value
-            return answer
+        return answer
 
     def _acquire(self, call: Call[Any]) -> psycopg.Connection[Any]:
         if isinstance(self.source, str):
@@ -794,6 +810,9 @@ class PostgresStore(Postgres):
 
     def _own_connections(self) -> OwnConnections:
         own = self._own.get(os.getpid())  # never a connection from before a fork
+        if own is not None and own.closed:
+            self._own.pop(os.getpid(), None)
+            own = None
         if own is None:
             own = self._own.setdefault(os.getpid(), OwnConnections(self.settings()))
         return own
@@ -803,16 +822,9 @@ class PostgresStore(Postgres):
         if call.own is not None:
             call.own.release(call)
         elif call.lent is not None:
-            close_unless_idle(call.lent)
             with suppress(ValueError):  # given back before, by an attempt that was interrupted
                 self.source.putconn(call.lent)
             call.lent = None
-
-
-def close_unless_idle(connection: Connection) -> None:
-    """Close a connection that is in a transaction: a pool would wait for its end."""
-    if connection.pgconn.transaction_status != psycopg.pq.TransactionStatus.IDLE:
-        connection.pgconn.finish()
 
 
 def _wait(socket: int, wait: Wait) -> bool:

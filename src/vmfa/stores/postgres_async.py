@@ -18,7 +18,6 @@ from .postgres import (
     Call,
     Postgres,
     Step,
-    close_unless_idle,
     commit_script,
     create_script,
     history_script,
@@ -123,13 +122,18 @@ class AsyncPostgresStore(Postgres):
                     await self._give_back(call)  # again, in case the first was interrupted
                 if failure is not None:
                     raise failure
-                await asyncio.sleep(call.pause())
+                pause = call.pause()
+                self.on_wait("retry", pause)
+                await asyncio.sleep(pause)
         except BaseException as error:
             call.annotate(error)
             raise
 
     async def _attempt(self, call: Call[T], finish: bool) -> T:
-        call.begin(await self._acquire(call))
+        started = time.monotonic()
+        connection = await self._acquire(call)
+        self.on_wait("connection", time.monotonic() - started)
+        call.begin(connection)
         cancelled = False
         step = call.next(None)
         while step is not None:
@@ -160,7 +164,8 @@ class AsyncPostgresStore(Postgres):
                     continue  # wait again, until the same deadline
                 wait = work.send(ready)
         except StopIteration as stop:
-            return stop.value, cancelled
+            answer: Answer = stop.value
+        return answer, cancelled
 
     async def _acquire(self, call: Call[Any]) -> psycopg.AsyncConnection[Any]:
         if isinstance(self.source, str):
@@ -190,7 +195,6 @@ class AsyncPostgresStore(Postgres):
             call.own.release(call)
         elif call.lent is not None:
             lent, call.lent = call.lent, None
-            close_unless_idle(lent)
             returning = asyncio.ensure_future(self.source.putconn(lent))
             self._returning.add(returning)
             returning.add_done_callback(self._returning.discard)

@@ -42,6 +42,7 @@ from ._sql import (
     read_events,
     read_principals,
 )
+from .base import WaitObserver, ignore_wait
 
 __all__ = ["SQLiteStore"]
 
@@ -139,6 +140,7 @@ class SQLiteStore:
         self._path = os.path.abspath(name)  # stays valid if the process changes its directory
         self._log_path = self._path + "-wal"
         self._timeout = timeout
+        self.on_wait: WaitObserver = ignore_wait
         self._synchronous = "NORMAL" if unsafe_not_durable else "FULL"
         self._lock = new_lock()
         self._connection: sqlite3.Connection | None = None
@@ -150,7 +152,13 @@ class SQLiteStore:
         self._file = self._log = (0, 0, 0)  # device, inode and number of names, when opened
         self._lost = ""  # why the file that was opened is no longer the file
         self._marks: dict[PrincipalId, tuple[int, int]] = {}  # revision and time of commits
-        run_locked(_stores_lock, lambda: _stores.__setitem__(id(self), ref(self, _forget(self))))
+        run_locked(_stores_lock, self._register)
+
+    def _register(self) -> None:
+        for number, reference in list(_stores.items()):
+            if reference() is None:
+                _stores.pop(number, None)
+        _stores[id(self)] = ref(self)
 
     def __enter__(self) -> Self:
         return self
@@ -297,12 +305,15 @@ class SQLiteStore:
                 self._leave()  # again, in case an exception interrupted the first attempt
             if not isinstance(failure, StoreContended) or time.monotonic() > deadline:
                 raise failure
+            self.on_wait("retry", pause)
             time.sleep(pause)
             pause = min(2 * pause, 0.01)  # SQLite's own back-off starves writers
 
     def _attempt(self, work: Callable[[sqlite3.Connection], T], deadline: float) -> T:
         if not self._lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
             raise StoreContended(CONTENDED)
+        if not self._usable:
+            self._disconnect()  # again, in case an exception interrupted the first attempt
         self._usable = False
         self._committing = False
         if self._connection is None:
@@ -332,6 +343,7 @@ class SQLiteStore:
         self._lock.release()
 
     def _disconnect(self) -> None:
+        self._usable = False
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -364,6 +376,10 @@ class SQLiteStore:
                 return StoreContended(CONTENDED)
             case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
                 return StoreCorrupt(f"the database is damaged ({name})")
+            case sqlite3.SQLITE_ERROR:  # our statements are right: a table or a column is missing
+                return SchemaUntrusted(
+                    f"the tables are not as vmfa created them ({name}); nothing was changed"
+                )
             case sqlite3.SQLITE_IOERR if self._committing:
                 return OutcomeUnknown(
                     f"the disk failed during the commit ({name}): the change may have been stored"
@@ -583,11 +599,6 @@ _stores: Final[dict[int, ref[SQLiteStore]]] = {}
 _forking: Final[list[SQLiteStore]] = []  # whose locks are owned until the fork is done
 
 
-def _forget(store: SQLiteStore) -> Callable[[object], object]:
-    number = id(store)
-    return lambda _: _stores.pop(number, None)
-
-
 def _before_fork() -> None:
     _stores_lock.acquire()  # no store is created meanwhile
     for reference in list(_stores.values()):
@@ -600,13 +611,6 @@ def _before_fork() -> None:
 
 
 def _after_fork() -> None:
-    try:
-        _release_all()
-    finally:
-        _release_all()  # again, in case an exception interrupted the first attempt
-
-
-def _release_all() -> None:
     for store in _forking:
         release(store._lock)  # noqa: SLF001  # our own class
     _forking.clear()
@@ -617,3 +621,5 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(
         before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork
     )
+    # Again, in case an exception from a signal handler interrupts the first attempt.
+    os.register_at_fork(after_in_parent=_after_fork, after_in_child=_after_fork)

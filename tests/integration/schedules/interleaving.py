@@ -16,13 +16,12 @@ import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import permutations
 from multiprocessing.connection import Connection
 from typing import Any, Protocol
 
-import psycopg
 import psycopg_pool
 
 from support import MASTER
@@ -40,6 +39,8 @@ from vmfa import (
 from vmfa.history import ChainCheck
 from vmfa.models import Deactivation
 from vmfa.record import check_intact
+from vmfa.stores import postgres
+from vmfa.stores._wire import Answer
 from vmfa.stores.postgres import PostgresStore
 
 WHO = PrincipalId.user("123456789012", "u-4711")
@@ -138,6 +139,8 @@ def copied(store: Store) -> MemoryStore:
 # Mutants: broken forms of a statement. Each runs one or more statements, as separate steps.
 
 Execute = Callable[[str, Any], Any]
+# What a transaction reads of its own writes: other processes cannot change or see it.
+INSIDE = re.compile(r"PRAGMA|SELECT revision, tag|SELECT NOT EXISTS")
 COMPARISON = re.compile(r"revision = (\?|%s) AND tag = (\?|%s)")
 
 
@@ -155,11 +158,13 @@ def compared_loosely(sql: str, values: Any, execute: Execute) -> Any:
 
 def checked_then_written(sql: str, values: Any, execute: Execute) -> Any:
     if not sql.startswith("UPDATE"):
-        return execute(sql, values)
+        return no_transaction(sql, values, execute)  # which would make it one step
     start = sql.index("WHERE")
-    table, where = sql.split()[1], sql[start:]
+    table, where = sql.split()[1], sql[start:].partition("RETURNING")[0]
     before = len(re.findall(r"\?|%s", sql[:start]))
-    if execute(f"SELECT count(*) FROM {table} {where}", values[before:]).fetchone()[0] == 1:
+    counted = execute(f"SELECT count(*) FROM {table} {where}", values[before:])
+    rows = counted.rows if isinstance(counted, Answer) else counted.fetchall()
+    if rows[0][0] == 1:
         return never_compared(sql, values, execute)
     return execute(sql, values)
 
@@ -204,7 +209,7 @@ class Stepper:
         )
 
     def statement(self, sql: str, values: Any, execute: Execute) -> Any:
-        if self.mutant is None:
+        if self.mutant is None or INSIDE.match(sql):
             return execute(sql, values)
         return self.mutant(
             sql, values, lambda sql, values: self._step(sql, lambda: execute(sql, values))
@@ -229,6 +234,15 @@ class Stepper:
             self._pipe.recv()
 
 
+def forget_marks(store: Store) -> None:
+    """Forget which revisions *store* committed: each schedule starts with an older database.
+
+    A store that remembers them would take it for a restored backup.
+    """
+    if isinstance(store, SQLiteStore):
+        store._marks.clear()
+
+
 _sleep = time.sleep
 
 
@@ -244,12 +258,17 @@ def worker(pipe: Connection, engine: str, place: str) -> None:
         def executemany(self, sql: str, rows: Any) -> Any:
             return stepper.statement(sql, rows, super().executemany)
 
-    class SteppedCursor(psycopg.Cursor[Any]):
-        def execute(self, sql: Any, values: Any = ()) -> Any:  # type: ignore[override]
-            return stepper.statement(sql, values, super().execute)
+    class SteppedPostgresStore(PostgresStore):
+        def _perform(self, call: Any, step: Any) -> Answer:
+            perform = super()._perform
+
+            def execute(sql: str, values: Any) -> Answer:
+                return perform(call, replace(step, sql=sql, values=values))
+
+            return stepper.statement(step.sql, step.values, execute)
 
     sqlite3.connect = partial(sqlite3.connect, factory=SteppedConnection)
-    psycopg.Cursor = SteppedCursor  # type: ignore[misc]  # as the store calls it
+    postgres.PROBE_EVERY = float("inf")  # a probe in the middle would change the schedules
     with ExitStack() as stack:
         store: SQLiteStore | PostgresStore
         if engine == "sqlite":
@@ -261,13 +280,14 @@ def worker(pipe: Connection, engine: str, place: str) -> None:
                     place, kwargs={"autocommit": True}, min_size=1, max_size=1, open=True
                 )
             )
-            store = PostgresStore(pool, unsafe_not_durable=True)
+            store = SteppedPostgresStore(pool, unsafe_not_durable=True)
             with pool.connection() as connection:
                 number = connection.info.backend_pid
         store.load(WHO)
         pipe.send(("ready", number))
         while (message := pipe.recv()) is not None:
             job, mutant = message
+            forget_marks(store)
             stepper.mutant = MUTANTS.get(mutant, as_written)
             answer = job.do(store)
             stepper.mutant = None

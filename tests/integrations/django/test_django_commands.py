@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -98,11 +97,6 @@ def test_reseal(enrolled: Enrolled, configure: Callable[..., None]) -> None:
     out, error = failed("vmfa_reseal")
     assert str(enrolled.principal) in out
     assert error == "1 records could not be resealed"
-
-
-def test_reseal_needs_master_keys(configure: Callable[..., None]) -> None:
-    configure(KEYS=SimpleNamespace(reveal=print))
-    assert "no master key" in failed("vmfa_reseal")[1]
 
 
 # Imports

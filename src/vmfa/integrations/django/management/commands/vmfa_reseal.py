@@ -6,7 +6,6 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from .....keysources.base import MasterKeys
 from .....reseal import reseal
 from ...registry import get_configuration, get_registry, get_store
 
@@ -19,13 +18,9 @@ class Command(BaseCommand):
     def handle(self, *_: Any, **__: Any) -> None:
         """Reseal each record; a record that fails does not stop the others."""
         configuration = get_configuration()
-        keys = configuration.keys
-        if not isinstance(keys, MasterKeys):
-            raise CommandError("VMFA['KEYS'] has no master key: only such records are resealed")
         total = changed = failed = 0
         for result in reseal(
-            get_store(), configuration.account, keys=get_registry().operations.keys,
-            current_id=keys.current_id,
+            get_store(), configuration.account, keys=get_registry().operations.keys
         ):
             total += 1
             changed += result.changed

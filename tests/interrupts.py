@@ -1,0 +1,74 @@
+"""An exception between any two instructions of the stores, as a signal handler raises it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import vmfa.stores
+
+FOLDER = str(Path(vmfa.stores.__file__).parent)
+
+
+class Interrupt(BaseException):
+    """What the signal handler raises."""
+
+
+class Interrupter:
+    """Calls a function and raises before its *nth* instruction in the modules of the stores.
+
+    ``where`` is then the function and the line. The instructions of functions in *outermost* are
+    not interrupted.
+    """
+
+    def __init__(self, nth: int, act: Callable[[], None] | None = None) -> None:
+        self._left = nth
+        self._act = act
+        self.where = ""
+
+    def __call__(self, work: Callable[[], Any]) -> Any:
+        before = sys.gettrace()
+        sys.settrace(self._trace)
+        try:
+            return work()
+        finally:
+            sys.settrace(before)
+
+    def _trace(self, frame: FrameType, event: str, argument: object) -> Any:
+        if not frame.f_code.co_filename.startswith(FOLDER):
+            return None
+        frame.f_trace_opcodes = True
+        frame.f_trace_lines = False
+        if event == "opcode":
+            self._left -= 1
+            if self._left == 0:
+                self.where = f"{frame.f_code.co_name}:{frame.f_lineno}"
+                sys.settrace(None)
+                if self._act is None:
+                    raise Interrupt
+                self._act()
+        return self._trace
+
+
+def interrupted_everywhere(
+    work: Callable[[], Any], check: Callable[[str, BaseException | None], None], step: int = 1
+) -> int:
+    """Interrupt *work* before each of its instructions; *check* after each time.
+
+    Return how many instructions there were.
+    """
+    nth = 1
+    while True:
+        interrupter = Interrupter(nth)
+        error: BaseException | None = None
+        try:
+            interrupter(work)
+        except Interrupt as raised:
+            error = raised
+        if not interrupter.where:
+            return nth
+        check(interrupter.where, error)
+        nth += step
