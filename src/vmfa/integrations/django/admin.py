@@ -53,6 +53,32 @@ OPERATIONS: Final[dict[str, tuple[Action, str, Operation]]] = {
 }
 
 
+def _action(name: str, title: str, operation: Operation) -> Callable[..., HttpResponse]:
+    """Return the admin action that calls *operation* for each selected record."""
+
+    @admin.action(description=title, permissions=["manage"])
+    def run(
+        model_admin: PrincipalAdmin, request: HttpRequest, rows: QuerySet[PrincipalRecord]
+    ) -> HttpResponse:
+        by, source = actor_of(request, admin=True), source_of(request)
+        results: list[tuple[PrincipalId, str, str]] = []
+        for row in rows:
+            principal = _principal_in(row)
+            try:
+                results.append((principal, *operation(principal, by, source)))
+            except VmfaError as error:
+                results.append((principal, str(error), ""))
+        context = {**model_admin.admin_site.each_context(request), "title": title}
+        response = TemplateResponse(
+            request, "vmfa/results.html", {**context, "results": results}
+        )
+        response["Cache-Control"] = "no-store"  # it may show binding codes
+        return response
+
+    run.__name__ = name
+    return run
+
+
 @admin.register(PrincipalRecord)
 class PrincipalAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """Principals: to read, and to act on with a second factor."""
@@ -62,6 +88,11 @@ class PrincipalAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     search_fields = ("=name",)
     ordering = ("account", "kind", "name")
     fields = ("account", "kind", "name", "revision")
+    actions = tuple(
+        _action(name, title, operation)
+        for name, (action, title, operation) in OPERATIONS.items()
+        if Relationship.ADMIN in ON_USERS[action]
+    )
     change_form_template = "vmfa/principal.html"
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -80,17 +111,10 @@ class PrincipalAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         """Return the records, from the database that vmfa writes to."""
         return super().get_queryset(request).using(get_store().alias)
 
-    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
-        """Return the actions that the permission matrix allows to this member of staff."""
+    def has_manage_permission(self, request: HttpRequest) -> bool:
+        """Return whether the actions are offered: the registry decides about each principal."""
         user: Any = request.user
-        may_act = user.has_perm("vmfa.change_principalrecord")
-        if not may_act or not _has_current_mfa(request):
-            return {}
-        return {
-            name: (_action(operation, title), name, title)
-            for name, (action, title, operation) in OPERATIONS.items()
-            if Relationship.ADMIN in ON_USERS[action]
-        }
+        return user.has_perm("vmfa.change_principalrecord") and _has_current_mfa(request)
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "",
@@ -128,27 +152,3 @@ def _details(request: HttpRequest, principal: PrincipalId) -> dict[str, Any]:
         "vmfa_device": record.device,
         "vmfa_history": [(datetime.fromtimestamp(event.at, UTC), event) for event in events],
     }
-
-
-def _action(operation: Operation, title: str) -> Callable[..., HttpResponse]:
-    """Return the admin action that calls *operation* for each selected record."""
-
-    def run(
-        model_admin: PrincipalAdmin, request: HttpRequest, rows: QuerySet[PrincipalRecord]
-    ) -> HttpResponse:
-        by, source = actor_of(request, admin=True), source_of(request)
-        results: list[tuple[PrincipalId, str, str]] = []
-        for row in rows:
-            principal = _principal_in(row)
-            try:
-                results.append((principal, *operation(principal, by, source)))
-            except VmfaError as error:
-                results.append((principal, str(error), ""))
-        context = {**model_admin.admin_site.each_context(request), "title": title}
-        response = TemplateResponse(
-            request, "vmfa/results.html", {**context, "results": results}
-        )
-        response["Cache-Control"] = "no-store"  # it may show binding codes
-        return response
-
-    return run

@@ -1,7 +1,7 @@
 """The texts for the person who typed a code, in the language of the request.
 
-The message ids of the translation are the English texts. ``locale/en`` in this package lists
-them: copy the file to a ``LOCALE_PATHS`` directory of your project to translate them.
+The message ids of the translation are the English texts of
+:data:`vmfa.errors.CLAIMANT_MESSAGES`: add them to the message files of your project.
 """
 
 from __future__ import annotations
