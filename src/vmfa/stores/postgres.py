@@ -532,7 +532,7 @@ class Call(Generic[T]):
             self.current, self.session, step.sql, step.values, self.deadline,
             prepare=self._store.prepare and self.current.prepare_threshold is not None,
         )
-        self._broken = time.monotonic() > self.deadline  # cancelled: too late for the next one
+        self._broken = time.monotonic() > self.deadline  # canceled: too late for the next one
         return answer
 
     def failed(self, error: Failure) -> StoreError | None:

@@ -39,7 +39,7 @@ class AsyncPostgresStore(Postgres):
     """:class:`PostgresStore` for asyncio.
 
     Every method returns or raises within *timeout* plus one second. A commit that has a connection
-    is finished even if its task is cancelled; :class:`asyncio.CancelledError` is raised then.
+    is finished even if its task is canceled; :class:`asyncio.CancelledError` is raised then.
 
     :param source: a connection string, over which each event loop opens up to 8 connections, or a
         ``psycopg_pool.AsyncConnectionPool`` of autocommit connections.
@@ -134,20 +134,20 @@ class AsyncPostgresStore(Postgres):
         connection = await self._acquire(call)
         self.on_wait("connection", time.monotonic() - started)
         call.begin(connection)
-        cancelled = False
+        canceled = False
         step = call.next(None)
         while step is not None:
             answer, was_cancelled = await self._perform(call, step, finish)
-            cancelled = cancelled or was_cancelled
+            canceled = canceled or was_cancelled
             step = call.next(answer)
-        if cancelled:
+        if canceled:
             raise asyncio.CancelledError
         return call.value
 
     async def _perform(self, call: Call[Any], step: Step, finish: bool) -> tuple[Answer, bool]:
-        """Send one statement and wait for its answer. Also return whether the task was cancelled."""
+        """Send one statement and wait for its answer. Also return whether the task was canceled."""
         work = call.exchange(step)
-        cancelled = False
+        canceled = False
         try:
             wait = next(work)
             while True:
@@ -160,12 +160,12 @@ class AsyncPostgresStore(Postgres):
                 except asyncio.CancelledError:
                     if not finish:
                         raise
-                    cancelled = True
+                    canceled = True
                     continue  # wait again, until the same deadline
                 wait = work.send(ready)
         except StopIteration as stop:
             answer: Answer = stop.value
-        return answer, cancelled
+        return answer, canceled
 
     async def _acquire(self, call: Call[Any]) -> psycopg.AsyncConnection[Any]:
         if isinstance(self.source, str):
