@@ -35,7 +35,9 @@ def open_file(path, *arguments, **options):
 os.open = open_file
 
 import encodings.idna, getpass, pathlib, sqlite3, subprocess, tempfile  # they look at os.name
-pathlib.Path = pathlib.PosixPath  # the class of Windows does not work here
+for name in ("pathlib", "pathlib._local"):  # the class of Windows does not work here
+    if name in sys.modules:
+        sys.modules[name].WindowsPath = pathlib.PosixPath
 os.name = "nt"
 """
 
