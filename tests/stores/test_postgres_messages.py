@@ -195,8 +195,9 @@ def test_after_an_undone_change_a_missing_connection_leaves_nothing_in_doubt() -
     call.in_doubt = True
     assert call.failed(ServerError("40001")) is None
     failure = call.failed(NoConnection("gone"))
-    assert type(failure) is StoreUnavailable
+    assert type(failure) is StoreContended  # why the call was repeated
     assert NOTHING in str(failure)
+    assert not call.in_doubt
 
 
 def test_a_statement_does_not_show_its_values() -> None:

@@ -122,7 +122,7 @@ def _answer(pgconn: pq.abc.PGconn, deadline: float) -> Generator[Wait, bool, pq.
         write = pgconn.flush() == 1
         while write or pgconn.is_busy():
             if (yield Wait(write, end - time.monotonic())):
-                pgconn.consume_input()
+                _consume(pgconn)
                 write = write and pgconn.flush() == 1
             elif cancelled:
                 raise Silent
@@ -133,15 +133,37 @@ def _answer(pgconn: pq.abc.PGconn, deadline: float) -> Generator[Wait, bool, pq.
         if result is None:
             break
         results.append(result)
+        if result.error_field(pq.DiagnosticField.SEVERITY_NONLOCALIZED) == b"FATAL" or (
+            result.error_field(pq.DiagnosticField.SEVERITY) == b"FATAL"
+        ):
+            break  # the connection ends here
     if not results:
         raise ConnectionLost("no result")
     for result in results:
         if result.status not in (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK):
-            state = result.error_field(pq.DiagnosticField.SQLSTATE)
-            if state is None:  # libpq's own error: there was no answer
-                raise ConnectionLost("OperationalError")
-            raise ServerError(state.decode())
+            _raise_error(result)
     return results[-1]
+
+
+def _raise_error(result: pq.abc.PGresult) -> None:
+    state = result.error_field(pq.DiagnosticField.SQLSTATE)
+    if state is None:  # libpq's own error: there was no answer
+        raise ConnectionLost("OperationalError")
+    raise ServerError(state.decode())
+
+
+def _consume(pgconn: pq.abc.PGconn) -> None:
+    """Read what came. A server or a pooler may send an error just before it hangs up."""
+    try:
+        pgconn.consume_input()
+        return
+    except psycopg.Error as error:
+        lost = ConnectionLost(type(error).__name__)
+    if not pgconn.is_busy():
+        result = pgconn.get_result()
+        if result is not None:
+            _raise_error(result)
+    raise lost
 
 
 @lru_cache(64)

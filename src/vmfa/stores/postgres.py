@@ -411,7 +411,8 @@ def _translate_error(
         ), False
     state = error.sqlstate if isinstance(error, ServerError | psycopg.Error) else None
     if state is None or state.startswith(_LOST):
-        cause = f"the connection was lost ({_name(state) if state else type(error).__name__})"
+        name = str(error) if isinstance(error, ConnectionLost) else type(error).__name__
+        cause = f"the connection was lost ({_name(state) if state else name})"
         if final:
             return _in_doubt(cause), False
         return StoreUnavailable(f"{cause}; nothing was changed"), True
@@ -459,6 +460,8 @@ class Call(Generic[T]):
     current: Any = None  # the connection in use
     own: Any = None  # the pool of the store that it belongs to
     lent: Any = None  # or the connection of a pool that was passed to the store
+    _step = BEGIN  # the statement that was sent last
+    _failure: StoreError | None = None  # of the attempt before
     _begun = False  # the connection is in no transaction of the application
     _broken = False  # a statement was sent and not answered
 
@@ -484,6 +487,7 @@ class Call(Generic[T]):
         :raises InvalidValue: a transaction that is not ours could be open on it.
         """
         self._begun = self._broken = self.in_doubt = False
+        self._step = ROLLBACK  # nothing was sent
         self.current = connection
         if not connection.autocommit:
             raise InvalidValue(
@@ -521,6 +525,7 @@ class Call(Generic[T]):
         except StopIteration as stop:
             self.value = stop.value
             return None
+        self._step = step
         self.in_doubt = step.final
         return step
 
@@ -540,6 +545,11 @@ class Call(Generic[T]):
         failure, again = _translate_error(
             error, final=self.in_doubt, creating=creating, timeout=self._store.timeout
         )
+        if self._step is BEGIN and isinstance(error, ServerError) and error.sqlstate == "08P01":
+            failure, again = StoreUnavailable(
+                "a pooler between here and the database refuses transactions: run it in transaction"
+                " or session mode, not in statement mode; nothing was changed"
+            ), False
         self.in_doubt = isinstance(failure, OutcomeUnknown)
         in_time = time.monotonic() < self.deadline
         if isinstance(error, ServerError):
@@ -547,7 +557,12 @@ class Call(Generic[T]):
                 self._store.prepare = False
             elif in_time and error.sqlstate in _UNDONE | _WAITED:
                 self._broken = False  # an ordinary answer: the connection stays
-        return None if again and in_time else failure
+        if again and in_time:
+            self._failure = failure
+            return None
+        if isinstance(error, NoConnection) and self._failure is not None:
+            return self._failure  # why the call was repeated says more
+        return failure
 
     def leave(self) -> None:
         """Close a connection that is not as it was: a pool would wait for its transaction."""
