@@ -10,19 +10,19 @@ from __future__ import annotations
 import re
 import select
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import sha256
 from threading import Thread
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import psycopg
 from psycopg import pq
 
-KINDS: Final = {  # by the object id of a type; everything else is text
-    16: lambda cell: cell == b"t",  # boolean
+KINDS: Final[dict[int, Callable[[bytes], Any]]] = {  # by the object id of a type; others are text
+    16: b"t".__eq__,  # boolean
     20: int, 21: int, 23: int, 26: int,
     701: float,
 }
@@ -30,9 +30,9 @@ GRACE: Final = 0.5  # seconds to wait for the answer to a cancellation
 
 
 class Answer(NamedTuple):
-    """The number of rows that were changed or selected, and the rows."""
+    """How many rows were changed or selected, and the rows."""
 
-    count: int
+    number: int
     rows: list[tuple[Any, ...]]
 
 
@@ -52,15 +52,17 @@ class Silent(Exception):
     """No answer came before the deadline."""
 
 
-class Wait(NamedTuple):
+@dataclass(slots=True)
+class Wait:
     """A request to wait until the connection can be read, or also written.
 
-    The store answers whether it can. ``cancel``: ask the server to cancel the statement first.
+    The store sets ``ready`` if it can. ``cancel``: ask the server to cancel the statement instead.
     """
 
     write: bool
     seconds: float
     cancel: bool = False
+    ready: bool = False
 
 
 Connection = psycopg.Connection[Any] | psycopg.AsyncConnection[Any]
@@ -80,13 +82,14 @@ class Session:
             self.warnings.append(diagnostic.sqlstate or "01000")
 
 
-Exchange = Generator[Wait, bool, Answer]
+T = TypeVar("T")
+Waits = Generator[Wait, None, T]
 
 
 def exchange(
     connection: Connection, session: Session, sql: str, values: Sequence[Any], deadline: float,
     *, prepare: bool,
-) -> Exchange:
+) -> Waits[Answer]:
     """Send one statement and return its answer.
 
     :param deadline: on the clock of ``time.monotonic()``; then the statement is cancelled.
@@ -114,14 +117,16 @@ def exchange(
     raise lost
 
 
-def _answer(pgconn: pq.abc.PGconn, deadline: float) -> Generator[Wait, bool, pq.abc.PGresult]:
+def _answer(pgconn: pq.abc.PGconn, deadline: float) -> Waits[pq.abc.PGresult]:
     """Return the result of what was sent, as the documentation of libpq describes it."""
     end, cancelled = deadline, False
     results = []
     while True:
         write = pgconn.flush() == 1
         while write or pgconn.is_busy():
-            if (yield Wait(write, end - time.monotonic())):
+            wait = Wait(write, end - time.monotonic())
+            yield wait
+            if wait.ready:
                 _consume(pgconn)
                 write = write and pgconn.flush() == 1
             elif cancelled:

@@ -63,11 +63,11 @@ from ._wire import (
     Answer,
     Connection,
     ConnectionLost,
-    Exchange,
     ServerError,
     Session,
     Silent,
     Wait,
+    Waits,
     cancel,
     exchange,
 )
@@ -206,6 +206,7 @@ BEGIN: Final = Step("BEGIN")
 COMMIT: Final = Step("COMMIT", final=True)
 ROLLBACK: Final = Step("ROLLBACK")
 END: Final = Step("COMMIT")  # of a transaction that only read
+DONE: Final = Step("")  # not a statement: the script has ended
 
 
 def schema_sql() -> str:
@@ -457,6 +458,7 @@ class Call(Generic[T]):
     """One call of a store: everything that does not wait."""
 
     value: T
+    answer: Answer  # to the last statement
     current: Any = None  # the connection in use
     own: Any = None  # the pool of the store that it belongs to
     lent: Any = None  # or the connection of a pool that was passed to the store
@@ -508,36 +510,34 @@ class Call(Generic[T]):
         self.session = self._store.session(connection)
         self._steps = self._whole()
 
-    def _whole(self) -> Script[T]:
+    def _whole(self) -> Script[None]:
         if self._check and time.monotonic() > self.session.checked_at + PROBE_EVERY:
             self.session.checked_at = float("-inf")
             for fault in (yield from self._store.faults_script()):
                 raise fault
             self.session.checked_at = time.monotonic()
-        return (yield from self._script())
+        self.value = yield from self._script()
+        yield DONE
 
     def next(self, answer: Answer | None) -> Step | None:
         """Return the next statement, or None when ``value`` is there."""
         if self.in_doubt and self.session.warnings:
             raise _in_doubt(f"the database warned ({', '.join(self.session.warnings)})")
-        try:
-            step = self._steps.send(answer)  # type: ignore[arg-type]  # None starts a generator
-        except StopIteration as stop:
-            self.value = stop.value
+        step = self._steps.send(answer)  # type: ignore[arg-type]  # None starts a generator
+        if step is DONE:
             return None
         self._step = step
         self.in_doubt = step.final
         return step
 
-    def exchange(self, step: Step) -> Exchange:
-        """Send *step* and return its answer."""
+    def exchange(self, step: Step) -> Waits[None]:
+        """Send *step* and store its answer in ``answer``."""
         self._broken = True
-        answer = yield from exchange(
+        self.answer = yield from exchange(
             self.current, self.session, step.sql, step.values, self.deadline,
             prepare=self._store.prepare and self.current.prepare_threshold is not None,
         )
         self._broken = time.monotonic() > self.deadline  # cancelled: too late for the next one
-        return answer
 
     def failed(self, error: Failure) -> StoreError | None:
         """Return the error to raise, or None to wait for :meth:`pause` and to try again."""
@@ -789,17 +789,12 @@ class PostgresStore(Postgres):
 
     def _perform(self, call: Call[Any], step: Step) -> Answer:
         """Send one statement and wait for its answer."""
-        connection = call.current
-        work = call.exchange(step)
-        try:
-            wait = next(work)
-            while True:
-                if wait.cancel:
-                    cancel(connection)
-                wait = work.send(not wait.cancel and _wait(connection.pgconn.socket, wait))
-        except StopIteration as stop:
-            answer: Answer = stop.value
-        return answer
+        for wait in call.exchange(step):
+            if wait.cancel:
+                cancel(call.current)
+            else:
+                wait.ready = _wait(call.current.pgconn.socket, wait)
+        return call.answer
 
     def _acquire(self, call: Call[Any]) -> psycopg.Connection[Any]:
         if isinstance(self.source, str):

@@ -141,26 +141,19 @@ class AsyncPostgresStore(Postgres):
 
     async def _perform(self, call: Call[Any], step: Step, finish: bool) -> tuple[Answer, bool]:
         """Send one statement and wait for its answer. Also return whether the task was cancelled."""
-        work = call.exchange(step)
         cancelled = False
-        try:
-            wait = next(work)
-            while True:
-                if wait.cancel:
-                    cancel(call.current)
-                    wait = work.send(False)
-                    continue
-                try:
-                    ready = await _wait(call.current.pgconn.socket, wait)
-                except asyncio.CancelledError:
-                    if not finish:
-                        raise
-                    cancelled = True
-                    continue  # wait again, until the same deadline
-                wait = work.send(ready)
-        except StopIteration as stop:
-            answer: Answer = stop.value
-        return answer, cancelled
+        for wait in call.exchange(step):
+            if wait.cancel:
+                cancel(call.current)
+                continue
+            try:
+                wait.ready = await _wait(call.current.pgconn.socket, wait)
+            except asyncio.CancelledError:
+                if not finish:
+                    raise
+                cancelled = True
+                wait.ready = True  # look again, and then wait until the same deadline
+        return call.answer, cancelled
 
     async def _acquire(self, call: Call[Any]) -> psycopg.AsyncConnection[Any]:
         if isinstance(self.source, str):
