@@ -34,7 +34,11 @@ class LossyProxy:
         self._sockets: list[socket.socket] = []
         self.happened = Event()
         self.conninfo = make_conninfo(
-            conninfo, host=self.folder, port=5432, sslmode="disable", gssencmode="disable",
+            conninfo,
+            host=self.folder,
+            port=5432,
+            sslmode="disable",
+            gssencmode="disable",
             application_name="lossy",
         )
         Thread(target=self._accept, daemon=True).start()
@@ -58,9 +62,7 @@ class LossyProxy:
     def answer_error(self, sql: str, sqlstate: str) -> None:
         """Answer the next statement that contains *sql* with an error instead of forwarding it."""
         fields = b"SERROR\0VERROR\0C" + sqlstate.encode() + b"\0Mthe row is secret\0\0"
-        self._error = (
-            b"E" + (len(fields) + 4).to_bytes(4) + fields + b"Z" + (5).to_bytes(4) + b"I"
-        )
+        self._error = b"E" + (len(fields) + 4).to_bytes(4) + fields + b"Z" + (5).to_bytes(4) + b"I"
         self._arm(sql, "error")
 
     def let_everyone_connect(self) -> None:
@@ -98,7 +100,8 @@ class LossyProxy:
             self._sockets.append(server)
             losing = Event()
             for target, ends in (
-                (self._to_server, (client, server)), (self._to_client, (server, client))
+                (self._to_server, (client, server)),
+                (self._to_client, (server, client)),
             ):
                 Thread(target=target, args=(*ends, losing), daemon=True).start()
 

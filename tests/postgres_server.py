@@ -1,4 +1,4 @@
-"""A PostgreSQL for the tests: the one that VMFA_TEST_POSTGRES names, or one of our own that is started and removed."""
+"""A PostgreSQL for the tests: that of VMFA_TEST_POSTGRES, or one that is started and removed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from psycopg.conninfo import make_conninfo
 
 
 class Server:
-    """``conninfo`` reaches it as somebody who may create schemas. ``ours``: it may also be stopped and started."""
+    """``conninfo`` reaches it as a role that may create schemas. ``ours``: it may be stopped."""
 
     def __init__(self, conninfo: str, engine: Any = None) -> None:
         self.conninfo = conninfo

@@ -57,7 +57,7 @@ LEFT_OUT = (
     "tests/interop",
 )
 SQLITE = ["tests/stores", "tests/contract"]
-POSTGRES = ["tests/postgres"]
+POSTGRES = ["tests/integration/postgres"]
 IN_PROCESSES = ("__main__", "commands")  # modules that tests start processes of their own for
 IN_FORKS = (
     "stores.sqlite",

@@ -618,7 +618,7 @@ PLANTED = [
     Planted(
         "SQLite: the connection goes through a fork",
         "stores/sqlite.py",
-        "        store.close()\n\n\ndef _after",
+        "        store._disconnect()  # noqa: SLF001\n\n\ndef _after",
         "\n\ndef _after",
         "tests/stores/test_sqlite_processes.py",
     ),

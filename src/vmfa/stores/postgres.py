@@ -176,7 +176,7 @@ UPDATE_ALONE: Final = f"""{UPDATE}
 PROVE: Final = f"""SELECT {_PRINCIPAL_UNTOUCHED}
     AND {_EVENT_UNTOUCHED}, revision, tag
     FROM (SELECT 1) AS one LEFT JOIN vmfa_principal
-    ON account = %s AND kind = %s AND name = %s"""
+    ON account = %s AND kind = %s AND name = %s"""  # noqa: S608  # constants only
 APPEND: Final = """INSERT INTO vmfa_event
     (account, kind, name, number, document, salt, content_digest, digest, redactable, audit_tag)
     VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"""
@@ -343,7 +343,7 @@ def _setting_faults(
         yield StoreUnavailable(
             "synchronous_commit or fsync is off: a crash would take back stored changes"
         )
-    if require_standby and (commit == "local" or commit == "off" or not standbys):
+    if require_standby and (commit in {"local", "off"} or not standbys):
         yield StoreUnavailable(
             "no synchronous standby is waited for (synchronous_commit is"
             f" {commit}, synchronous_standby_names is {standbys!r}): a fail-over would take back"
@@ -417,16 +417,23 @@ def _translate_error(
         if final:
             return _in_doubt(cause), False
         return StoreUnavailable(f"{cause}; nothing was changed"), True
+    return _translate_state(state, creating=creating)
+
+
+def _translate_state(state: str, *, creating: bool) -> tuple[StoreError, bool]:
+    """Return our error for the SQLSTATE of a statement that was undone, and whether to repeat."""
     name = f"{_name(state)}, SQLSTATE {state}"
     if state in _UNDONE or (creating and state in _RACED):
-        return StoreContended(f"others kept changing the same rows ({name}); nothing was changed"), True
+        return StoreContended(
+            f"others kept changing the same rows ({name}); nothing was changed"
+        ), True
     if state in _WAITED:
         return StoreContended(
             f"the database gave up waiting, for a lock for example ({name}); nothing was changed"
         ), False
     if state in _PREPARED:
         return StoreUnavailable(
-            f"a pooler between here and the database mixes its clients' prepared statements"
+            "a pooler between here and the database mixes its clients' prepared statements"
             f" ({name}); nothing was changed"
         ), True
     if state == "42P01":
@@ -437,7 +444,9 @@ def _translate_error(
         return SchemaUntrusted(
             f"the tables are not those that vmfa created ({name}); nothing was changed"
         ), False
-    return StoreUnavailable(f"the database refused a statement ({name}); nothing was changed"), False
+    return StoreUnavailable(
+        f"the database refused a statement ({name}); nothing was changed"
+    ), False
 
 
 def _in_doubt(cause: str) -> OutcomeUnknown:
@@ -547,8 +556,8 @@ class Call(Generic[T]):
         )
         if self._step is BEGIN and isinstance(error, ServerError) and error.sqlstate == "08P01":
             failure, again = StoreUnavailable(
-                "a pooler between here and the database refuses transactions: run it in transaction"
-                " or session mode, not in statement mode; nothing was changed"
+                "a pooler between here and the database refuses transactions: run it in"
+                " transaction or session mode, not in statement mode; nothing was changed"
             ), False
         self.in_doubt = isinstance(failure, OutcomeUnknown)
         in_time = time.monotonic() < self.deadline
@@ -774,7 +783,7 @@ class PostgresStore(Postgres):
                 finally:
                     self._give_back(call)  # again, in case an exception interrupted the first
                 if failure is not None:
-                    raise failure
+                    raise failure  # noqa: TRY301  # annotated below if it is not ours
                 time.sleep(call.pause())
         except BaseException as error:
             call.annotate(error)

@@ -121,7 +121,7 @@ class AsyncPostgresStore(Postgres):
                 finally:
                     await self._give_back(call)  # again, in case the first was interrupted
                 if failure is not None:
-                    raise failure
+                    raise failure  # noqa: TRY301  # annotated below if it is not ours
                 await asyncio.sleep(call.pause())
         except BaseException as error:
             call.annotate(error)
@@ -140,7 +140,7 @@ class AsyncPostgresStore(Postgres):
         return call.value
 
     async def _perform(self, call: Call[Any], step: Step, finish: bool) -> tuple[Answer, bool]:
-        """Send one statement and wait for its answer. Also return whether the task was cancelled."""
+        """Return the answer to one statement, and whether the task was cancelled meanwhile."""
         cancelled = False
         for wait in call.exchange(step):
             if wait.cancel:

@@ -16,11 +16,11 @@ import psycopg
 import psycopg_pool
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from test_postgres_store import outcome, registry_over
 
 from lossy_proxy import LossyProxy
 from programs import needed
 from support import enroll
-from test_postgres_store import outcome, registry_over
 from vmfa import Actor, PrincipalId, Receipt, StoreCorrupt, StoreUnavailable, VmfaError
 from vmfa.stores.postgres import PostgresStore
 from vmfa.testing import FrozenClock
@@ -51,7 +51,7 @@ def _pgbouncer(
         user = db.info.user
     (folder / "users.txt").write_text(f'"{user}" ""\n')
     (folder / "pgbouncer.ini").write_text(f"""[databases]
-mfa = host={relay.folder} port=5432 dbname={parts['dbname']} user={user} \
+mfa = host={relay.folder} port=5432 dbname={parts["dbname"]} user={user} \
 connect_query='SET search_path = {schema}'
 [pgbouncer]
 listen_addr = 127.0.0.1
@@ -72,12 +72,18 @@ user = nobody
     for parent in folder.parents[:3]:
         parent.chmod(parent.stat().st_mode | 0o055)
     with subprocess.Popen(
-        [program, str(folder / "pgbouncer.ini")], stdout=subprocess.DEVNULL,
+        [program, str(folder / "pgbouncer.ini")],
+        stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as process:
         try:
             conninfo = make_conninfo(
-                "", host="127.0.0.1", port=port, dbname="mfa", user=user, sslmode="disable",
+                "",
+                host="127.0.0.1",
+                port=port,
+                dbname="mfa",
+                user=user,
+                sslmode="disable",
                 gssencmode="disable",
             )
             wait_for(conninfo)
@@ -128,8 +134,14 @@ def test_a_store_works_behind_a_pooler(
 def test_no_setting_leaks_to_other_clients_of_the_pooler(
     store: Any, open_store: Any, database: str, folder: Path, mode: str
 ) -> None:
-    settings = ("statement_timeout", "search_path", "client_min_messages", "lock_timeout",
-                "synchronous_commit", "idle_in_transaction_session_timeout")
+    settings = (
+        "statement_timeout",
+        "search_path",
+        "client_min_messages",
+        "lock_timeout",
+        "synchronous_commit",
+        "idle_in_transaction_session_timeout",
+    )
 
     def shown(conninfo: str) -> list[Any]:
         with psycopg.connect(conninfo, autocommit=True, prepare_threshold=None) as db:
@@ -205,5 +217,3 @@ def test_a_saturated_pooler_is_unavailable_in_time(
             assert time.monotonic() - start < 2
         assert through.load(WHO).revision == 0
         through.close()
-
-
