@@ -1,7 +1,4 @@
-"""A PostgreSQL server for the tests.
-
-It is the one in VMFA_TEST_POSTGRES, or a temporary server that the tests start and remove.
-"""
+"""A PostgreSQL for the tests: that of VMFA_TEST_POSTGRES, or one that is started and removed."""
 
 from __future__ import annotations
 
@@ -21,10 +18,7 @@ from psycopg.conninfo import make_conninfo
 
 
 class Server:
-    """A server, and the connection string of a role that may create schemas.
-
-    If it is ``ours``, tests may stop and start it.
-    """
+    """``conninfo`` reaches it as a role that may create schemas. ``ours``: it may be stopped."""
 
     def __init__(self, conninfo: str, engine: Any = None) -> None:
         self.conninfo = conninfo
@@ -35,7 +29,7 @@ class Server:
         return self._engine is not None
 
     def stop(self, mode: str) -> None:
-        """Stop the server. *mode* "immediate" is like a crash, without a checkpoint."""
+        """*mode* "immediate" is the crash: no checkpoint, no farewell."""
         self._control("-m", mode, "stop")
 
     def start(self) -> None:

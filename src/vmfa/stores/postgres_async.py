@@ -39,7 +39,7 @@ class AsyncPostgresStore(Postgres):
     """:class:`PostgresStore` for asyncio.
 
     Every method returns or raises within *timeout* plus one second. A commit that has a connection
-    is finished even if its task is canceled; :class:`asyncio.CancelledError` is raised then.
+    is finished even if its task is cancelled; :class:`asyncio.CancelledError` is raised then.
 
     :param source: a connection string, over which each event loop opens up to 8 connections, or a
         ``psycopg_pool.AsyncConnectionPool`` of autocommit connections.
@@ -121,51 +121,39 @@ class AsyncPostgresStore(Postgres):
                 finally:
                     await self._give_back(call)  # again, in case the first was interrupted
                 if failure is not None:
-                    raise failure
-                pause = call.pause()
-                self.on_wait("retry", pause)
-                await asyncio.sleep(pause)
+                    raise failure  # noqa: TRY301  # annotated below if it is not ours
+                await asyncio.sleep(call.pause())
         except BaseException as error:
             call.annotate(error)
             raise
 
     async def _attempt(self, call: Call[T], finish: bool) -> T:
-        started = time.monotonic()
-        connection = await self._acquire(call)
-        self.on_wait("connection", time.monotonic() - started)
-        call.begin(connection)
-        canceled = False
+        call.begin(await self._acquire(call))
+        cancelled = False
         step = call.next(None)
         while step is not None:
             answer, was_cancelled = await self._perform(call, step, finish)
-            canceled = canceled or was_cancelled
+            cancelled = cancelled or was_cancelled
             step = call.next(answer)
-        if canceled:
+        if cancelled:
             raise asyncio.CancelledError
         return call.value
 
     async def _perform(self, call: Call[Any], step: Step, finish: bool) -> tuple[Answer, bool]:
-        """Send one statement and wait for its answer. Also return whether the task was canceled."""
-        work = call.exchange(step)
-        canceled = False
-        try:
-            wait = next(work)
-            while True:
-                if wait.cancel:
-                    cancel(call.current)
-                    wait = work.send(False)
-                    continue
-                try:
-                    ready = await _wait(call.current.pgconn.socket, wait)
-                except asyncio.CancelledError:
-                    if not finish:
-                        raise
-                    canceled = True
-                    continue  # wait again, until the same deadline
-                wait = work.send(ready)
-        except StopIteration as stop:
-            answer: Answer = stop.value
-        return answer, canceled
+        """Return the answer to one statement, and whether the task was cancelled meanwhile."""
+        cancelled = False
+        for wait in call.exchange(step):
+            if wait.cancel:
+                cancel(call.current)
+                continue
+            try:
+                wait.ready = await _wait(call.current.pgconn.socket, wait)
+            except asyncio.CancelledError:
+                if not finish:
+                    raise
+                cancelled = True
+                wait.ready = True  # look again, and then wait until the same deadline
+        return call.answer, cancelled
 
     async def _acquire(self, call: Call[Any]) -> psycopg.AsyncConnection[Any]:
         if isinstance(self.source, str):
