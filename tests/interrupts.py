@@ -33,8 +33,8 @@ class Interrupter:
     def __call__(self, work: Callable[[], Any]) -> Any:
         """Call *work* in a thread of its own.
 
-        CPython can lose track of the exception that is being handled when a trace function raises.
-        The confusion ends with the thread, and a lock that stays locked is not hidden by its owner.
+        CPython can lose track of the handled exception when a trace function raises. That ends
+        with the thread, and a lock that stays locked is not hidden by its owner.
         """
         results: list[Any] = []
         errors: list[BaseException] = []
@@ -43,7 +43,7 @@ class Interrupter:
             sys.settrace(self._trace)
             try:
                 results.append(work())
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001  # raised again below
                 errors.append(error)
             finally:
                 sys.settrace(None)
