@@ -1,8 +1,9 @@
 """Two versions of the library: ``python benchmarks/compare.py BEFORE AFTER``.
 
-BEFORE and AFTER are checkouts, for example made by ``git worktree add``. Each one is measured in a
-process of its own. The processes take turns, in random order, so that both see the same machine.
-Ratios are to the floor of the same process and round. The last column compares the ratios.
+BEFORE and AFTER are checkouts, for example created by ``git worktree add``. Each is measured in
+its own process. The processes take turns, in random order, so that both measure the same machine.
+Each result is divided by the floor of the same process and round. The last column compares these
+ratios.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ IMPORTS = {
 }
 
 
-# In the measured process, which imports the version under test. Only names of both versions.
+# In the measured process. It imports the version under test, so it uses names that both have.
 
 
 def worker(folder: str) -> None:
-    """Measure one round of the question on each line of the input; answer with a JSON line."""
+    """Read a question from each line of the input, measure one round, and print a JSON line."""
     import vmfa
 
     questions = {
@@ -92,7 +93,7 @@ def signing_in(store: Any) -> tuple[Callable[[int], None], Callable[[], None]]:
         codes[:] = [vmfa.totp(key, now[0] + 60 * number) for number in range(count, 0, -1)]
 
     def sign_in() -> None:
-        now[0] += 60  # not 30: one code in a million equals its neighbor and is used up with it
+        now[0] += 60  # not 30: one code in a million is equal to the next one, and both are spent
         registry.verify(alice, codes.pop())
 
     return prepare, sign_in
@@ -121,7 +122,7 @@ def in_memory(store: Any, count: int) -> Callable[[], dict[str, float]]:
 
 
 def in_file(folder: str, synchronous: str) -> Callable[[], dict[str, float]]:
-    """The floor is the raw statements in a file of their own, and a verification in memory."""
+    """Return a measurement. Its floor: raw statements on another file, and a sign-in in memory."""
     import sqlite3
     import time
 
@@ -195,7 +196,8 @@ class Version:
         assert self._process.stdin
         self._process.stdin.write(question + "\n")
         self._process.stdin.flush()
-        return self._read()
+        result: dict[str, float] = self._read()
+        return result
 
     def import_seconds(self, statement: str) -> float:
         """Return the CPU seconds of a new process that executes *statement*."""

@@ -1,4 +1,4 @@
-"""django-otp, the peer with a database: ``verify_token``, with a simulated time."""
+"""Sign in with django-otp, the peer with a database, under a simulated time."""
 
 from __future__ import annotations
 

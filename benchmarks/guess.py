@@ -1,10 +1,10 @@
-"""Attackers: how many guesses are evaluated, and what they do to the user.
+"""Attackers: how many of their guesses are evaluated, and what the guesses do to the user.
 
 Simulated attackers guess at the real registry, under a simulated clock. The guesses that are
 evaluated are counted and compared with the bound of ``vmfa.analysis``. Each guess is wrong. Before
-it, the rules are asked how many codes they would have accepted: a random guess succeeds with that
-number of millionths. So the probability is exact for this attack. Every run gives the same
-results.
+each guess, the script counts the codes that the rules would accept: if there are three, a random
+guess succeeds with a probability of three in a million. So the probability is exact for this
+attack. Every run has the same results.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from users import MASTER_KEY, START, STEP, User
 from vmfa.analysis import guessing
 from vmfa.testing import FrozenClock
 
-DAY = 86_400
+HOUR, DAY = 3_600, 86_400
 YEAR = 365 * DAY
 DEFAULT = vmfa.Policy()
 POLICIES = {
@@ -43,11 +43,16 @@ class Attack:
     days: float
     attacker_first: bool = False  # when a delay ends for both in the same second
     random: Random | None = None  # None: the user signs in at equal intervals
+    known_client: bool = False  # the user presents a client token, and reopens the sign-in
+    with_probability: bool = True  # compute it, which takes most of the time
 
     guesses: list[float] = field(default_factory=list)  # the times of the evaluated guesses
     all_missed: float = 1.0  # the probability
     waits: list[float] = field(default_factory=list)  # seconds, of each sign-in of the user
+    refusals: int = 0  # of sign-ins of the user
     warned_at: float | None = None  # the time of the event that the budget is low
+    closed_at: float | None = None  # the time of the first refusal without a delay or a guess
+    token: vmfa.ClientToken | None = None  # of the user
 
     def __post_init__(self) -> None:
         self.store, self.clock = vmfa.MemoryStore(), FrozenClock(START)
@@ -60,10 +65,14 @@ class Attack:
             observer=self._observe,
         )
         self.user = User(self.registry, self.clock)
-        self.end = START + self.days * DAY
+        if self.known_client:
+            self.clock.advance(2 * STEP)
+            self.token = self._present_code().client_token
+        self.start = self.clock()
+        self.end = self.start + self.days * DAY
         self.interval = DAY / self.sign_ins_per_day if self.sign_ins_per_day else inf
-        self.signed_in_at: float = START
-        self.planned_sign_in = self.next_sign_in = START + self.interval / 2
+        self.signed_in_at: float = self.start
+        self.planned_sign_in = self.next_sign_in = self.start + self.interval / 2
 
     @property
     def device(self) -> vmfa.VirtualDevice:
@@ -78,30 +87,36 @@ class Attack:
     def _observe(self, event: vmfa.AuditEvent) -> None:
         if event.type is vmfa.EventType.BUDGET_LOW:
             self.warned_at = self.warned_at or event.at
+        if event.type is vmfa.EventType.REJECTED:  # the user makes no mistakes
+            self.guesses.append(event.at)
 
-    def acceptable_codes(self) -> int:
+    def acceptable_codes(self, token: vmfa.ClientToken | None) -> int:
         """Return how many codes the rules would accept now. Nothing is committed."""
         record, verify = self.store.load(self.user.principal), self.registry.operations.verify
         steps = range(-self.policy.window - 1, self.policy.window + 2)
         codes = {self.user.phone.code(step) for step in steps}
-        decisions = [
-            verify(self.user.principal, code).decide(record, self.clock()) for code in codes
-        ]
+        operations = [verify(self.user.principal, code, client=token) for code in codes]
+        decisions = [operation.decide(record, self.clock()) for operation in operations]
         return sum(isinstance(decision.answer, vmfa.Receipt) for decision in decisions)
 
-    def guess(self) -> float | None:
+    def guess(self, token: vmfa.ClientToken | None = None) -> float | None:
         """Guess once. Return the seconds until the next guess is possible, or None: never."""
-        failures, acceptable = self.device.failures, self.acceptable_codes()
+        evaluated = len(self.guesses)
+        acceptable = self.acceptable_codes(token) if self.with_probability else 0
         try:
-            self.registry.verify(self.user.principal, self.user.wrong_code())
+            self.registry.verify(self.user.principal, self.user.wrong_code(), client=token)
+        except vmfa.DeviceDisabled:
+            delay: float | None = None
+        except vmfa.SignInClosed as refusal:
+            self.closed_at = self.closed_at or self.clock()
+            delay = refusal.retry_after or HOUR  # the user may reopen it
         except vmfa.CodeRejected as refusal:
-            if self.device.failures > failures:
-                self.guesses.append(self.clock())
-                self.all_missed *= 1 - acceptable / 10**6
-            if isinstance(refusal, vmfa.DeviceDisabled):
-                return None
-            return refusal.retry_after or 0
-        raise AssertionError("a wrong code was accepted")
+            delay = refusal.retry_after or 0
+        else:
+            raise AssertionError("a wrong code was accepted")
+        if len(self.guesses) > evaluated:
+            self.all_missed *= 1 - acceptable / 10**6
+        return delay
 
     def wait(self, seconds: float) -> None:
         """Let time pass. The user signs in meanwhile."""
@@ -109,28 +124,49 @@ class Attack:
         while self.next_sign_in < end or (self.next_sign_in == end and not self.attacker_first):
             self.clock.set(max(self.clock(), int(self.next_sign_in)))
             try:
-                self.registry.verify(self.user.principal, self.user.phone.code())
-            except vmfa.Throttled as refusal:  # the user tries again after the delay
-                self.next_sign_in = self.clock() + (refusal.retry_after or 1)
+                receipt = self._present_code()
+            except (vmfa.Throttled, vmfa.SignInClosed) as refusal:  # the user tries again
+                self.refusals += 1
+                self.next_sign_in = self.clock() + (refusal.retry_after or HOUR)
             except vmfa.DeviceDisabled:
                 break
             else:
-                self._signed_in()
+                self._signed_in(receipt)
         self.clock.set(max(self.clock(), int(end)))
 
-    def _signed_in(self) -> None:
+    def _present_code(self) -> vmfa.Receipt:
+        code = self.user.phone.code()
+        return self.registry.verify(self.user.principal, code, client=self.token)
+
+    def _signed_in(self, receipt: vmfa.Receipt) -> None:
         now = self.clock()
         self.waits.append(int(now - self.planned_sign_in))
         self.signed_in_at = now
         interval = self.interval * (self.random.uniform(0.5, 1.5) if self.random else 1)
         self.planned_sign_in = max(self.planned_sign_in + interval, now + 3 * STEP)
         self.next_sign_in = self.planned_sign_in
+        if self.known_client:
+            self.token = receipt.client_token
+            if self.device.failed_at < now:
+                me = vmfa.Actor.signed_in(self.user.principal, mfa=receipt.claim)
+                self.registry.reopen(self.user.principal, by=me)
 
     def budget(self) -> int:
         """Return the guess budget, as an attacker who knows the policy counts it."""
         elapsed = int(self.clock()) - self.device.budget_updated_at
         refilled = elapsed // self.policy.budget_refill
         return min(self.policy.budget, self.device.budget + refilled)
+
+    def failures(self) -> int:
+        """Return the consecutive failures of both lanes, which disable the device at the cap."""
+        return self.device.failures + self.device.known_failures
+
+    def guesses_within(self, years: int) -> int:
+        return sum(at < self.start + years * YEAR for at in self.guesses)
+
+    def refused_or_delayed(self) -> int:
+        """Return how many sign-ins of the user did not succeed at the first attempt."""
+        return sum(wait > 0 for wait in self.waits)
 
 
 Strategy = Callable[[Attack], None]
@@ -152,7 +188,7 @@ def patient(attack: Attack) -> None:
             attack.guess()
             attack.wait(STEP)
         else:
-            attack.wait(3_600)
+            attack.wait(HOUR)
 
 
 def persistent(attack: Attack) -> None:
@@ -161,13 +197,13 @@ def persistent(attack: Attack) -> None:
         used_until = attack.signed_in_at + (attack.policy.window + 1) * STEP
         if used_until > attack.clock():
             attack.wait(used_until - attack.clock())
-        elif attack.budget() > 1 and attack.device.failures < attack.policy.failure_cap - 1:
+        elif attack.budget() > 1 and attack.failures() < attack.policy.failure_cap - 1:
             delay = attack.guess()
             if delay is None:
                 return
             attack.wait(max(delay, 1))
         else:
-            attack.wait(3_600)
+            attack.wait(HOUR)
 
 
 def at_rate(per_day: float) -> Strategy:
@@ -179,6 +215,47 @@ def at_rate(per_day: float) -> Strategy:
             attack.wait(DAY / per_day)
 
     return strategy
+
+
+def one_copy(attack: Attack) -> None:
+    """Guess in both lanes whenever one is open, with a copy of one token of the user."""
+    copied = attack.token
+    while not attack.is_over and guess_in_both_lanes(attack, copied):
+        pass
+
+
+def all_copies(attack: Attack) -> None:
+    """Guess in both lanes whenever one is open, with a copy of the user's newest token."""
+    while not attack.is_over and guess_in_both_lanes(attack, attack.token):
+        pass
+
+
+def guess_in_both_lanes(attack: Attack, token: vmfa.ClientToken | None) -> bool:
+    """Guess with *token* and without one, and wait. Return False if the device is disabled."""
+    delays = []
+    for lane in (token, None):
+        delay = attack.guess(lane)
+        if delay is None:
+            return False
+        delays.append(delay)
+    attack.wait(max(min(delays), 1))
+    return True
+
+
+def careful_copies(attack: Attack) -> None:
+    """As all copies, but only when no code of the window is used; never disable the device."""
+    while not attack.is_over:
+        used_until = attack.signed_in_at + (attack.policy.window + 1) * STEP
+        if used_until > attack.clock():
+            attack.wait(used_until - attack.clock())
+            continue
+        delays = [HOUR]
+        for token in (attack.token, None):
+            if attack.failures() < attack.policy.failure_cap - 1:
+                delay = attack.guess(token)
+                assert delay is not None
+                delays.append(int(delay))
+        attack.wait(max(min(delays), 1))
 
 
 STRATEGIES: tuple[Strategy, ...] = (greedy, patient, persistent)
@@ -213,7 +290,7 @@ def compare_with_bound(
     attacks = [simulated(strategy, policy, sign_ins_per_day, days) for strategy in strategies]
     best = min(attacks, key=lambda attack: attack.all_missed)
     probability = 1 - best.all_missed
-    assert len(best.guesses) <= bound.guesses, "more guesses than the bound"
+    assert max(len(attack.guesses) for attack in attacks) <= bound.guesses, "more than the bound"
     assert probability <= bound.probability, "a larger probability than the bound"
     return (
         policy_name, signs_in, "any" if per_day == inf else f"{per_day:g} a day", days,
@@ -223,7 +300,7 @@ def compare_with_bound(
 
 
 def effect_on_user(guesses: str, signs_in: str) -> tuple[str, ...]:
-    """Return a row: what a year under attack is like for the user."""
+    """Return a row: how a year under attack affects the user."""
     strategy, attacker_first = GUESSES[guesses]
     attack = Attack(
         DEFAULT, SIGN_INS[signs_in], 365, attacker_first=attacker_first, random=Random("victim")
@@ -231,15 +308,20 @@ def effect_on_user(guesses: str, signs_in: str) -> tuple[str, ...]:
     strategy(attack)
     waits = [wait for wait in attack.waits if wait > 0]
     share = f"{len(waits) / len(attack.waits):.0%}" if attack.waits else "never signs in"
-    delays = f"{median(waits) / 60:.0f} min, {max(waits) / 60:.0f} min" if waits else ""
+    delays = f"{readable_wait(median(waits))}, {readable_wait(max(waits))}" if waits else ""
+    disabled_at = attack.clock() if attack.device.disabled else None
     return (
-        guesses, signs_in, share, delays, day_of(attack.warned_at),
-        day_of(attack.clock()) if attack.device.disabled else "not in a year",
+        guesses, signs_in, share, delays, day_of(attack.warned_at), day_of(attack.closed_at),
+        day_of(disabled_at),
     )  # fmt: skip
 
 
+def readable_wait(seconds: float) -> str:
+    return f"{seconds / DAY:.1f} days" if seconds > DAY else f"{seconds / 60:.0f} min"
+
+
 def day_of(time: float | None) -> str:
-    return "" if time is None else f"day {(time - START) / DAY:.1f}"
+    return "never" if time is None else f"day {(time - START) / DAY:.1f}"
 
 
 def evaluated_guesses(policy_names: tuple[str, ...]) -> Table:
@@ -248,18 +330,111 @@ def evaluated_guesses(policy_names: tuple[str, ...]) -> Table:
         for strategy in STRATEGIES:
             for signs_in in ("never", "daily"):
                 attack = simulated(strategy, POLICIES[policy_name], SIGN_INS[signs_in], 730)
-                first_year = sum(at < START + YEAR for at in attack.guesses)
-                second_year = len(attack.guesses) - first_year
                 end = "disabled" if attack.device.disabled else "not disabled"
                 rows.append(
-                    (policy_name, strategy.__name__, signs_in, first_year, second_year, end)
-                )
+                    (
+                        policy_name, strategy.__name__, signs_in, attack.guesses_within(1),
+                        attack.guesses_within(2), end,
+                    )
+                )  # fmt: skip
     return text_table(
         "Evaluated guesses",
-        ("policy", "attacker", "user signs in", "year 1", "year 2", "device"),
+        ("policy", "attacker", "user signs in", "in a year", "in two years", "device"),
         rows,
         *[f"{strategy.__name__}: {strategy.__doc__}" for strategy in STRATEGIES],
         section="guesses",
+    )
+
+
+# Known clients
+
+
+KNOWN_CLIENTS = DEFAULT.replace(known_clients=True)
+WITHOUT_TOKEN: dict[str, Strategy] = {
+    "as many as possible": greedy, "10 a day": at_rate(10), "persistent": persistent
+}  # fmt: skip
+
+
+COPIES = (one_copy, all_copies, careful_copies)  # of the user's tokens
+
+
+def name_of(strategy: Strategy) -> str:
+    return strategy.__name__.replace("_", " ")
+
+
+def attack_on_known_client(strategy: Strategy, signs_in: str, years: int) -> Attack:
+    """Attack a user who presents the token of the last receipt, and reopens the other lane."""
+    attack = Attack(
+        KNOWN_CLIENTS, SIGN_INS[signs_in], 365 * years, known_client=True, with_probability=False
+    )
+    strategy(attack)
+    return attack
+
+
+def budget_within(years: int) -> int:
+    """Return the largest number of guesses that the budget allows in so many years."""
+    return KNOWN_CLIENTS.budget + years * YEAR // KNOWN_CLIENTS.budget_refill
+
+
+def known_client_row(
+    name: str, signs_in: str, attack: Attack, years: int
+) -> tuple[object, ...]:
+    delayed = attack.refused_or_delayed()
+    return (
+        name, signs_in, attack.guesses_within(1), attack.guesses_within(years),
+        len(attack.waits), delayed, "disabled" if attack.device.disabled else "not disabled",
+    )  # fmt: skip
+
+
+def problems_with(attack: Attack, name: str, years: int) -> list[str]:
+    """Return a problem for each year in which more guesses were evaluated than allowed."""
+    return [
+        f"{name}: {attack.guesses_within(year)} guesses in {year} years, "
+        f"the budget allows {budget_within(year)}"
+        for year in range(1, years + 1)
+        if attack.guesses_within(year) > budget_within(year)
+    ]
+
+
+def known_clients(options: Options) -> Iterator[Table]:
+    years = 2 if options.quick else 10
+    head = (
+        "attacker", "user signs in", "guesses in a year", f"guesses in {years} years",
+        "sign-ins", "refused or delayed", "device",
+    )  # fmt: skip
+    rows, problems = [], []
+    for guesses, strategy in WITHOUT_TOKEN.items():
+        for signs_in in ("daily", "5 a day"):
+            attack = attack_on_known_client(strategy, signs_in, years)
+            rows.append(known_client_row(guesses, signs_in, attack, years))
+            problems += problems_with(attack, guesses, years)
+            if attack.refused_or_delayed() or attack.refusals or attack.device.disabled:
+                problems.append(f"{guesses}: a user with a client token was refused or delayed")
+    allowed = f"the budget allows {budget_within(1)} guesses in a year, "
+    allowed += f"{budget_within(years)} in {years} years"
+    yield text_table(
+        "A user with a client token, attacked without one",
+        head,
+        rows,
+        "Policy(known_clients=True); the user reopens the lane without a token at each sign-in",
+        allowed,
+        section="known-client",
+        problems=problems,
+    )
+    rows, problems = [], []
+    for strategy in COPIES:
+        for signs_in in ("never", "weekly", "daily", "5 a day"):
+            attack = attack_on_known_client(strategy, signs_in, years)
+            rows.append(known_client_row(name_of(strategy), signs_in, attack, years))
+            problems += problems_with(attack, name_of(strategy), years)
+    yield text_table(
+        "A user with a client token, attacked with copies of the tokens",
+        head,
+        rows,
+        *[f"{name_of(strategy)}: {strategy.__doc__}" for strategy in COPIES],
+        allowed,
+        section="lanes",
+        problems=problems,
     )
 
 
@@ -288,13 +463,17 @@ def answer(options: Options) -> Iterator[Table]:
         "What an attacker who knows the first factor does to the user",
         (
             "guesses", "user signs in", "sign-ins that wait", "median, longest", "warning",
-            "disabled",
+            "budget used up", "disabled",
         ),
-        [effect_on_user(guesses, signs_in) for guesses in GUESSES for signs_in in
-         ("daily", "5 a day")],
-        "default policy; the user tries again after the delay",
+        [
+            effect_on_user(guesses, signs_in)
+            for guesses in GUESSES
+            for signs_in in ("daily", "5 a day")
+        ],
+        "a year with the default policy; the user tries again after the delay",
         section="victim",
     )  # fmt: skip
+    yield from known_clients(options)
 
 
 if __name__ == "__main__":

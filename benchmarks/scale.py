@@ -44,7 +44,7 @@ from workers import SPAWN, MakeWork, in_processes, in_threads, principal, sign_i
 
 RANDOM = random.Random(4711)
 NewPlace = Callable[[str], str]
-"""From a label to the place of a new store: the path of a file, or a connection string."""
+"""Returns the place of a new store, given a label: a path or a connection string."""
 
 
 def is_file(place: str) -> bool:
@@ -97,11 +97,11 @@ class Population:
 
 def among_others(rows: Sequence[StoredRow], size: int) -> Iterator[StoredRow]:
     """Yield *rows* with copies under other names between them, *size* in all."""
-    _, _, _, revision, state, tag = rows[0]
+    _, _, _, revision, state, tag, audit_tag = rows[0]
     for number, row in enumerate(rows):
         yield row
         for _ in range(size * number // len(rows) + 1, size * (number + 1) // len(rows)):
-            yield ACCOUNT, "user", random_name(), revision, state, tag
+            yield ACCOUNT, "user", random_name(), revision, state, tag, audit_tag
 
 
 def random_name() -> str:
@@ -118,7 +118,7 @@ def fill_file(path: str, rows: Iterable[StoredRow]) -> None:
 
 
 def fill_server(conninfo: str, rows: Iterable[StoredRow]) -> None:
-    columns = "account, kind, name, revision, state, tag"
+    columns = "account, kind, name, revision, state, tag, audit_tag"
     with psycopg.connect(conninfo, autocommit=True) as db:
         with db.cursor().copy(f"COPY vmfa_principal ({columns}) FROM STDIN") as copy:
             for row in rows:
@@ -192,7 +192,7 @@ def vmfa_work(place: str, name: str, operations: int) -> Callable[[], None]:
 
 
 def floor_work(place: str, name: str, operations: int) -> Callable[[], None]:
-    """The raw statements of each sign-in, and a verification in memory."""
+    """Return the work of the floor: the raw statements, and a verification in memory."""
     in_memory = user_over(vmfa.MemoryStore())
     in_memory.prepare(operations)
     return raw_work(place, name, operations, in_memory.sign_in)
@@ -276,7 +276,7 @@ def throughput_ratio(speeds: Series, base: str, database: str) -> Row:
 
     Only PostgreSQL has limits: a SQLite file has one writer at a time.
     """
-    ratios = [own / other for own, other in zip(speeds["vmfa"], speeds[base], strict=True)]
+    ratios = [speed / other for speed, other in zip(speeds["vmfa"], speeds[base], strict=True)]
     low, middle, high = quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
     limits = Limits(0.8, 0.6) if database == "PostgreSQL" else None
     return Row(database, 1 / median(speeds["vmfa"]), middle, low, high, limits)
@@ -286,7 +286,7 @@ def throughput_ratio(speeds: Series, base: str, database: str) -> Row:
 
 
 def guess(place: str, ready: Any, stop: Any) -> None:
-    """Guess at the victim as fast as possible. Time stands still, so every guess is throttled."""
+    """Guess at the victim as fast as possible. The clock is frozen: every guess is throttled."""
     with store_at(place) as store:
         registry = registry_over(store, FrozenClock(START))
         ready.wait()

@@ -1,9 +1,9 @@
-"""Users: with these clocks, delays and policies, whose sign-in fails, and who is locked out?
+"""Users: how often sign-ins fail, and users are locked out, by clock, delay and policy.
 
 Simulated users sign in at the real rules, over a store in memory and under a simulated clock. A
 user reads the code of a phone whose clock is wrong and drifts, types it with a delay and sometimes
 wrongly, tries three times, and then resynchronizes. All random numbers, keys included, come from
-fixed seeds: every run gives the same results.
+fixed seeds: every run has the same results.
 
 Not simulated: users who wait for a new code when the current one is about to end, and users who
 sign in with two phones.
@@ -110,7 +110,7 @@ class Person:
         return report.sync.value
 
     def enroll_with_right_clock(self) -> None:
-        """Enroll as most phones are. The habits begin afterwards."""
+        """Enroll with a right clock and without a delay. The habits begin after that."""
         habits, self.habits = self.habits, Habits(delay=0)
         self.enroll()
         self.habits = habits
@@ -122,7 +122,8 @@ class Person:
             at = self._send(at)
             try:
                 self.registry.verify(ALICE, code)
-            except vmfa.DeviceDisabled:
+            except (vmfa.DeviceDisabled, vmfa.SignInClosed):
+                self.events["closed"] += 1
                 return 0
             except vmfa.CodeRejected as refusal:
                 at += refusal.retry_after or 0
@@ -168,6 +169,7 @@ class Person:
 
 
 def enrolled(policy: vmfa.Policy, habits: Habits, random: Random) -> Person:
+    """Return a person with an enrolled device."""
     person = Person(policy, habits, random)
     person.enroll_with_right_clock()
     return person
@@ -204,7 +206,7 @@ def days_until_failure(ppm: float, interval: float, *, years: int = 3) -> Days:
 
 
 def crowd_habits(random: Random) -> Habits:
-    """Nine of ten phones follow the network's time. One was set by hand and drifts."""
+    """Return the habits of one user: nine of ten phones use network time, one drifts."""
     if random.random() < 0.9:
         return Habits(skew=random.gauss(0, 2), typos=0.03)
     return Habits(skew=random.gauss(0, 40), ppm=random.gauss(0, 20), typos=0.03)
@@ -233,20 +235,20 @@ def crowd_events(policy: vmfa.Policy, people: int, days: int) -> Counter[str]:
 def typing_events(
     typos: float, *, people: int, years: int, per_day: int = 5
 ) -> tuple[Counter[str], list[float]]:
-    """Count what happens to users who mistype, and after how many years a device is disabled."""
+    """Count what happens to users who mistype, and after how many years a budget is used up."""
     total: Counter[str] = Counter()
-    disabled_after = []
+    used_up_after = []
     for number in range(people):
         random = Random(f"typos {typos} {number}")
         person = enrolled(DEFAULT, Habits(typos=typos), random)
         at = float(START)
         while (at := at + DAY / per_day) < START + years * YEAR:
-            if person.events["device disabled"]:
-                disabled_after.append((at - DAY / per_day - START) / YEAR)
-                break
+            refused = person.events["closed"]
             person.sign_in(at + random.uniform(0, DAY / per_day / 2))
+            if person.events["closed"] and not refused:
+                used_up_after.append((at - START) / YEAR)
         total += person.events
-    return total, disabled_after
+    return total, used_up_after
 
 
 def refused_after_correction(policy: vmfa.Policy, skew: float, *, people: int) -> float:
@@ -371,7 +373,7 @@ def crowd(options: Options) -> Table:
         "resynchronized": "device resynchronized",
         "new devices": "new device",
         "drift changes": "drift changed",
-        "disabled": "device disabled",
+        "refused: budget used up": "closed",
     }
     rows = []
     for name, policy in POLICIES.items():
@@ -398,26 +400,31 @@ def typing(options: Options) -> Table:
     people, years = (2, 1) if options.quick else (3, 10)
     rows = []
     for typos in (0.02, 0.05, 0.1, 0.2, 0.3):
-        events, disabled_after = typing_events(typos, people=people, years=years)
+        events, used_up_after = typing_events(typos, people=people, years=years)
         accepted = sum(events[f"accepted at try {attempt}"] for attempt in (1, 2, 3))
-        failed = events["all tries failed"]
+        failed, refused = events["all tries failed"], events["closed"]
+        sign_ins = accepted + failed + refused
         rows.append(
             (
                 f"{typos:.0%}",
-                f"{failed / (accepted + failed):.2%}",
-                f"{len(disabled_after)} of {people}",
-                f"after {min(disabled_after):.1f} to {max(disabled_after):.1f} years"
-                if disabled_after
+                f"{failed / sign_ins:.2%}",
+                f"{len(used_up_after)} of {people}",
+                f"after {min(used_up_after):.1f} to {max(used_up_after):.1f} years"
+                if used_up_after
                 else "",
+                f"{refused / sign_ins:.1%}",
             )
         )
     return text_table(
         "Users who mistype, five sign-ins a day",
-        ("typed wrongly", "three wrong codes: a wait of 15 s", "disabled", "when"),
+        (
+            "typed wrongly", "three wrong codes: a wait of 15 s", "budget used up", "when",
+            "refused sign-ins",
+        ),
         rows,
         f"{people} users for {years} years, right clocks",
         section="typos",
-    )
+    )  # fmt: skip
 
 
 def plot(

@@ -1,4 +1,4 @@
-"""Size: what a principal with a device takes in each database, and what a sign-in writes."""
+"""Size: the bytes of a principal with a device in each database, and those of a sign-in."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from users import ACCOUNT, START, STEP, User, registry_over
 from vmfa.stores.postgres import PostgresStore
 from vmfa.testing import FrozenClock
 
-COLUMN_BYTES = "SELECT avg(length(account || kind || name || state || tag) + 8) FROM principal"
+COLUMN_BYTES = """SELECT avg(length(account || kind || name || state || tag || audit_tag) + 8)
+    FROM principal"""
 TABLE_BYTES = """SELECT pg_total_relation_size('vmfa_principal')
     + pg_total_relation_size('vmfa_event')"""
 LOG_POSITION = "SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint"

@@ -1,8 +1,8 @@
 """SQLite: a verification, over the raw statements it needs plus a verification in memory.
 
-Each case has a database file of its own in one folder. It is timed after the first checkpoint:
-until then each commit makes the log longer, which costs twice as much on a real disk. In a folder
-that is not on a real disk, the figures of FULL mean nothing.
+Each case has its own database file in one folder. It is timed after the first checkpoint: until
+then each commit makes the log longer, which takes twice as long on a real disk. If the folder is
+not on a real disk, the figures of FULL mean nothing.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from users import EncodingStore, StoredRow, user_over
 from vmfa.record import columns
 
 TABLE = """CREATE TABLE IF NOT EXISTS principal (account TEXT, kind TEXT, name TEXT,
-    revision INTEGER, state TEXT, tag TEXT, PRIMARY KEY (account, kind, name))"""
-INSERT = """INSERT INTO principal (account, kind, name, revision, state, tag)
-    VALUES (?, ?, ?, ?, ?, ?)"""
-SELECT = "SELECT revision, state, tag FROM principal WHERE account = ? AND kind = ? AND name = ?"
-UPDATE = """UPDATE principal SET revision = ?, state = ?, tag = ?
+    revision INTEGER, state TEXT, tag TEXT, audit_tag TEXT, PRIMARY KEY (account, kind, name))"""
+INSERT = """INSERT INTO principal (account, kind, name, revision, state, tag, audit_tag)
+    VALUES (?, ?, ?, ?, ?, ?, ?)"""
+SELECT = """SELECT revision, state, tag, audit_tag FROM principal
+    WHERE account = ? AND kind = ? AND name = ?"""
+UPDATE = """UPDATE principal SET revision = ?, state = ?, tag = ?, audit_tag = ?
     WHERE account = ? AND kind = ? AND name = ? AND revision = ? AND tag = ?"""
 CHECKPOINT = 1000  # commits: SQLite's default, at one page each
 LIMITS = {"NORMAL": Limits(1.6, 2.0), "FULL": Limits(1.2, 1.35)}
@@ -32,7 +33,7 @@ RAW_AND_MEMORY = "raw statements and a verification in memory"
 
 
 class RowKeepingStore(vmfa.MemoryStore):
-    """Keeps the row that a SQL store would have written last."""
+    """A store in memory that also keeps the last row that a SQL store would have written."""
 
     volatile = False
     row: StoredRow
@@ -63,8 +64,8 @@ class RawStatements:
         self._db.execute(INSERT, (*self._key, *rest))
 
     def run(self) -> None:
-        revision, state, tag = self._db.execute(SELECT, self._key).fetchone()
-        values = (revision + 1, state, tag, *self._key, revision, tag)
+        revision, *row = self._db.execute(SELECT, self._key).fetchone()
+        values = (revision + 1, *row, *self._key, revision, row[1])
         assert self._db.execute(UPDATE, values).rowcount == 1
 
     def close(self) -> None:

@@ -1,13 +1,13 @@
 """Timing leaks: two classes of input in random order, Welch's t, and the difference in time.
 
-A |t| above 5 means that the classes differ. A difference above 100 ns means that it could be used
-some day. A leak needs both: on a shared machine, two classes of the same input have reached t = 4.
-A planted leak, the early return of other libraries, must be found by the same measurement. A
-control with the same input in both classes must not be.
+A |t| above 5 means that the classes differ. A difference above 100 ns might help an attacker. A
+leak needs both: on a shared machine, two classes of the same input have reached t = 4. The same
+measurement must find a planted leak, the early return of other libraries, and must find none in a
+control with the same input in both classes.
 
-Interruptions make the raw t insensitive on a busy machine: there, a planted leak of 3,000 ns
-reached only 8. The cropped t, without the slowest tenth, is sensitive: it finds differences of
-20 ns. It is shown, but it decides only whether the planted leak is found.
+On a busy machine, interruptions make the raw t insensitive: a planted leak of 3,000 ns reached
+only 8. The cropped t omits the slowest tenth. It is sensitive and finds differences of 20 ns. It
+is shown, but it decides only whether the planted leak is found.
 
 The answer itself is not a leak: a refusal raises, which takes longer than an acceptance. So
 classes with different answers are compared in ``scan``, which all of them run.
@@ -51,6 +51,8 @@ HEAD = ("inputs compared", "Welch's t", "t, cropped", "difference in ns", "expec
 
 @dataclass(frozen=True)
 class Difference:
+    """How two classes differ: Welch's t, raw and cropped, and the cropped means."""
+
     t: float
     cropped_t: float
     nanoseconds: float
@@ -63,7 +65,7 @@ class Difference:
 
 
 class Codes:
-    """Many keys, each with one code for each class, so that a class is more than one code."""
+    """Many keys, each with one code for each class of input."""
 
     def __init__(self, keys: int = 64) -> None:
         source = random.Random(20_26)
@@ -103,10 +105,10 @@ def with_verify_totp(key: vmfa.Key, code: str) -> None:
 
 
 def registry_traces() -> Iterator[list[Trace]]:
-    """Yield the traces of a match at step -1 and at +1, with the record restored each time.
+    """Yield the traces of a match at step -1 and at +1. The record is restored each time.
 
-    Both use one registry: two registries differ by up to 100 ns, because of the addresses of their
-    objects.
+    Both use one registry, because the times of two registries differ by up to 100 ns: their
+    objects have other addresses.
     """
     store = vmfa.MemoryStore()
     user = user_over(store)
@@ -122,7 +124,7 @@ def registry_traces() -> Iterator[list[Trace]]:
 
 
 def with_early_return(key: vmfa.Key, code: str) -> bool:
-    """The planted leak: what most libraries do."""
+    """Compare until the first match, as most libraries do: the planted leak."""
     return any(compare_digest(vmfa.hotp(key, step), code) for step in WINDOW)
 
 
@@ -173,7 +175,8 @@ def answer(options: Options) -> Iterator[Table]:
     scanned, verified = partial(traces, with_scan, keys), partial(traces, with_verify_totp, keys)
     planted = partial(traces, with_early_return, keys)
     wrong_first, wrong_last = codes.wrong_first_digit, codes.wrong_last_digit
-    comparisons = (
+    restored_first, restored_last = registry_traces()
+    comparisons: tuple[tuple[str, list[Trace], list[Trace], str], ...] = (
         ("control: the same input twice", scanned(middle), scanned(middle), NO_LEAK),
         (
             "planted leak: early return, match at step -1 and +1",
@@ -187,7 +190,10 @@ def answer(options: Options) -> Iterator[Table]:
             "`verify_totp`: wrong first digit and wrong last digit",
             verified(wrong_first), verified(wrong_last), NO_LEAK,
         ),
-        ("`DeviceRegistry.verify`: match at step -1 and +1", *registry_traces(), NO_LEAK),
+        (
+            "`DeviceRegistry.verify`: match at step -1 and +1",
+            restored_first, restored_last, NO_LEAK,
+        ),
     )  # fmt: skip
     rows, problems = [], []
     for name, left, right, expected in comparisons:

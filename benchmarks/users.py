@@ -13,7 +13,8 @@ STEP = 30
 START = 1_700_000_010  # the first second of a step
 ACCOUNT = "123456789012"
 ALICE = vmfa.PrincipalId.user(ACCOUNT, "u-4711")
-StoredRow = tuple[str, str, str, int, str, str]  # account, kind, name, revision, state, tag
+StoredRow = tuple[str, str, str, int, str, str, str]
+"""account, kind, name, revision, state, tag, audit tag"""
 
 
 class EncodingStore(vmfa.MemoryStore):
@@ -74,7 +75,7 @@ class User:
     def sign_in(self) -> None:
         """Wait two steps, and present the code.
 
-        Not one step: one code in a million equals its neighbor and is used up together with it.
+        Not one step: one code in a million is equal to the next one, and both are spent together.
         """
         if not self._codes:
             self.prepare(4096)
@@ -87,7 +88,7 @@ class User:
         return next(code for code in map("{:06}".format, range(8)) if code not in near)
 
     def expect(self, error: type[vmfa.VmfaError], code: str) -> None:
-        """Present *code*, which must be refused with *error*."""
+        """Present *code* and check that it is refused with *error*."""
         try:
             self.registry.verify(self.principal, code)
         except error:
@@ -96,6 +97,7 @@ class User:
 
 
 def registry_over(store: vmfa.Store, clock: FrozenClock) -> vmfa.DeviceRegistry:
+    """Return a registry that uses *store*."""
     keys = vmfa.DerivedKeys(MASTER_KEY)
     return vmfa.DeviceRegistry(store, keys=keys, issuer="Example", clock=clock)
 

@@ -19,7 +19,7 @@ MEMORY, ENCODED = "in memory", "in memory, record encoded, decoded and authentic
 
 
 def pyotp_accepts(code: str) -> None:
-    """Verify without state: no replay position, no throttle, the raw key in memory."""
+    """Verify without state: without a replay position and a throttle."""
     assert PYOTP.verify(code, for_time=START, valid_window=1)
 
 
@@ -76,7 +76,7 @@ class Refusals:
         return self.store.load(self.user.principal)
 
     def restore(self, record: vmfa.Principal) -> User:
-        self.store._records[self.user.principal] = record
+        self.store._records[self.user.principal] = (record, ())
         return self.user
 
     def wrong(self) -> None:

@@ -1,4 +1,4 @@
-"""Many workers at the same time, in threads or processes: operations a second of all."""
+"""Run many workers at the same time, in threads or processes, and measure their throughput."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from vmfa.testing import FrozenClock
 
 SPAWN = get_context("spawn")
 MakeWork = Callable[[str, str, int], Callable[[], None]]
-"""From the place of a store, the name of a principal and a number of operations to the work."""
+"""Returns the work, given the place of a store, the name of a principal and a count."""
 
 
 def principal(name: str) -> vmfa.PrincipalId:
     return vmfa.PrincipalId.user(ACCOUNT, name)
 
 
-def sign_ins(store: vmfa.Store, name: str, operations: int) -> Callable[[], None]:
+def sign_ins(store: Any, name: str, operations: int) -> Callable[[], None]:
     """Return the work of signing in *operations* times as the principal *name*."""
     clock = FrozenClock(START)
     user = User(registry_over(store, clock), clock, principal(name))
@@ -36,6 +36,7 @@ def sign_ins(store: vmfa.Store, name: str, operations: int) -> Callable[[], None
 
 
 def in_threads(make_work: MakeWork, place: str, workers: int, operations: int) -> float:
+    """Return the operations a second of *workers* threads. Each does *operations* operations."""
     ready = Barrier(workers + 1)
     works = [make_work(place, f"t-{number}", operations) for number in range(workers)]
 
@@ -54,6 +55,7 @@ def in_threads(make_work: MakeWork, place: str, workers: int, operations: int) -
 
 
 def in_processes(make_work: MakeWork, place: str, workers: int, operations: int) -> float:
+    """Return the operations a second of *workers* processes. Each does *operations* operations."""
     ready, done = SPAWN.Barrier(workers + 1), SPAWN.Barrier(workers + 1)
     processes = [
         SPAWN.Process(

@@ -29,6 +29,6 @@ def error_of(call: Callable[[], object]) -> str:
     return str(caught.value)
 
 
-def refusal_of(**shape: object) -> str:
+def refusal_of(**values: object) -> str:
     """Return what the core says of impossible parameters."""
-    return error_of(lambda: Parameters(**shape))
+    return error_of(lambda: Parameters(**values))

@@ -1,4 +1,4 @@
-"""A coroutine that is cancelled at the await of one's choice, as a web server does when its client hangs up."""
+"""Cancel a coroutine at any of its awaits, as a web server does when its client hangs up."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class CancelledAt:
-    """Await *work*, whose task is cancelled while it waits for the *nth* time."""
+    """Await *work*; its task is canceled while it waits for the *nth* time."""
 
     def __init__(self, work: Coroutine[Any, Any, Any], nth: int) -> None:
         self._work = work
@@ -31,18 +31,18 @@ class CancelledAt:
                 task.cancel()
             try:
                 yield waiting
-            except BaseException as error:  # noqa: BLE001  # whatever it is goes to the coroutine that waits
-                resume = lambda error=error: steps.throw(error)  # noqa: E731  # bound now
+            except BaseException as error:  # noqa: BLE001  # it belongs to the coroutine
+                resume = lambda error=error: steps.throw(error)  # noqa: E731
             else:
-                resume = lambda: steps.send(None)  # noqa: E731  # as at the start
+                resume = lambda: steps.send(None)  # noqa: E731
 
 
 async def cancelled_at(work: Coroutine[Any, Any, Any], nth: int) -> tuple[bool, Any]:
-    """Whether *work* waited *nth* times, and how it ended: its value or its exception."""
+    """Return whether *work* waited *nth* times, and its value or its exception."""
     cancelling = CancelledAt(work, nth)
 
-    async def whole() -> Any:
+    async def run() -> Any:
         return await cancelling
 
-    (end,) = await asyncio.gather(asyncio.ensure_future(whole()), return_exceptions=True)
+    (end,) = await asyncio.gather(asyncio.ensure_future(run()), return_exceptions=True)
     return cancelling.reached, end

@@ -1,4 +1,4 @@
-"""Programs that nobody here wrote, each from a package of Debian's."""
+"""Programs of Debian packages that tests call."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 from vmfa import Parameters
 
 
-def needed(program: str, package: str) -> str:
-    """The path of *program*. Where it is absent the test is skipped, loudly; under CI it fails."""
+def require_program(program: str, package: str) -> str:
+    """Return the path of *program*. Without it the test is skipped, or fails under CI."""
     path = shutil.which(program)
     if path is None:
         missing = f"{program} is not installed: apt-get install {package}"
@@ -24,26 +24,21 @@ def needed(program: str, package: str) -> str:
 
 
 def output(*command: str, given: str = "") -> str:
+    """Run a command and return its standard output."""
     done = subprocess.run(
         command, input=given, capture_output=True, text=True, check=False, timeout=30
     )
-    assert done.returncode == 0, f"{command[0]} said: {done.stderr}"
+    assert done.returncode == 0, f"{command[0]} failed: {done.stderr}"
     return done.stdout
 
 
 def oathtool_codes(
-    oathtool: str, base32: str, at: float, shape: Parameters, *, more: int = 0
+    oathtool: str, base32: str, at: float, parameters: Parameters, *, more: int = 0
 ) -> list[str]:
-    """The codes that oathtool shows for a key at Unix time *at* and in so many steps after it."""
+    """Return the codes that oathtool shows at Unix time *at* and in *more* steps after it."""
     now = datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     return output(
-        oathtool,
-        f"--totp={shape.algorithm}",
-        f"--digits={shape.digits}",
-        f"--time-step-size={shape.period}s",
-        f"--now={now}",
-        f"--window={more}",
-        "--base32",
-        "-",
-        given=base32,
-    ).split()
+        oathtool, f"--totp={parameters.algorithm}", f"--digits={parameters.digits}",
+        f"--time-step-size={parameters.period}s", f"--now={now}", f"--window={more}",
+        "--base32", "-", given=base32,
+    ).split()  # fmt: skip

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from support import Enrolled, enroll
+from support import MASTER, Enrolled, enroll
 from vmfa import (
     Actor,
     AuditEvent,
@@ -35,11 +35,16 @@ from vmfa.audit import (
     checkpoint_document,
     compare,
     compare_with,
+    compare_with_audit_key,
     iso,
     line,
     read_checkpoints,
     verify_history,
+    verify_with_audit_key,
 )
+from vmfa.keysources.base import AuditKey
+from vmfa.record import authenticated, record_message
+from vmfa.reseal import reseal
 from vmfa.testing import FrozenClock
 
 ACCOUNT = "123456789012"
@@ -61,20 +66,23 @@ class Database:
         self.enrolled = {who: enroll(self.registry, clock, who) for who in (ROOT, ALICE, BOB)}
 
     def verify(self, by: Actor = AUDITOR) -> dict[PrincipalId, HistoryResult]:
-        results = verify_history(
-            self.store, ACCOUNT, operations=self.registry.operations, by=by, clock=self.clock
-        )
-        return {result.principal: result for result in results}
+        """Verify in a store of its own, as another process would."""
+        with SQLiteStore(self.path) as store:
+            results = verify_history(
+                store, ACCOUNT, operations=self.registry.operations, by=by, clock=self.clock
+            )
+            return {result.principal: result for result in results}
 
     def checkpoints(self) -> list[Checkpoint]:
         return [result.checkpoint for result in self.verify().values() if result.checkpoint]
 
     def compare(self, checkpoints: list[Checkpoint]) -> dict[PrincipalId, str]:
-        results = compare(
-            self.store, checkpoints, operations=self.registry.operations, by=AUDITOR,
-            clock=self.clock,
-        )
-        return {result.principal: result.reason for result in results}
+        with SQLiteStore(self.path) as store:
+            results = compare(
+                store, checkpoints, operations=self.registry.operations, by=AUDITOR,
+                clock=self.clock,
+            )
+            return {result.principal: result.reason for result in results}
 
     def edit(self, statement: str, *values: object) -> None:
         with closing(sqlite3.connect(self.path)) as connection, connection:
@@ -89,6 +97,7 @@ class Database:
     def restore(self, who: PrincipalId, row: tuple[object, ...]) -> None:
         statement = "UPDATE principal SET revision = ?, state = ?, tag = ? WHERE name = ?"
         self.edit(statement, *row, who.name)
+        self.store.close()  # a process that was running would notice the older row
 
 
 @pytest.fixture
@@ -106,6 +115,10 @@ def reasons(results: dict[PrincipalId, HistoryResult]) -> dict[PrincipalId, str]
 
 REPLACE_TYPE = """UPDATE event SET document = replace(document, 'opened', 'expired')
     WHERE name = ? AND number = 1"""
+SWAP_AUDIT_TAGS = """UPDATE event SET audit_tag = (SELECT audit_tag FROM event AS other
+    WHERE other.name = event.name AND other.number = 3 - event.number) WHERE name = ?"""
+CHANGE_AUDIT_TAG = """UPDATE event SET audit_tag = replace(audit_tag, '.', '.0')
+    WHERE name = ? AND number = 2"""
 ADD_EVENT_3 = """INSERT INTO event
     SELECT account, kind, name, 3, document, salt, content_digest, digest, redactable, audit_tag
     FROM event WHERE name = ? AND number = 2"""
@@ -116,8 +129,10 @@ def test_intact_histories_have_a_checkpoint_and_events(database: Database) -> No
     assert reasons(results) == INTACT
     for who, result in results.items():
         record = database.store.load(who)
+        assert record.envelope is not None
         assert result.checkpoint == Checkpoint(
-            principal=who, revision=record.revision, events=2, head=record.head
+            principal=who, revision=record.revision, tag=record.envelope.tag, events=2,
+            head=record.head,
         )
         types = [event.type.value for event in result.events]
         assert types == ["enrollment opened", "device assigned"]
@@ -239,7 +254,7 @@ def test_a_store_that_fails_ends_the_pass(
     def fail(*_: object) -> Principal:
         raise StoreUnavailable("the disk is gone")
 
-    monkeypatch.setattr(database.store, "load", fail)
+    monkeypatch.setattr(SQLiteStore, "load", fail)
     with pytest.raises(StoreUnavailable):
         database.verify()
 
@@ -390,7 +405,9 @@ def test_the_event_of_a_checkpoint_is_compared(database: Database) -> None:
         (1, second, "event 1 is not the exported one"),
         (2, first, "event 2 is not the exported one"),
     ):
-        checkpoint = Checkpoint(principal=ALICE, revision=1, events=number, head=digest)
+        checkpoint = Checkpoint(
+            principal=ALICE, revision=1, tag="", events=number, head=digest
+        )
         compared = compare_with(checkpoint, result)
         assert compared.problem == problem
         assert compared.reason == ("another history" if problem else "")
@@ -429,8 +446,20 @@ def test_a_history_that_is_not_intact_keeps_its_problem(database: Database) -> N
 
 def test_any_history_continues_a_checkpoint_without_events(database: Database) -> None:
     result = database.verify()[ALICE]
-    checkpoint = Checkpoint(principal=ALICE, revision=0, events=0, head="")
+    checkpoint = Checkpoint(principal=ALICE, revision=0, tag="", events=0, head="")
     assert compare_with(checkpoint, result) == result
+
+
+def test_another_record_at_the_revision_of_the_checkpoint(database: Database) -> None:
+    """Who has the master key can forge one; the history may still continue."""
+    checkpoints = database.checkpoints()
+    record = database.store.load(ALICE)
+    assert record.device is not None
+    rewound = replace(record, device=replace(record.device, last_step=0), envelope=None)
+    forged = authenticated(rewound, database.registry.operations.keys)
+    assert database.store.commit(record, forged, ())
+    assert reasons(database.verify()) == INTACT
+    assert database.compare(checkpoints) == {**INTACT, ALICE: "another record"}
 
 
 def test_checkpoints_are_written_and_read(database: Database) -> None:
@@ -443,7 +472,8 @@ def test_checkpoints_are_written_and_read(database: Database) -> None:
 
 
 ROW = {
-    "account": "1", "kind": "user", "name": "a", "revision": 1, "events": 1, "head": "00" * 32,
+    "account": "1", "kind": "user", "name": "a", "revision": 1, "tag": "0.0", "events": 1,
+    "head": "00" * 32,
 }
 
 
@@ -457,6 +487,7 @@ def test_the_numbers_that_a_checkpoint_can_have(name: str, number: int) -> None:
 @pytest.mark.parametrize("changes", [
     {"revision": -1}, {"events": -1}, {"revision": (1 << 62) + 1}, {"events": (1 << 62) + 1},
     {"revision": "1"}, {"events": True}, {"events": 1.0}, {"head": 7}, {"head": "x" * 129},
+    {"tag": 7}, {"tag": "x" * 129}, {"tag": None},
     {"kind": "admin"}, {"kind": None}, {"name": ""}, {"name": 5}, {"account": ""},
 ])
 def test_a_row_that_is_not_a_checkpoint(changes: dict[str, object]) -> None:
@@ -473,6 +504,126 @@ def test_a_row_that_is_not_a_checkpoint(changes: dict[str, object]) -> None:
 def test_a_text_that_is_not_a_file_of_checkpoints(text: str) -> None:
     with pytest.raises(InvalidValue, match=r"^not a file of checkpoints that this release wrote$"):
         read_checkpoints(text)
+
+
+# With the key of an auditor
+
+
+def with_audit_key(
+    database: Database, audit_key: AuditKey | None = None
+) -> dict[PrincipalId, HistoryResult]:
+    audit_key = audit_key or DerivedKeys(MASTER).audit_key()
+    audit_key = AuditKey.from_text(audit_key.to_text())  # as an auditor receives it
+    results = verify_with_audit_key(database.store, ACCOUNT, audit_key=audit_key)
+    return {result.principal: result for result in results}
+
+
+def test_an_auditor_finds_what_the_service_finds(database: Database) -> None:
+    database.enrolled[ALICE].sign_in()
+    database.registry.prune_history(BOB, by=SERVICE, older_than=int(database.clock()) + 1)
+    assert with_audit_key(database) == database.verify()
+    checkpoints = database.checkpoints()
+    database.enrolled[ALICE].sign_in()
+    results = compare_with_audit_key(
+        database.store, checkpoints, audit_key=DerivedKeys(MASTER).audit_key()
+    )
+    assert {result.principal: result.reason for result in results} == INTACT
+    database.edit("DELETE FROM event WHERE name = ?", ALICE.name)
+    database.edit("DELETE FROM principal WHERE name = ?", ALICE.name)
+    results = compare_with_audit_key(
+        database.store, checkpoints, audit_key=DerivedKeys(MASTER).audit_key()
+    )
+    assert {result.principal: result.reason for result in results} == {
+        **INTACT, ALICE: "missing",
+    }
+
+
+@pytest.mark.parametrize(
+    ("statement", "problem"),
+    [
+        ("UPDATE principal SET revision = revision + 1 WHERE name = ?", "of this record is wrong"),
+        ("UPDATE principal SET audit_tag = tag WHERE name = ?", "of this record is wrong"),
+        ("UPDATE principal SET audit_tag = '' WHERE name = ?", "does not cover the master key"),
+        (SWAP_AUDIT_TAGS, "event 1 is wrong"),
+        (CHANGE_AUDIT_TAG, "event 2 is wrong"),
+        ("UPDATE event SET audit_tag = 'x.y' WHERE name = ?", "does not cover the master key"),
+        (REPLACE_TYPE, "event 1"),
+        ("DELETE FROM event WHERE name = ? AND number = 2", "event 2 is missing"),
+        (ADD_EVENT_3, "event 3 of this principal is stored after the end of its history"),
+    ],
+)
+def test_an_auditor_checks_records_and_events(
+    database: Database, statement: str, problem: str
+) -> None:
+    database.edit(statement, ALICE.name)
+    results = with_audit_key(database)
+    assert {who for who, result in results.items() if result.reason} == {ALICE}
+    assert problem in results[ALICE].problem
+
+
+def test_an_audit_key_makes_nothing_that_the_service_accepts(database: Database) -> None:
+    """The tags for auditors differ from those that the service checks, for every purpose."""
+    record = database.store.load(ALICE)
+    envelope = record.envelope
+    assert envelope is not None
+    database.edit("UPDATE principal SET tag = audit_tag WHERE name = ?", ALICE.name)
+    assert reasons(database.verify()) == {**INTACT, ALICE: "record tampered"}
+    text = DerivedKeys(MASTER).audit_key().to_text()
+    assert envelope.tag.partition(".")[2] not in text
+
+
+def test_an_audit_key_covers_earlier_master_keys(database: Database) -> None:
+    new = bytes(range(50, 82))
+    rotated = DeviceRegistry(
+        database.store, keys=DerivedKeys(new, MASTER), issuer="Example", clock=database.clock
+    )
+    rotated.deactivate(ALICE, by=SERVICE)
+    assert reasons(with_audit_key(database, DerivedKeys(new, MASTER).audit_key())) == INTACT
+    assert reasons(with_audit_key(database, DerivedKeys(new).audit_key())) == dict.fromkeys(
+        INTACT, "unknown master key"
+    )
+
+
+def test_a_record_under_a_derive_only_key_is_not_intact_for_an_auditor(
+    database: Database,
+) -> None:
+    """The service refuses it as well. Events from before the reseal are still checked."""
+    new = bytes(range(50, 82))
+    keys = DerivedKeys(new, MASTER)
+    rotated = DeviceRegistry(database.store, keys=keys, issuer="Example", clock=database.clock)
+    old = database.row(ALICE)
+    assert all(
+        result.changed
+        for result in reseal(database.store, ACCOUNT, keys=rotated.operations.keys)
+    )
+    audit_key = DerivedKeys(new, derive_only=[MASTER]).audit_key()
+    assert reasons(with_audit_key(database, audit_key)) == INTACT
+    statement = "UPDATE principal SET revision = ?, state = ?, tag = ?, audit_tag = ?"
+    old_tag = DerivedKeys(MASTER).audit_tag(
+        "record", record_message(replace(database.store.load(ALICE), revision=old[0]), old[1])
+    )
+    database.edit(f"{statement} WHERE name = ?", *old, old_tag, ALICE.name)
+    results = with_audit_key(database, audit_key)
+    assert reasons(results) == {**INTACT, ALICE: "unknown master key"}
+    assert "the service refuses it" in results[ALICE].problem
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x", "id", "id.00", f"id.{'0' * 62}", f"id.{'z' * 64}", f"id.{'0' * 64}.other",
+             f"id.{'0' * 64}.derive-only.more"]
+)
+def test_a_text_that_is_not_an_audit_key(text: str) -> None:
+    with pytest.raises(InvalidValue, match="not an audit key"):
+        AuditKey.from_text(text)
+
+
+def test_a_record_in_memory_has_no_tag_for_auditors(
+    keys: DerivedKeys, clock: FrozenClock
+) -> None:
+    store = MemoryStore()
+    enroll(DeviceRegistry(store, keys=keys, issuer="Example", clock=clock), clock, ALICE)
+    (result,) = verify_with_audit_key(store, ACCOUNT, audit_key=keys.audit_key())
+    assert result.reason == "record tampered"
 
 
 # Lines for a SIEM

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from vmfa import (
     AuditEvent,
     CodeRejected,
     Decision,
+    EventActor,
     EventType,
     InvalidType,
     Policy,
@@ -21,12 +23,13 @@ from vmfa.decision import Context
 
 ALICE = PrincipalId.user("123456789012", "u-4711")
 BEFORE = Principal(id=ALICE)
+ME = EventActor(role="signed in", account="123456789012", kind="user", name="u-4711")
 
 
 def context(**fields: Any) -> Context:
     usual = {
         "principal": ALICE,
-        "actor": "me",
+        "actor": ME,
         "now": 5,
         "policy": Policy(),
         "keys": None,
@@ -47,11 +50,11 @@ def test_settle_raises_the_error() -> None:
     assert caught.value is error
 
 
-def test_only_life_cycle_events_are_stored() -> None:
+def test_only_events_with_a_number_are_stored() -> None:
     accepted = context().event(EventType.ACCEPTED)
-    drift = context().event(EventType.DRIFT_CHANGED)
-    decision = Decision(principal=BEFORE, answer=None, events=(accepted, drift))
-    assert decision.stored == (drift,)
+    assigned = replace(context().event(EventType.ASSIGNED), number=1)
+    decision = Decision(principal=BEFORE, answer=None, events=(accepted, assigned))
+    assert decision.stored == (assigned,)
     assert Decision(principal=BEFORE, answer=None).stored == ()
 
 
@@ -61,13 +64,13 @@ def test_an_event_has_the_actor_the_principal_and_the_time_of_the_context() -> N
         type=EventType.RESYNCHRONIZED,
         at=5,
         principal=ALICE,
-        actor="me",
+        actor=ME,
         serial="n",
         reason="reason",
         details=(("steps_off", -2), ("drift", 0)),
     )
     assert context().event(EventType.READ) == AuditEvent(
-        type=EventType.READ, at=5, principal=ALICE, actor="me"
+        type=EventType.READ, at=5, principal=ALICE, actor=ME
     )
 
 

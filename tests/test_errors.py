@@ -1,4 +1,4 @@
-"""The error hierarchy, and what each error tells the caller and the claimant to do."""
+"""The error hierarchy, and what each error asks the caller and the claimant to do."""
 
 from __future__ import annotations
 
@@ -29,8 +29,12 @@ BASES = {  # of each error, beside VmfaError
     "NoDevice": (),
     "NoSession": (),
     "OutOfSync": ("CodeRejected",),
+    "OutcomeUnknown": ("StoreUnavailable", "StoreError"),
     "PairRejected": ("CodeRejected",),
     "RecordTampered": ("StoreError",),
+    "RecoveryCodeRejected": ("CodeRejected",),
+    "SchemaUntrusted": ("StoreError",),
+    "SignInClosed": ("CodeRejected",),
     "StoreContended": ("StoreError",),
     "StoreCorrupt": ("StoreError",),
     "StoreError": (),
@@ -38,6 +42,7 @@ BASES = {  # of each error, beside VmfaError
     "StoreUnavailable": ("StoreError",),
     "Throttled": ("CodeRejected",),
     "TooManySessions": (),
+    "TooSoon": (),
     "UnknownMasterKey": (),
     "VmfaError": (),
 }
@@ -56,8 +61,12 @@ REASONS = {
     "NoDevice": "no device",
     "NoSession": "no session",
     "OutOfSync": "out of sync",
+    "OutcomeUnknown": "outcome unknown",
     "PairRejected": "pair not accepted",
     "RecordTampered": "record tampered",
+    "RecoveryCodeRejected": "recovery code not accepted",
+    "SchemaUntrusted": "schema untrusted",
+    "SignInClosed": "closed",
     "StoreContended": "store contended",
     "StoreCorrupt": "store corrupt",
     "StoreError": "store error",
@@ -65,9 +74,16 @@ REASONS = {
     "StoreUnavailable": "store unavailable",
     "Throttled": "throttled",
     "TooManySessions": "too many sessions",
+    "TooSoon": "too soon",
     "UnknownMasterKey": "unknown master key",
     "VmfaError": "error",
 }
+
+
+def built(kind):
+    """An error of this kind, with a message."""
+    arguments = {"retry_after": 5} if kind is errors.TooSoon else {}
+    return kind("message", **arguments)
 
 
 class TestFamily:
@@ -90,7 +106,7 @@ class TestFamily:
 
     @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
     def test_pickles_and_copies_with_its_data(self, kind):
-        error = kind("message")
+        error = built(kind)
         error.retry_after = 7
         for again in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):
             assert type(again) is kind
@@ -101,6 +117,8 @@ class TestFamily:
         for error in (
             errors.AlreadyUsed(retry_after=5, next_at=60),
             errors.TooManySessions(retry_after=5),
+            errors.TooSoon("too soon", retry_after=5),
+            errors.AccessDenied("no", missing="mfa claim"),
             errors.Throttled("wait", retry_after=5),
             errors.PairRejected("over", remedy="enroll"),
         ):
@@ -108,69 +126,75 @@ class TestFamily:
             assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))
 
 
+REMEDIES = {  # an error, its remedy, its wait in seconds, and the id of its message
+    "rejected": (errors.CodeRejected(), "retry", None, "rejected"),
+    "rejected, with a wait": (errors.CodeRejected(retry_after=15), "retry", 15, "rejected"),
+    "malformed": (errors.MalformedCode(), "retry", None, "malformed"),
+    "pair": (errors.PairRejected(), "retry", None, "pair-rejected"),
+    "last pair": (errors.PairRejected(remedy="enroll"), "enroll", None, "enrollment-ended"),
+    "stuck pair": (errors.PairRejected(remedy="replace"), "replace", None, "replace"),
+    "used, wait": (errors.AlreadyUsed(retry_after=12, next_at=60), "wait", 12, "used-wait"),
+    "used": (errors.AlreadyUsed(), "wait", 0, "used-now"),
+    "used, stuck": (errors.AlreadyUsed(remedy="replace"), "replace", 0, "replace"),
+    "throttled": (errors.Throttled(retry_after=15), "wait", 15, "throttled"),
+    "closed": (errors.SignInClosed(), "reopen", None, "closed"),
+    "no budget": (
+        errors.SignInClosed(retry_after=9, remedy="wait"),
+        "wait",
+        9,
+        "throttled",
+    ),
+    "out of sync": (errors.OutOfSync(), "resync", None, "out-of-sync"),
+    "disabled": (errors.DeviceDisabled(), "replace", None, "replace"),
+    "recovery code": (errors.RecoveryCodeRejected(), "retry", None, "rejected"),
+}
+CLAIMANT_MESSAGES = {
+    "rejected": "Not accepted.",
+    "malformed": "Enter the digits that the app shows, and nothing else.",
+    "pair-rejected": (
+        "Not accepted. Enter two codes that follow each other. "
+        "If you waited, repeat with new ones."
+    ),
+    "enrollment-ended": "Not accepted. Start the set-up of the device again.",
+    "used-wait": "This code was already used. The next code begins in {wait} seconds.",
+    "used-now": "This code was already used. Enter the code that the app shows now.",
+    "replace": "This device no longer works. Contact an administrator.",
+    "throttled": "Wait {wait} seconds before the next attempt.",
+    "closed": (
+        "Signing in with a code is closed for now. Use a device that you signed in with before, "
+        "or contact an administrator."
+    ),
+    "out-of-sync": "The device is out of sync. Resynchronize it with two consecutive codes.",
+}
+
+
 class TestWhatToDo:
+    @pytest.mark.parametrize("name", REMEDIES)
+    def test_remedy_wait_and_claimant_message(self, name):
+        error, remedy, retry_after, message_id = REMEDIES[name]
+        assert (error.remedy, error.retry_after) == (remedy, retry_after)
+        assert error.message_id == message_id
+        text = errors.CLAIMANT_MESSAGES[message_id].format(wait=retry_after or 0)
+        assert error.claimant_message == text
+
+    def test_the_claimant_messages(self):
+        assert errors.CLAIMANT_MESSAGES == CLAIMANT_MESSAGES
+
+    @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+    def test_an_error_has_an_http_status(self, kind):
+        assert 400 <= kind.http_status <= 599
+
     @pytest.mark.parametrize(
-        ("error", "remedy", "retry_after", "message"),
-        [
-            (errors.CodeRejected(), "retry", None, "Not accepted."),
-            (errors.CodeRejected(retry_after=15), "retry", 15, "Not accepted."),
-            (errors.MalformedCode(), "retry", None, "Not accepted."),
-            (
-                errors.PairRejected(),
-                "retry",
-                None,
-                (
-                    "Not accepted. Enter two codes that follow each other; if you waited, "
-                    "repeat with new ones."
-                ),
-            ),
-            (
-                errors.PairRejected(remedy="enroll"),
-                "enroll",
-                None,
-                "Not accepted. Start the set-up of the device again.",
-            ),
-            (
-                errors.AlreadyUsed(retry_after=12, next_at=60),
-                "wait",
-                12,
-                "This code was already used. The next code begins in 12 seconds.",
-            ),
-            (
-                errors.AlreadyUsed(),
-                "wait",
-                0,
-                "This code was already used. Enter the code that is shown now.",
-            ),
-            (
-                errors.Throttled(retry_after=15),
-                "wait",
-                15,
-                "Wait 15 seconds before the next attempt.",
-            ),
-            (
-                errors.OutOfSync(),
-                "resync",
-                None,
-                "The device is out of sync. Resynchronise it with two consecutive codes.",
-            ),
-            (
-                errors.DeviceDisabled(),
-                "replace",
-                None,
-                "This device no longer works. Contact an administrator.",
-            ),
-        ],
-        ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+        "missing",
+        ["mfa claim", "administrator", "recovery proof", "binding code", "permission"],
     )
-    def test_remedy_wait_and_claimant_message(self, error, remedy, retry_after, message):
-        assert error.remedy == remedy
-        assert error.retry_after == retry_after
-        assert error.claimant_message == message
+    def test_access_denied_says_what_is_missing(self, missing):
+        assert errors.AccessDenied("no", missing=missing).missing == missing
+        assert errors.AccessDenied().missing == "permission"
 
     def test_every_rejection_has_a_claimant_message(self):
         kinds = {kind for kind in KINDS if issubclass(kind, errors.CodeRejected)}
-        assert all(kind().claimant_message.endswith(".") for kind in kinds)
+        assert all(built(kind).claimant_message.endswith(".") for kind in kinds)
 
     def test_a_remedy_can_be_passed(self):
         message = errors.CodeRejected("no", remedy="enroll")
@@ -180,7 +204,7 @@ class TestWhatToDo:
     def test_default_messages(self):
         assert str(errors.CodeRejected()) == "the code is not accepted"
         assert str(errors.AlreadyUsed()) == "the code was used before"
-        assert str(errors.TooManySessions()) == "too many enrollments were opened"
+        assert str(errors.TooManySessions()) == "too many enrollment sessions were opened"
 
     def test_the_data_of_an_error(self):
         assert errors.AlreadyUsed(next_at=60).next_at == 60

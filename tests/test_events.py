@@ -1,22 +1,37 @@
-"""Audit events: which are stored, their stored form, and that impossible ones are refused."""
+"""Audit events: their stored form, and that impossible rows are refused."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from reference import vectors
-from vmfa import AuditEvent, EventType, InvalidValue, PrincipalId, RecordTampered, StoreTooNew
+from vmfa import (
+    AuditEvent,
+    EventActor,
+    EventType,
+    InvalidType,
+    InvalidValue,
+    Kind,
+    Outcome,
+    PrincipalId,
+    RecordTampered,
+    StoreTooNew,
+)
 from vmfa.history import redacted
+from vmfa.validators import MAX_INTEGER
 
 ALICE = PrincipalId.user("123456789012", "u-4711")
-TRANSIENT = {
-    EventType.ACCEPTED,
+ACTOR = EventActor(role="support", name="CASE-1")
+FROZEN = vectors("frozen_v1")["history"]
+FAILURES = {
     EventType.REJECTED,
+    EventType.RECOVERY_REJECTED,
     EventType.REFUSED,
-    EventType.READ,
-    EventType.FORGOTTEN,
+    EventType.ABANDONED,
 }
 WORDS = {
     "OPENED": "enrollment opened",
@@ -27,81 +42,146 @@ WORDS = {
     "ASSIGNED": "device assigned",
     "ADOPTED": "device adopted",
     "RESYNCHRONIZED": "device resynchronized",
-    "DRIFT_CHANGED": "drift changed",
     "BUDGET_LOW": "guess budget low",
+    "BUDGET_RESTORED": "guess budget restored",
     "DISABLED": "device disabled",
     "DEACTIVATED": "device deactivated",
+    "CLIENT_TOKEN_GIVEN": "client token given",
+    "CLIENTS_FORGOTTEN": "clients forgotten",
+    "REOPENED": "sign-in reopened",
+    "RECOVERY_CODES_REPLACED": "recovery codes replaced",
+    "BINDING_CODE_ISSUED": "binding code issued",
+    "MARKED_SPENT": "codes marked spent",
     "REANCHORED": "clock re-anchored",
     "PRUNED": "history pruned",
-    "REDACTED": "redacted",
-    "FORGOTTEN": "principal forgotten",
     "ACCEPTED": "code accepted",
     "REJECTED": "code rejected",
+    "RECOVERY_REJECTED": "recovery code rejected",
+    "REDACTED": "redacted",
+    "DRIFT_CHANGED": "drift changed",
     "REFUSED": "refused",
     "READ": "read",
+    "FORGOTTEN": "principal forgotten",
 }
-FROZEN = vectors("frozen_v1")["history"]
 
 
-def event(type_=EventType.OPENED, at=5, **fields):
-    return AuditEvent(**{"type": type_, "at": at, "principal": ALICE, "actor": "me", **fields})
+def event(event_type: EventType = EventType.OPENED, **fields: Any) -> AuditEvent:
+    fields = {"at": 5, "principal": ALICE, "actor": ACTOR, **fields}
+    return AuditEvent(type=event_type, **fields)
 
 
-@pytest.mark.parametrize("type_", EventType)
-def test_life_cycle_events_are_stored_and_other_outcomes_are_not(type_):
-    assert event(type_).stored == (type_ not in TRANSIENT)
+def read(document: Any, **columns: Any) -> AuditEvent:
+    """The event of a stored row with this document."""
+    row = {
+        "number": 1,
+        "salt": "00",
+        "content_digest": "c",
+        "digest": "d",
+        "redactable": 1,
+        "audit_tag": "t",
+        **columns,
+    }
+    return AuditEvent.from_columns(ALICE, document=document, **row)
 
 
-def test_stored_words_never_change():
-    assert {type_.name: type_.value for type_ in EventType} == WORDS
+def edited(**changes: object) -> str:
+    """The document of an event with other values."""
+    return json.dumps({**json.loads(event().document()), **changes})
 
 
-def test_the_optional_fields_of_an_event():
-    assert (event().number, event().tag, event().serial, event().reason) == (0, "", "", "")
-    assert event().details == ()
+def test_stored_words_never_change() -> None:
+    assert {event_type.name: event_type.value for event_type in EventType} == WORDS
 
 
-def test_a_negative_number_is_refused():
-    with pytest.raises(InvalidValue, match=r"^number "):
-        event(number=-1)
+@pytest.mark.parametrize("event_type", EventType)
+def test_the_outcome_of_an_event(event_type: EventType) -> None:
+    expected = Outcome.FAILURE if event_type in FAILURES else Outcome.SUCCESS
+    assert event(event_type).outcome is expected
 
 
-def test_a_redacted_event_keeps_only_number_and_tag():
-    full = event(serial="n", reason="r", details=(("x", 1),), number=3, tag="t")
-    blank = redacted(full)
-    assert blank == AuditEvent(
-        type=EventType.REDACTED, at=0, principal=ALICE, actor="", number=3, tag="t"
-    )
-    assert blank.stored
+def test_an_event_is_stored_if_it_has_a_number() -> None:
+    assert not event().stored
+    assert event(number=1).stored
 
 
-class TestDocument:
-    def test_is_json_in_one_spelling(self):
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"at": None},
+        {"actor": "me"},
+        {"principal": "alice"},
+        {"serial": "n" * 65},
+        {"reason": "a\nb"},
+        {"source": " a"},
+        {"number": -1},
+        {"number": MAX_INTEGER + 1},
+        {"salt": "s" * 65},
+        {"redactable": 1},
+    ],
+)
+def test_an_invalid_field_is_named(fields: dict[str, Any]) -> None:
+    with pytest.raises((InvalidValue, InvalidType), match=f"^{next(iter(fields))} "):
+        event(**fields)
+
+
+@pytest.mark.parametrize(
+    ("actor", "text"),
+    [
+        (EventActor(role="support", name="CASE-1"), "support CASE-1"),
+        (EventActor(role="claimant", account="a", kind="user", name="u"), "claimant u"),
+        (EventActor(role="signed in", account="a", kind="root"), "signed in root of a"),
+        (EventActor(role="unknown"), "unknown"),
+    ],
+    ids=["support", "user", "root", "unknown"],
+)
+def test_the_text_of_an_actor(actor: EventActor, text: str) -> None:
+    assert str(actor) == text
+
+
+class TestRow:
+    def test_the_document_has_one_spelling(self) -> None:
         original = event(
             serial="n",
             reason="new phone",
+            source="192.0.2.7",
             details=(("off", -1), ("sync", "in sync")),
             number=3,
-            tag="t",
         )
         assert original.document() == (
-            '{"v":1,"type":"enrollment opened","at":5,"actor":"me","serial":"n",'
-            '"reason":"new phone","details":{"off":-1,"sync":"in sync"}}'
+            '{"v":1,"type":"enrollment opened","outcome":"success","at":5,'
+            '"actor":["support","","","CASE-1"],"serial":"n","reason":"new phone",'
+            '"source":"192.0.2.7","details":{"off":-1,"sync":"in sync"}}'
         )
 
-    def test_a_document_is_read_back(self):
+    def test_a_row_is_read_back(self) -> None:
         original = event(
-            actor="Zo\u00eb",
+            actor=EventActor(role="admin", account="a", kind=Kind.USER, name="Zo\u00eb"),
             serial="n",
             reason="r",
             details=(("off", -1), ("sync", "x")),
             number=3,
-            tag="t",
+            salt="00",
+            content_digest="c",
+            digest="d",
+            redactable=True,
+            audit_tag="t",
         )
-        assert AuditEvent.from_document(ALICE, 3, original.document(), "t") == original
+        assert AuditEvent.from_columns(ALICE, *original.columns()) == original
+
+    @pytest.mark.parametrize("row", FROZEN["events"], ids=lambda row: str(row["number"]))
+    def test_a_frozen_row_is_read_and_written_unchanged(self, row: dict[str, Any]) -> None:
+        names = ("number", "document", "salt", "content_digest", "digest", "redactable")
+        columns = [row[name] for name in (*names, "audit_tag")]
+        assert list(AuditEvent.from_columns(ALICE, *columns).columns()) == columns
+
+    def test_a_redacted_event_keeps_its_number_and_its_digests(self) -> None:
+        full = event(serial="n", number=3, salt="00", content_digest="c", digest="d")
+        columns = redacted(full).columns()
+        assert columns == (3, None, None, "c", "d", 0, "")
+        assert AuditEvent.from_columns(ALICE, *columns) == redacted(full)
 
     @pytest.mark.parametrize(
-        "edit",
+        "changes",
         [
             {"v": True},
             {"v": 0},
@@ -111,57 +191,51 @@ class TestDocument:
             {"type": "no such thing"},
             {"type": None},
             {"type": []},
+            {"type": "redacted"},
+            {"outcome": "failure"},
             {"at": 5.0},
             {"at": None},
             {"at": 2**62 + 1},
             {"actor": None},
-            {"actor": "a\x00"},
-            {"actor": "x" * 8193},
+            {"actor": ["support", "", ""]},
+            {"actor": ["a\x00", "", "", ""]},
+            {"actor": ["support", "", "", "x" * 513]},
             {"serial": 7},
             {"serial": " n"},
             {"reason": []},
+            {"source": 7},
             {"details": []},
             {"details": None},
             {"details": {"x": None}},
             {"details": {"x": 1.0}},
+            {"details": {"x": True}},
             {"details": {"x": [1]}},
             {"details": {"x": "a\x00"}},
             {"details": {"": 1}},
             {"details": {" x": 1}},
+            {"details": {"x" * 65: 1}},
             {"extra": 1},
             {"number": 1},
-            {"tag": "t"},
+            {"digest": "d"},
             {"principal": "p"},
         ],
-        ids=json.dumps,
     )
-    def test_an_impossible_value_is_tampering(self, edit):
-        document = json.dumps(json.loads(event().document()) | edit)
+    def test_an_impossible_value_is_tampering(self, changes: dict[str, object]) -> None:
         with pytest.raises(RecordTampered) as caught:
-            AuditEvent.from_document(ALICE, 1, document, "t")
-        assert caught.value.__context__ is None  # it would carry the document
+            read(edited(**changes))
+        assert caught.value.__context__ is None  # it would have the document
 
     @pytest.mark.parametrize(
-        ("number", "named"),
-        [
-            (1, "1"),
-            (77, "77"),
-            (True, "without a number"),
-            ("1; secret", "without a number"),
-            (None, "without a number"),
-        ],
+        "name", ["v", "type", "outcome", "at", "actor", "serial", "reason", "source", "details"]
     )
-    def test_the_error_names_the_number_of_the_event(self, number, named):
-        with pytest.raises(RecordTampered) as caught:
-            AuditEvent.from_document(ALICE, number, "{}", "t")
-        assert str(caught.value) == f"stored event {named} cannot be read"
-
-    @pytest.mark.parametrize("name", ["v", "type", "at", "actor", "details"])
-    def test_a_missing_value_is_tampering(self, name):
-        read = json.loads(event().document())
-        del read[name]
-        with pytest.raises(RecordTampered):
-            AuditEvent.from_document(ALICE, 1, json.dumps(read), "t")
+    def test_a_missing_value_is_tampering_or_empty(self, name: str) -> None:
+        content = json.loads(event().document())
+        del content[name]
+        if name in ("serial", "reason", "source"):
+            assert getattr(read(json.dumps(content)), name) == ""
+        else:
+            with pytest.raises(RecordTampered):
+                read(json.dumps(content))
 
     @pytest.mark.parametrize(
         "document",
@@ -173,46 +247,70 @@ class TestDocument:
             '"v"',
             "7",
             b"\xff",
-            None,
             7,
             "[" * 100_000,
             '{"v":1' + "0" * 5000 + "}",
         ],
-        ids=lambda document: repr(document)[:20],
+        ids=lambda document: ascii(document)[:20],
     )
-    def test_text_that_is_not_a_document_is_tampering(self, document):
+    def test_text_that_is_not_a_document_is_tampering(self, document: Any) -> None:
         with pytest.raises(RecordTampered):
-            AuditEvent.from_document(ALICE, 1, document, "t")
-
-    def test_a_newer_version_is_reported_and_not_guessed(self):
-        with pytest.raises(StoreTooNew):
-            AuditEvent.from_document(ALICE, 1, event().document().replace('"v":1', '"v":2'), "t")
+            read(document)
 
     @pytest.mark.parametrize(
-        ("number", "tag"),
+        "columns",
         [
-            (0, "t"),
-            (-1, "t"),
-            (2**62 + 1, "t"),
-            ("1", "t"),
-            (True, "t"),
-            (None, "t"),
-            (1, None),
-            (1, b"t"),
-            (1, 7),
+            {"number": 0},
+            {"number": -1},
+            {"number": 2**62 + 1},
+            {"number": "1"},
+            {"number": True},
+            {"number": None},
+            {"salt": None},
+            {"salt": 7},
+            {"content_digest": None},
+            {"digest": b"d"},
+            {"redactable": 2},
+            {"redactable": True},
+            {"redactable": None},
+            {"audit_tag": None},
         ],
     )
-    def test_an_impossible_column_is_tampering(self, number, tag):
+    def test_an_impossible_column_is_tampering(self, columns: dict[str, Any]) -> None:
         with pytest.raises(RecordTampered):
-            AuditEvent.from_document(ALICE, number, event().document(), tag)
+            read(event().document(), **columns)
 
-    def test_the_longest_detail(self):
-        edge = event(details=(("x" * 64, ""), ("y", -1)), number=1, tag="t")
-        assert AuditEvent.from_document(ALICE, 1, edge.document(), "t") == edge
-        beyond = event(details=(("x" * 65, ""),)).document()
+    def test_document_and_salt_are_redacted_together(self) -> None:
         with pytest.raises(RecordTampered):
-            AuditEvent.from_document(ALICE, 1, beyond, "t")
+            read(None)
+        assert read(None, salt=None).type is EventType.REDACTED
 
-    def test_the_longest_actor_and_the_last_number(self):
-        long = event(actor="x" * 8192, number=2**62, tag="")
-        assert AuditEvent.from_document(ALICE, 2**62, long.document(), "") == long
+    @pytest.mark.parametrize(
+        ("number", "name"),
+        [(1, "1"), (77, "77"), (True, "without a number"), ("1; secret", "without a number")],
+    )
+    def test_the_error_names_the_number_of_the_event(self, number: Any, name: str) -> None:
+        with pytest.raises(RecordTampered) as caught:
+            read("{}", number=number)
+        assert str(caught.value) == f"stored event {name} cannot be read"
+
+    def test_a_newer_version_is_reported_and_not_guessed(self) -> None:
+        with pytest.raises(StoreTooNew):
+            read(edited(v=2))
+
+
+MESSAGES: dict[str, tuple[Callable[[], object], str]] = {
+    "unreadable": (lambda: read("{"), "stored event 1 cannot be read"),
+    "newer": (
+        lambda: read(edited(v=2)),
+        "a stored document has version 2; this release reads up to 1",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+def test_message(name: str) -> None:
+    call, message = MESSAGES[name]
+    with pytest.raises((RecordTampered, StoreTooNew)) as caught:
+        call()
+    assert str(caught.value) == message

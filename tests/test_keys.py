@@ -17,7 +17,7 @@ from reference import reference_hotp, vectors
 from vmfa import InvalidType, InvalidValue, Key, UnsafeShortKey
 from vmfa.keys import (
     HASHES,
-    LONGEST,
+    MAX_KEY_BYTES,
     Opaque,
     base32,
     encode_fields,
@@ -33,11 +33,11 @@ TEXT = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"
 
 
 class TestKey:
-    @pytest.mark.parametrize("size", [16, 20, 32, 64, 128, 129, LONGEST])
+    @pytest.mark.parametrize("size", [16, 20, 32, 64, 128, 129, MAX_KEY_BYTES])
     def test_a_key_has_16_to_1024_bytes(self, size):
         assert reveal(Key(bytes(size))) == bytes(size)
 
-    @pytest.mark.parametrize("size", [0, 15, LONGEST + 1])
+    @pytest.mark.parametrize("size", [0, 15, MAX_KEY_BYTES + 1])
     def test_a_key_below_128_bits_is_refused(self, size):
         """RFC4226-4-R6: and a key above 1024 bytes."""
         with pytest.raises(InvalidValue, match="16 to 1024 bytes"):
@@ -61,10 +61,13 @@ class TestKey:
         assert len(reveal(Key.generate(64))) == 64
 
     def test_a_generated_key_has_the_same_bounds(self):
-        for size in (8, 15, LONGEST + 1, -1, True, 20.0, None):
+        for size in (8, 15, MAX_KEY_BYTES + 1, -1, True, 20.0, None):
             with pytest.raises(InvalidValue, match="16 to 1024 bytes"):
                 Key.generate(size)
-        assert [len(reveal(Key.generate(size))) for size in (16, LONGEST)] == [16, LONGEST]
+        assert [len(reveal(Key.generate(size))) for size in (16, MAX_KEY_BYTES)] == [
+            16,
+            MAX_KEY_BYTES,
+        ]
         assert len(reveal(UnsafeShortKey.generate(1))) == 1
 
     def test_an_invalid_key_is_not_prepared(self):
@@ -110,7 +113,7 @@ class TestBase32:
 
     def test_the_shortest_and_the_longest_key(self):
         assert reveal(UnsafeShortKey.from_base32("GE")) == b"1"
-        assert len(reveal(Key.from_base32("A" * 1639))) == LONGEST
+        assert len(reveal(Key.from_base32("A" * 1639))) == MAX_KEY_BYTES
         with pytest.raises(InvalidValue):
             Key.from_base32("A" * 1640)
 
@@ -303,20 +306,23 @@ class TestOpaque:
 MESSAGES = {
     "type": (
         lambda: Key(TEXT),
-        "a key is bytes; read Base32 text with Key.from_base32(text)",
+        "a key must be bytes; read Base32 text with Key.from_base32(text)",
     ),
-    "length": (lambda: Key(b"short"), "a key has 16 to 1024 bytes (RFC4226-4-R6)"),
-    "short key": (lambda: UnsafeShortKey(b""), "a key has 1 to 1024 bytes (RFC4226-4-R6)"),
-    "Base32 type": (lambda: Key.from_base32(b"AAAA"), "Base32 is text"),
-    "Base32": (lambda: Key.from_base32("1"), "this is no Base32 (A-Z, 2-7)"),
+    "length": (lambda: Key(b"short"), "a key must have 16 to 1024 bytes"),
+    "short key": (lambda: UnsafeShortKey(b""), "a key must have 1 to 1024 bytes"),
+    "Base32 type": (lambda: Key.from_base32(b"AAAA"), "Base32 must be a str"),
+    "Base32": (
+        lambda: Key.from_base32("1"),
+        "not valid Base32: use the letters A-Z and the digits 2-7",
+    ),
     "hash": (
         lambda: prepared_hmac(RAW, "md5"),
-        "there is no md5 in this build: vmfa.selftest() tells what there is",
+        "this Python build does not offer md5: run vmfa.selftest()",
     ),
     "change": (lambda: setattr(Key(RAW), "other", b""), "Key is immutable"),
     "copy": (
         lambda: copy.copy(Key(RAW)),
-        "Key holds a secret: it is neither pickled nor copied",
+        "Key holds a secret: it cannot be pickled or copied",
     ),
 }
 

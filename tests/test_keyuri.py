@@ -29,8 +29,8 @@ INVALID_ESCAPES = [
 ]
 
 
-def uri(issuer="Example", label="alice@example.com", **shape):
-    return build(issuer=issuer, label=label, key=KEY, parameters=Parameters(**shape))
+def uri(issuer="Example", label="alice@example.com", **values):
+    return build(issuer=issuer, label=label, key=KEY, parameters=Parameters(**values))
 
 
 def error_of(uri: str, **options: bool) -> KeyUriError:
@@ -54,7 +54,7 @@ class TestBuild:
         )
 
     @pytest.mark.parametrize(
-        ("shape", "added"),
+        ("values", "added"),
         [
             ({"algorithm": "sha256"}, "&algorithm=SHA256"),
             ({"algorithm": "sha512"}, "&algorithm=SHA512"),
@@ -68,8 +68,8 @@ class TestBuild:
             ({"algorithm": "sha1", "digits": 6, "period": 30}, ""),
         ],
     )
-    def test_only_parameters_that_are_not_the_default_are_written(self, shape, added):
-        assert uri(**shape) == uri() + added
+    def test_only_parameters_that_are_not_the_default_are_written(self, values, added):
+        assert uri(**values) == uri() + added
 
     @pytest.mark.parametrize(
         "name",
@@ -121,7 +121,7 @@ class TestLabels:
             ("a:b", "colon"),
             ("", "empty"),
             (" a", "blank"),
-            ("a\nb", "control"),
+            ("a\nb", "invisible"),
             ("x" * 257, "256 bytes"),
         ],
     )
@@ -252,7 +252,7 @@ class TestDialects:
         ],
     )
     def test_repeated_parameters_of_an_app_and_empty_ones_are_ignored(self, query):
-        assert parse(with_(query)).key == KEY
+        assert parse(uri_with(query)).key == KEY
 
     @pytest.mark.parametrize(
         ("path", "issuer", "expected"),
@@ -374,7 +374,7 @@ class TestParseErrors:
     @pytest.mark.parametrize(
         ("uri", "part"),
         [
-            ("", "secret"),
+            ("", "uri"),
             ("otpauth", "uri"),
             ("otpauth:", "uri"),
             ("otpauth:/totp/a?secret=", "uri"),
@@ -417,14 +417,13 @@ class TestParseErrors:
             (f"otpauth://totp/a?secret={SECRET}&issuer=%zz", "issuer"),
             (f"otpauth://totp/a?secret={SECRET}&issuer=+%zz", "issuer"),
             ("otpauth://totp/a?secret=%zz", "secret"),
-            ("otpauth://totp/a", "uri"),
+            ("otpauth://totp/a", "secret"),
             ("otpauth://totp/a?issuer=b", "secret"),
             (f"otpauth://totp/a?secret={SECRET}&algorithm=%f", "algorithm"),
             (f"otpauth://totp/a?secret={SECRET}&digits=%", "digits"),
             (f"otpauth://totp/a?secret={SECRET}&period=1&period=1", "period"),
             (f"otpauth://totp/a?secret={SECRET}&algorithm=SHA1&algorithm=SHA1", "algorithm"),
             (f"otpauth://hotp/a?secret={SECRET}&counter=1&counter=1", "counter"),
-            (f"otpauth://totp/a?secret={SECRET}&color=1&color=1", "uri"),
         ],
     )
     def test_the_error_names_the_part(self, uri, part):
@@ -572,25 +571,25 @@ def _accepted_or_refused(text: str) -> None:
 
 
 MESSAGES = [
-    (f"{PLAIN}&x={'x' * 8192}", "a key URI has at most 8192 characters"),
-    ("https://example.com", "a key URI begins with otpauth://"),
-    (f"{PLAIN}#x", "a key URI has no fragment: '#' is written %23"),
-    (f"otpauth://steam/a?secret={SECRET}", "the type of a key URI is totp or hotp"),
-    (f"{PLAIN}&encoder=steam", "codes in another alphabet (Steam) are not those of RFC 4226"),
-    (f"otpauth://hotp/a?secret={SECRET}", "a hotp key URI has a counter"),
-    (f"{PLAIN}&lock", "a parameter of a key URI is written name=value"),
-    (f"{PLAIN}&issuer=Example", "a key URI names each parameter once"),
+    (f"{PLAIN}&x={'x' * 8192}", "a key URI must not be longer than 8192 characters"),
+    ("https://example.com", "a key URI must begin with otpauth://"),
+    (f"{PLAIN}#x", "a key URI must not have a fragment: write %23 for '#'"),
+    (f"otpauth://steam/a?secret={SECRET}", "the type of a key URI must be totp or hotp"),
+    (f"{PLAIN}&encoder=steam", "codes in another alphabet (Steam) are not supported"),
+    (f"otpauth://hotp/a?secret={SECRET}", "a hotp key URI must have a counter"),
+    (f"{PLAIN}&lock", "a parameter of a key URI must be written name=value"),
+    (f"{PLAIN}&issuer=Example", "a key URI must not repeat a parameter"),
     (
         f"otpauth://totp/A:a?secret={SECRET}&issuer=B",
-        "the issuer before the label and the parameter differ",
+        "the issuer in the label and the issuer parameter differ",
     ),
-    (f"otpauth://totp/a:b:c?secret={SECRET}", "label holds a colon"),
-    (uri_with("secret=GEZDGNBV"), "a key has 16 to 1024 bytes (RFC4226-4-R6)"),
-    (uri_with("secret=1"), "this is no Base32 (A-Z, 2-7)"),
-    (f"{PLAIN}&digits=9", "digits is 6, 7 or 8 (RFC4226-5.3-DIGITS)"),
-    (f"{PLAIN}&period=0", "period is at least 1 second; period and t0 have at most 64 bits"),
-    (f"{PLAIN}&period=-1", "period is a whole number in ASCII digits, below 2**64"),
-    (f"{PLAIN}&x%4=1", "a percent sign is followed by two hexadecimal digits of UTF-8"),
+    (f"otpauth://totp/a:b:c?secret={SECRET}", "the label has two colons and no issuer parameter"),
+    (uri_with("secret=GEZDGNBV"), "a key must have 16 to 1024 bytes"),
+    (uri_with("secret=1"), "not valid Base32: use the letters A-Z and the digits 2-7"),
+    (f"{PLAIN}&digits=9", "digits must be 6, 7 or 8"),
+    (f"{PLAIN}&period=0", "period must be at least 1 second; period and t0 must fit in 64 bits"),
+    (f"{PLAIN}&period=-1", "period must be a whole number in ASCII digits, below 2**64"),
+    (f"{PLAIN}&x%4=1", "a percent sign must be followed by two hexadecimal digits of UTF-8"),
 ]
 
 

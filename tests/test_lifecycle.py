@@ -39,6 +39,15 @@ STATES = {
     State.OUT_OF_SYNC: OUT_OF_SYNC,
     State.DISABLED: DISABLED,
 }
+ASSIGNED = ("assigned, in sync", "assigned, out of sync", "assigned, disabled")
+ON_A_DEVICE = (
+    "mark spent",
+    "restore budget",
+    "give client token",
+    "forget clients",
+    "reopen",
+    "replace recovery codes",
+)
 EXPECTED = {  # written from the rules
     ("no device", "open", "enrolling"),
     ("no device", "adopt", "assigned, in sync"),
@@ -62,6 +71,11 @@ EXPECTED = {  # written from the rules
     ("assigned, in sync", "deactivate", "no device"),
     ("assigned, out of sync", "deactivate", "no device"),
     ("assigned, disabled", "deactivate", "no device"),
+    ("enrolling", "mark spent", "no device"),
+    ("no device", "issue binding code", "no device"),
+    ("enrolling", "issue binding code", "enrolling"),
+    *((state, "deactivate", state) for state in ASSIGNED),  # a wrong recovery code
+    *((state, action, state) for state in ASSIGNED for action in ON_A_DEVICE),
     *((state.value, "re-anchor", state.value) for state in State),
     *((state.value, "prune history", state.value) for state in State),
     *((state.value, "forget", "no device") for state in State),

@@ -30,7 +30,7 @@ from vmfa import (
 )
 from vmfa.lifecycle import Action, State, check_transition
 from vmfa.validators import MAX_INTEGER
-from world import ADMIN, ALICE, ROOT, SERVICE, START, STEP, SUPPORT, World, error_of
+from world import ADMIN, ALICE, ROOT, SERVICE, START, STEP, SUPPORT, World, error_of, signed_claim
 
 ME = Actor.signed_in(ALICE)
 
@@ -72,7 +72,9 @@ def test_without_the_actor_record_a_claim_does_not_count() -> None:
     world = World()
     world.enroll()
     world.enroll(ADMIN)
-    actor = Actor.admin(ADMIN, mfa=MfaClaim(at=START, serial=world.device(ADMIN).serial))
+    actor = Actor.admin(
+        ADMIN, mfa=signed_claim(ADMIN, at=START, serial=world.device(ADMIN).serial)
+    )
     operation = world.operations.device(ALICE, by=actor)
     assert operation.decide(world.state(), START, world.state(ADMIN)).settle() == world.device()
     assert isinstance(operation.decide(world.state(), START).answer, AccessDenied)
@@ -95,7 +97,7 @@ def test_an_operation_refuses_the_record_of_another_actor() -> None:
     world = World()
     for who in (ALICE, ADMIN, ROOT):
         world.enroll(who)
-    actor = Actor.admin(ADMIN, mfa=MfaClaim(at=START, serial=world.device(ROOT).serial))
+    actor = Actor.admin(ADMIN, mfa=signed_claim(ADMIN, at=START, serial=world.device(ROOT).serial))
     operation = world.operations.device(ALICE, by=actor)
     assert isinstance(
         operation.decide(world.state(), START, world.state(ROOT)).answer, InvalidValue
@@ -171,12 +173,12 @@ def test_each_change_is_one_revision(now: float) -> None:
     decision = world.operations.open_enrollment(ALICE, by=ME, label="a").decide(before, now)
     after = decision.principal
     assert (after.revision, after.seen_at, after.events) == (1, START, 1)
-    assert after.head == decision.stored[-1].tag != ""
+    assert after.head == decision.stored[-1].digest != ""
     assert decision.stored[-1].number == 1
     again = world.operations.open_enrollment(ALICE, by=ME, label="a").decide(after, now)
     assert [event.number for event in again.stored] == [2, 3]
     assert (again.principal.revision, again.principal.events) == (2, 3)
-    assert again.principal.head == again.stored[-1].tag
+    assert again.principal.head == again.stored[-1].digest
     assert again.principal.envelope is not None
 
 
@@ -216,9 +218,13 @@ def test_a_refusal_is_an_event() -> None:
         "access denied",
         (("action", "deactivate"),),
     )
-    assert (event.actor, event.serial, event.at) == (str(ME), world.device().serial, START)
+    assert (event.actor.role, event.serial, event.at) == (
+        "signed in",
+        world.device().serial,
+        START,
+    )
     (event,) = world.operations.verify(ADMIN, "123456").decide(world.state(ADMIN), START).events
-    assert (event.reason, event.serial, event.actor) == ("no device", "", "claimant")
+    assert (event.reason, event.serial, event.actor.role) == ("no device", "", "claimant")
 
 
 def test_reads_are_events() -> None:
@@ -230,7 +236,7 @@ def test_reads_are_events() -> None:
         (world.operations.record(ALICE, by=SUPPORT), "history"),
     ):
         (event,) = operation.decide(world.state(), START).events
-        assert (event.type, event.reason, event.actor) == (
+        assert (event.type, event.reason, str(event.actor)) == (
             EventType.READ,
             reason,
             "support case 17",
@@ -325,9 +331,9 @@ def test_an_expiry_outside_the_transition_table_is_not_committed(
     world = World()
     stored = states(world)
     monkeypatch.setattr(
-        "vmfa.rules.without_expired", lambda before, ctx: (stored[State.IN_SYNC], ())
+        "vmfa.guards.without_expired", lambda before, ctx: (stored[State.IN_SYNC], ())
     )
-    operation = world.operations.device(ALICE, by=ME)
+    operation = world.operations.reanchor(ALICE, by=SERVICE)
     assert isinstance(
         error_of(lambda: operation.decide(stored[State.ENROLLING], START)), AssertionError
     )

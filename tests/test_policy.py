@@ -33,9 +33,15 @@ DEFAULTS: dict[str, Any] = {  # written from the rules
     "recovery_seconds": 15 * 60,
     "binding_code_seconds": DAY,
     "binding_code_required": False,
+    "known_clients": False,
+    "known_client_reserve": 25,
+    "client_token_seconds": 90 * DAY,
+    "recovery_codes": 0,
+    "store_sign_ins": False,
     "offers": (Parameters(algorithm="sha1", digits=6, period=30, t0=0),),
 }
 NUMBERS = [name for name, value in DEFAULTS.items() if type(value) is int]
+SWITCHES = [name for name, value in DEFAULTS.items() if type(value) is bool]
 BOUNDS = {
     "window": (0, 10),
     "enroll_back": (0, 100),
@@ -55,9 +61,12 @@ BOUNDS = {
     "budget_warning": (0, 9_999),  # below the budget
     "claim_seconds": (1, DAY),
     "recovery_seconds": (1, DAY),
-    "binding_code_seconds": (60, 30 * DAY),
+    "binding_code_seconds": (60, DAY),
+    "known_client_reserve": (1, 100),
+    "client_token_seconds": (DAY, 365 * DAY),
+    "recovery_codes": (0, 20),
 }
-# Neighbors that leave room for the highest and for the lowest value of each number.
+# Neighbors that allow the highest and for the lowest value of each number.
 WIDE = {
     "enroll_back": 100,
     "enroll_forward": 100,
@@ -148,10 +157,11 @@ class TestBounds:
         with pytest.raises(InvalidType, match=f"^{name} "):
             Policy(**{name: value})
 
+    @pytest.mark.parametrize("name", SWITCHES)
     @pytest.mark.parametrize("value", [1, 0, None, "yes"], ids=repr)
-    def test_binding_code_required_is_a_bool(self, value: Any) -> None:
-        with pytest.raises(InvalidType, match=r"^binding_code_required "):
-            Policy(binding_code_required=value)
+    def test_a_switch_is_a_bool(self, name: str, value: Any) -> None:
+        with pytest.raises(InvalidType, match=f"^{name} "):
+            Policy(**{name: value})
 
     @pytest.mark.parametrize(
         "value",
@@ -169,32 +179,39 @@ class TestBounds:
 
 
 UNFIT: dict[str, tuple[dict[str, Any], str]] = {
-    "no offer": ({"offers": ()}, "offers names at least one set of parameters"),
+    "no offer": ({"offers": ()}, "offers must not be empty"),
     "window above enroll_back": (
         {"window": 2, "enroll_back": 1},
-        "window <= enroll_back, _forward",
+        "window must not exceed enroll_back or enroll_forward",
     ),
     "window above enroll_forward": (
         {"window": 2, "enroll_forward": 1},
-        "window <= enroll_back, _forward",
+        "window must not exceed enroll_back or enroll_forward",
     ),
-    "enroll_back above resync_back": ({"enroll_back": 21}, "enroll_back <= resync_back"),
+    "enroll_back above resync_back": (
+        {"enroll_back": 21},
+        "enroll_back must not exceed resync_back",
+    ),
     "enroll_forward above resync_forward": (
         {"enroll_forward": 21},
-        "enroll_forward <= resync_forward",
+        "enroll_forward must not exceed resync_forward",
     ),
     "delay above its cap": (
         {"delay_seconds": 16, "delay_cap": 15},
-        "delay_seconds <= delay_cap",
+        "delay_seconds must not exceed delay_cap",
     ),
-    "warning at the budget": ({"budget": 25}, "budget_warning < budget"),
+    "warning at the budget": ({"budget": 25}, "budget_warning must be below budget"),
+    "reserve at the failure cap": (
+        {"known_clients": True, "failure_cap": 25},
+        "known_client_reserve must be below budget and failure_cap",
+    ),
     "T0 of new devices": (
         {"offers": (Parameters(t0=1), Parameters())},
-        "T0 = 0 for new devices: a key URI cannot carry another",
+        "the first offer must have t0 = 0: a key URI cannot carry another",
     ),
     "long period": (
         {"offers": (Parameters(), Parameters(period=301))},
-        "periods of at most 300 s",
+        "periods must not exceed 300 seconds",
     ),
 }
 
@@ -206,7 +223,7 @@ class TestConsistency:
         wrong, message = UNFIT[name]
         with pytest.raises(InvalidValue) as caught:
             Policy(**wrong)
-        assert str(caught.value) == f"a policy needs: {message}"
+        assert str(caught.value) == message
 
     @pytest.mark.parametrize(
         "edge",

@@ -29,11 +29,11 @@ from vmfa import (
     UnknownMasterKey,
     VirtualDevice,
 )
-from vmfa.models import Envelope, PendingBinding
+from vmfa.models import ClientState, Envelope, FailingClient, PendingBinding, RecoveryState
 from vmfa.record import VERSION, authenticated, check_intact, columns, from_columns
 from vmfa.testing import FrozenClock
 
-Row = tuple[str, str, str, int, str, str]
+Row = tuple[str, str, str, int, str, str, str]
 
 KEYS = DerivedKeys(MASTER)
 ALICE = PrincipalId.user("123456789012", "u-4711")
@@ -56,6 +56,7 @@ ENROLLING = Principal(
         opened_at=1_700_000_010,
         expires_at=1_700_000_910,
         attempts=2,
+        opened_by_owner=False,
     ),
 )
 ASSIGNED = Principal(
@@ -66,17 +67,38 @@ ASSIGNED = Principal(
     enrollment_times=(1_700_000_010, 1_700_000_020),
     events=3,
     head="h3",
+    pruned=2,
     device=VirtualDevice(
         serial=SERIAL,
         parameters=Parameters(),
         enrolled_at=1_700_000_040,
         sync=Sync.IN_SYNC,
         drift=-1,
+        last_offset=1,
         last_step=56_666_669,
         failures=2,
         failed_at=1_700_000_090,
-        budget=98,
+        known_failures=1,
+        known_failed_at=1_700_000_095,
+        budget=97,
         budget_updated_at=1_700_000_040,
+        budget_restored_at=1_700_000_050,
+        clients=ClientState(
+            epoch=3,
+            failing=(
+                FailingClient(
+                    token_id="0f0e0d0c0b0a09080706050403020100",
+                    failures=1,
+                    expires_at=1_707_776_095,
+                ),
+            ),
+            given="f0e0d0c0b0a090807060504030201000",
+        ),
+        recovery=RecoveryState(
+            codes=("5d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881",),
+            failures=4,
+            failed_at=1_700_000_099,
+        ),
     ),
 )
 REMOVED = Principal(
@@ -98,18 +120,20 @@ def row_of(principal: Principal) -> Row:
     return columns(authenticated(principal, KEYS))
 
 
-def read_row(account: str, kind: str, name: str, revision: Any, state: Any, tag: Any) -> Principal:
+def read_row(
+    account: str, kind: str, name: str, revision: Any, state: Any, tag: Any, audit_tag: Any = ""
+) -> Principal:
     who = PrincipalId(account=account, kind=Kind(kind), name=name)
-    return from_columns(who, revision, state, tag)
+    return from_columns(who, revision, state, tag, audit_tag)
 
 
 def edited(*changes: tuple[str, str]) -> Row:
     """The row of ASSIGNED with text replaced in its document."""
-    account, kind, name, revision, document, tag = row_of(ASSIGNED)
+    account, kind, name, revision, document, *tags = row_of(ASSIGNED)
     for old, new in changes:
         assert document.count(old) == 1, old
         document = document.replace(old, new)
-    return account, kind, name, revision, document, tag
+    return account, kind, name, revision, document, *tags
 
 
 def every_value(document: Any, path: tuple[int, ...] = ()) -> list[tuple[int, ...]]:
@@ -123,11 +147,11 @@ def every_value(document: Any, path: tuple[int, ...] = ()) -> list[tuple[int, ..
 
 def with_value(document: str, path: tuple[int, ...], value: object) -> str:
     """*document* with another *value* at *path*."""
-    whole = part = json.loads(document)
+    rewritten = part = json.loads(document)
     for place in path[:-1]:
         part = part[place]
     part[path[-1]] = value
-    return json.dumps(whole, separators=(",", ":"))
+    return json.dumps(rewritten, separators=(",", ":"))
 
 
 class TestFormat:
@@ -141,19 +165,20 @@ class TestFormat:
             row["revision"],
             row["document"],
             row["tag"],
+            row["audit_tag"],
         )
 
     @pytest.mark.parametrize("name", STATES)
     def test_a_frozen_row_is_read(self, name: str) -> None:
         row = FROZEN[name]
-        fields = ("account", "kind", "name", "revision", "document", "tag")
+        fields = ("account", "kind", "name", "revision", "document", "tag", "audit_tag")
         record = read_row(*(row[field] for field in fields))
         check_intact(record, KEYS)
         assert replace(record, envelope=None) == STATES[name]
 
     def test_a_row_that_was_read_is_written_unchanged(self) -> None:
         row = row_of(ASSIGNED)
-        assert read_row(*row).envelope == Envelope(document=row[4], tag=row[5])
+        assert read_row(*row).envelope == Envelope(document=row[4], tag=row[5], audit_tag=row[6])
         assert columns(read_row(*row)) == row
 
     def test_what_a_registry_stores_comes_back(
@@ -190,7 +215,7 @@ class TestAuthentication:
             {"head": "h"},
             {"enrollment_times": (1,)},
             {"recovered_at": 0},
-            {"binding": PendingBinding(digest="", expires_at=0)},
+            {"binding": PendingBinding(digest="d", expires_at=0)},
         ],
         ids=lambda change: next(iter(change)),
     )
@@ -209,17 +234,17 @@ class TestAuthentication:
             pytest.param(lambda row: (*row[:2], "u-4712", *row[3:]), id="another name"),
             pytest.param(lambda row: (*row[:3], row[3] + 1, *row[4:]), id="a later revision"),
             pytest.param(lambda row: (*row[:3], row[3] - 1, *row[4:]), id="an earlier revision"),
-            pytest.param(lambda _: edited((",2,1700000090,", ",0,1700000090,")), id="failures"),
+            pytest.param(lambda _: edited(("[2,1700000090,", "[0,1700000090,")), id="failures"),
             pytest.param(lambda _: edited(("56666669", "5")), id="last_step"),
             pytest.param(
-                lambda row: (*row[:4], row[4].replace(",", ", ", 1), row[5]), id="spelling"
+                lambda row: (*row[:4], row[4].replace(",", ", ", 1), *row[5:]), id="spelling"
             ),
             pytest.param(
-                lambda row: (*row[:5], row[5][:-1] + ("1" if row[5][-1] == "0" else "0")),
+                lambda row: (*row[:5], row[5][:-1] + ("1" if row[5][-1] == "0" else "0"), row[6]),
                 id="the last digit of the tag",
             ),
-            pytest.param(lambda row: (*row[:5], ""), id="no tag"),
-            pytest.param(lambda row: (*row[:5], row_of(ENROLLING)[5]), id="an older tag"),
+            pytest.param(lambda row: (*row[:5], "", row[6]), id="no tag"),
+            pytest.param(lambda row: (*row[:5], row_of(ENROLLING)[5], row[6]), id="an older tag"),
         ],
     )
     def test_an_edited_or_moved_row_is_tampering(self, edit: Callable[[Row], Row]) -> None:
@@ -247,7 +272,7 @@ class TestReading:
     @pytest.mark.parametrize("name", STATES)
     def test_a_wrong_value_anywhere_is_tampering_or_fails_authentication(self, name: str) -> None:
         """RULE-RANGES: no value of a document can raise any other error."""
-        account, kind, who, revision, document, tag = row_of(STATES[name])
+        account, kind, who, revision, document, tag, _ = row_of(STATES[name])
         for path in every_value(json.loads(document))[1:]:  # the version is tested below
             for value in WRONG_VALUES:
                 changed = with_value(document, path, value)
@@ -268,9 +293,9 @@ class TestReading:
             ("56666669", "-2"),
             ("56666669", str(2**64)),
             ("56666669", "56666669.0"),
-            (",false,-1,", ",0,-1,"),
-            (",false,-1,", ",false,1001,"),
-            (",98,", ",10001,"),
+            (",false,[-1,", ",0,[-1,"),
+            (",false,[-1,", ",false,[1001,"),
+            (",97,", ",10001,"),
             (f'"{SERIAL}"', '""'),
             ('["sha1",6,30,0]', "null"),
             ('["sha1",6,30,0]', '"sha1"'),
@@ -300,7 +325,7 @@ class TestReading:
 
     @pytest.mark.parametrize("place", range(1, 6))
     def test_a_missing_value_is_tampering(self, place: int) -> None:
-        account, kind, who, revision, document, tag = row_of(ASSIGNED)
+        account, kind, who, revision, document, tag, _ = row_of(ASSIGNED)
         values = json.loads(document)
         del values[place]
         with pytest.raises(RecordTampered):
@@ -335,7 +360,7 @@ class TestReading:
 
     @pytest.mark.parametrize("rest", ["]", "x", ",0]"])
     def test_text_after_the_document_is_tampering(self, rest: str) -> None:
-        account, kind, who, revision, document, tag = row_of(ASSIGNED)
+        account, kind, who, revision, document, tag, _ = row_of(ASSIGNED)
         with pytest.raises(RecordTampered):
             read_row(account, kind, who, revision, document + rest, tag)
 
@@ -357,7 +382,7 @@ class TestReading:
 
     @pytest.mark.parametrize("version", [None, "1", True, 1.0, [], 0, -1])
     def test_a_version_that_is_not_a_positive_int_is_tampering(self, version: object) -> None:
-        account, kind, who, revision, document, tag = row_of(ASSIGNED)
+        account, kind, who, revision, document, tag, _ = row_of(ASSIGNED)
         with pytest.raises(RecordTampered):
             read_row(account, kind, who, revision, with_value(document, (0,), version), tag)
 

@@ -36,6 +36,7 @@ STATUS = {
     "duty": "duty of your service",
     "otherwise": "decided differently",
     "none": "not applicable",
+    "unbuilt": "not implemented",
 }
 NOT_EVIDENCE = ("demo.py",)  # it shows the rules but does not enforce them
 SOURCES = (
@@ -215,10 +216,10 @@ def problems_of(
         if clause.status == "met" and not passed:
             problems.append(f"{name} is met, but no passing test shows it")
         if clause.status == "duty" and not clause.duty:
-            problems.append(f"{name} is a duty, but names no item of duties.md")
+            problems.append(f"{name} is a duty, but states no item of duties.md")
         if clause.duty and f"**{clause.duty}" not in duties:
             problems.append(f"{name}: duties.md has no item that begins with: {clause.duty}")
-        if clause.status in {"none", "otherwise"} and not clause.reason:
+        if clause.status in {"none", "otherwise", "unbuilt"} and not clause.reason:
             problems.append(f"{name} has no reason")
         if clause.status == "otherwise" and name not in ID.findall(decisions):
             problems.append(f"{name}: decisions.md does not mention it")
@@ -244,7 +245,10 @@ def page(
         "",
         f"{len(clauses)} requirements: {counts['met']} met,",
         f"{counts['duty']} duties of your service,",
-        f"{counts['otherwise']} decided differently, {counts['none']} not applicable.",
+        (
+            f"{counts['otherwise']} decided differently, {counts['none']} not applicable,"
+            f" {counts['unbuilt']} not implemented."
+        ),
         "",
         "* *Code* lists the functions that cite the id.",
         "* *Tests* lists tests that passed when this page was built.",
@@ -295,6 +299,8 @@ def run_tests(root: Path, places: Mapping[str, Sequence[str]]) -> dict[str, str]
             "-m",
             "pytest",
             "-q",
+            "-m",
+            "",  # slow tests too
             "-p",
             "outcomes",
             "--clauses-out",

@@ -31,9 +31,9 @@ from vmfa import (
     UnsafePlainKeys,
     VirtualDevice,
     VmfaError,
+    guards,
 )
 from vmfa.keysources.base import KeySource
-from vmfa import guards
 from vmfa.record import authenticated
 from vmfa.testing import Account, FrozenClock
 
@@ -164,6 +164,11 @@ class World:
         assert self.store.commit(before, authenticated(after, self.operations.keys), ())
         return self.state(who)
 
+    def overwrite(self, record: Principal) -> None:
+        """Put *record* into the store as an attacker with access to the database would."""
+        _, history = self.store._records.get(record.id, (None, ()))
+        self.store._records[record.id] = (record, history)
+
     @contextmanager
     def nothing_written(self, who: PrincipalId = ALICE) -> Iterator[None]:
         """Assert that the block leaves the record and the history of *who* as they are."""
@@ -179,9 +184,7 @@ def signed_claim(who: PrincipalId, *, at: float, serial: str = "", method: str =
     return guards.signed_claim(keys, who, at=int(at), serial=serial, method=method)
 
 
-def by_method(
-    who: PrincipalId, now: float, role: Callable[..., Actor] = Actor.signed_in
-) -> Actor:
+def by_method(who: PrincipalId, now: float, role: Callable[..., Actor] = Actor.signed_in) -> Actor:
     """*who*, with a second factor that the embedding service checked itself."""
     return role(who, mfa=signed_claim(who, at=now, method="hardware key"))
 

@@ -53,26 +53,26 @@ _MODULES = (  # in the order of their imports, so that a name loads no more than
     "registry", "stores.memory", "stores.sqlite", "self_test",
 )
 
+if not TYPE_CHECKING:  # or a type checker would accept every name
 
-def __getattr__(name: str) -> object:
-    """Import a public name when it is first used (PEP 562): ``import vmfa`` loads no module."""
-    from importlib import import_module
+    def __getattr__(name: str) -> object:
+        """Import a public name when it is first used (PEP 562)."""
+        from importlib import import_module
 
-    if name in _MODULES:
-        return import_module(f".{name}", __name__)
-    if name == "__all__":
-        return __dir__()
-    if not name.startswith("_"):
-        for module_name in _MODULES:
-            module = import_module(f".{module_name}", __name__)
-            if name in module.__all__:
-                value = globals()[name] = getattr(module, name)
-                return value
-    raise AttributeError(f"module 'vmfa' has no attribute {name!r}")
+        if name in _MODULES:
+            return import_module(f".{name}", __name__)
+        if name == "__all__":
+            return __dir__()
+        if not name.startswith("_"):
+            for module_name in _MODULES:
+                module = import_module(f".{module_name}", __name__)
+                if name in module.__all__:
+                    value = globals()[name] = getattr(module, name)
+                    return value
+        raise AttributeError(f"module 'vmfa' has no attribute {name!r}")
 
+    def __dir__() -> list[str]:
+        from importlib import import_module
 
-def __dir__() -> list[str]:
-    from importlib import import_module
-
-    modules = (import_module(f".{name}", __name__) for name in _MODULES)
-    return sorted(name for module in modules for name in module.__all__)
+        modules = (import_module(f".{name}", __name__) for name in _MODULES)
+        return sorted(name for module in modules for name in module.__all__)

@@ -1,7 +1,7 @@
 """The characters that names and labels may contain, as of Unicode 14.0.
 
 The table is frozen, so that every version of Python accepts the same names: ``unicodedata``
-changes with the interpreter. It leaves out what cannot be seen or told apart on a screen:
+changes with the interpreter. It leaves out what a reader cannot see or distinguish on a screen:
 controls, format characters, default-ignorable code points, blanks other than U+0020, private use,
 and code points without a meaning.
 """

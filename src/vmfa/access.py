@@ -1,6 +1,6 @@
-"""Actors, and the permission matrix as data: anything not listed is denied.
+"""Who may do what: actors, and the permission matrix as data. Anything not listed is denied.
 
-A principal that acts on itself is its owner, whatever else it is.
+A principal that acts on itself is its owner, even if it is an administrator or root as well.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Final
 from .errors import AccessDenied, InvalidType, InvalidValue
 from .keys import Opaque
 from .lifecycle import Action
-from .models import MfaClaim, Principal, PrincipalId, Unlisted
+from .models import MfaClaim, Principal, PrincipalId, WithSecret
 from .policy import Policy
 from .validators import check_fields, check_text, check_time, instance_of
 
@@ -21,7 +21,7 @@ __all__ = ["Actor", "Role"]
 
 
 class Role(StrEnum):
-    """What an actor acts as."""
+    """The roles of actors."""
 
     SIGNED_IN = "signed in"
     ADMIN = "admin"
@@ -37,31 +37,43 @@ class _RecoveryCode(Opaque):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Actor(Unlisted):
+class Actor(WithSecret):
     """The person or service that asks for an operation. Build one with the class methods.
 
-    The embedding service vouches for what it states: that the first factor was passed, that the
-    person is an administrator, that contacts were proved.
+    The library trusts your service for these statements: that the first factor was passed, that
+    the person is an administrator, that control of e-mail address and phone was proved.
+
+    :param role: what the actor acts as.
+    :param principal: the person; None for support and for a trusted service.
+    :param mfa: the claim of a second factor.
+    :param reference: the reference of the case of support, or the name of a service.
+    :param proofs: when a recovered root proved control of the e-mail address and of the phone
+        number: two Unix times in seconds.
+    :raises InvalidType: a field has the wrong type.
+    :raises InvalidValue: the role does not allow the other fields.
     """
 
     role: Role = field(metadata=instance_of(Role))
     principal: PrincipalId | None = None
     mfa: MfaClaim | None = None
-    reference: str = ""  # the case of support, the name of a service
-    proofs: tuple[int, ...] = ()  # when e-mail address and phone number were proved
+    reference: str = ""
+    proofs: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         check_fields(self)
-        impersonal = self.role in (Role.SUPPORT, Role.SERVICE)
-        check_text("reference", self.reference, empty=not impersonal)
-        if impersonal:
+        is_person = self.role not in (Role.SUPPORT, Role.SERVICE)
+        check_text("reference", self.reference, empty=is_person)
+        if not is_person:
             if self.principal is not None or self.mfa is not None:
                 raise InvalidType(f"{self.role} must not have a principal or a claim")
         elif not isinstance(self.principal, PrincipalId):
             raise InvalidType("principal must be of type PrincipalId")
-        claimable = self.role in (Role.SIGNED_IN, Role.ADMIN)
-        if self.mfa is not None and not (claimable and isinstance(self.mfa, MfaClaim)):
-            raise InvalidType("mfa must be an MfaClaim of a signed-in person: pass receipt.claim")
+        may_have_claim = self.role in (Role.SIGNED_IN, Role.ADMIN)
+        if self.mfa is not None and not (may_have_claim and isinstance(self.mfa, MfaClaim)):
+            raise InvalidType(
+                "mfa must be an MfaClaim of a signed-in person: pass receipt.claim, or "
+                "MfaClaim.from_dict() of what the session keeps"
+            )
         recovered = self.role is Role.RECOVERED_ROOT
         if type(self.proofs) is not tuple or len(self.proofs) != (2 if recovered else 0):
             raise InvalidValue("a recovered root must have two proofs, any other actor none")
@@ -77,6 +89,7 @@ class Actor(Unlisted):
     def signed_in(cls, principal: PrincipalId, *, mfa: MfaClaim | None = None) -> Actor:
         """Return a user or root that passed the first factor.
 
+        :param principal: the user or root.
         :param mfa: the claim of a second factor, usually ``receipt.claim``.
         """
         return cls(role=Role.SIGNED_IN, principal=principal, mfa=mfa)
@@ -85,17 +98,19 @@ class Actor(Unlisted):
     def admin(cls, principal: PrincipalId, *, mfa: MfaClaim | None = None) -> Actor:
         """Return an administrator of the principal's account.
 
-        :param mfa: the claim of a second factor. Without a current one nothing is allowed on
-            others.
+        :param principal: the administrator.
+        :param mfa: the claim of a second factor. Without a current claim, an administrator may
+            not act on other principals.
         """
         return cls(role=Role.ADMIN, principal=principal, mfa=mfa)
 
     @classmethod
     def recovered_root(cls, account: str, *, email_at: int, phone_at: int) -> Actor:
-        """Return the root of *account* that proved control of its e-mail and phone.
+        """Return the root of *account* that proved control of its e-mail address and its phone.
 
-        :param email_at: the Unix time, in seconds, of the first proof.
-        :param phone_at: the Unix time, in seconds, of the second proof.
+        :param account: the account.
+        :param email_at: the Unix time, in seconds, at which control of the address was proved.
+        :param phone_at: the Unix time, in seconds, at which control of the phone was proved.
         """
         # SEED-RECOVER, ASVS5-6.4.4
         return cls(
@@ -108,20 +123,31 @@ class Actor(Unlisted):
     def with_recovery_code(cls, principal: PrincipalId, code: str) -> Actor:
         """Return a user that passed the first factor and typed a saved recovery code.
 
+        :param principal: the user.
         :param code: the text as typed; blanks, hyphens and case do not matter.
+        :raises InvalidType: *code* is not a str.
         """
+        if not isinstance(code, str):
+            del code
+            raise InvalidType("a recovery code must be a str")
         actor = cls(role=Role.RECOVERY_CODE, principal=principal)
-        actor.with_secret(_RecoveryCode(text=code))
+        actor.set_secret(_RecoveryCode(text=code))
         return actor
 
     @classmethod
     def support(cls, case: str) -> Actor:
-        """Return customer support working on the case with this reference."""
+        """Return customer support.
+
+        :param case: the reference of the case that support works on.
+        """
         return cls(role=Role.SUPPORT, reference=case)
 
     @classmethod
     def trusted_service(cls, name: str) -> Actor:
-        """Return a part of the embedding system, such as an importer."""
+        """Return a part of your service that acts on its own, such as an importer.
+
+        :param name: the name of that part, for the history.
+        """
         return cls(role=Role.SERVICE, reference=name)
 
     @property
@@ -135,7 +161,7 @@ class Actor(Unlisted):
 
 
 class Relationship(StrEnum):
-    """What an actor is to the principal it acts on: the columns of the permission matrix."""
+    """How an actor is related to the principal it acts on: the columns of the matrix."""
 
     OWNER_MFA = "owner with MFA"
     OWNER = "owner without MFA"
@@ -165,11 +191,12 @@ ON_USERS: Final[dict[Action, frozenset[Relationship]]] = {
     Action.READ_HISTORY: _MANAGERS | {_R.OWNER_MFA, _R.SUPPORT},  # RULE-MATRIX-HISTORY
     Action.DEACTIVATE: _MANAGERS  # RULE-MATRIX-DEACTIVATE, RULE-BETTER-6
     | {_R.OWNER_MFA, _R.OWNER_RECOVERY_CODE, _R.SUPPORT},
-    Action.RESTORE_BUDGET: _MANAGERS,
+    Action.RESTORE_BUDGET: _MANAGERS,  # RULE-MATRIX-HELP
     Action.GIVE_CLIENT_TOKEN: _MANAGERS,
-    Action.FORGET_CLIENTS: _OWNER_MFA,
+    Action.FORGET_CLIENTS: _OWNER_MFA,  # RULE-MATRIX-OWNER
     Action.REOPEN: _OWNER_MFA,
     Action.REPLACE_RECOVERY_CODES: _OWNER_MFA,
+    # RULE-MATRIX-BINDING
     Action.ISSUE_BINDING_CODE: frozenset({_R.ADMIN, _R.SERVICE, _R.SUPPORT}),
     Action.ADOPT: _SERVICE,  # RULE-MATRIX-SERVICE
     Action.REANCHOR: _SERVICE,
@@ -208,7 +235,7 @@ def relationship_to(
     tolerance: int,
     claim_is_authentic: Callable[[PrincipalId, MfaClaim], bool],
 ) -> Relationship:
-    """Return what *actor* is to *target* at the Unix time *now*.
+    """Return how *actor* is related to *target* at the Unix time *now*.
 
     :param actor_record: the actor's own record, which its claim and proofs are checked against.
     :param tolerance: seconds by which a claim or proof may lie ahead of *now*.
@@ -218,40 +245,44 @@ def relationship_to(
         return _R.SERVICE
     if actor.role is Role.SUPPORT:
         return _R.SUPPORT
-    own = actor.principal
-    if own is None or own.account != target.account:
+    actor_id = actor.principal
+    if actor_id is None or actor_id.account != target.account:
         return _R.UNRELATED
     if actor.role is Role.RECOVERED_ROOT:
-        recovered = own == target and _proofs_count(actor, actor_record, now, policy, tolerance)
+        recovered = actor_id == target and _proofs_are_valid(
+            actor, actor_record, now, policy, tolerance
+        )
         return _R.RECOVERED if recovered else _R.UNRELATED
-    if actor.role is Role.RECOVERY_CODE:
-        return _R.OWNER_RECOVERY_CODE if own == target else _R.UNRELATED
-    mfa = actor.mfa is not None and (
+    if actor.role is Role.RECOVERY_CODE:  # RULE-MATRIX-CODE
+        return _R.OWNER_RECOVERY_CODE if actor_id == target else _R.UNRELATED
+    has_mfa = actor.mfa is not None and (
         -tolerance <= now - actor.mfa.at <= policy.claim_seconds
-        and claim_counts(actor.mfa, actor_record)
-        and claim_is_authentic(own, actor.mfa)
+        and claimed_device_is_assigned(actor.mfa, actor_record)
+        and claim_is_authentic(actor_id, actor.mfa)
     )
-    if own == target:
-        return _R.OWNER_MFA if mfa else _R.OWNER
-    if not mfa or target.is_root:  # RULE-ADMIN
+    if actor_id == target:  # RULE-SELF
+        return _R.OWNER_MFA if has_mfa else _R.OWNER
+    if not has_mfa or target.is_root:  # RULE-ADMIN
         return _R.UNRELATED
-    if own.is_root:
+    if actor_id.is_root:
         return _R.ROOT
     return _R.ADMIN if actor.role is Role.ADMIN else _R.UNRELATED
 
 
-def claim_counts(claim: MfaClaim, record: Principal | None) -> bool:
-    """Return whether the device that *claim* names is still assigned in *record* (RULE-CLAIM)."""
+def claimed_device_is_assigned(claim: MfaClaim, record: Principal | None) -> bool:
+    """Return whether *record* still has the device of *claim*; True for another method."""
+    # RULE-CLAIM
     device = record.device if record is not None else None
+    # RULE-CLAIM-METHOD
     return bool(claim.method) or (device is not None and device.serial == claim.serial)
 
 
-def _proofs_count(
+def _proofs_are_valid(
     actor: Actor, record: Principal | None, now: int, policy: Policy, tolerance: int
 ) -> bool:
     if record is None:
         return False
-    oldest = min(actor.proofs)
+    oldest = min(actor.proofs)  # RULE-PROOFS
     newer_than_device = record.device is None or oldest > record.device.enrolled_at
     unused = oldest > record.recovered_at
     fresh = all(-tolerance <= now - proof <= policy.recovery_seconds for proof in actor.proofs)
@@ -261,11 +292,12 @@ def _proofs_count(
 def check_permitted(
     action: Action, relationship: Relationship, target: PrincipalId, actor: Actor
 ) -> None:
-    """Check the cell of the permission matrix.
+    """Check that the permission matrix allows *action*.
 
-    :raises AccessDenied: the cell is not listed. The error says what the actor lacks, and nothing
-        about the state of *target*.
+    :raises AccessDenied: it does not. The error says what the actor lacks, and nothing about the
+        state of *target*.
     """
+    # RULE-MISSING
     matrix = ON_ROOT if target.is_root else ON_USERS
     allowed = matrix.get(action, frozenset())
     if relationship in allowed:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from .access import Actor
 from .decision import Decision, T
-from .errors import RecordTampered, StoreContended
+from .errors import RecordTampered, StoreContended, StoreTooNew, UnknownMasterKey, VmfaError
 from .events import AuditEvent
 from .history import READ_SIZE, PageReader
 from .keys import Key
@@ -33,6 +33,7 @@ from .registry import (
     CONTENDED,
     MAX_PAGE,
     Observer,
+    check_all_marked,
     check_history_page,
     check_parts,
     check_principals_page,
@@ -48,23 +49,21 @@ __all__ = ["AsyncStore", "DeviceRegistry", "InThreads"]
 class DeviceRegistry:
     """:class:`vmfa.DeviceRegistry` with ``await``, for one event loop.
 
-    :param store: an asynchronous store; ``InThreads(SQLiteStore(path))`` makes one of a blocking
-        store.
+    :param store: an asynchronous store. ``InThreads(SQLiteStore(path))`` wraps a blocking one.
     :param keys: the source of device keys, usually :class:`vmfa.DerivedKeys`.
     :param issuer: the name that authenticator apps show.
     :param imported_keys: the key source for devices adopted from other systems.
-    :param policy: the numbers of the rules; ``Policy()`` by default.
-    :param clock: returns the Unix time in seconds.
-    :param observer: is called with each event after its commit. An exception in it is logged.
+    :param policy: the limits of the rules; ``Policy()`` by default.
+    :param clock: a function that returns the Unix time in seconds.
+    :param observer: a function that is called with each event after its commit. Exceptions in it
+        are logged.
     :raises InvalidType: an argument has the wrong type.
     :raises InvalidValue: *issuer* is not a valid label.
 
     Every method raises a :class:`vmfa.StoreError` if the store fails, :class:`vmfa.ClockWentBack`
     if the clock is behind a committed time, and :class:`vmfa.UnknownMasterKey` if the record needs
-    another master key. Nothing was counted then. A cancelled call has done nothing or all of it: a
-    commit that has begun goes on, and the observer is called. *by* is the actor that asks;
-    *source* is an optional text about the origin of the request, such as the client's address,
-    which goes into the event.
+    another master key. Nothing was counted then. A call that is cancelled before its commit begins
+    changes nothing. After that, the commit is completed and the observer is called.
     """
 
     operations: Operations
@@ -91,11 +90,12 @@ class DeviceRegistry:
     # Signing in
 
     async def requires_code(self, principal: PrincipalId) -> bool:
-        """Return whether *principal* has an assigned device, so that a code must be asked for.
+        """Return whether *principal* has an assigned device, so that a sign-in requires a code.
 
-        The sign-in page asks this after the first factor. A device that is out of sync or disabled
-        counts as well.
+        Call it after the first factor. The result is also True for a device that is out of sync or
+        disabled.
 
+        :param principal: the person who signs in.
         :raises RecordTampered: the stored record was edited.
         """
         # RULE-REQUIRES
@@ -110,11 +110,13 @@ class DeviceRegistry:
         client: ClientToken | str | None = None,
         source: str = "",
     ) -> Receipt:
-        """Accept *code* once, or raise. Call it after the first factor.
+        """Accept *code* once, or raise an error. Call it after the first factor.
 
+        :param principal: the owner of the device.
         :param code: the digits as typed.
-        :param client: the token of a known client, from its cookie. A token with any fault counts
-            as none.
+        :param client: the token of a known client, from its cookie. A token that is not valid
+            counts as none.
+        :param source: where the request comes from, such as an IP address, for the event.
         :returns: a receipt. Keep ``receipt.claim`` in the session.
         :raises MalformedCode: the text is not a code; nothing was counted.
         :raises AlreadyUsed: the code was used before; nothing was counted.
@@ -124,11 +126,11 @@ class DeviceRegistry:
         :raises OutOfSync: the device must be resynchronized first.
         :raises DeviceDisabled: the device failed too often in a row.
         :raises CodeRejected: the code is wrong; the failure was counted.
-        :raises NoDevice: the principal has no device. Answer it like a wrong code.
+        :raises NoDevice: the principal has no device. Show the same message as for a wrong code.
         """
         operation = self.operations.verify(principal, code, client=client, source=source)
         del code, client
-        return await self._run(operation)
+        return await self.run(operation)
 
     async def resync(
         self,
@@ -140,11 +142,16 @@ class DeviceRegistry:
         client: ClientToken | str | None = None,
         source: str = "",
     ) -> SyncReport:
-        """Put the device in sync by two fresh consecutive codes. Sign in with a further code.
+        """Resynchronize the device with two fresh consecutive codes.
 
+        The two codes are spent and do not sign the user in. The next code does.
+
+        :param principal: the owner of the device.
         :param code1: the first code.
         :param code2: the code that follows it.
+        :param by: the actor that asks.
         :param client: the token of a known client, from its cookie.
+        :param source: where the request comes from, such as an IP address, for the event.
         :raises PairRejected: these are not two fresh consecutive codes; the failure was counted.
         :raises CodeRejected: as for :meth:`verify`.
         :raises AccessDenied: the actor is not allowed to do this.
@@ -154,16 +161,17 @@ class DeviceRegistry:
             principal, code1=code1, code2=code2, by=by, client=client, source=source
         )
         del code1, code2, client
-        return await self._run(operation)
+        return await self.run(operation)
 
     async def claim_is_valid(
         self, principal: PrincipalId, claim: MfaClaim, *, max_age: int | None = None
     ) -> bool:
         """Return whether *claim* still proves the second factor of *principal*.
 
-        Every page that relies on a second factor asks this: the claim of a device is worthless as
-        soon as that device is removed. The claim of another method stays valid until *max_age*.
+        Call it on every page that requires a second factor: the claim of a device is no longer
+        valid after the device was removed. The claim of another method is valid until *max_age*.
 
+        :param principal: the owner of the device.
         :param claim: what the session keeps: ``receipt.claim``, or :meth:`method_claim`.
         :param max_age: the largest age in seconds; None for no limit.
         :raises RecordTampered: the stored record was edited.
@@ -173,9 +181,11 @@ class DeviceRegistry:
         return self.operations.claim_is_valid(before, claim, self._clock(), max_age)
 
     def method_claim(self, principal: PrincipalId, method: str) -> MfaClaim:
-        """Return the claim of a second factor that the service checked itself.
+        """Return the claim of a second factor that your service checked itself.
 
+        :param principal: the person who presented it.
         :param method: what was used, such as "passkey".
+        :raises InvalidValue: *method* is not valid text of at most 64 bytes.
         """
         return self.operations.method_claim(principal, method, self._clock())
 
@@ -190,12 +200,15 @@ class DeviceRegistry:
         binding_code: str | None = None,
         source: str = "",
     ) -> OpenedEnrollment:
-        """Open an enrollment with a new key. The answer shows the key; no later one does.
+        """Open an enrollment with a new key. Only this answer shows the key.
 
-        An enrollment that is open is superseded, and its key destroyed.
+        An enrollment that is already open is superseded, and its key is destroyed.
 
+        :param principal: the owner of the device.
+        :param by: the actor that asks.
         :param label: the account name that the app shows, such as an e-mail address.
         :param binding_code: the code that a removal by another person returned.
+        :param source: where the request comes from, such as an IP address, for the event.
         :raises DeviceAlreadyAssigned: deactivate the device first.
         :raises TooManySessions: the day's enrollments are used up.
         :raises AccessDenied: the actor is not allowed to, or the binding code is missing or wrong.
@@ -205,7 +218,7 @@ class DeviceRegistry:
             principal, by=by, label=label, binding_code=binding_code, source=source
         )
         del binding_code
-        return await self._run(operation)
+        return await self.run(operation)
 
     async def confirm_enrollment(
         self,
@@ -217,11 +230,14 @@ class DeviceRegistry:
         by: Actor,
         source: str = "",
     ) -> SyncReport:
-        """Assign the device by two consecutive codes. Check the report: it may be out of sync.
+        """Assign the device with two consecutive codes. Check the report: it may be out of sync.
 
+        :param principal: the owner of the device.
         :param session: the ``session_id`` of the open enrollment.
         :param code1: the first code.
         :param code2: the code that follows it.
+        :param by: the actor that asks.
+        :param source: where the request comes from, such as an IP address, for the event.
         :returns: a report with the device and, if the policy has them, recovery codes.
         :raises PairRejected: these are not two consecutive codes. The session stays open until its
             attempts are used up; then ``remedy`` is "enroll".
@@ -233,18 +249,21 @@ class DeviceRegistry:
             principal, session=session, code1=code1, code2=code2, by=by, source=source
         )
         del code1, code2
-        return await self._run(operation)
+        return await self.run(operation)
 
     async def cancel_enrollment(
         self, principal: PrincipalId, *, by: Actor, session: str | None = None, source: str = ""
     ) -> None:
         """End the open enrollment and destroy its key.
 
+        :param principal: the owner of the device.
+        :param by: the actor that asks.
         :param session: the ``session_id``; None for the one that is open.
+        :param source: where the request comes from, such as an IP address, for the event.
         :raises NoSession: no such session is open.
         :raises AccessDenied: the actor is not allowed to do this.
         """
-        await self._run(
+        await self.run(
             self.operations.cancel_enrollment(principal, by=by, session=session, source=source)
         )
 
@@ -255,14 +274,17 @@ class DeviceRegistry:
     ) -> Deactivation:
         """Remove the device and destroy its key for good.
 
+        :param principal: the owner of the device.
+        :param by: the actor that asks.
         :param reason: a text for the history.
+        :param source: where the request comes from, such as an IP address, for the event.
         :returns: the serial number, and a binding code if the owner needs one to enroll again.
         :raises NoDevice: the principal has no device.
         :raises AccessDenied: the actor is not allowed to do this.
         :raises RecoveryCodeRejected: the recovery code is wrong; the attempt was counted.
         :raises Throttled: after ten wrong recovery codes, one attempt an hour is evaluated.
         """
-        return await self._run(
+        return await self.run(
             self.operations.deactivate(principal, by=by, reason=reason, source=source)
         )
 
@@ -271,60 +293,82 @@ class DeviceRegistry:
     ) -> BindingCode:
         """Replace the binding code of a removal, for an owner who lost it or let it expire.
 
+        :param principal: the owner of the device.
+        :param by: the actor that asks.
+        :param source: where the request comes from, such as an IP address, for the event.
         :raises NoSession: no binding code is pending.
         :raises AccessDenied: the actor is not allowed to do this.
         """
-        return await self._run(self.operations.issue_binding_code(principal, by=by, source=source))
+        return await self.run(self.operations.issue_binding_code(principal, by=by, source=source))
 
     async def replace_recovery_codes(
         self, principal: PrincipalId, *, by: Actor, source: str = ""
     ) -> RecoveryCodes:
         """Replace the saved recovery codes of a user. The answer shows them once.
 
+        :param principal: the owner of the device.
+        :param by: the actor that asks.
+        :param source: where the request comes from, such as an IP address, for the event.
         :raises NoDevice: the principal has no device.
         :raises AccessDenied: the actor is not the owner with a current MFA claim.
         :raises InvalidValue: the policy has no recovery codes.
         """
         operation = self.operations.replace_recovery_codes(principal, by=by, source=source)
-        return await self._run(operation)
+        return await self.run(operation)
 
     # Known clients and the guess budget
 
     async def give_client_token(
         self, principal: PrincipalId, *, by: Actor, source: str = ""
     ) -> ClientToken:
-        """Return a token with which the owner signs in once within 24 hours, past a closed lane.
+        """Return a token with which the owner can sign in once within 24 hours.
 
+        It works even while sign-in is closed for clients without a token.
+
+        :param principal: the owner of the device.
+        :param by: the actor that asks.
+        :param source: where the request comes from, such as an IP address, for the event.
         :raises NoDevice: the principal has no device.
         :raises AccessDenied: the actor is not allowed to do this.
         :raises InvalidValue: the policy has no known clients.
         """
-        return await self._run(self.operations.give_client_token(principal, by=by, source=source))
+        return await self.run(self.operations.give_client_token(principal, by=by, source=source))
 
     async def forget_clients(self, principal: PrincipalId, *, by: Actor, source: str = "") -> None:
-        """Make every client token of the device worthless, for example after a theft.
+        """Invalidate every client token of the device, for example after a theft.
 
+        :param principal: the owner of the device.
+        :param by: the actor that asks.
+        :param source: where the request comes from, such as an IP address, for the event.
         :raises NoDevice: the principal has no device.
         :raises AccessDenied: the actor is not the owner with a current MFA claim.
         """
-        await self._run(self.operations.forget_clients(principal, by=by, source=source))
+        await self.run(self.operations.forget_clients(principal, by=by, source=source))
 
     async def reopen(self, principal: PrincipalId, *, by: Actor, source: str = "") -> None:
-        """Open the lane of clients without a token again, after the owner signed in with one.
+        """Open sign-in for clients without a token again, after the owner signed in with one.
 
+        :param principal: the owner of the device.
+        :param by: the actor that asks.
+        :param source: where the request comes from, such as an IP address, for the event.
         :raises NoDevice: the principal has no device.
         :raises AccessDenied: the actor is not the owner with a claim newer than the last failure.
         """
-        await self._run(self.operations.reopen(principal, by=by, source=source))
+        await self.run(self.operations.reopen(principal, by=by, source=source))
 
     async def restore_budget(self, principal: PrincipalId, *, by: Actor, source: str = "") -> None:
-        """Refill the guess budget, at most once a day. Change the first factor before.
+        """Refill the guess budget, at most once a day.
 
+        Change the first factor before you call this: an attacker who knows it used the budget.
+
+        :param principal: the owner of the device.
+        :param by: the actor that asks.
+        :param source: where the request comes from, such as an IP address, for the event.
         :raises TooSoon: it was restored within the last day.
         :raises NoDevice: the principal has no device.
         :raises AccessDenied: the actor is not allowed to do this.
         """
-        await self._run(self.operations.restore_budget(principal, by=by, source=source))
+        await self.run(self.operations.restore_budget(principal, by=by, source=source))
 
     # Imports and repair
 
@@ -344,13 +388,17 @@ class DeviceRegistry:
     ) -> VirtualDevice:
         """Assign a device of another system, with its replay position.
 
+        :param principal: the owner of the device.
+        :param by: the actor that asks.
+        :param key: the key of the device.
         :param system: the name of that system, for the history.
-        :param parameters: what the device was set up with.
+        :param parameters: the parameters of its codes; ``Parameters()`` by default.
         :param last_step: the last step that the other system accepted. None: every code that it
-            could have seen is spent.
-        :param drift: the device's clock minus the verifier's, in steps.
-        :param failures: consecutive failures.
+            can have accepted is spent.
+        :param drift: the clock of the device minus the clock of the verifier, in steps.
+        :param failures: how many consecutive failures the other system counted.
         :param failed_at: the Unix time of the last failure, in seconds; None for now.
+        :param source: where the request comes from, such as an IP address, for the event.
         :raises DeviceAlreadyAssigned: the principal has a device, which is never overwritten.
         :raises InvalidValue: an argument is out of bounds, or the policy does not offer
             *parameters*.
@@ -361,51 +409,70 @@ class DeviceRegistry:
             last_step=last_step, drift=drift, failures=failures, failed_at=failed_at,
             source=source,
         )
-        return await self._run(operation)
+        return await self.run(operation)
 
     async def reanchor(self, principal: PrincipalId, *, by: Actor, source: str = "") -> None:
         """Accept the present time again, after a clock that ran ahead was corrected.
 
+        :param principal: the owner of the device.
+        :param by: the actor that asks.
+        :param source: where the request comes from, such as an IP address, for the event.
         :raises NoDevice: the principal is unknown.
         :raises AccessDenied: the actor is not a trusted service.
         """
-        await self._run(self.operations.reanchor(principal, by=by, source=source))
+        await self.run(self.operations.reanchor(principal, by=by, source=source))
 
     async def mark_spent(
         self, principal: PrincipalId, *, by: Actor, until: int, source: str = ""
     ) -> None:
         """Treat every code up to a time as used, after a fail-over that may have lost commits.
 
-        It is idempotent, and cancels an open enrollment.
+        Calling it again changes nothing. An open enrollment is cancelled.
 
-        :param until: a Unix time in seconds, not ahead of the clock.
-        :raises InvalidValue: *until* lies ahead of the clock.
+        :param principal: the owner of the device.
+        :param by: the actor that asks.
+        :param until: a Unix time in seconds, not in the future.
+        :param source: where the request comes from, such as an IP address, for the event.
+        :raises InvalidValue: *until* is in the future.
         :raises AccessDenied: the actor is not a trusted service.
         """
-        await self._run(self.operations.mark_spent(principal, by=by, until=until, source=source))
+        await self.run(self.operations.mark_spent(principal, by=by, until=until, source=source))
 
     async def mark_account_spent(
         self, account: str, *, by: Actor, until: int, source: str = ""
     ) -> int:
         """Call :meth:`mark_spent` for every principal of *account*; return how many there are.
 
-        It can be stopped anywhere and started again.
+        It can be stopped anywhere and started again. A principal whose record cannot be read does
+        not stop it.
 
+        :param account: the account.
+        :param by: the actor that asks.
         :param until: a Unix time in seconds, not ahead of the clock.
+        :param source: where the request comes from, such as a client address, for the event.
+        :raises StoreError: the records of some principals cannot be read; the text names them.
         """
         count, last = 0, None
+        failed: list[tuple[PrincipalId, VmfaError]] = []
         while page := await self.principals(account, after=last):
             for principal in page:
-                await self.mark_spent(principal, by=by, until=until, source=source)
+                try:
+                    await self.mark_spent(principal, by=by, until=until, source=source)
+                except (RecordTampered, StoreContended, StoreTooNew, UnknownMasterKey) as error:
+                    failed.append((principal, error))
             count, last = count + len(page), page[-1]
+        check_all_marked(failed)
         return count
 
     async def forget(self, principal: PrincipalId, *, by: Actor, source: str = "") -> None:
         """Erase the principal and its history. An unknown principal stays unknown.
 
+        :param principal: the owner of the device.
+        :param by: the actor that asks.
+        :param source: where the request comes from, such as an IP address, for the event.
         :raises AccessDenied: the actor is not a trusted service.
         """
-        await self._run(self.operations.forget(principal, by=by, source=source))
+        await self.run(self.operations.forget(principal, by=by, source=source))
 
     # Reading
 
@@ -414,10 +481,13 @@ class DeviceRegistry:
     ) -> VirtualDevice:
         """Return the assigned device.
 
-        :raises NoDevice: there is none.
+        :param principal: the owner of the device.
+        :param by: the actor that asks.
+        :param source: where the request comes from, such as an IP address, for the event.
+        :raises NoDevice: the principal has no device.
         :raises AccessDenied: the actor is not allowed to read it.
         """
-        return await self._run(self.operations.device(principal, by=by, source=source))
+        return await self.run(self.operations.device(principal, by=by, source=source))
 
     async def history(
         self,
@@ -430,14 +500,17 @@ class DeviceRegistry:
     ) -> Sequence[AuditEvent]:
         """Return a page of the stored events, oldest first, checked up to the end of the history.
 
+        :param principal: the owner of the device.
+        :param by: the actor that asks.
         :param after: the number of the event before the page.
         :param limit: the largest number of events.
-        :raises RecordTampered: an event was changed, removed or moved; the text gives its number.
+        :param source: where the request comes from, such as an IP address, for the event.
+        :raises RecordTampered: an event was changed, removed or moved. The text gives its number.
         :raises AccessDenied: the actor is not allowed to read the history.
         """
         check_history_page(after, limit)
         for _ in range(ATTEMPTS):
-            record = await self._run(self.operations.record(principal, by=by, source=source))
+            record = await self.run(self.operations.record(principal, by=by, source=source))
             problem: RecordTampered | None = None
             reader = PageReader(record, after, limit)
             try:
@@ -457,13 +530,18 @@ class DeviceRegistry:
     async def prune_history(
         self, principal: PrincipalId, *, by: Actor, older_than: int, source: str = ""
     ) -> int:
-        """Redact the events older than a Unix time; return how many. Bindings are never redacted.
+        """Redact the events older than a Unix time, and return how many were redacted.
 
+        The events that assign or remove a device are never redacted.
+
+        :param principal: the owner of the device.
+        :param by: the actor that asks.
         :param older_than: a Unix time in seconds.
+        :param source: where the request comes from, such as an IP address, for the event.
         :raises AccessDenied: the actor is not a trusted service.
         """
         history = await self.history(principal, by=by, limit=MAX_PAGE, source=source)
-        return await self._run(
+        return await self.run(
             self.operations.prune_history(
                 principal, by=by, history=history, older_than=older_than, source=source
             )
@@ -474,13 +552,20 @@ class DeviceRegistry:
     ) -> Sequence[PrincipalId]:
         """Return a page of the principals of *account* that have a record: root first, then users.
 
+        :param account: the account.
         :param after: the last principal of the page before.
         :param limit: the largest number of principals.
         """
         check_principals_page(account, after, limit)
         return await self._store.principals(account, after=after, limit=limit)
 
-    async def _run(self, operation: Operation[T]) -> T:
+    async def run(self, operation: Operation[T]) -> T:
+        """Decide *operation*, commit the decision, and return or raise its answer.
+
+        :param operation: what a method of ``registry.operations`` returned. Its arguments are
+            dropped if an error is raised.
+        :raises VmfaError: an error of the method of the registry with the same name.
+        """
         try:
             return await self._attempt(operation)
         except BaseException as error:

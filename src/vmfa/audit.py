@@ -4,6 +4,7 @@ Nothing here changes a store, so you can run it on a replica or on a backup. A h
 intact does not stop the others.
 
 * :func:`verify_history` checks the history of every principal of an account.
+* :func:`verify_with_audit_key` does so with a key that derives no device key, for an auditor.
 * :func:`compare` compares a store with checkpoints that were exported earlier and kept elsewhere.
 * :func:`line` is one event as JSON, for a SIEM.
 """
@@ -15,15 +16,18 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 from . import errors
 from .access import Actor
 from .events import AuditEvent
-from .history import PageReader
+from .history import PageReader, audit_message
+from .keysources.base import AuditKey
 from .models import Kind, Principal, PrincipalId
 from .operations import Operations
 from .otp import check_int
+from .record import record_message
 from .registry import ATTEMPTS, Observer, notify
 from .stores.base import Store
 from .validators import MAX_INTEGER, check_text
@@ -44,15 +48,17 @@ class AuditFailed(errors.VmfaError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """What identifies the past of a principal.
+    """What identifies the history of a principal up to now.
 
     :param revision: the revision of the record.
+    :param tag: the tag of the record; empty if the store does not authenticate records.
     :param events: the number of events in the history.
     :param head: the digest of the last event.
     """
 
     principal: PrincipalId
     revision: int
+    tag: str
     events: int
     head: str
 
@@ -91,10 +97,31 @@ def verify_history(
     :param clock: returns Unix time in seconds.
     :param observer: is called with an event for each history that is read.
     :returns: a result for each principal, root first, then users by the bytes of their names.
-    :raises AuditFailed: a stored row has an invalid principal. The results before it were yielded.
+    :raises AuditFailed: a stored row has an invalid principal. The results before it are yielded
+        first.
     """
+    authenticate = partial(_permitted_record, store, operations, by, clock, observer)
     for principal in _principals(store, account):
-        yield _verified(store, principal, operations, by, clock, observer)
+        yield _verified(store, principal, authenticate)
+
+
+def verify_with_audit_key(
+    store: Store, account: str, *, audit_key: AuditKey
+) -> Iterator[HistoryResult]:
+    """Check every record and history of *account* by its tags for auditors.
+
+    An auditor with this key and read access to the database needs no master key. They cannot
+    compute a code or write a record that the service accepts. The check needs no actor, and no
+    event reports it.
+
+    :param audit_key: ``DerivedKeys(...).audit_key()``.
+    :returns: a result for each principal, as :func:`verify_history` yields them.
+    :raises AuditFailed: a stored row has an invalid principal. The results before it are yielded
+        first.
+    """
+    authenticate = partial(_record_with_audit_tag, store, audit_key)
+    for principal in _principals(store, account):
+        yield _verified(store, principal, authenticate, audit_key)
 
 
 def compare(
@@ -117,8 +144,18 @@ def compare(
     :param observer: is called with an event for each history that is read.
     :returns: a result for each checkpoint.
     """
+    authenticate = partial(_permitted_record, store, operations, by, clock, observer)
     for checkpoint in checkpoints:  # RULE-HEADS
-        result = _verified(store, checkpoint.principal, operations, by, clock, observer)
+        yield compare_with(checkpoint, _verified(store, checkpoint.principal, authenticate))
+
+
+def compare_with_audit_key(
+    store: Store, checkpoints: Iterable[Checkpoint], *, audit_key: AuditKey
+) -> Iterator[HistoryResult]:
+    """Do what :func:`compare` does, with the key of :func:`verify_with_audit_key`."""
+    authenticate = partial(_record_with_audit_tag, store, audit_key)
+    for checkpoint in checkpoints:
+        result = _verified(store, checkpoint.principal, authenticate, audit_key)
         yield compare_with(checkpoint, result)
 
 
@@ -130,7 +167,7 @@ def compare_with(checkpoint: Checkpoint, result: HistoryResult) -> HistoryResult
     reason = problem = ""
     if current.revision == 0:
         reason = "missing"
-        problem = "there is no record: its row was deleted, or the principal was forgotten"
+        problem = "the record is missing: its row was deleted, or the principal was forgotten"
     elif current.events >= checkpoint.events > 0 and (
         result.events[checkpoint.events - 1].digest != checkpoint.head
     ):
@@ -139,6 +176,9 @@ def compare_with(checkpoint: Checkpoint, result: HistoryResult) -> HistoryResult
     elif current.events < checkpoint.events or current.revision < checkpoint.revision:
         reason = "older"
         problem = "an older record was restored, or the principal was forgotten and enrolled again"
+    elif current.revision == checkpoint.revision and current.tag != checkpoint.tag:
+        reason = "another record"
+        problem = "the record has the revision of the exported one and is not that record"
     return replace(result, reason=reason, problem=problem)
 
 
@@ -170,49 +210,87 @@ def _principals(store: Store, account: str) -> Iterator[PrincipalId]:
 def _verified(
     store: Store,
     principal: PrincipalId,
-    operations: Operations,
-    by: Actor,
-    clock: Callable[[], float],
-    observer: Observer | None,
+    authenticate: Callable[[PrincipalId], Principal],
+    audit_key: AuditKey | None = None,
 ) -> HistoryResult:
     try:
-        record, events = _read(store, principal, operations, by, clock, observer)
+        record, events = _read(store, principal, authenticate)
+        if audit_key is not None:
+            _check_audit_tags(events, audit_key)
     except OF_ONE_PRINCIPAL as error:
         return HistoryResult(principal=principal, problem=str(error), reason=error.reason)
     checkpoint = Checkpoint(
-        principal=principal, revision=record.revision, events=record.events, head=record.head
+        principal=principal, revision=record.revision,
+        tag=record.envelope.tag if record.envelope else "", events=record.events,
+        head=record.head,
     )
     return HistoryResult(principal=principal, checkpoint=checkpoint, events=events)
 
 
 def _read(
-    store: Store,
-    principal: PrincipalId,
-    operations: Operations,
-    by: Actor,
-    clock: Callable[[], float],
-    observer: Observer | None,
+    store: Store, principal: PrincipalId, authenticate: Callable[[PrincipalId], Principal]
 ) -> tuple[Principal, tuple[AuditEvent, ...]]:
     """Return the authenticated record and its history.
 
     :raises RecordTampered: one of them is not intact.
     """
-    operation = operations.record(principal, by=by)
     for _ in range(ATTEMPTS):
-        actor_id = operation.actor_record_id
-        actor_record = store.load(actor_id) if actor_id else None
-        record = store.load(principal)
-        decision = operation.decide(record, clock(), actor_record)
-        # The decision may end an expired enrollment. That is not committed here.
-        transient = tuple(event for event in decision.events if not event.stored)
-        notify(observer, replace(decision, events=transient))
-        decision.settle()  # raises if the actor may not read it or the record is not authentic
+        record = authenticate(principal)
         events = _stored_events(store, principal, record.events + 1)
         if store.load(principal).head == record.head:
             return record, _checked(record, events)
     raise errors.StoreContended(
         "other processes kept changing this principal while its history was read: try again"
     )
+
+
+def _permitted_record(
+    store: Store,
+    operations: Operations,
+    by: Actor,
+    clock: Callable[[], float],
+    observer: Observer | None,
+    principal: PrincipalId,
+) -> Principal:
+    """Return the record, if the actor may read it and the master keys authenticate it."""
+    operation = operations.record(principal, by=by)
+    actor_id = operation.actor_record_id
+    actor_record = store.load(actor_id) if actor_id else None
+    record = store.load(principal)
+    decision = operation.decide(record, clock(), actor_record)
+    # The decision may end an expired enrollment. That is not committed here.
+    transient = tuple(event for event in decision.events if not event.stored)
+    notify(observer, replace(decision, events=transient))
+    decision.settle()
+    return record
+
+
+def _record_with_audit_tag(
+    store: Store, audit_key: AuditKey, principal: PrincipalId
+) -> Principal:
+    """Return the record, if its tag for auditors is right."""
+    record = store.load(principal)
+    envelope = record.envelope
+    if envelope is None:
+        intact = record == Principal(id=principal)
+    else:
+        message = record_message(record, envelope.document)
+        intact = audit_key.check("record", message, envelope.audit_tag)
+    if not intact:
+        raise errors.RecordTampered(
+            "the tag for auditors of this record is wrong: it was not written by this library"
+        )
+    return record
+
+
+def _check_audit_tags(events: Iterable[AuditEvent], audit_key: AuditKey) -> None:
+    for event in events:
+        message = audit_message(event.principal, event.number, event.digest)
+        if not audit_key.check("event", message, event.audit_tag):
+            raise errors.RecordTampered(
+                f"the tag for auditors of event {event.number} is wrong: it was not written by"
+                " this library"
+            )
 
 
 def _checked(record: Principal, events: list[AuditEvent]) -> tuple[AuditEvent, ...]:
@@ -252,9 +330,9 @@ def _stored_events(store: Store, principal: PrincipalId, count: int) -> list[Aud
 
 
 def line(event: AuditEvent) -> str:
-    """Return an event as one line of JSON.
+    """Return an event as one line of JSON, without a key or a code.
 
-    The line contains no key and no code. ``number`` is 0 if the event is not stored.
+    ``number`` is 0 if the event is not stored.
     """
     fields = {
         "number": event.number,
@@ -281,6 +359,7 @@ def checkpoint_document(checkpoints: Iterable[Checkpoint], at: float) -> dict[st
         {
             **_principal_fields(checkpoint.principal),
             "revision": checkpoint.revision,
+            "tag": checkpoint.tag,
             "events": checkpoint.events,
             "head": checkpoint.head,
         }
@@ -308,11 +387,14 @@ def _read_checkpoint(row: dict[str, Any]) -> Checkpoint:
     principal = PrincipalId(
         account=row["account"], kind=Kind(row["kind"]), name=row["name"]
     )
-    revision, events, head = row["revision"], row["events"], row["head"]
+    revision, tag, events, head = row["revision"], row["tag"], row["events"], row["head"]
     check_int("revision", revision, 0, MAX_INTEGER)
+    check_text("tag", tag, max_bytes=128, empty=True)
     check_int("events", events, 0, MAX_INTEGER)
     check_text("head", head, max_bytes=128, empty=True)
-    return Checkpoint(principal=principal, revision=revision, events=events, head=head)
+    return Checkpoint(
+        principal=principal, revision=revision, tag=tag, events=events, head=head
+    )
 
 
 def _principal_fields(principal: PrincipalId) -> dict[str, object]:
@@ -322,7 +404,10 @@ def _principal_fields(principal: PrincipalId) -> dict[str, object]:
 
 
 def iso(at: int) -> str:
-    """Return Unix seconds as ISO 8601 in UTC; times after the year 9999 as the number itself."""
+    """Return a Unix time in ISO 8601 in UTC. After the year 9999, return the number of seconds.
+
+    :param at: seconds.
+    """
     try:
         moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=at)
     except OverflowError:

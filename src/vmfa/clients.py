@@ -1,7 +1,7 @@
-"""Known clients: tokens that tell the owner's own browsers from strangers (OWASP device cookies).
+"""Known clients: tokens that distinguish the owner's browsers from others (OWASP device cookies).
 
-A token proves that its bearer once signed in as this principal with this device. It is no second
-factor: it only decides in which lane failures are counted.
+A token proves that its bearer once signed in as this principal with this device. It is not a
+second factor: it only decides in which lane failures are counted.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ VERSION: Final = "1"
 ID_BYTES: Final = 16
 MAX_TOKEN_CHARACTERS: Final = 256
 GIVEN_TOKEN_SECONDS: Final = DAY  # of a token that an administrator gives to the owner
-MAX_CLIENT_FAILURES: Final = 10  # consecutive failures that demote a token until it expires
-GIVEN: Final = "g"  # single use
-RENEWED: Final = "r"  # from a receipt
+MAX_CLIENT_FAILURES: Final = 10  # consecutive failures after which a token counts as none
+GIVEN: Final = "g"  # by an administrator, for one sign-in
+RENEWED: Final = "r"  # by each receipt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +49,7 @@ def issue_token(
     :param seconds: how long the token is valid.
     :param kind: :data:`GIVEN` or :data:`RENEWED`.
     """
+    # RULE-CLIENT-TOKEN
     token_id = random(ID_BYTES)
     tag = keys.tag("client token", _message(principal, device, kind, token_id.hex(), now))
     encoded_id = b2a_base64(token_id, newline=False).decode().rstrip("=")
@@ -86,24 +87,34 @@ def known_client(
         )
     except (ValueError, UnknownMasterKey):
         return None
-    given = kind == GIVEN
-    expires_at = issued_at + (GIVEN_TOKEN_SECONDS if given else policy.client_token_seconds)
+    is_given = kind == GIVEN
+    expires_at = issued_at + (GIVEN_TOKEN_SECONDS if is_given else policy.client_token_seconds)
     if not authentic or version != VERSION or now >= expires_at:
         return None
-    if given and device.clients.given != token_id:
+    if is_given and device.clients.given != token_id:
         return None  # it was used, or replaced by another one
-    return KnownClient(token_id=token_id, expires_at=expires_at) if _in_lane(
-        device, token_id, now
-    ) else None
+    if is_demoted(device, token_id, now):
+        return None
+    return KnownClient(token_id=token_id, expires_at=expires_at)
 
 
-def _in_lane(device: VirtualDevice, token_id: str, now: int) -> bool:
-    """Whether the failures of this token are counted in the lane of known clients."""
+def is_demoted(device: VirtualDevice, token_id: str, now: int) -> bool:
+    """Return whether a token failed too often in a row, so that it is void until it expires."""
+    return any(
+        failing.token_id == token_id and failing.failures >= MAX_CLIENT_FAILURES
+        for failing in _unexpired(device, now)
+    )
+
+
+def can_note_failure(device: VirtualDevice, client: KnownClient, now: int) -> bool:
+    """Return whether a failure of *client* can be noted: a fifth failing one cannot.
+
+    Its failures, and the delay after them, are those of clients without a token.
+    """
+    # RULE-FAILING-CLIENTS
     failing = _unexpired(device, now)
-    for client in failing:
-        if client.token_id == token_id:
-            return client.failures < MAX_CLIENT_FAILURES
-    return len(failing) < MAX_FAILING_CLIENTS
+    known_ids = [other.token_id for other in failing]
+    return client.token_id in known_ids or len(failing) < MAX_FAILING_CLIENTS
 
 
 def after_failure(device: VirtualDevice, client: KnownClient, now: int) -> VirtualDevice:
@@ -118,15 +129,19 @@ def after_failure(device: VirtualDevice, client: KnownClient, now: int) -> Virtu
     return replace(device, clients=replace(device.clients, failing=tuple(failing.values())))
 
 
-def after_success(device: VirtualDevice, client: KnownClient, now: int) -> VirtualDevice:
-    """Return *device* without the failures of *client*, whose single-use token is now used."""
+def without_failures(device: VirtualDevice, client: KnownClient, now: int) -> VirtualDevice:
+    """Return *device* without the failures of *client*."""
     failing = tuple(
         other for other in _unexpired(device, now) if other.token_id != client.token_id
     )
-    given = device.clients.given
-    if given == client.token_id:
-        given = ""
-    return replace(device, clients=replace(device.clients, failing=failing, given=given))
+    return replace(device, clients=replace(device.clients, failing=failing))
+
+
+def without_given(device: VirtualDevice, client: KnownClient) -> VirtualDevice:
+    """Return *device* after a sign-in, which uses up a token for one sign-in."""
+    if device.clients.given != client.token_id:
+        return device
+    return replace(device, clients=replace(device.clients, given=""))
 
 
 def _unexpired(device: VirtualDevice, now: int) -> list[FailingClient]:

@@ -23,8 +23,12 @@ T = TypeVar("T")
 class Decision(Generic[T]):
     """The answer of an operation and the next state of the principal.
 
-    Commit ``principal`` and ``stored`` in one transaction, then call :meth:`settle`. If nothing
-    has to be written, ``principal`` is the very object that the operation decided on.
+    Commit ``principal`` and ``stored`` in one transaction, then call :meth:`settle`.
+
+    :param principal: the next state. If there is nothing to write, it is the same object as the
+        state before.
+    :param answer: what the operation returns, or the error that it raises.
+    :param events: all events, for observers.
     """
 
     principal: Principal
@@ -40,7 +44,7 @@ class Decision(Generic[T]):
         return tuple(event for event in self.events if event.stored)
 
     def settle(self) -> T:
-        """Return the answer, or raise it. Call it after the commit.
+        """Return the answer, or raise it if it is an error. Call it after the commit.
 
         :raises VmfaError: the operation was refused.
         """

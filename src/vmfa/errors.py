@@ -1,4 +1,4 @@
-"""The errors, grouped by what the caller does next.
+"""The errors of the library, grouped by what the caller does next.
 
 * :class:`CodeRejected` and its subclasses: show ``claimant_message`` to the person who typed the
   code.
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     Remedy = Literal["retry", "wait", "resync", "replace", "enroll", "reopen"]
     Missing = Literal["mfa claim", "administrator", "recovery proof", "binding code", "permission"]
 
-CLAIMANT_MESSAGES: Final = {
+CLAIMANT_MESSAGES: Final = {  # RULE-BETTER-2
     "rejected": "Not accepted.",
     "malformed": "Enter the digits that the app shows, and nothing else.",
     "pair-rejected": (
@@ -70,22 +70,24 @@ CLAIMANT_MESSAGES: Final = {
     ),
     "out-of-sync": "The device is out of sync. Resynchronize it with two consecutive codes.",
 }
-"""The texts for the person who typed a code, by their stable id. ``{wait}`` is in seconds."""
+"""The texts for the person who typed a code, by stable id. ``{wait}`` stands for seconds."""
 
 
 class VmfaError(Exception):
     """The base of every error that this library raises.
 
-    ``reason`` is a short constant for logs and metrics. ``http_status`` is the status that an HTTP
-    service usually answers with.
+    :ivar reason: a short constant for logs and metrics.
+    :ivar http_status: the status that an HTTP service usually answers with.
     """
+
+    # RULE-ERROR-DATA, ASVS5-16.5.1
 
     reason: str = "error"
     http_status: int = 500
 
 
 class InvalidValue(VmfaError, ValueError):
-    """An argument has the right type and an impossible value."""
+    """An argument has the right type and an invalid value; the text says which are valid."""
 
     reason = "invalid value"
     http_status = 400
@@ -107,10 +109,10 @@ class MissingExtra(VmfaError, ImportError):
 class CodeRejected(VmfaError):
     """A code, or a pair of codes, was not accepted.
 
-    ``retry_after`` is in whole seconds, or None when waiting is not needed or does not help.
-    ``remedy`` says what helps: "retry", "wait", "resync", "replace" (an administrator replaces the
-    device), "enroll" (start the enrollment again) or "reopen" (sign in from a known client, or
-    have an administrator give a client token).
+    :ivar retry_after: whole seconds to wait; None if waiting is not needed or does not help.
+    :ivar remedy: what helps: "retry", "wait", "resync", "replace" (an administrator replaces the
+        device), "enroll" (start the enrollment again) or "reopen" (sign in from a known client,
+        or have an administrator give a client token).
     """
 
     reason = "not accepted"
@@ -163,7 +165,7 @@ class PairRejected(CodeRejected):
 class AlreadyUsed(CodeRejected):
     """The code is right and was used before. It is not counted as a failure.
 
-    ``next_at`` is the Unix time, in seconds, at which the next acceptable code begins.
+    :ivar next_at: the Unix time, in seconds, at which the next acceptable code begins.
     """
 
     reason = "already used"
@@ -200,9 +202,9 @@ class Throttled(CodeRejected):
 class SignInClosed(CodeRejected):
     """The guess budget is used up, or clients without a token failed too often.
 
-    The code was not evaluated. With ``retry_after``, the next token of the budget returns then.
-    Without it, waiting does not help: the owner signs in from a known client and reopens, or an
-    administrator gives a client token.
+    The code was not evaluated. If ``retry_after`` is set, the budget allows another guess after
+    that many seconds. Otherwise waiting does not help: the owner signs in from a known client and
+    calls ``reopen()``, or an administrator gives a client token.
     """
 
     reason = "closed"
@@ -225,7 +227,7 @@ class OutOfSync(CodeRejected):
 
 
 class DeviceDisabled(CodeRejected):
-    """The device failed too often in a row. No code enables it again: it has to be replaced."""
+    """The device failed too often in a row. No code enables it again: replace it."""
 
     reason = "disabled"
     http_status = 403
@@ -241,8 +243,8 @@ class RecoveryCodeRejected(CodeRejected):
 class AccessDenied(VmfaError):
     """This actor is not allowed to do this to this principal.
 
-    ``missing`` says what the actor lacks: "mfa claim", "administrator", "recovery proof",
-    "binding code", or "permission" where nothing would help.
+    :ivar missing: what the actor lacks: "mfa claim", "administrator", "recovery proof", "binding
+        code", or "permission" if this actor can never be allowed to.
     """
 
     reason = "access denied"
@@ -275,7 +277,7 @@ class DeviceAlreadyAssigned(VmfaError):
 
 
 class TooManySessions(VmfaError):
-    """The day's enrollment sessions are used up; ``retry_after`` is in whole seconds."""
+    """No more enrollment sessions today: ``retry_after`` is in whole seconds."""
 
     reason = "too many sessions"
     http_status = 429
@@ -288,12 +290,14 @@ class TooManySessions(VmfaError):
 
 
 class TooSoon(VmfaError):
-    """The operation is allowed once a day; ``retry_after`` is in whole seconds."""
+    """The operation is allowed once a day: ``retry_after`` is in whole seconds."""
 
     reason = "too soon"
     http_status = 429
 
-    def __init__(self, message: str, *, retry_after: int) -> None:
+    def __init__(
+        self, message: str = "this was done within the last day", *, retry_after: int = 0
+    ) -> None:
         super().__init__(message)
         self.retry_after = retry_after
 
@@ -313,14 +317,14 @@ class UnknownMasterKey(VmfaError):
 
 
 class StoreError(VmfaError):
-    """The store could not do its part: nothing was accepted."""
+    """The store failed. No code was accepted."""
 
     reason = "store error"
     http_status = 503
 
 
 class StoreContended(StoreError):
-    """Other callers kept changing the same principal, or held the database. Try again."""
+    """Other callers kept changing the principal, or kept the database locked. Try again."""
 
     reason = "store contended"
 
@@ -334,14 +338,14 @@ class StoreUnavailable(StoreError):
 class OutcomeUnknown(StoreUnavailable):
     """The connection or the wait ended after the change was sent: it may have been committed.
 
-    Nothing was accepted. A code that was sent may be spent, and a failure may have been counted.
+    No code was accepted. A code that was sent may be spent, and a failure may have been counted.
     """
 
     reason = "outcome unknown"
 
 
 class SchemaUntrusted(StoreError):
-    """The tables have a trigger, rule, policy or column that this library did not create."""
+    """The tables have a trigger, rule, policy or column that vmfa did not create."""
 
     reason = "schema untrusted"
 
@@ -359,6 +363,6 @@ class StoreTooNew(StoreError):
 
 
 class RecordTampered(StoreError):
-    """A stored record or event is not one that this library wrote for this principal."""
+    """A stored record or event is not one that vmfa wrote for this principal."""
 
     reason = "record tampered"

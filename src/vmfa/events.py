@@ -1,4 +1,4 @@
-"""Audit events: what happened, to whom, by whom, and with which outcome."""
+"""Audit events: what happened, to which principal, by which actor, and with which outcome."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class EventType(StrEnum):
     ACCEPTED = "code accepted"
     REJECTED = "code rejected"
     RECOVERY_REJECTED = "recovery code rejected"
-    REDACTED = "redacted"  # what pruning leaves of an event: its number and its digests
+    REDACTED = "redacted"  # what remains of a pruned event: its number and its digests
     DRIFT_CHANGED = "drift changed"
     REFUSED = "refused"
     READ = "read"
@@ -71,7 +71,7 @@ _FAILURES: Final = frozenset(
 
 
 class Outcome(StrEnum):
-    """Whether what was asked for happened."""
+    """Whether an operation succeeded."""
 
     SUCCESS = "success"
     FAILURE = "failure"
@@ -79,10 +79,13 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventActor:
-    """Who acted: the role, and the stored identifiers of a person or the name of a service.
+    """The actor of an event.
 
-    ``role`` is one of :class:`vmfa.Role`, or "claimant" for the person who typed a code at
-    sign-in. For support, ``name`` is the reference of the case.
+    :param role: one of :class:`vmfa.Role`, or "claimant" for the person who typed a code at
+        sign-in.
+    :param account: the account of a person.
+    :param kind: "root" or "user" for a person.
+    :param name: the name of a user or of a service, or the reference of a support case.
     """
 
     role: str = field(metadata=text(32))
@@ -101,12 +104,24 @@ class EventActor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditEvent:
-    """One event. It contains no key and no code. ``at`` is in Unix seconds.
+    """One event. It contains no key and no code.
 
-    ``source`` is what the service passed as the origin of a request. ``details`` are pairs of a
-    name and an int or a text. The fields from ``number`` on are set where the event is stored: its
-    place in the history, the salt and the digests of the chain, and the tag for auditors, in
-    hexadecimal.
+    The fields from ``number`` on are set when the event is stored. Digests are in hexadecimal.
+
+    :param type: what happened.
+    :param at: the Unix time, in seconds.
+    :param principal: the principal that the event is about.
+    :param actor: who acted.
+    :param serial: the serial number of the device, if there is one.
+    :param reason: why, as a text or as the ``reason`` of an error.
+    :param source: where the request came from, as the service stated it.
+    :param details: pairs of a name and an int or a text.
+    :param number: the place in the history, from 1; 0 if the event is not stored.
+    :param salt: random bytes in hexadecimal, which are hashed with the content.
+    :param content_digest: the digest of salt and content.
+    :param digest: the digest of the chain up to this event.
+    :param redactable: whether pruning may remove the content.
+    :param audit_tag: the tag for auditors.
     """
 
     type: EventType = field(metadata=instance_of(EventType))
@@ -129,7 +144,7 @@ class AuditEvent:
 
     @property
     def outcome(self) -> Outcome:
-        """Whether what was asked for happened."""
+        """Whether the operation succeeded."""
         return Outcome.FAILURE if self.type in _FAILURES else Outcome.SUCCESS
 
     @property
@@ -139,6 +154,7 @@ class AuditEvent:
 
     def document(self) -> str:
         """Return the content as JSON, without the principal and the fields of the chain."""
+        # RULE-EVENT, RULE-SOURCE, ASVS5-16.2.1, ASVS5-16.2.5
         actor = self.actor
         content = {
             "v": VERSION,

@@ -1,6 +1,6 @@
-"""The guards and the common parts of the rules.
+"""What several rules share: the guards, the scan of two codes, and claims.
 
-A guard raises and changes nothing. No guard computes a code.
+A guard raises an exception or changes nothing. No guard computes a code.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ DeviceOrSession = VirtualDevice | EnrollmentSession
 
 
 def parameters_of(principal: Principal, policy: Policy) -> Parameters:
-    """Return the parameters of the device or the enrollment, or else of a new device."""
+    """Return the parameters of the device or of the enrollment; otherwise those of new devices."""
     current = principal.device or principal.enrollment
     return current.parameters if current else policy.offers[0]
 
@@ -29,9 +29,10 @@ def parameters_of(principal: Principal, policy: Policy) -> Parameters:
 def code_lengths(policy: Policy, principal: Principal) -> tuple[int, ...]:
     """Return the numbers of digits that a code may have: the same for every principal.
 
-    A code with another number of digits than the device's is a wrong code. Otherwise its syntax
-    would show which kind of device somebody has, or that there is none.
+    A code of another length than that of the device is a wrong code and not a malformed one.
+    Otherwise the error would show whether a principal has a device, and of which kind.
     """
+    # RULE-LENGTHS
     lengths = {offer.digits for offer in policy.offers}
     return tuple(sorted(lengths | {parameters_of(principal, policy).digits}))
 
@@ -40,6 +41,7 @@ def usable_device(
     before: Principal, ctx: Context, client_token: object
 ) -> tuple[VirtualDevice, clients.KnownClient | None]:
     """Return the device, if a code of it may be evaluated now, and the known client that asks."""
+    # RULE-ORDER
     device = intact_device(before, ctx)
     check_clock(before, ctx)
     client = clients.known_client(
@@ -50,6 +52,11 @@ def usable_device(
 
 
 def intact_device(before: Principal, ctx: Context) -> VirtualDevice:
+    """Return the assigned device of an intact record.
+
+    :raises RecordTampered: the record is not intact.
+    :raises NoDevice: the principal has no assigned device.
+    """
     check_intact(before, ctx.keys)
     if before.device is None:
         raise errors.NoDevice("this principal has no assigned device")
@@ -59,7 +66,7 @@ def intact_device(before: Principal, ctx: Context) -> VirtualDevice:
 def check_clock(before: Principal, ctx: Context) -> None:
     """Check that the clock did not go back. Times are compared, not steps.
 
-    :raises ClockWentBack: *now* is more than a period behind a committed time.
+    :raises ClockWentBack: the time is more than a period behind a committed time.
     """
     # RULE-CLOCK
     behind = before.seen_at - ctx.now
@@ -71,7 +78,7 @@ def check_clock(before: Principal, ctx: Context) -> None:
 
 def find_consecutive_pair(
     before: Principal,
-    current_device: DeviceOrSession,
+    device_or_session: DeviceOrSession,
     ctx: Context,
     codes: tuple[str, str],
     *,
@@ -80,15 +87,24 @@ def find_consecutive_pair(
     forward: int,
     after: int,
 ) -> tuple[int, int] | None:
-    """Return the step s of code 2, with code 1 at s - 1, and the step up to which all is spent.
+    """Return the step of the second code, and the step up to which all codes are spent.
 
-    Both steps must be later than *after*. Of several pairs the one nearest to *current* counts,
-    and of two equally near ones the later. All is spent up to s, or up to a later step that a
-    sign-in could reach and that shows one of the two codes (RULE-SPENT).
+    The first code must be of the step before. Both steps must be later than *after*. If several
+    pairs match, the nearest to *current* is chosen; if two are equally near, the later one. Codes
+    are spent up to the step of the second code, or up to a later step that shows one of the two
+    codes and that a sign-in could reach.
+
+    :param codes: the first and the second code.
+    :param current: the current step.
+    :param back: steps before *current* at which the second code may be.
+    :param forward: steps after *current* at which the second code may be.
+    :param after: the last spent step; -1 if none is.
+    :returns: the two steps; None if the codes are not such a pair.
     """
+    # RULE-SPENT
     window = ctx.policy.window
     steps = window_steps(current, back + 1, forward + window)
-    firsts, seconds = scan_steps(before, current_device, ctx, codes, steps)
+    firsts, seconds = scan_steps(before, device_or_session, ctx, codes, steps)
     pairs = [
         step
         for step in seconds
@@ -103,21 +119,28 @@ def find_consecutive_pair(
 
 def scan_steps(
     before: Principal,
-    current_device: DeviceOrSession,
+    device_or_session: DeviceOrSession,
     ctx: Context,
     codes: tuple[str, ...],
     steps: range,
 ) -> list[list[int]]:
+    """Return, for each of *codes*, those of *steps* that it matches."""
     assert before.key_ref is not None  # noqa: S101  # Principal checks it
-    parameters = current_device.parameters
-    key = ctx.keys.reveal(before.key_ref, before.id, current_device.serial, parameters)
+    parameters = device_or_session.parameters
+    key = ctx.keys.reveal(before.key_ref, before.id, device_or_session.serial, parameters)
     return scan(key, codes, steps, parameters.digits, parameters.algorithm)
 
 
 def signed_claim(
-    keys: RecordAuthenticator, principal: PrincipalId, *, at: int, serial: str = "", method: str = ""
+    keys: RecordAuthenticator,
+    principal: PrincipalId,
+    *,
+    at: int,
+    serial: str = "",
+    method: str = "",
 ) -> MfaClaim:
-    """Return a claim of *principal* with the library's MAC."""
+    """Return a claim of *principal*, with its MAC."""
+    # RULE-CLAIM-MAC
     tag = keys.tag("claim", _claim_message(principal, serial, method, at))
     return MfaClaim(at=at, serial=serial, method=method, tag=tag)
 
@@ -129,13 +152,17 @@ def _claim_message(principal: PrincipalId, serial: str, method: str, at: int) ->
 
 
 def without_key(before: Principal) -> Principal:
-    """Neither device nor enrollment: without the reference the key cannot be computed again."""
+    """Return *before* without device and enrollment. Without its reference, the key is lost."""
     # RULE-KEY-DESTROYED
     return replace(before, enrollment=None, device=None, key_ref=None)
 
 
 def open_session(before: Principal, ctx: Context, session_id: str) -> EnrollmentSession:
-    """Return the open session; a foreign one does not exist (SEED-BOUND)."""
+    """Return the open session, if *session_id* is its id.
+
+    :raises NoSession: it is not.
+    """
+    # SEED-BOUND
     check_intact(before, ctx.keys)
     session = before.enrollment
     if session is None or not recovery.same_text(session.session_id, session_id):
@@ -145,13 +172,14 @@ def open_session(before: Principal, ctx: Context, session_id: str) -> Enrollment
 
 
 def superseded(before: Principal, ctx: Context) -> tuple[AuditEvent, ...]:
+    """Return the event that ends the open enrollment, if there is one."""
     if before.enrollment is None:
         return ()
     return (ctx.event(EventType.SUPERSEDED, before.enrollment.serial),)
 
 
 def without_expired(before: Principal, ctx: Context) -> tuple[Principal, tuple[AuditEvent, ...]]:
-    """Return the state that an operation works on: an expired enrollment is over."""
+    """Return *before* without an expired enrollment, and the events of its end."""
     session = before.enrollment
     if session is None or ctx.now < session.expires_at:
         return before, ()
@@ -163,7 +191,7 @@ def without_expired(before: Principal, ctx: Context) -> tuple[Principal, tuple[A
 def claim_is_authentic(
     keys: RecordAuthenticator, principal: PrincipalId, claim: MfaClaim
 ) -> bool:
-    """Return whether the library made *claim* for *principal*, under a master key that counts."""
+    """Return whether the MAC of *claim* is for *principal*, under an accepted master key."""
     try:
         message = _claim_message(principal, claim.serial, claim.method, claim.at)
         return keys.check("claim", message, claim.tag)

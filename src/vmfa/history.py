@@ -34,7 +34,12 @@ def chain(
     keys: RecordAuthenticator,
     random: Callable[[int], bytes],
 ) -> list[AuditEvent]:
-    """Return *events*, to be stored after the history that the record *after* ends with."""
+    """Return *events* with their numbers, salts, digests and tags, ready to be stored.
+
+    :param after: the record whose history they continue.
+    :param keys: computes the tags for auditors.
+    :param random: a function that returns as many random bytes as its argument says.
+    """
     number, head = after.events, after.head
     chained = []
     for event in events:
@@ -54,7 +59,7 @@ def chain(
 
 
 def redacted(event: AuditEvent) -> AuditEvent:
-    """Return what pruning leaves of *event*: its number, its digests and the tag for auditors."""
+    """Return what remains of *event* after pruning: its number, its digests and its audit tag."""
     return AuditEvent.from_columns(
         event.principal, event.number, None, None, event.content_digest, event.digest,
         int(event.redactable), event.audit_tag,
@@ -67,7 +72,7 @@ def is_redacted(event: AuditEvent) -> bool:
 
 
 class ChainCheck:
-    """Checks events one after the other against the record of their principal.
+    """Checks the events of a history, in their order, against the record of their principal.
 
     :param record: the authenticated record.
     :param before: the digest of the event before the first one that is checked; empty at the
@@ -83,17 +88,23 @@ class ChainCheck:
     def add(self, event: AuditEvent) -> None:
         """Check the next event.
 
-        :raises RecordTampered: the message names the first event that is missing or was changed.
+        :raises RecordTampered: the event is not the next one, or was changed. The text gives its
+            number.
         """
+        # RULE-HISTORY, RULE-REDACTION, ASVS5-16.4.2
         record = self._record
         number = self.number + 1
         if event.number != number:
             raise RecordTampered(f"event {number} is missing from the history of this principal")
         must_be_redacted = event.redactable and number <= record.pruned
         if is_redacted(event) != must_be_redacted:
-            state = "was not redacted" if must_be_redacted else "was redacted"
+            contradiction = (
+                "was not redacted, but the record requires it"
+                if must_be_redacted
+                else "was redacted, but the record does not allow it"
+            )
             raise RecordTampered(
-                f"event {number} of the history of this principal {state}, against its record"
+                f"event {number} of the history of this principal {contradiction}"
             )
         content_digest = event.content_digest
         if not must_be_redacted:

@@ -1,6 +1,6 @@
 """Keys, HMAC, HKDF and Base32.
 
-A :class:`Key` does not print, pickle or copy. :func:`reveal` is the only way to its bytes: search
+A :class:`Key` cannot be printed, pickled or copied. Only :func:`reveal` returns its bytes: search
 for calls of it to find every place that handles key material.
 """
 
@@ -34,11 +34,12 @@ _INNER_PAD, _OUTER_PAD = (bytes(byte ^ pad for byte in range(256)) for pad in (0
 
 def random_bytes(size: int) -> bytes:
     """Return *size* bytes from the operating system's generator: the only source of randomness."""
+    # ASVS5-11.5.1
     return urandom(size)
 
 
 class Opaque:
-    """A value whose text is constant and that refuses to be pickled, copied or changed."""
+    """A value with a constant ``repr`` that cannot be pickled, copied or changed."""
 
     # RULE-BETTER-8
     __slots__ = ()
@@ -65,7 +66,7 @@ class Opaque:
 
 
 class Key(Opaque):
-    """A shared secret of 16 to 1024 bytes (RFC 4226, requirement R6). 20 bytes are usual.
+    """A shared secret of 16 to 1024 bytes (RFC 4226, requirement R6); 20 are usual.
 
     :param raw: the bytes. For Base32 text use :meth:`from_base32`.
     :raises InvalidType: *raw* is not bytes.
@@ -97,9 +98,10 @@ class Key(Opaque):
 
     @classmethod
     def from_base32(cls, text: str) -> Key:
-        """Return the key that *text* spells, as people type it.
+        """Return the key that *text* encodes, as people type it.
 
-        :param text: Base32 in any case, with blanks or hyphens between groups, padded or not.
+        :param text: Base32 in upper or lower case, with blanks or hyphens between groups, with or
+            without padding.
         :raises InvalidType: *text* is not a str.
         :raises InvalidValue: *text* is not valid Base32, or the key has the wrong length.
         """
@@ -117,7 +119,7 @@ class Key(Opaque):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Key) and compare_digest(self._raw, other._raw)
 
-    __hash__: ClassVar[None]  # type: ignore[assignment]  # a hash is a short image
+    __hash__: ClassVar[None]  # type: ignore[assignment]  # a hash would help to guess it
 
     if TYPE_CHECKING:
         _raw: bytes
@@ -125,7 +127,10 @@ class Key(Opaque):
 
 
 class UnsafeShortKey(Key):
-    """A key below 16 bytes, against RFC 4226: only for old devices that cannot be replaced yet."""
+    """A key of 1 to 1024 bytes, for old devices that cannot be replaced yet.
+
+    RFC 4226 requires at least 16 bytes.
+    """
 
     __slots__ = ()
     _min_bytes = 1
@@ -178,7 +183,7 @@ def hkdf_expand(prk: Key | bytes, info: bytes, length: int) -> bytes:
 
 
 def encode_fields(*fields: str | int | bytes) -> bytes:
-    """Return the fields, each after its length: different lists never encode alike."""
+    """Return the fields, each preceded by its length, so that no two lists have one encoding."""
     parts = []
     for field in fields:
         encoded = field if isinstance(field, bytes) else str(field).encode()
@@ -188,8 +193,8 @@ def encode_fields(*fields: str | int | bytes) -> bytes:
 
 
 def reveal(key: Key) -> bytes:
-    """Return the bytes of *key*. Hazardous: they are all that an attacker needs."""
-    return key._raw  # noqa: SLF001  # the one way to the bytes
+    """Return the bytes of *key*. Hazardous: with them, an attacker can compute every code."""
+    return key._raw  # noqa: SLF001  # no other function returns the bytes
 
 
 def base32(key: Key) -> str:
@@ -218,18 +223,19 @@ def _problem_with(raw: bytes, min_bytes: int) -> InvalidType | InvalidValue | No
     return None
 
 
-# Base32 and Python's own base 32 differ only in their digits. The other 128 bytes become "?".
-_BASE32, _BASE_32 = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", "0123456789ABCDEFGHIJKLMNOPQRSTUV"
-_DIGIT_OF = dict(zip(_BASE32 + _BASE32.lower(), _BASE_32 * 2, strict=True))
-_DIGITS = bytes(ord(_DIGIT_OF.get(chr(byte), "?")) for byte in range(256))
+# int(text, 32) reads other digits than Base32 has. Bytes that are not Base32 become "?".
+_RFC_DIGITS, _INT_DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", "0123456789ABCDEFGHIJKLMNOPQRSTUV"
+_INT_DIGIT_OF = dict(zip(_RFC_DIGITS + _RFC_DIGITS.lower(), _INT_DIGITS * 2, strict=True))
+_TO_INT_DIGITS = bytes(ord(_INT_DIGIT_OF.get(chr(byte), "?")) for byte in range(256))
 
 
 def _decode_base32(text: str) -> bytes | InvalidValue:
-    """RFC 4648 section 6, read as one number: a tenth of the time of ``base64.b32decode``.
+    """Decode RFC 4648 Base32 as one number, in a tenth of the time of ``base64.b32decode``.
 
     The error is returned, because an exception raised here would carry the text.
     """
-    digits = text.encode("ascii", "replace").rstrip(b"= -\t\r\n").translate(_DIGITS, b" -\t\r\n")
+    encoded = text.encode("ascii", "replace").rstrip(b"= -\t\r\n")
+    digits = encoded.translate(_TO_INT_DIGITS, b" -\t\r\n")
     size, unused_bits = divmod(5 * len(digits), 8)
     if unused_bits < 5 and size <= MAX_KEY_BYTES and digits.isalnum():
         return (int(digits, 32) >> unused_bits).to_bytes(size, "big")

@@ -1,6 +1,6 @@
 """``otpauth://`` key URIs, which carry a key into an authenticator app or out of another system.
 
-URIs are written in the form that every app understands. They are read strictly, with the dialects
+URIs are written in the form that every app understands. They are read strictly, in the variants
 that apps write; ``docs/key-uris.md`` gives the reason for each choice.
 """
 
@@ -21,7 +21,10 @@ _HEX: Final = frozenset("0123456789abcdefABCDEF")
 
 
 class KeyUriError(InvalidValue):
-    """The text is not a key URI that the library accepts. ``part`` names the wrong part."""
+    """The text is not a key URI that the library accepts.
+
+    :ivar part: the part that is wrong: the name of a parameter, "label", "type" or "uri".
+    """
 
     reason = "key URI"
 
@@ -34,7 +37,10 @@ class KeyUriError(InvalidValue):
 class KeyUri:
     """The content of a key URI.
 
-    ``counter`` is the next counter of a "hotp" key, and None for "totp". ``issuer`` may be empty.
+    :param issuer: the issuer; it may be empty.
+    :param label: the account name.
+    :param parameters: algorithm, digits and period; T0 is 0.
+    :param counter: the next counter of a "hotp" key; None for "totp".
     """
 
     type: Literal["totp", "hotp"]
@@ -58,7 +64,11 @@ def check_label(name: str, value: str) -> None:
 
 
 def build(*, issuer: str, label: str, key: Key, parameters: Parameters) -> str:
-    """Return the URI of a TOTP device: the issuer twice, blanks as ``%20``, defaults left out."""
+    """Return the URI of a TOTP device.
+
+    The issuer is in the label and in a parameter, because apps differ in which they read. Blanks
+    are ``%20``, and default parameters are left out.
+    """
     # KEYURI-WRITE, RULE-BETTER-7
     from urllib.parse import quote
 
@@ -103,19 +113,19 @@ def _read(uri: str, key_type: type[Key]) -> KeyUri:
     kind = kind.lower()
     if kind not in ("totp", "hotp"):
         raise KeyUriError("the type of a key URI must be totp or hotp", "type")
-    given = _parameters(query)
-    if "encoder" in given:
+    values = _parameters(query)
+    if "encoder" in values:
         raise KeyUriError("codes in another alphabet (Steam) are not supported", "encoder")
-    issuer, label = _names(path, given)
-    counter = _number("counter", given, -1)
+    issuer, label = _names(path, values)
+    counter = _number("counter", values, -1)
     if kind == "hotp" and counter < 0:
         raise KeyUriError("a hotp key URI must have a counter", "counter")
     return KeyUri(
         type="hotp" if kind == "hotp" else "totp",
         issuer=issuer,
         label=label,
-        key=_key(given, key_type),
-        parameters=_shape(given),
+        key=_key(values, key_type),
+        parameters=_device_parameters(values),
         counter=counter if kind == "hotp" else None,
     )
 
@@ -126,44 +136,44 @@ def _parameters(query: str) -> dict[str, str]:
     A known name may occur only once, because programs differ in which of two values they use. Some
     programs repeat parameters of their own, such as ``tags``, and end the query with ``&``.
     """
-    given: dict[str, str] = {}
+    values: dict[str, str] = {}
     for piece in filter(None, query.split("&")):
         name, separator, value = piece.partition("=")
         name = _decoded(name, "uri").lower()
         if not separator:
             raise KeyUriError("a parameter of a key URI must be written name=value")
-        if name in given and name in _KNOWN:
+        if name in values and name in _KNOWN:
             raise KeyUriError("a key URI must not repeat a parameter", name)
-        given[name] = value
-    return given
+        values[name] = value
+    return values
 
 
 _KNOWN: Final = frozenset({"secret", "issuer", "algorithm", "digits", "period", "counter"})
 
 
-def _names(path: str, given: dict[str, str]) -> tuple[str, str]:
+def _names(path: str, values: dict[str, str]) -> tuple[str, str]:
     """Return the issuer and the label of ``issuer:account`` or ``account``.
 
     The colon may be written ``%3A``. Issuer and account may contain colons themselves if the
     parameter ``issuer`` shows where the account begins.
     """
-    whole = normalize("NFC", _decoded(path, "label"))
-    written = given.get("issuer", "")
-    literal = normalize("NFC", _decoded(written, "issuer"))
+    path_text = normalize("NFC", _decoded(path, "label"))
+    raw_issuer = values.get("issuer", "")
+    issuer_as_written = normalize("NFC", _decoded(raw_issuer, "issuer"))
     # Several apps write a blank as "+".
-    spaced = normalize("NFC", _decoded(written.replace("+", " "), "issuer"))
-    names = (name for name in (literal, spaced) if name)
-    issuer = next((name for name in names if f"{whole}:".startswith(f"{name}:")), "")
+    issuer_with_blanks = normalize("NFC", _decoded(raw_issuer.replace("+", " "), "issuer"))
+    names = (name for name in (issuer_as_written, issuer_with_blanks) if name)
+    issuer = next((name for name in names if f"{path_text}:".startswith(f"{name}:")), "")
     if issuer:
-        label = whole if whole == issuer else whole[len(issuer) + 1 :].lstrip(" ")
+        label = path_text if path_text == issuer else path_text[len(issuer) + 1 :].lstrip(" ")
     else:
-        first, colon, second = whole.partition(":")
-        prefix, label = (first, second.lstrip(" ")) if colon else ("", whole)
-        if prefix and spaced:
+        first, colon, second = path_text.partition(":")
+        prefix, label = (first, second.lstrip(" ")) if colon else ("", path_text)
+        if prefix and issuer_with_blanks:
             raise KeyUriError("the issuer in the label and the issuer parameter differ", "issuer")
         if ":" in label:
             raise KeyUriError("the label has two colons and no issuer parameter", "label")
-        issuer = spaced or prefix
+        issuer = issuer_with_blanks or prefix
     for part, text in (("label", label), ("issuer", issuer)):
         if text or part == "label":
             try:
@@ -173,32 +183,33 @@ def _names(path: str, given: dict[str, str]) -> tuple[str, str]:
     return issuer, label
 
 
-def _key(given: dict[str, str], key_type: type[Key]) -> Key:
+def _key(values: dict[str, str], key_type: type[Key]) -> Key:
     try:
-        return key_type.from_base32(_decoded(given.get("secret", ""), "secret"))
+        return key_type.from_base32(_decoded(values.get("secret", ""), "secret"))
     except InvalidValue as error:
         raise KeyUriError(str(error), "secret") from None
 
 
-def _shape(given: dict[str, str]) -> Parameters:
+def _device_parameters(values: dict[str, str]) -> Parameters:
     """Return the parameters of the codes, with the defaults that every app assumes."""
     # SEED-SIX
-    shape = Parameters()
-    algorithm = _decoded(given.get("algorithm", shape.algorithm), "algorithm").lower()
-    digits, period = _number("digits", given, shape.digits), _number("period", given, shape.period)
+    parameters = Parameters()
+    algorithm = _decoded(values.get("algorithm", parameters.algorithm), "algorithm").lower()
+    digits = _number("digits", values, parameters.digits)
+    period = _number("period", values, parameters.period)
     for name, value in (("algorithm", algorithm), ("digits", digits), ("period", period)):
         try:
-            shape = replace(shape, **{name: value})  # type: ignore[arg-type]  # it is validated
+            parameters = replace(parameters, **{name: value})  # type: ignore[arg-type]  # checked
         except InvalidValue as error:
             raise KeyUriError(str(error), name) from None
-    return shape
+    return parameters
 
 
-def _number(name: str, given: dict[str, str], default: int) -> int:
+def _number(name: str, values: dict[str, str], default: int) -> int:
     """Read ASCII digits only: ``int`` also accepts signs, underscores and other scripts."""
-    if name not in given:
+    if name not in values:
         return default
-    text = _decoded(given[name], name)
+    text = _decoded(values[name], name)
     if not (text.isascii() and text.isdigit() and len(text) <= 20 and int(text) < COUNTER_LIMIT):
         raise KeyUriError(f"{name} must be a whole number in ASCII digits, below 2**64", name)
     return int(text)

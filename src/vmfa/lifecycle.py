@@ -1,7 +1,7 @@
 """The life cycle of a principal: the transition table that every decision is checked against.
 
 The diagram in the docs is drawn from :data:`TRANSITIONS`. A decision that is not in the table, or
-that breaks an invariant, is a bug of this library: it is stopped before it can be committed.
+that breaks an invariant, is a bug of this library: an exception prevents its commit.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from .models import Principal, Sync
 
 
 class Action(StrEnum):
-    """What can be asked of the library."""
+    """What an operation does."""
 
     OPEN = "open"
     CONFIRM = "confirm"
@@ -38,7 +38,7 @@ class Action(StrEnum):
 
 
 class State(StrEnum):
-    """Where a principal is in the life cycle."""
+    """The states of the life cycle of a principal."""
 
     NO_DEVICE = "no device"
     ENROLLING = "enrolling"
@@ -87,7 +87,7 @@ TRANSITIONS: Final[dict[tuple[State, Action], frozenset[State]]] = {
 
 
 def state_of(principal: Principal) -> State:
-    """Return where *principal* is in the life cycle."""
+    """Return the state of *principal* in the life cycle."""
     device = principal.device
     if device is None:
         return State.NO_DEVICE if principal.enrollment is None else State.ENROLLING

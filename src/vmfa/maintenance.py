@@ -1,4 +1,4 @@
-"""The rules of imports, repair and retention, and the reads."""
+"""The rules of imports, repair, retention and reading, as pure functions."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def adopt(
 ) -> Decision[VirtualDevice]:
     """Assign a device of another system, with its replay position.
 
-    Without a position, every code that the other system could have seen is spent.
+    If *last_step* is None, every code that the other system can have accepted is spent.
     """
     now, policy = ctx.now, ctx.policy
     check_instance("key", key, Key)
@@ -43,6 +43,8 @@ def adopt(
         )
     check_int("drift", drift, -policy.resync_back, policy.resync_forward)
     check_int("failures", failures, 0, policy.failure_cap)
+    if failed_at is not None:
+        check_time("failed_at", failed_at)
     check_intact(before, ctx.keys)
     if before.device is not None:
         raise errors.DeviceAlreadyAssigned(
@@ -67,15 +69,17 @@ def adopt(
 
 
 def reanchor(before: Principal, ctx: Context) -> Decision[None]:
-    """Accept the present time again: every stored time that lies ahead becomes now.
+    """Accept the present time again: every stored time in the future becomes the present.
 
     ``last_step`` is never lowered.
     """
+    # RULE-REANCHOR
     check_intact(before, ctx.keys)
     if before.revision == 0:
         raise errors.NoDevice("this principal is unknown")
     now, policy = ctx.now, ctx.policy
     device, session, binding = before.device, before.enrollment, before.binding
+    last_expiry = now + policy.client_token_seconds
     if device is not None:
         device = replace(
             device,
@@ -87,8 +91,8 @@ def reanchor(before: Principal, ctx: Context) -> Decision[None]:
             clients=replace(
                 device.clients,
                 failing=tuple(
-                    replace(item, expires_at=min(item.expires_at, now + policy.client_token_seconds))
-                    for item in device.clients.failing
+                    replace(client, expires_at=min(client.expires_at, last_expiry))
+                    for client in device.clients.failing
                 ),
             ),
             recovery=replace(
@@ -115,14 +119,15 @@ def reanchor(before: Principal, ctx: Context) -> Decision[None]:
 def mark_spent(before: Principal, ctx: Context, until: int) -> Decision[None]:
     """Treat every code up to the Unix time *until* as used, after commits may have been lost.
 
-    It runs whatever the clock says, and never lowers anything. An open enrollment is cancelled.
+    It works even if the clock went back, and never lowers a step. An open enrollment is cancelled.
     """
+    # RULE-MARK-SPENT
     check_time("until", until)
     check_intact(before, ctx.keys)
     policy, device, session = ctx.policy, before.device, before.enrollment
     period = parameters_of(before, policy).period
     if until > max(ctx.now, before.seen_at) + period:
-        raise errors.InvalidValue("until must not lie ahead of the clock: pass seconds")
+        raise errors.InvalidValue("until must not be in the future: pass a Unix time in seconds")
     if session is not None:
         event = ctx.event(EventType.MARKED_SPENT, session.serial, until=until)
         cancelled = ctx.event(EventType.CANCELLED, session.serial)
@@ -142,7 +147,7 @@ def mark_spent(before: Principal, ctx: Context, until: int) -> Decision[None]:
 
 
 def forget(before: Principal, ctx: Context) -> Decision[None]:
-    """Erase the principal and its history, and destroy its key. An unknown one stays unknown."""
+    """Erase the principal and its history, and destroy its key."""
     if before.revision == 0:
         return Decision(principal=before, answer=None)
     event = ctx.event(EventType.FORGOTTEN)
@@ -152,10 +157,8 @@ def forget(before: Principal, ctx: Context) -> Decision[None]:
 def prune_history(
     before: Principal, ctx: Context, history: Sequence[AuditEvent], older_than: int
 ) -> Decision[int]:
-    """Redact the oldest events, up to the first redactable one at or after *older_than*.
-
-    Bindings are never redacted (SP80063B-4.1-RECORD).
-    """
+    """Redact the oldest events, up to the first redactable one at or after *older_than*."""
+    # SP80063B-4.1-RECORD: bindings are not redactable
     check_time("older_than", older_than)
     check_intact(before, ctx.keys)
     if len(history) != before.events or (history and history[-1].digest != before.head):

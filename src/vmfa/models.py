@@ -1,7 +1,7 @@
 """The values: a principal, its device, its enrollment, and what the operations return.
 
-They are frozen, validated and without transitions. None of them contains a key: a :class:`KeyRef`
-says where a key comes from. A principal has one, so it cannot have two devices.
+They are frozen and validated, and they have no transitions. None of them contains a key: a
+:class:`KeyRef` says where a key comes from. A principal has one, so it cannot have two devices.
 """
 
 from __future__ import annotations
@@ -58,8 +58,13 @@ class Kind(StrEnum):
 class PrincipalId:
     """A person who signs in: stored identifiers that never change and are never reused.
 
-    Names are compared as bytes. Build one with :meth:`user` or :meth:`root`. A service with one
-    tenant uses one constant account, such as ``"main"``.
+    Build one with :meth:`user` or :meth:`root`. Names are compared as bytes.
+
+    :param account: the tenant. A service with one tenant uses a constant, such as ``"main"``.
+    :param kind: whether this is the root of the account or one of its users.
+    :param name: the stored identifier of a user; empty for root.
+    :raises InvalidType: a field has the wrong type.
+    :raises InvalidValue: a text is empty, too long, not in NFC, or has invisible characters.
     """
 
     # RULE-PRINCIPAL
@@ -101,8 +106,9 @@ class PrincipalId:
 class KeyRef:
     """Where the key of a device comes from. Without it the key is lost.
 
-    ``scheme`` names the key source, ``key_id`` the master key, and ``material`` is a nonce or an
-    encrypted key.
+    :param scheme: the name of the key source.
+    :param key_id: the id of the master key.
+    :param material: a nonce or an encrypted key, at most 4096 bytes.
     """
 
     scheme: str = field(metadata=text(32))
@@ -124,7 +130,12 @@ class Sync(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailingClient:
-    """A client token whose last attempts failed: its id in hex, and Unix seconds."""
+    """A client token whose last attempts failed.
+
+    :param token_id: the id of the token, in hexadecimal.
+    :param failures: its consecutive failures.
+    :param expires_at: the Unix time, in seconds, at which the token expires.
+    """
 
     token_id: str = field(metadata=text(32))
     failures: int = field(metadata=integer(1, 1000))
@@ -136,10 +147,12 @@ class FailingClient:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientState:
-    """What is known of the client tokens of a device.
+    """The state of the client tokens of a device.
 
-    Tokens of an earlier ``epoch`` are worthless. ``given`` is the id of a token for one sign-in
-    that was not used yet.
+    :param epoch: a counter. Tokens of an earlier epoch are not valid.
+    :param failing: the tokens whose last attempts failed.
+    :param given: the id of the token that an administrator gave to the owner for one sign-in;
+        empty if there is none or if it was used.
     """
 
     epoch: int = field(default=0, metadata=integer(0, MAX_INTEGER))
@@ -154,7 +167,12 @@ class ClientState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecoveryState:
-    """The digests of the unused recovery codes of a device, and the wrong ones in a row."""
+    """The saved recovery codes of a device.
+
+    :param codes: the digests of the unused codes.
+    :param failures: how many wrong codes were entered in a row.
+    :param failed_at: the Unix time of the last of them, in seconds.
+    """
 
     codes: tuple[str, ...] = field(default=(), repr=False)
     failures: int = field(default=0, metadata=integer(0, MAX_INTEGER))
@@ -168,11 +186,26 @@ class RecoveryState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VirtualDevice:
-    """An assigned device. Times are Unix seconds; drift and ``last_step`` are in time steps.
+    """An assigned device. Times are Unix times in seconds.
 
-    ``failures`` and ``failed_at`` count consecutive failures without a client token,
-    ``known_failures`` and ``known_failed_at`` those with one. ``budget`` is what remains of the
-    guess budget at ``budget_updated_at``.
+    :param serial: the serial number: 32 hexadecimal digits.
+    :param parameters: algorithm, digits, period and T0 of its codes.
+    :param enrolled_at: when it was assigned.
+    :param sync: whether its codes are accepted.
+    :param disabled: whether too many failures disabled it for good.
+    :param drift: its clock minus the verifier's, in steps.
+    :param synced_drift: the drift that the last resynchronization found, in steps.
+    :param last_offset: the distance of the last accepted code from the expected step, in steps.
+    :param last_step: the last spent step. No code of it or of an earlier step is accepted.
+    :param failures: consecutive failures without a client token.
+    :param failed_at: the time of the last of them.
+    :param known_failures: consecutive failures with a client token.
+    :param known_failed_at: the time of the last of them.
+    :param budget: what remained of the guess budget at ``budget_updated_at``.
+    :param budget_updated_at: when the budget was updated. The next refill counts from here.
+    :param budget_restored_at: when an administrator last restored the budget.
+    :param clients: the state of its client tokens.
+    :param recovery: its saved recovery codes.
     """
 
     # RULE-RANGES
@@ -182,15 +215,15 @@ class VirtualDevice:
     sync: Sync = field(metadata=instance_of(Sync))
     disabled: bool = field(default=False, metadata=instance_of(bool))
     drift: int = field(default=0, metadata=integer(-1000, 1000))
-    synced_drift: int = field(default=0, metadata=integer(-1000, 1000))  # set by the last pair
-    last_offset: int = field(default=0, metadata=integer(-1, 1))  # of the last accepted code
+    synced_drift: int = field(default=0, metadata=integer(-1000, 1000))
+    last_offset: int = field(default=0, metadata=integer(-1, 1))
     last_step: int = field(metadata=integer(-1, COUNTER_LIMIT - 1))
     failures: int = field(default=0, metadata=integer(0, 10_000))
     failed_at: int = field(default=0, metadata=timestamp())
     known_failures: int = field(default=0, metadata=integer(0, 10_000))
     known_failed_at: int = field(default=0, metadata=timestamp())
     budget: int = field(metadata=integer(0, 10_000))
-    budget_updated_at: int = field(metadata=timestamp())  # when the next token began to grow
+    budget_updated_at: int = field(metadata=timestamp())
     budget_restored_at: int = field(default=-MAX_INTEGER, metadata=timestamp())
     clients: ClientState = field(default=ClientState(), metadata=instance_of(ClientState))
     recovery: RecoveryState = field(default=RecoveryState(), metadata=instance_of(RecoveryState))
@@ -201,7 +234,16 @@ class VirtualDevice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnrollmentSession:
-    """An open enrollment, from the display of the key to the two codes, in Unix seconds."""
+    """An open enrollment, from the display of the key to the two codes.
+
+    :param session_id: the id of the session: 32 hexadecimal digits.
+    :param serial: the serial number of the future device.
+    :param parameters: algorithm, digits, period and T0 of its codes.
+    :param opened_at: the Unix time at which it was opened, in seconds.
+    :param expires_at: the Unix time at which it ends, in seconds.
+    :param attempts: how many wrong pairs of codes were entered.
+    :param opened_by_owner: whether the owner opened it, and not another person.
+    """
 
     session_id: str = field(metadata=text(64))
     serial: str = field(metadata=text(64))
@@ -217,7 +259,11 @@ class EnrollmentSession:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PendingBinding:
-    """The owner needs a one-time code to enroll again: its digest, and when it expires."""
+    """The one-time code that the owner needs to enroll again.
+
+    :param digest: the digest of the code.
+    :param expires_at: the Unix time at which the code expires, in seconds.
+    """
 
     digest: str = field(repr=False, metadata=text(64))
     expires_at: int = field(metadata=timestamp())
@@ -228,7 +274,7 @@ class PendingBinding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Envelope:
-    """A record as it is stored: its document, the tag over it, and the tag for auditors."""
+    """A record as it is stored: its JSON document, the tag over it, and the tag for auditors."""
 
     document: str = field(repr=False, metadata=instance_of(str))
     tag: str = field(metadata=instance_of(str))
@@ -240,11 +286,21 @@ class Envelope:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Principal:
-    """All that is stored of one principal, at one revision. Revision 0 was never stored.
+    """Everything that is stored about one principal, at one revision. Times are in Unix seconds.
 
-    ``seen_at`` is the highest verifier time that was committed. ``events`` is the length of the
-    history and ``head`` the digest of its last event; redactable events up to number ``pruned``
-    are redacted.
+    :param id: the identifiers of the principal.
+    :param revision: the number of commits so far; 0: it was never stored.
+    :param seen_at: the highest time of the verifier that was committed.
+    :param enrollment: the open enrollment.
+    :param device: the assigned device.
+    :param key_ref: where the key of the device or of the enrollment comes from.
+    :param enrollment_times: when the enrollments of the last 24 hours were opened.
+    :param recovered_at: proofs of recovery up to this time are used.
+    :param binding: the code that the owner needs to enroll again.
+    :param events: the number of events in the history.
+    :param head: the digest of the last event.
+    :param pruned: the redactable events up to this number are redacted.
+    :param envelope: the record as it is stored.
     """
 
     id: PrincipalId = field(metadata=instance_of(PrincipalId))
@@ -252,9 +308,8 @@ class Principal:
     seen_at: int = field(default=-MAX_INTEGER, metadata=timestamp())
     enrollment: EnrollmentSession | None = None
     device: VirtualDevice | None = None
-    key_ref: KeyRef | None = None  # of the device or the enrollment
-    enrollment_times: tuple[int, ...] = ()  # of the sessions opened within the last day
-    # Proofs of recovery up to this time are used.
+    key_ref: KeyRef | None = None
+    enrollment_times: tuple[int, ...] = ()
     recovered_at: int = field(default=-MAX_INTEGER, metadata=timestamp())
     binding: PendingBinding | None = None
     events: int = field(default=0, metadata=integer(0, MAX_INTEGER))
@@ -268,23 +323,23 @@ class Principal:
             raise InvalidValue("pruned must not exceed events")
         for opened_at in self.enrollment_times:
             check_time("enrollment_times", opened_at)
-        if self.enrollment is not None and self.device is not None:
+        if self.enrollment is not None and self.device is not None:  # SEED-ONE, RULE-PHONES
             raise InvalidValue("a principal has either a device or an open enrollment")
         if (self.key_ref is None) != (self.enrollment is None and self.device is None):
             raise InvalidValue("key_ref must be set exactly if there is a device or an enrollment")
 
 
-class Unlisted:
-    """Base of a dataclass with one secret outside of its fields.
+class WithSecret:
+    """Base of a dataclass that has one secret, which is not a field.
 
-    ``repr``, ``==``, ``asdict``, ``pickle`` and ``copy`` work on the fields, so they leave it out.
+    ``repr``, ``==``, ``asdict``, ``pickle`` and ``copy`` use the fields, so they omit the secret.
     """
 
     __slots__ = ("_secret",)
     _secret: Any
 
-    def with_secret(self, secret: object) -> None:
-        """Set the secret once, right after the value was created."""
+    def set_secret(self, secret: object) -> None:
+        """Set the secret. Call it once, right after the value was created."""
         _set(self, "_secret", secret)
 
     def secret(self) -> Any:
@@ -294,11 +349,14 @@ class Unlisted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MfaClaim:
-    """The statement that a principal presented a second factor at the Unix time ``at``.
+    """The statement that a principal presented a second factor. Keep it in the session.
 
-    It names the serial number of the device, or another ``method`` of the service. ``tag`` is a
-    MAC over the principal and these fields, made by the library. Keep the claim in the session:
-    :meth:`to_dict` and :meth:`from_dict` survive JSON, cookies and JWTs.
+    :meth:`to_dict` and :meth:`from_dict` convert it for JSON, cookies and JWTs.
+
+    :param at: the Unix time of the second factor, in seconds.
+    :param serial: the serial number of the device; empty for another method.
+    :param method: the other method of the service, such as "passkey"; empty for a device.
+    :param tag: the MAC of the library over the principal and these fields.
     """
 
     at: int = field(metadata=timestamp())
@@ -313,6 +371,7 @@ class MfaClaim:
 
     def to_dict(self) -> dict[str, str | int]:
         """Return the claim as a dict of JSON values."""
+        # RULE-CLAIM-DICT
         return {
             "v": 1, "at": self.at, "serial": self.serial, "method": self.method, "tag": self.tag,
         }
@@ -321,6 +380,7 @@ class MfaClaim:
     def from_dict(cls, value: object) -> MfaClaim:
         """Return the claim that :meth:`to_dict` wrote. Its MAC is checked where the claim is used.
 
+        :param value: the dict.
         :raises InvalidValue: *value* is not such a dict.
         """
         problem = InvalidValue("not a claim: pass the dict that MfaClaim.to_dict() returned")
@@ -336,7 +396,11 @@ class MfaClaim:
 
 
 class ClientToken(Opaque):
-    """The token of a known client, for a cookie. ``text`` is at most 256 ASCII characters."""
+    """The token of a known client, for a cookie.
+
+    :ivar text: the token: at most 256 ASCII characters.
+    :ivar expires_at: the Unix time at which it expires, in seconds.
+    """
 
     __slots__ = ("expires_at", "text")
     text: str
@@ -344,8 +408,17 @@ class ClientToken(Opaque):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Receipt(Unlisted):
-    """A code was accepted and is spent. ``at`` is in Unix seconds, the rest in steps."""
+class Receipt(WithSecret):
+    """A code was accepted and is spent.
+
+    :param principal: the owner of the device.
+    :param serial: the serial number of the device.
+    :param step: the time step of the code.
+    :param at: the Unix time of the sign-in, in seconds.
+    :param drift: the drift of the device after the sign-in, in steps.
+    :param failures_cleared: how many consecutive failures the sign-in ended.
+    :param claim: the claim of this second factor, for the session.
+    """
 
     principal: PrincipalId
     serial: str
@@ -363,17 +436,22 @@ class Receipt(Unlisted):
 
 
 class RecoveryCodes(Opaque):
-    """Saved recovery codes, shown once: ``codes`` is a tuple of texts."""
+    """Saved recovery codes, shown once.
+
+    :ivar codes: the codes, as texts.
+    """
 
     __slots__ = ("codes",)
     codes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SyncReport(Unlisted):
-    """What two codes showed. ``steps_off`` is the distance of the second one from now, in steps.
+class SyncReport(WithSecret):
+    """The result of two codes. Check ``sync``: a report cannot be used as a boolean.
 
-    Check ``sync``: a report cannot be used as a boolean.
+    :param device: the device after the two codes.
+    :param sync: whether the codes of the device are accepted from now on.
+    :param steps_off: the distance of the second code from the current step; negative: behind.
     """
 
     # RULE-BETTER-3
@@ -392,10 +470,13 @@ class SyncReport(Unlisted):
 
 
 class OpenedEnrollment(Opaque):
-    """The answer that opens an enrollment: the only one that shows the key.
+    """An enrollment that was opened. No other value shows its key.
 
-    ``base32`` is the key for manual entry, ``uri`` the same for a QR code. ``expires_at`` is in
-    Unix seconds.
+    :ivar session_id: the id of the session, for ``confirm_enrollment``.
+    :ivar serial: the serial number of the future device.
+    :ivar expires_at: the Unix time at which the enrollment ends, in seconds.
+    :ivar base32: the key, for manual entry.
+    :ivar uri: the key as an ``otpauth://`` URI, for a QR code.
     """
 
     # SEED-SHOW
@@ -408,7 +489,11 @@ class OpenedEnrollment(Opaque):
 
 
 class BindingCode(Opaque):
-    """A one-time code with which the owner enrolls again. ``expires_at`` is in Unix seconds."""
+    """A one-time code that the owner needs to enroll again.
+
+    :ivar code: the code.
+    :ivar expires_at: the Unix time at which it expires, in seconds.
+    """
 
     __slots__ = ("code", "expires_at")
     code: str
@@ -416,9 +501,11 @@ class BindingCode(Opaque):
 
 
 class Deactivation(Opaque):
-    """The device ``serial`` was removed at the Unix time ``at``.
+    """A device was removed.
 
-    ``binding_code`` is the text that the owner needs to enroll again, or None if none is needed.
+    :ivar serial: the serial number of the device.
+    :ivar at: the Unix time of the removal, in seconds.
+    :ivar binding_code: the code that the owner needs to enroll again; None if none is needed.
     """
 
     __slots__ = ("at", "binding_code", "serial")

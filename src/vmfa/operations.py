@@ -1,8 +1,7 @@
-"""Each public operation as a value: what to decide, and about whom.
+"""Each public operation as a value, for a service that stores records in its own transaction.
 
-A service that keeps the records in its own transaction uses these: load the principal, ``decide``,
-store the decision's ``principal`` and ``stored`` events, commit, then ``settle``.
-:class:`vmfa.DeviceRegistry` does just that.
+Such a service loads the principal, calls ``decide``, stores the decision's ``principal`` and
+``stored`` events, commits, and then calls ``settle``. :class:`vmfa.DeviceRegistry` does the same.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from dataclasses import replace
 from typing import Generic, NoReturn, TypeVarTuple
 
 from . import guards, maintenance, rules
-from .access import Actor, check_permitted, claim_counts, relationship_to
+from .access import Actor, check_permitted, claimed_device_is_assigned, relationship_to
 from .decision import Context, Decision, T
 from .errors import InvalidType, InvalidValue, VmfaError
 from .events import SIGN_INS, TRANSIENT, AuditEvent, EventActor, EventType
@@ -45,7 +44,11 @@ Arguments = TypeVarTuple("Arguments")
 
 
 class Operation(Opaque, Generic[T]):
-    """One operation on ``principal``. It may contain codes, so it does not print or pickle."""
+    """One operation. It may contain codes, so it cannot be printed or pickled.
+
+    :ivar principal: the principal that it is about.
+    :ivar action: what it does.
+    """
 
     __slots__ = (
         "_actor", "_arguments", "_operations", "_rule", "_source", "action", "principal",
@@ -55,7 +58,7 @@ class Operation(Opaque, Generic[T]):
     _actor: Actor | None
     _operations: Operations
     _rule: Callable[..., Decision[T]]
-    _arguments: tuple[object, ...]  # codes may be among them, so no parameter names them
+    _arguments: tuple[object, ...]  # codes may be among them
     _source: str
 
     def __init__(
@@ -78,7 +81,7 @@ class Operation(Opaque, Generic[T]):
 
     @property
     def actor_record_id(self) -> PrincipalId | None:
-        """Whose record :meth:`decide` needs as *actor_record*; None if it needs no further one."""
+        """The actor whose record :meth:`decide` needs as *actor_record*; None if it needs none."""
         actor = self._actor
         if not isinstance(actor, Actor) or actor.mfa is None or actor.principal == self.principal:
             return None
@@ -87,15 +90,18 @@ class Operation(Opaque, Generic[T]):
     def decide(
         self, before: Principal, now: float, actor_record: Principal | None = None
     ) -> Decision[T]:
-        """Decide about the state *before*.
+        """Return the answer and the next state.
 
-        The result depends on the arguments and on the randomness of new keys and identifiers. A
-        refusal is an answer and not an exception: commit first, if the principal changed, then
-        settle.
+        The result depends only on the arguments and on random numbers for new keys and
+        identifiers. A refusal is an answer and not an exception. If the principal changed, commit
+        it first, and then settle.
 
-        :param before: the stored principal.
+        :param before: the stored record of :attr:`principal`.
         :param now: the Unix time in seconds.
-        :param actor_record: the record of :attr:`actor_record_id`, if there is one.
+        :param actor_record: the record of :attr:`actor_record_id`, unless that is None.
+        :returns: the decision.
+        :raises InvalidType: *principal*, *source* or *now* has the wrong type.
+        :raises InvalidValue: *source* or *now* is not valid.
         """
         try:
             self.check()
@@ -114,7 +120,7 @@ class Operation(Opaque, Generic[T]):
         check_text("source", self._source, empty=True)
 
     def discard(self) -> None:
-        """Drop the arguments, codes included. The operation cannot decide any more."""
+        """Drop the arguments, codes included. The operation cannot decide after that."""
         object.__setattr__(self, "_arguments", ())
 
     def _decide(self, before: Principal, now: int, actor_record: Principal | None) -> Decision[T]:
@@ -133,18 +139,18 @@ class Operation(Opaque, Generic[T]):
                 raise InvalidValue("the record belongs to another principal")
             if self.action is not Action.VERIFY:
                 context = self._permitted(before, context, actor_record)
-            if self.action is not Action.FORGET:
+            if self.action not in (Action.FORGET, Action.MARK_SPENT):  # whatever the clock says
                 state, expired = guards.without_expired(before, context)
             decision = self._rule(state, context, *self._arguments)
         except VmfaError as refusal:
-            serial = before.device.serial if before.device else ""
+            serial = before.device.serial if before.device else ""  # ASVS5-16.3.2
             event = context.event(
                 EventType.REFUSED, serial, refusal.reason, action=self.action.value
             )
             return Decision(
                 principal=before, answer=refusal.with_traceback(None), events=(event,)
             )
-        if decision.principal is state:  # reads and malformed input commit nothing
+        if decision.principal is state:  # RULE-READS: malformed input commits nothing, either
             return replace(decision, principal=before)
         if state is not before:
             check_transition(before, Action.EXPIRE, state)
@@ -156,20 +162,26 @@ class Operation(Opaque, Generic[T]):
     def _event_actor(self) -> EventActor:
         actor = self._actor
         if self.action is Action.VERIFY:
-            who = self.principal
-            return EventActor(role="claimant", account=who.account, kind=who.kind, name=who.name)
+            claimant = self.principal
+            return EventActor(
+                role="claimant", account=claimant.account, kind=claimant.kind.value,
+                name=claimant.name,
+            )
         if not isinstance(actor, Actor):
             return EventActor(role="unknown")
-        own = actor.principal
-        if own is None:
-            return EventActor(role=actor.role, name=actor.reference)
-        return EventActor(role=actor.role, account=own.account, kind=own.kind, name=own.name)
+        person = actor.principal
+        if person is None:
+            return EventActor(role=actor.role.value, name=actor.reference)
+        return EventActor(
+            role=actor.role.value, account=person.account, kind=person.kind.value,
+            name=person.name,
+        )
 
     def _permitted(
         self, before: Principal, context: Context, actor_record: Principal | None
     ) -> Context:
         actor = self._actor
-        if not isinstance(actor, Actor):
+        if not isinstance(actor, Actor):  # RULE-ACTOR
             raise InvalidType("by must be an Actor: build one with Actor.signed_in(), for example")
         policy, keys = context.policy, context.keys
         own_record = before if actor.principal == self.principal else actor_record
@@ -196,8 +208,9 @@ class Operation(Opaque, Generic[T]):
         events: tuple[AuditEvent, ...],
         context: Context,
     ) -> Decision[T]:
-        """Chain the events that are stored, and authenticate the next state as a whole."""
+        """Chain the events that are stored, and authenticate the next state."""
         keys, after = context.keys, decision.principal
+        # RULE-SIGN-INS
         transient = TRANSIENT - SIGN_INS if context.policy.store_sign_ins else TRANSIENT
         stored = chain(
             (event for event in events if event.type not in transient),
@@ -206,14 +219,17 @@ class Operation(Opaque, Generic[T]):
         seen_at = after.seen_at
         if self.action is not Action.MARK_SPENT:
             seen_at = max(seen_at, context.now)
-        after = replace(
-            after, revision=before.revision + 1, seen_at=seen_at,
+        after = authenticated(
+            after, keys, revision=before.revision + 1, seen_at=seen_at,
             events=before.events + len(stored),
-            head=stored[-1].digest if stored else before.head, envelope=None,
+            head=stored[-1].digest if stored else before.head,
         )
-        reported = (*stored, *(event for event in events if event.type in transient))
+        next_stored = iter(stored)
+        reported = tuple(
+            event if event.type in transient else next(next_stored) for event in events
+        )
         return Decision(
-            principal=authenticated(after, keys), answer=decision.answer, events=reported
+            principal=after, answer=decision.answer, events=reported
         )
 
 
@@ -223,8 +239,8 @@ class Operations:
     :param keys: the source of new device keys, usually :class:`vmfa.DerivedKeys`.
     :param issuer: the name that authenticator apps show.
     :param imported_keys: the source for devices of other systems.
-    :param policy: the numbers; ``Policy()`` by default.
-    :param random: returns that many random bytes.
+    :param policy: the limits of the rules; ``Policy()`` by default.
+    :param random: a function that returns as many random bytes as its argument says.
     :param authenticate: whether stored records are authenticated. Leave it True.
     :raises InvalidType: an argument has the wrong type.
     :raises InvalidValue: *issuer* is not a valid label.
@@ -441,7 +457,7 @@ class Operations:
     def record(
         self, principal: PrincipalId, *, by: Actor, source: str = ""
     ) -> Operation[Principal]:
-        """Return the authenticated record, to an actor that may read the history."""
+        """Build the read of the authenticated record, for an actor that may read the history."""
         return self._operation(
             Action.READ_HISTORY, principal, by, source, maintenance.read_history
         )
@@ -449,10 +465,11 @@ class Operations:
     # Questions that need no actor
 
     def requires_code(self, before: Principal) -> bool:
-        """Return whether this principal has an assigned device.
+        """Return whether a principal has an assigned device.
 
+        :param before: the stored record.
         :raises RecordTampered: the record was edited.
-        :raises UnknownMasterKey: the record needs a master key that is not here.
+        :raises UnknownMasterKey: the record needs a master key that this process does not have.
         """
         check_intact(before, self.keys)
         return before.device is not None
@@ -460,10 +477,14 @@ class Operations:
     def claim_is_valid(
         self, before: Principal, claim: MfaClaim, now: float, max_age: int | None = None
     ) -> bool:
-        """Return whether *claim* still proves a second factor of this principal.
+        """Return whether *claim* still proves a second factor of a principal.
 
         See :meth:`vmfa.DeviceRegistry.claim_is_valid`.
+
+        :param before: the stored record of the principal.
+        :param now: the Unix time in seconds.
         """
+        # RULE-CLAIM-VALID
         check_instance("claim", claim, MfaClaim)
         if max_age is not None:
             check_int("max_age", max_age, 0, MAX_INTEGER)
@@ -473,7 +494,7 @@ class Operations:
         return (
             age >= -period
             and (max_age is None or age <= max_age)
-            and claim_counts(claim, before)
+            and claimed_device_is_assigned(claim, before)
             and guards.claim_is_authentic(self.keys, before.id, claim)
         )
 
@@ -487,7 +508,7 @@ class Operations:
 
 
 def clear_frames_of(error: BaseException) -> None:
-    """Clear the local variables of the frames that *error* passed through: codes may be in them.
+    """Clear the local variables of the frames that *error* passed through, with codes in them.
 
     Frames that are still running are left alone.
     """

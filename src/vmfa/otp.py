@@ -36,6 +36,7 @@ _unpack_word = Struct(">I").unpack_from  # the same order for the four bytes tha
 def hotp(key: Key | bytes, counter: int, *, digits: int = 6, algorithm: str = "sha1") -> str:
     """Return the code of *key* for *counter* (RFC 4226 section 5).
 
+    :param key: the key, or its 16 to 1024 bytes.
     :param counter: 0 to 2**64 - 1.
     :param digits: 6, 7 or 8. More are refused, because 31 bits do not fill nine digits evenly.
     :param algorithm: "sha1", "sha256" or "sha512".
@@ -65,6 +66,7 @@ def totp(
 ) -> str:
     """Return the code of *key* at the Unix time *at* (RFC 6238 section 4).
 
+    :param key: the key, or its 16 to 1024 bytes.
     :param at: seconds since the epoch, int or float.
     :param digits: 6, 7 or 8.
     :param algorithm: "sha1", "sha256" or "sha512".
@@ -102,8 +104,16 @@ def verify_totp(
     Store the result atomically and pass it as *after* the next time: otherwise a code can be
     replayed (RFC 6238 section 5.2).
 
+    :param key: the key, or its 16 to 1024 bytes.
+    :param code: the text that the user typed.
+    :param at: seconds since the epoch, int or float.
     :param after: the last accepted step; -1 for a key that was never used.
     :param window: 0 to 100 steps before and after the current one.
+    :param digits: 6, 7 or 8.
+    :param algorithm: "sha1", "sha256" or "sha512".
+    :param period: the length of a time step, in seconds.
+    :param t0: the Unix time at which the steps begin, in seconds.
+    :returns: the step. If several steps match, the latest of them.
     :raises MalformedCode: *code* is not exactly *digits* ASCII digits.
     :raises AlreadyUsed: *code* matches a step at or before *after*.
     :raises CodeRejected: *code* matches no step of the window.
@@ -144,8 +154,13 @@ def verify_hotp(
 
     Store the result plus one atomically and pass it as *counter* the next time.
 
+    :param key: the key, or its 16 to 1024 bytes.
+    :param code: the text that the user typed.
     :param counter: the next expected counter, 0 to 2**64 - 1.
     :param look_ahead: 0 to 100 further counters. Earlier counters never match.
+    :param digits: 6, 7 or 8.
+    :param algorithm: "sha1", "sha256" or "sha512".
+    :returns: the counter. If several counters match, the highest of them.
     :raises MalformedCode: *code* is not exactly *digits* ASCII digits.
     :raises CodeRejected: *code* matches none of the counters.
     :raises InvalidType: an argument has the wrong type.
@@ -171,7 +186,9 @@ def verify_hotp(
 def step_at(at: float, *, period: int = 30, t0: int = 0) -> int:
     """Return the time step of the Unix time *at*: the whole periods since *t0* (RFC 6238, 4.2).
 
-    :param at: seconds, int or float. A datetime is refused, because a naive one names no moment.
+    :param at: seconds, int or float. A datetime is refused: without a time zone it is ambiguous.
+    :param period: the length of a time step, in seconds.
+    :param t0: the Unix time at which the steps begin, in seconds.
     :raises InvalidType: *at* is neither an int nor a float.
     :raises InvalidValue: *at* is before *t0*, not finite, or past step 2**64 - 1.
     """
@@ -181,13 +198,19 @@ def step_at(at: float, *, period: int = 30, t0: int = 0) -> int:
 
 
 def seconds_left(at: float, *, period: int = 30, t0: int = 0) -> int:
-    """Return the whole seconds, 1 to *period*, until the code of the Unix time *at* changes."""
+    """Return the whole seconds, 1 to *period*, until the code of the Unix time *at* changes.
+
+    The parameters and the errors are those of :func:`step_at`.
+    """
     # RULE-BETTER-5
     return next_step_at(at, period=period, t0=t0) - to_unix_seconds(at)
 
 
 def next_step_at(at: float, *, period: int = 30, t0: int = 0) -> int:
-    """Return the Unix time, in seconds, at which the step after that of *at* begins."""
+    """Return the Unix time, in seconds, at which the step after that of *at* begins.
+
+    The parameters and the errors are those of :func:`step_at`.
+    """
     return (step_at(at, period=period, t0=t0) + 1) * period + t0
 
 
@@ -209,20 +232,20 @@ def window_steps(current: int, back: int, forward: int) -> range:
 
 
 def truncate(mac: bytes) -> int:
-    """Return the 31 bits of *mac* at the offset that the low half of its last byte names."""
+    """Return 31 bits of *mac*. The low four bits of its last byte are their offset in bytes."""
     # RFC4226-5.3-DT: the last byte of any hash, not byte 19
     word: int = _unpack_word(mac, mac[-1] & 0x0F)[0]
     return word & 0x7FFF_FFFF
 
 
 def normalize_code(code: str, lengths: Iterable[int]) -> str:
-    """Return *code* without surrounding blanks and one blank or hyphen in its middle.
+    """Return *code* without surrounding blanks and without one blank or hyphen in its middle.
 
-    This is the only place that normalizes a code: what is counted, compared and spent is the time
-    step that the code matches.
+    No other function normalizes codes. A code is spent as the time step that it matches, so a
+    code that is written in two ways is still accepted once.
 
     :param lengths: the numbers of digits that a code may have.
-    :raises MalformedCode: *code* is anything else than that many ASCII digits.
+    :raises MalformedCode: the result is not that many ASCII digits.
     """
     # SEED-SIX
     text = code.strip(" \t\n\r\f\v") if isinstance(code, str) else ""
@@ -282,10 +305,10 @@ def step_of(at: float, period: int, t0: int) -> int:
 def _codes(
     key: Key | bytes, steps: Iterable[int], digits: int, algorithm: str
 ) -> dict[int, str]:
-    """HMAC as RFC 2104 defines it, truncated to a code, for each step.
+    """Return the code of each step: the HMAC of RFC 2104, truncated.
 
-    The keyed hash objects are copied for each step, which takes two thirds of the time of one-shot
-    HMACs.
+    The prepared hash objects are copied for each step. That takes two thirds of the time of a new
+    HMAC for each step.
     """
     inner_state, outer_state = prepared_hmac(key, algorithm)
     modulus, codes = 10**digits, {}

@@ -1,4 +1,4 @@
-"""The numbers of a deployment, in one frozen and validated :class:`Policy`."""
+"""What a deployment can configure: the parameters of codes and the limits of the rules."""
 
 from __future__ import annotations
 
@@ -20,8 +20,12 @@ MAX_PERIOD: Final = 300  # seconds; also how far clocks may disagree. SP80063B-3
 class Parameters:
     """What a device and its verifier agree on. Every authenticator app supports the defaults.
 
-    ``algorithm`` is "sha1", "sha256" or "sha512"; ``digits`` 6 to 8; ``period`` and ``t0`` are in
-    seconds.
+    :param algorithm: "sha1", "sha256" or "sha512".
+    :param digits: 6, 7 or 8.
+    :param period: the length of a time step, in seconds.
+    :param t0: the Unix time at which the steps begin, in seconds.
+    :raises InvalidType: a field has the wrong type.
+    :raises InvalidValue: a field is out of bounds.
     """
 
     # SEED-SIX, RFC6238-3-R4, RFC6238-4.1-X-T0, RFC6238-5.2-STEP30
@@ -34,7 +38,7 @@ class Parameters:
         check_parameters(self.algorithm, self.digits, self.period, self.t0)
 
     def step_at(self, now: int) -> int:
-        """Return the time step of the Unix time *now*."""
+        """Return the time step of the Unix time *now*, in seconds."""
         return step_of(now, self.period, self.t0)
 
     @property
@@ -45,10 +49,37 @@ class Parameters:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """The numbers of the rules. ``Policy()`` follows AWS, ``Policy.strict()`` the norms.
+    """The limits of the rules. ``Policy()`` follows AWS, ``Policy.strict()`` the standards.
 
-    Windows and drift are in steps. Fields named seconds, delay, refill or cap hold seconds.
-
+    :param window: steps before and after the current one whose codes sign in.
+    :param enroll_back: steps by which the codes of an enrollment may be late.
+    :param enroll_forward: steps by which the codes of an enrollment may be early.
+    :param resync_back: steps by which the codes of a resynchronization may be late.
+    :param resync_forward: steps by which the codes of a resynchronization may be early.
+    :param login_drift: steps by which sign-ins may move the drift between resynchronizations.
+    :param session_seconds: how long an enrollment stays open.
+    :param session_attempts: pairs of codes that may be tried in an enrollment.
+    :param enrollments_per_day: enrollments that may be opened for a principal within 24 hours.
+    :param delay_from: consecutive failures from which the next attempt is delayed.
+    :param delay_seconds: the first delay. Each further failure doubles it.
+    :param delay_cap: the longest delay, in seconds.
+    :param failure_cap: consecutive failures that disable the device.
+    :param budget: the guess budget of a device: failures that are allowed at once.
+    :param budget_refill: seconds in which the budget grows by one.
+    :param budget_warning: the budget at which an event warns.
+    :param claim_seconds: how long the MFA claim of an actor is current.
+    :param recovery_seconds: how long the proofs of a recovered root are current.
+    :param binding_code_seconds: how long a binding code is valid.
+    :param binding_code_required: whether the owner needs a binding code to enroll again after
+        every removal by another person, and not only if the device was disabled.
+    :param known_clients: whether clients with a token have their own count of failures.
+    :param known_client_reserve: the failures and the part of the budget that are reserved for
+        clients with a token.
+    :param client_token_seconds: how long a client token is valid.
+    :param recovery_codes: saved recovery codes of each device; 0: none.
+    :param store_sign_ins: whether accepted and rejected codes are stored in the history.
+    :param offers: the parameters that devices may have. New devices get the first of them, and
+        imported devices may have any.
     :raises InvalidType: a field has the wrong type.
     :raises InvalidValue: a field is out of bounds, or two fields contradict each other.
     """
@@ -119,10 +150,10 @@ class Policy:
 
     @classmethod
     def strict(cls) -> Policy:
-        """Return the policy that follows the norms even against the AWS document.
+        """Return the policy that follows the standards where the AWS document differs from them.
 
-        It refuses every pair that is not in sync, and asks for a binding code after every removal
-        by another person than the owner.
+        It refuses an enrollment whose codes are not in sync, and requires a binding code after
+        every removal by another person than the owner.
         """
         window = cls().window
         return cls(enroll_back=window, enroll_forward=window, binding_code_required=True)
@@ -130,7 +161,10 @@ class Policy:
     def replace(self, **changes: Any) -> Policy:
         """Return this policy with *changes*, validated again.
 
-        :raises InvalidValue: a name is not a field, or the result contradicts itself.
+        :param changes: new values of fields, as keyword arguments.
+        :raises InvalidType: a value has the wrong type.
+        :raises InvalidValue: a name is not a field, a value is out of bounds, or two fields
+            contradict each other.
         """
         unknown = changes.keys() - {field.name for field in fields(self)}
         if unknown:
@@ -139,5 +173,7 @@ class Policy:
 
     def delay(self, failures: int) -> int:
         """Return the seconds to wait after that many consecutive *failures*."""
-        over = failures - self.delay_from
-        return 0 if over < 0 else min(self.delay_seconds << min(over, 32), self.delay_cap)
+        doublings = failures - self.delay_from
+        if doublings < 0:
+            return 0
+        return min(self.delay_seconds << min(doublings, 32), self.delay_cap)

@@ -1,6 +1,6 @@
-"""QR codes of key URIs, as SVG, PNG or terminal text (extra ``qr``).
+"""Draw the QR code of a key URI as SVG, PNG or terminal text. Needs the extra ``qr``.
 
-What is drawn is the key: send it to the claimant over TLS, once, and keep no copy.
+A QR code contains the key. Send it to the user over TLS, once, and keep no copy.
 """
 
 from __future__ import annotations
@@ -16,52 +16,73 @@ try:
 except ImportError:
     raise MissingExtra("QR codes need the extra qr: pip install 'vmfa[qr]'") from None
 
-QUIET: Final = 4  # modules of white around the symbol, as ISO/IEC 18004 asks
-_INK: Final = "\x1b[30;107m"  # black on bright white, whatever the theme: readers want dark on light
-_PLAIN: Final = "\x1b[0m"
-_HALVES: Final = {(False, False): " ", (True, False): "\u2580", (False, True): "\u2584", (True, True): "\u2588"}
+BORDER: Final = 4  # white modules around the symbol, as ISO/IEC 18004 requires
+_BLACK_ON_WHITE: Final = "\x1b[30;107m"  # in any theme, because scanners expect it
+_RESET: Final = "\x1b[0m"
+_BLOCKS: Final = {  # by the colors of the upper and the lower module
+    (False, False): " ", (True, False): "\u2580", (False, True): "\u2584", (True, True): "\u2588",
+}
 
 
 def svg(uri: str, *, scale: int = 6) -> str:
-    """An ``<svg>`` element, for a page or a file of its own, black on white, *scale* pixels a module."""
-    symbol = _drawn(uri)
+    """Return an ``<svg>`` element, for a page or for a file of its own.
+
+    :param uri: the key URI.
+    :param scale: the width of a module in pixels, 1 to 100.
+    :raises InvalidValue: the URI is too long or not ASCII, or the scale is out of bounds.
+    """
+    symbol = _symbol(uri)
     del uri  # error trackers record the locals of a raising frame
     return _file(symbol, "svg", scale, xmldecl=False, nl=False).decode()
 
 
 def png(uri: str, *, scale: int = 6) -> bytes:
-    """A PNG file, black on white, *scale* pixels a module."""
-    symbol = _drawn(uri)
+    """Return a PNG file.
+
+    :param uri: the key URI.
+    :param scale: the width of a module in pixels, 1 to 100.
+    :raises InvalidValue: the URI is too long or not ASCII, or the scale is out of bounds.
+    """
+    symbol = _symbol(uri)
     del uri
     return _file(symbol, "png", scale)
 
 
 def terminal(uri: str) -> str:
-    """Lines for a terminal with ANSI colours and Unicode: two modules a character, one above the other."""
-    symbol = _drawn(uri)
+    """Return lines for a terminal with ANSI colors and Unicode. A character shows two modules.
+
+    :param uri: the key URI.
+    :raises InvalidValue: the URI is too long or not ASCII.
+    """
+    symbol = _symbol(uri)
     del uri
-    rows = [[bool(module) for module in row] for row in _sound(symbol).matrix_iter(border=QUIET)]
-    rows.append([False] * len(rows[0]))  # a symbol has an odd number of rows
+    rows = [
+        [bool(module) for module in row] for row in _valid(symbol).matrix_iter(border=BORDER)
+    ]
+    rows.append([False] * len(rows[0]))  # the number of rows is odd
     lines = [
-        "".join(_HALVES[pair] for pair in zip(upper, lower, strict=True))
+        "".join(_BLOCKS[pair] for pair in zip(upper, lower, strict=True))
         for upper, lower in zip(rows[::2], rows[1::2], strict=True)
     ]
-    return "".join(f"{_INK}{line}{_PLAIN}\n" for line in lines)
+    return "".join(f"{_BLACK_ON_WHITE}{line}{_RESET}\n" for line in lines)
 
 
-def _drawn(uri: str) -> segno.QRCode | VmfaError:
-    """The symbol, with as much error correction as its size has room for; or what is wrong, for :func:`_sound`."""
+def _symbol(uri: str) -> segno.QRCode | VmfaError:
+    """Return the QR code, with the best error correction for its size, or what is wrong.
+
+    The error is returned and not raised, so that no frame with the URI is in its traceback.
+    """
     if not isinstance(uri, str):
-        return InvalidType("a key URI is text")
+        return InvalidType("a key URI must be a str")
     if not uri.isascii():
-        return InvalidValue("a key URI is ASCII: other characters are percent-encoded")
+        return InvalidValue("a key URI must be ASCII: percent-encode other characters")
     try:
         return segno.make_qr(uri, error="l", boost_error=True)
     except segno.DataOverflowError:
-        return InvalidValue("this key URI is too long for a QR code: shorten the label")
+        return InvalidValue("the key URI is too long for a QR code: shorten the label")
 
 
-def _sound(symbol: segno.QRCode | VmfaError) -> segno.QRCode:
+def _valid(symbol: segno.QRCode | VmfaError) -> segno.QRCode:
     if isinstance(symbol, VmfaError):
         raise symbol
     return symbol
@@ -70,5 +91,7 @@ def _sound(symbol: segno.QRCode | VmfaError) -> segno.QRCode:
 def _file(symbol: segno.QRCode | VmfaError, kind: str, scale: int, **options: bool) -> bytes:
     check_int("scale", scale, 1, 100)
     out = BytesIO()
-    _sound(symbol).save(out, kind=kind, scale=scale, border=QUIET, dark="#000", light="#fff", **options)
+    _valid(symbol).save(
+        out, kind=kind, scale=scale, border=BORDER, dark="#000", light="#fff", **options
+    )
     return out.getvalue()

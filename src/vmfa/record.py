@@ -32,20 +32,25 @@ from .models import (
 from .policy import Parameters
 
 VERSION: Final = 1  # of the document
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
-def authenticated(principal: Principal, keys: RecordAuthenticator) -> Principal:
-    """Return *principal* with the envelope that a store keeps."""
-    if not keys.authenticate:
-        return principal
-    document = _document(principal)
-    message = record_message(principal, document)
-    envelope = Envelope(
-        document=document,
-        tag=keys.tag("record", message),
-        audit_tag=keys.audit_tag("record", message),
-    )
-    return replace(principal, envelope=envelope)
+def authenticated(
+    principal: Principal, keys: RecordAuthenticator, **changes: Any
+) -> Principal:
+    """Return *principal* with *changes* and with a new envelope."""
+    principal = replace(principal, **changes, envelope=None)
+    if keys.authenticate:
+        document = _document(principal)
+        message = record_message(principal, document)
+        envelope = Envelope(
+            document=document,
+            tag=keys.tag("record", message),
+            audit_tag=keys.audit_tag("record", message),
+        )
+        # The copy is new: no caller has seen it without its envelope.
+        object.__setattr__(principal, "envelope", envelope)
+    return principal
 
 
 def check_intact(principal: Principal, keys: RecordAuthenticator) -> None:
@@ -68,27 +73,38 @@ def check_intact(principal: Principal, keys: RecordAuthenticator) -> None:
 
 
 def columns(principal: Principal) -> tuple[str, str, str, int, str, str, str]:
-    """Return one row of a store: account, kind, name, revision, state, tag and audit tag."""
+    """Return one row of a store: account, kind, name, revision, state, tag and audit tag.
+
+    :raises InvalidType: *principal* has no envelope, because no decision returned it.
+    """
     if principal.envelope is None:
         raise InvalidType("only a principal that a decision returned can be stored")
-    who, envelope = principal.id, principal.envelope
+    principal_id, envelope = principal.id, principal.envelope
     return (
-        who.account, who.kind.value, who.name, principal.revision,
+        principal_id.account, principal_id.kind.value, principal_id.name, principal.revision,
         envelope.document, envelope.tag, envelope.audit_tag,
     )
 
 
 def from_columns(
-    who: PrincipalId, revision: int, state: str, tag: str, audit_tag: str
+    principal_id: PrincipalId, revision: int, state: str, tag: str, audit_tag: str
 ) -> Principal:
-    """Return the principal in the row of *who*. The decision that uses it checks its tag.
+    """Return the principal in a row. The decision that uses it checks its tag.
+
+    :param principal_id: the identifiers in the row.
+    :param revision: the revision of the record.
+    :param state: the document, as JSON.
+    :param tag: the tag of the record.
+    :param audit_tag: the tag for auditors.
 
     :raises RecordTampered: the row cannot be read.
     :raises StoreTooNew: a newer version of the library wrote it.
     """
     problem: StoreError = RecordTampered("a stored record cannot be read")
     try:
-        return _read(who, revision, Envelope(document=state, tag=tag, audit_tag=audit_tag))
+        return _read(
+            principal_id, revision, Envelope(document=state, tag=tag, audit_tag=audit_tag)
+        )
     except StoreTooNew as newer:
         problem = newer.with_traceback(None)
     except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError):
@@ -97,7 +113,7 @@ def from_columns(
     raise problem
 
 
-def _read(who: PrincipalId, revision: int, envelope: Envelope) -> Principal:
+def _read(principal_id: PrincipalId, revision: int, envelope: Envelope) -> Principal:
     if not envelope.document.isascii():
         raise InvalidValue("state")
     version, *fields = json.loads(envelope.document)
@@ -105,7 +121,7 @@ def _read(who: PrincipalId, revision: int, envelope: Envelope) -> Principal:
     seen_at, session, device, key_ref, enrollment_times, recovered_at, binding, *history = fields
     events, head, pruned = history
     return Principal(
-        id=who, revision=revision, seen_at=seen_at, enrollment=_read_session(session),
+        id=principal_id, revision=revision, seen_at=seen_at, enrollment=_read_session(session),
         device=_read_device(device), key_ref=_read_key_ref(key_ref),
         enrollment_times=tuple(enrollment_times), recovered_at=recovered_at,
         binding=_read_binding(binding), events=events, head=head, pruned=pruned,
@@ -184,8 +200,8 @@ def _document(principal: Principal) -> str:
         VERSION,
         principal.seen_at,
         session and [
-            session.session_id, session.serial, _shape(session.parameters), session.opened_at,
-            session.expires_at, session.attempts, session.opened_by_owner,
+            session.session_id, session.serial, _parameter_fields(session.parameters),
+            session.opened_at, session.expires_at, session.attempts, session.opened_by_owner,
         ],
         device and _device_fields(device),
         ref and [ref.scheme, ref.key_id, b2a_base64(ref.material, newline=False).decode()],
@@ -196,12 +212,13 @@ def _document(principal: Principal) -> str:
         principal.head,
         principal.pruned,
     ]
-    return json.dumps(fields, separators=(",", ":"))
+    return _encode(fields)
 
 
 def _device_fields(device: VirtualDevice) -> list[Any]:
     return [
-        device.serial, _shape(device.parameters), device.enrolled_at, device.sync, device.disabled,
+        device.serial, _parameter_fields(device.parameters), device.enrolled_at, device.sync,
+        device.disabled,
         [device.drift, device.synced_drift, device.last_offset, device.last_step],
         [
             device.failures, device.failed_at, device.known_failures, device.known_failed_at,
@@ -216,13 +233,14 @@ def _device_fields(device: VirtualDevice) -> list[Any]:
     ]
 
 
-def _shape(parameters: Parameters) -> list[str | int]:
+def _parameter_fields(parameters: Parameters) -> list[str | int]:
     return [parameters.algorithm, parameters.digits, parameters.period, parameters.t0]
 
 
 def record_message(principal: Principal, document: str) -> bytes:
     """Return what the tags of a stored record cover."""
-    who = principal.id
+    principal_id = principal.id
     return encode_fields(
-        "vmfa record v1", who.account, who.kind, who.name, principal.revision, document
+        "vmfa record v1", principal_id.account, principal_id.kind, principal_id.name,
+        principal.revision, document,
     )

@@ -1,4 +1,4 @@
-"""One-time codes of 120 bits: saved recovery codes and binding codes."""
+"""Saved recovery codes and binding codes: one-time codes of 120 bits, stored as digests."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ RETRY_SECONDS: Final = 3600
 
 
 def new_code(random: Callable[[int], bytes]) -> str:
-    """Return a random code: six groups of four Base32 characters."""
+    """Return a random code: six groups of four Base32 characters.
+
+    :param random: a function that returns as many random bytes as its argument says.
+    """
+    # ASVS5-6.5.2, ASVS5-6.5.3, ASVS5-6.5.4
     text = b32encode(random(CODE_BYTES)).decode()
     return "-".join(text[i : i + GROUP] for i in range(0, len(text), GROUP))
 
@@ -39,19 +43,19 @@ def recovery_digest(principal: PrincipalId, serial: str, code: str) -> str:
 
 
 def matches_any(digest: str, digests: tuple[str, ...]) -> bool:
-    """Return whether *digest* is one of *digests*, comparing with each of them."""
+    """Return whether *digest* is one of *digests*. It is compared with every one of them."""
     matches = [same_text(other, digest) for other in digests]
     return any(matches)
 
 
-def same_text(ours: str, theirs: object) -> bool:
-    """Compare two texts in constant time. Anything but a str is different."""
-    return isinstance(theirs, str) and compare_digest(
-        ours.encode(), theirs.encode("utf-8", "replace")
+def same_text(expected: str, presented: object) -> bool:
+    """Return whether two texts are equal, in constant time. Anything but a str is different."""
+    return isinstance(presented, str) and compare_digest(
+        expected.encode(), presented.encode("utf-8", "replace")
     )
 
 
 def _normalized(code: object) -> bytes:
-    """As people type it: blanks, hyphens and case do not matter."""
+    """Return *code* in upper case, without blanks and hyphens."""
     text = code if isinstance(code, str) else ""
     return "".join(text.split()).replace("-", "").upper().encode("utf-8", "replace")

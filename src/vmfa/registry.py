@@ -1,4 +1,4 @@
-"""The I/O layer: load, decide, commit with compare-and-set, and only then return or raise."""
+"""The registry: load, decide, commit with compare-and-set, and only then return or raise."""
 
 from __future__ import annotations
 
@@ -9,7 +9,15 @@ from typing import Final
 
 from .access import Actor
 from .decision import Decision, T
-from .errors import InvalidType, RecordTampered, StoreContended
+from .errors import (
+    InvalidType,
+    RecordTampered,
+    StoreContended,
+    StoreError,
+    StoreTooNew,
+    UnknownMasterKey,
+    VmfaError,
+)
 from .events import AuditEvent
 from .history import READ_SIZE, PageReader
 from .keys import Key
@@ -41,7 +49,8 @@ Observer = Callable[[AuditEvent], None]
 
 
 def notify(observer: Observer | None, decision: Decision[T]) -> None:
-    """Report the events of *decision* to *observer*, after the commit."""
+    """Call *observer* with the events of *decision*. Call this after the commit."""
+    # ASVS5-16.3.1
     for event in decision.events if observer else ():
         try:
             observer(event)  # type: ignore[misc]  # not None in this loop
@@ -52,9 +61,9 @@ def notify(observer: Observer | None, decision: Decision[T]) -> None:
 
 
 def check_parts(store: object, clock: object, observer: object, *, is_async: bool) -> None:
-    """Check what a registry is built from, before the first sign-in depends on it.
+    """Check the arguments of a registry when it is created, and not at the first sign-in.
 
-    :raises InvalidType: a part is missing or of the wrong kind; the text says how to fix it.
+    :raises InvalidType: an argument is not of the right kind. The text says what to pass.
     """
     load = getattr(store, "load", None)
     if isinstance(store, type) or not callable(load):
@@ -72,7 +81,7 @@ def check_parts(store: object, clock: object, observer: object, *, is_async: boo
 
 
 def _is_coroutine_function(function: object) -> bool | None:
-    """Return None where it cannot be seen, as for a mock or a decorated function."""
+    """Return None if that is unknown, as for a mock or a decorated function."""
     flags = getattr(getattr(function, "__code__", None), "co_flags", None)
     if type(flags) is not int or hasattr(function, "__wrapped__"):
         return None
@@ -80,39 +89,56 @@ def _is_coroutine_function(function: object) -> bool | None:
 
 
 def check_history_page(after: int, limit: int) -> None:
-    """Check the arguments that name a page of a history."""
+    """Check the arguments that select a page of a history.
+
+    :raises InvalidType: an argument has the wrong type.
+    :raises InvalidValue: an argument is out of bounds.
+    """
     check_int("after", after, 0, MAX_INTEGER)
     check_int("limit", limit, 0, MAX_PAGE)
 
 
 def check_principals_page(account: str, after: object, limit: int) -> None:
-    """Check the arguments that name a page of principals."""
+    """Check the arguments that select a page of principals.
+
+    :raises InvalidType: an argument has the wrong type.
+    :raises InvalidValue: an argument is out of bounds.
+    """
     check_text("account", account)
     check_instance("after", after, PrincipalId if after is not None else NoneType)
     check_int("limit", limit, 0, MAX_PAGE)
+
+
+def check_all_marked(failed: Sequence[tuple[PrincipalId, VmfaError]]) -> None:
+    """Check that every principal of an account was marked.
+
+    :raises StoreError: some were not; the text names them.
+    """
+    if failed:
+        names = "; ".join(f"{principal}: {error}" for principal, error in failed)
+        raise StoreError(f"{len(failed)} principals were not marked. {names}")
 
 
 CONTENDED = "other callers kept changing this principal; nothing was changed. Try again"
 
 
 class DeviceRegistry:
-    """Assigns virtual MFA devices and verifies their codes. Threads may share one.
+    """Assigns virtual MFA devices and verifies their codes. Threads can share one registry.
 
     :param store: where records are kept, such as :class:`vmfa.SQLiteStore`.
     :param keys: the source of device keys, usually :class:`vmfa.DerivedKeys`.
     :param issuer: the name that authenticator apps show.
     :param imported_keys: the key source for devices adopted from other systems.
-    :param policy: the numbers of the rules; ``Policy()`` by default.
-    :param clock: returns the Unix time in seconds.
-    :param observer: is called with each event after its commit. An exception in it is logged.
+    :param policy: the limits of the rules; ``Policy()`` by default.
+    :param clock: a function that returns the Unix time in seconds.
+    :param observer: a function that is called with each event after its commit. Exceptions in it
+        are logged.
     :raises InvalidType: an argument has the wrong type.
     :raises InvalidValue: *issuer* is not a valid label.
 
     Every method raises a :class:`vmfa.StoreError` if the store fails, :class:`vmfa.ClockWentBack`
     if the clock is behind a committed time, and :class:`vmfa.UnknownMasterKey` if the record needs
-    another master key. Nothing was counted then. *by* is the actor that asks; *source* is an
-    optional text about the origin of the request, such as the client's address, which goes into
-    the event.
+    another master key. Nothing was counted then.
     """
 
     operations: Operations
@@ -125,7 +151,7 @@ class DeviceRegistry:
         issuer: str,
         imported_keys: KeySource | None = None,
         policy: Policy | None = None,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.time,  # RFC6238-3-R1
         observer: Observer | None = None,
     ) -> None:
         check_parts(store, clock, observer, is_async=False)
@@ -138,11 +164,12 @@ class DeviceRegistry:
     # Signing in
 
     def requires_code(self, principal: PrincipalId) -> bool:
-        """Return whether *principal* has an assigned device, so that a code must be asked for.
+        """Return whether *principal* has an assigned device, so that a sign-in requires a code.
 
-        The sign-in page asks this after the first factor. A device that is out of sync or disabled
-        counts as well.
+        Call it after the first factor. The result is also True for a device that is out of sync or
+        disabled.
 
+        :param principal: the person who signs in.
         :raises RecordTampered: the stored record was edited.
         """
         # RULE-REQUIRES
@@ -157,11 +184,13 @@ class DeviceRegistry:
         client: ClientToken | str | None = None,
         source: str = "",
     ) -> Receipt:
-        """Accept *code* once, or raise. Call it after the first factor.
+        """Accept *code* once, or raise an error. Call it after the first factor.
 
+        :param principal: the owner of the device.
         :param code: the digits as typed.
-        :param client: the token of a known client, from its cookie. A token with any fault counts
-            as none.
+        :param client: the token of a known client, from its cookie. A token that is not valid
+            counts as none.
+        :param source: where the request comes from, such as an IP address, for the event.
         :returns: a receipt. Keep ``receipt.claim`` in the session.
         :raises MalformedCode: the text is not a code; nothing was counted.
         :raises AlreadyUsed: the code was used before; nothing was counted.
@@ -171,11 +200,11 @@ class DeviceRegistry:
         :raises OutOfSync: the device must be resynchronized first.
         :raises DeviceDisabled: the device failed too often in a row.
         :raises CodeRejected: the code is wrong; the failure was counted.
-        :raises NoDevice: the principal has no device. Answer it like a wrong code.
+        :raises NoDevice: the principal has no device. Show the same message as for a wrong code.
         """
         operation = self.operations.verify(principal, code, client=client, source=source)
         del code, client
-        return self._run(operation)
+        return self.run(operation)
 
     def resync(
         self,
@@ -187,11 +216,16 @@ class DeviceRegistry:
         client: ClientToken | str | None = None,
         source: str = "",
     ) -> SyncReport:
-        """Put the device in sync by two fresh consecutive codes. Sign in with a further code.
+        """Resynchronize the device with two fresh consecutive codes.
 
+        The two codes are spent and do not sign the user in. The next code does.
+
+        :param principal: the owner of the device.
         :param code1: the first code.
         :param code2: the code that follows it.
+        :param by: the actor that asks.
         :param client: the token of a known client, from its cookie.
+        :param source: where the request comes from, such as an IP address, for the event.
         :raises PairRejected: these are not two fresh consecutive codes; the failure was counted.
         :raises CodeRejected: as for :meth:`verify`.
         :raises AccessDenied: the actor is not allowed to do this.
@@ -201,16 +235,17 @@ class DeviceRegistry:
             principal, code1=code1, code2=code2, by=by, client=client, source=source
         )
         del code1, code2, client
-        return self._run(operation)
+        return self.run(operation)
 
     def claim_is_valid(
         self, principal: PrincipalId, claim: MfaClaim, *, max_age: int | None = None
     ) -> bool:
         """Return whether *claim* still proves the second factor of *principal*.
 
-        Every page that relies on a second factor asks this: the claim of a device is worthless as
-        soon as that device is removed. The claim of another method stays valid until *max_age*.
+        Call it on every page that requires a second factor: the claim of a device is no longer
+        valid after the device was removed. The claim of another method is valid until *max_age*.
 
+        :param principal: the owner of the device.
         :param claim: what the session keeps: ``receipt.claim``, or :meth:`method_claim`.
         :param max_age: the largest age in seconds; None for no limit.
         :raises RecordTampered: the stored record was edited.
@@ -220,9 +255,11 @@ class DeviceRegistry:
         return self.operations.claim_is_valid(before, claim, self._clock(), max_age)
 
     def method_claim(self, principal: PrincipalId, method: str) -> MfaClaim:
-        """Return the claim of a second factor that the service checked itself.
+        """Return the claim of a second factor that your service checked itself.
 
+        :param principal: the person who presented it.
         :param method: what was used, such as "passkey".
+        :raises InvalidValue: *method* is not valid text of at most 64 bytes.
         """
         return self.operations.method_claim(principal, method, self._clock())
 
@@ -237,12 +274,15 @@ class DeviceRegistry:
         binding_code: str | None = None,
         source: str = "",
     ) -> OpenedEnrollment:
-        """Open an enrollment with a new key. The answer shows the key; no later one does.
+        """Open an enrollment with a new key. Only this answer shows the key.
 
-        An enrollment that is open is superseded, and its key destroyed.
+        An enrollment that is already open is superseded, and its key is destroyed.
 
+        :param principal: the owner of the device.
+        :param by: the actor that asks.
         :param label: the account name that the app shows, such as an e-mail address.
         :param binding_code: the code that a removal by another person returned.
+        :param source: where the request comes from, such as an IP address, for the event.
         :raises DeviceAlreadyAssigned: deactivate the device first.
         :raises TooManySessions: the day's enrollments are used up.
         :raises AccessDenied: the actor is not allowed to, or the binding code is missing or wrong.
@@ -252,7 +292,7 @@ class DeviceRegistry:
             principal, by=by, label=label, binding_code=binding_code, source=source
         )
         del binding_code
-        return self._run(operation)
+        return self.run(operation)
 
     def confirm_enrollment(
         self,
@@ -264,11 +304,14 @@ class DeviceRegistry:
         by: Actor,
         source: str = "",
     ) -> SyncReport:
-        """Assign the device by two consecutive codes. Check the report: it may be out of sync.
+        """Assign the device with two consecutive codes. Check the report: it may be out of sync.
 
+        :param principal: the owner of the device.
         :param session: the ``session_id`` of the open enrollment.
         :param code1: the first code.
         :param code2: the code that follows it.
+        :param by: the actor that asks.
+        :param source: where the request comes from, such as an IP address, for the event.
         :returns: a report with the device and, if the policy has them, recovery codes.
         :raises PairRejected: these are not two consecutive codes. The session stays open until its
             attempts are used up; then ``remedy`` is "enroll".
@@ -280,18 +323,21 @@ class DeviceRegistry:
             principal, session=session, code1=code1, code2=code2, by=by, source=source
         )
         del code1, code2
-        return self._run(operation)
+        return self.run(operation)
 
     def cancel_enrollment(
         self, principal: PrincipalId, *, by: Actor, session: str | None = None, source: str = ""
     ) -> None:
         """End the open enrollment and destroy its key.
 
+        :param principal: the owner of the device.
+        :param by: the actor that asks.
         :param session: the ``session_id``; None for the one that is open.
+        :param source: where the request comes from, such as an IP address, for the event.
         :raises NoSession: no such session is open.
         :raises AccessDenied: the actor is not allowed to do this.
         """
-        self._run(
+        self.run(
             self.operations.cancel_enrollment(principal, by=by, session=session, source=source)
         )
 
@@ -302,14 +348,17 @@ class DeviceRegistry:
     ) -> Deactivation:
         """Remove the device and destroy its key for good.
 
+        :param principal: the owner of the device.
+        :param by: the actor that asks.
         :param reason: a text for the history.
+        :param source: where the request comes from, such as an IP address, for the event.
         :returns: the serial number, and a binding code if the owner needs one to enroll again.
         :raises NoDevice: the principal has no device.
         :raises AccessDenied: the actor is not allowed to do this.
         :raises RecoveryCodeRejected: the recovery code is wrong; the attempt was counted.
         :raises Throttled: after ten wrong recovery codes, one attempt an hour is evaluated.
         """
-        return self._run(
+        return self.run(
             self.operations.deactivate(principal, by=by, reason=reason, source=source)
         )
 
@@ -318,60 +367,82 @@ class DeviceRegistry:
     ) -> BindingCode:
         """Replace the binding code of a removal, for an owner who lost it or let it expire.
 
+        :param principal: the owner of the device.
+        :param by: the actor that asks.
+        :param source: where the request comes from, such as an IP address, for the event.
         :raises NoSession: no binding code is pending.
         :raises AccessDenied: the actor is not allowed to do this.
         """
-        return self._run(self.operations.issue_binding_code(principal, by=by, source=source))
+        return self.run(self.operations.issue_binding_code(principal, by=by, source=source))
 
     def replace_recovery_codes(
         self, principal: PrincipalId, *, by: Actor, source: str = ""
     ) -> RecoveryCodes:
         """Replace the saved recovery codes of a user. The answer shows them once.
 
+        :param principal: the owner of the device.
+        :param by: the actor that asks.
+        :param source: where the request comes from, such as an IP address, for the event.
         :raises NoDevice: the principal has no device.
         :raises AccessDenied: the actor is not the owner with a current MFA claim.
         :raises InvalidValue: the policy has no recovery codes.
         """
         operation = self.operations.replace_recovery_codes(principal, by=by, source=source)
-        return self._run(operation)
+        return self.run(operation)
 
     # Known clients and the guess budget
 
     def give_client_token(
         self, principal: PrincipalId, *, by: Actor, source: str = ""
     ) -> ClientToken:
-        """Return a token with which the owner signs in once within 24 hours, past a closed lane.
+        """Return a token with which the owner can sign in once within 24 hours.
 
+        It works even while sign-in is closed for clients without a token.
+
+        :param principal: the owner of the device.
+        :param by: the actor that asks.
+        :param source: where the request comes from, such as an IP address, for the event.
         :raises NoDevice: the principal has no device.
         :raises AccessDenied: the actor is not allowed to do this.
         :raises InvalidValue: the policy has no known clients.
         """
-        return self._run(self.operations.give_client_token(principal, by=by, source=source))
+        return self.run(self.operations.give_client_token(principal, by=by, source=source))
 
     def forget_clients(self, principal: PrincipalId, *, by: Actor, source: str = "") -> None:
-        """Make every client token of the device worthless, for example after a theft.
+        """Invalidate every client token of the device, for example after a theft.
 
+        :param principal: the owner of the device.
+        :param by: the actor that asks.
+        :param source: where the request comes from, such as an IP address, for the event.
         :raises NoDevice: the principal has no device.
         :raises AccessDenied: the actor is not the owner with a current MFA claim.
         """
-        self._run(self.operations.forget_clients(principal, by=by, source=source))
+        self.run(self.operations.forget_clients(principal, by=by, source=source))
 
     def reopen(self, principal: PrincipalId, *, by: Actor, source: str = "") -> None:
-        """Open the lane of clients without a token again, after the owner signed in with one.
+        """Open sign-in for clients without a token again, after the owner signed in with one.
 
+        :param principal: the owner of the device.
+        :param by: the actor that asks.
+        :param source: where the request comes from, such as an IP address, for the event.
         :raises NoDevice: the principal has no device.
         :raises AccessDenied: the actor is not the owner with a claim newer than the last failure.
         """
-        self._run(self.operations.reopen(principal, by=by, source=source))
+        self.run(self.operations.reopen(principal, by=by, source=source))
 
     def restore_budget(self, principal: PrincipalId, *, by: Actor, source: str = "") -> None:
-        """Refill the guess budget, at most once a day. Change the first factor before.
+        """Refill the guess budget, at most once a day.
 
+        Change the first factor before you call this: an attacker who knows it used the budget.
+
+        :param principal: the owner of the device.
+        :param by: the actor that asks.
+        :param source: where the request comes from, such as an IP address, for the event.
         :raises TooSoon: it was restored within the last day.
         :raises NoDevice: the principal has no device.
         :raises AccessDenied: the actor is not allowed to do this.
         """
-        self._run(self.operations.restore_budget(principal, by=by, source=source))
+        self.run(self.operations.restore_budget(principal, by=by, source=source))
 
     # Imports and repair
 
@@ -391,13 +462,17 @@ class DeviceRegistry:
     ) -> VirtualDevice:
         """Assign a device of another system, with its replay position.
 
+        :param principal: the owner of the device.
+        :param by: the actor that asks.
+        :param key: the key of the device.
         :param system: the name of that system, for the history.
-        :param parameters: what the device was set up with.
+        :param parameters: the parameters of its codes; ``Parameters()`` by default.
         :param last_step: the last step that the other system accepted. None: every code that it
-            could have seen is spent.
-        :param drift: the device's clock minus the verifier's, in steps.
-        :param failures: consecutive failures.
+            can have accepted is spent.
+        :param drift: the clock of the device minus the clock of the verifier, in steps.
+        :param failures: how many consecutive failures the other system counted.
         :param failed_at: the Unix time of the last failure, in seconds; None for now.
+        :param source: where the request comes from, such as an IP address, for the event.
         :raises DeviceAlreadyAssigned: the principal has a device, which is never overwritten.
         :raises InvalidValue: an argument is out of bounds, or the policy does not offer
             *parameters*.
@@ -408,61 +483,83 @@ class DeviceRegistry:
             last_step=last_step, drift=drift, failures=failures, failed_at=failed_at,
             source=source,
         )
-        return self._run(operation)
+        return self.run(operation)
 
     def reanchor(self, principal: PrincipalId, *, by: Actor, source: str = "") -> None:
         """Accept the present time again, after a clock that ran ahead was corrected.
 
+        :param principal: the owner of the device.
+        :param by: the actor that asks.
+        :param source: where the request comes from, such as an IP address, for the event.
         :raises NoDevice: the principal is unknown.
         :raises AccessDenied: the actor is not a trusted service.
         """
-        self._run(self.operations.reanchor(principal, by=by, source=source))
+        self.run(self.operations.reanchor(principal, by=by, source=source))
 
     def mark_spent(
         self, principal: PrincipalId, *, by: Actor, until: int, source: str = ""
     ) -> None:
         """Treat every code up to a time as used, after a fail-over that may have lost commits.
 
-        It is idempotent, and cancels an open enrollment.
+        Calling it again changes nothing. An open enrollment is cancelled.
 
-        :param until: a Unix time in seconds, not ahead of the clock.
-        :raises InvalidValue: *until* lies ahead of the clock.
+        :param principal: the owner of the device.
+        :param by: the actor that asks.
+        :param until: a Unix time in seconds, not in the future.
+        :param source: where the request comes from, such as an IP address, for the event.
+        :raises InvalidValue: *until* is in the future.
         :raises AccessDenied: the actor is not a trusted service.
         """
-        self._run(self.operations.mark_spent(principal, by=by, until=until, source=source))
+        self.run(self.operations.mark_spent(principal, by=by, until=until, source=source))
 
     def mark_account_spent(
         self, account: str, *, by: Actor, until: int, source: str = ""
     ) -> int:
         """Call :meth:`mark_spent` for every principal of *account*; return how many there are.
 
-        It can be stopped anywhere and started again.
+        It can be stopped anywhere and started again. A principal whose record cannot be read does
+        not stop it.
 
+        :param account: the account.
+        :param by: the actor that asks.
         :param until: a Unix time in seconds, not ahead of the clock.
+        :param source: where the request comes from, such as a client address, for the event.
+        :raises StoreError: the records of some principals cannot be read; the text names them.
         """
         count, last = 0, None
+        failed: list[tuple[PrincipalId, VmfaError]] = []
         while page := self.principals(account, after=last):
             for principal in page:
-                self.mark_spent(principal, by=by, until=until, source=source)
+                try:
+                    self.mark_spent(principal, by=by, until=until, source=source)
+                except (RecordTampered, StoreContended, StoreTooNew, UnknownMasterKey) as error:
+                    failed.append((principal, error))
             count, last = count + len(page), page[-1]
+        check_all_marked(failed)
         return count
 
     def forget(self, principal: PrincipalId, *, by: Actor, source: str = "") -> None:
         """Erase the principal and its history. An unknown principal stays unknown.
 
+        :param principal: the owner of the device.
+        :param by: the actor that asks.
+        :param source: where the request comes from, such as an IP address, for the event.
         :raises AccessDenied: the actor is not a trusted service.
         """
-        self._run(self.operations.forget(principal, by=by, source=source))
+        self.run(self.operations.forget(principal, by=by, source=source))
 
     # Reading
 
     def device(self, principal: PrincipalId, *, by: Actor, source: str = "") -> VirtualDevice:
         """Return the assigned device.
 
-        :raises NoDevice: there is none.
+        :param principal: the owner of the device.
+        :param by: the actor that asks.
+        :param source: where the request comes from, such as an IP address, for the event.
+        :raises NoDevice: the principal has no device.
         :raises AccessDenied: the actor is not allowed to read it.
         """
-        return self._run(self.operations.device(principal, by=by, source=source))
+        return self.run(self.operations.device(principal, by=by, source=source))
 
     def history(
         self,
@@ -475,14 +572,17 @@ class DeviceRegistry:
     ) -> Sequence[AuditEvent]:
         """Return a page of the stored events, oldest first, checked up to the end of the history.
 
+        :param principal: the owner of the device.
+        :param by: the actor that asks.
         :param after: the number of the event before the page.
         :param limit: the largest number of events.
-        :raises RecordTampered: an event was changed, removed or moved; the text gives its number.
+        :param source: where the request comes from, such as an IP address, for the event.
+        :raises RecordTampered: an event was changed, removed or moved. The text gives its number.
         :raises AccessDenied: the actor is not allowed to read the history.
         """
         check_history_page(after, limit)
         for _ in range(ATTEMPTS):
-            record = self._run(self.operations.record(principal, by=by, source=source))
+            record = self.run(self.operations.record(principal, by=by, source=source))
             problem: RecordTampered | None = None
             reader = PageReader(record, after, limit)
             try:
@@ -502,13 +602,18 @@ class DeviceRegistry:
     def prune_history(
         self, principal: PrincipalId, *, by: Actor, older_than: int, source: str = ""
     ) -> int:
-        """Redact the events older than a Unix time; return how many. Bindings are never redacted.
+        """Redact the events older than a Unix time, and return how many were redacted.
 
+        The events that assign or remove a device are never redacted.
+
+        :param principal: the owner of the device.
+        :param by: the actor that asks.
         :param older_than: a Unix time in seconds.
+        :param source: where the request comes from, such as an IP address, for the event.
         :raises AccessDenied: the actor is not a trusted service.
         """
         history = self.history(principal, by=by, limit=MAX_PAGE, source=source)
-        return self._run(
+        return self.run(
             self.operations.prune_history(
                 principal, by=by, history=history, older_than=older_than, source=source
             )
@@ -519,13 +624,20 @@ class DeviceRegistry:
     ) -> Sequence[PrincipalId]:
         """Return a page of the principals of *account* that have a record: root first, then users.
 
+        :param account: the account.
         :param after: the last principal of the page before.
         :param limit: the largest number of principals.
         """
         check_principals_page(account, after, limit)
         return self._store.principals(account, after=after, limit=limit)
 
-    def _run(self, operation: Operation[T]) -> T:
+    def run(self, operation: Operation[T]) -> T:
+        """Decide *operation*, commit the decision, and return or raise its answer.
+
+        :param operation: what a method of ``registry.operations`` returned. Its arguments are
+            dropped if an error is raised.
+        :raises VmfaError: an error of the method of the registry with the same name.
+        """
         try:
             return self._attempt(operation)
         except BaseException as error:
@@ -542,7 +654,7 @@ class DeviceRegistry:
             decision = operation.decide(before, self._clock(), actor_record)
             if decision.principal is before or self._store.commit(
                 before, decision.principal, decision.stored
-            ):
+            ):  # ASVS5-16.5.3: the answer leaves after the commit
                 notify(self._observer, decision)
                 return decision.settle()
         raise StoreContended(CONTENDED)

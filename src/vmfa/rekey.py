@@ -1,4 +1,4 @@
-"""Encrypt the sealed keys of an account again, under the current master key."""
+"""Change the master key under which sealed keys are encrypted."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ from .stores.base import Store
 
 @dataclass(frozen=True, slots=True)
 class Rekeyed:
-    """The result for one principal. ``problem`` says why its key was not encrypted again."""
+    """The result for one principal.
+
+    :param changed: whether its key was encrypted again.
+    :param problem: why its key could not be encrypted again; empty if nothing is wrong.
+    """
 
     principal: PrincipalId
     changed: bool
@@ -36,6 +40,8 @@ def rekey(
     Each principal is committed before it is yielded. You can interrupt this at any point and start
     it again. Devices can be used meanwhile, and only the reference to the key changes.
 
+    :param store: the store with the records.
+    :param account: the account.
     :param keys: ``registry.operations.keys``, which authenticates the records.
     :param sealed_keys: ``SealedKeys(new, old)``, with the current master key first.
     :param after: start after this principal, which was the last one yielded.
@@ -55,11 +61,11 @@ def _rekeyed(
         for _ in range(ATTEMPTS):
             before = store.load(principal)
             check_intact(before, keys)
-            owner, key_ref = before.device or before.enrollment, before.key_ref
-            if owner is None or key_ref is None or not sealed_keys.needs_rekey(key_ref):
+            current, key_ref = before.device or before.enrollment, before.key_ref
+            if current is None or key_ref is None or not sealed_keys.needs_rekey(key_ref):
                 return Rekeyed(principal, changed=False)
-            key = sealed_keys.reveal(key_ref, principal, owner.serial, owner.parameters)
-            key_ref = sealed_keys.adopt(principal, owner.serial, owner.parameters, key)
+            key = sealed_keys.reveal(key_ref, principal, current.serial, current.parameters)
+            key_ref = sealed_keys.adopt(principal, current.serial, current.parameters, key)
             after = replace(before, key_ref=key_ref, revision=before.revision + 1)
             if store.commit(before, authenticated(after, keys), ()):
                 return Rekeyed(principal, changed=True)

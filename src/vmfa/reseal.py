@@ -1,8 +1,8 @@
-"""Move stored records from one master key to another, and count what stands under each.
+"""Move stored records from one master key to another, and count what depends on each.
 
-The order of a rotation: the new key is *accepted* on every node, then *current*, then every record is
-resealed until none is left under the old key, and then the old key becomes *derive-only*: it still
-computes the keys of old devices, and no record under it is accepted any more.
+The order of a rotation: the new key is *accepted* on every node, then *current*. Then every record
+is resealed, until none is left under the old key. Then the old key becomes *derive-only*: it still
+computes the keys of old devices, and records that it authenticates are refused.
 """
 
 from __future__ import annotations
@@ -10,34 +10,31 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
+from .audit import Checkpoint
 from .errors import RecordTampered, StoreTooNew, UnknownMasterKey
 from .keysources.base import RecordAuthenticator
 from .models import Principal, PrincipalId
-from .record import authenticated, check_intact
+from .record import authenticated, check_intact, record_message
 from .registry import ATTEMPTS
 from .stores.base import Store
 
 PAGE = 1000
-
-
-class CoveredRecord(Protocol):
-    """What a trusted checkpoint states about the record of a principal."""
-
-    @property
-    def principal(self) -> PrincipalId: ...
-
-    @property
-    def revision(self) -> int: ...
-
-    @property
-    def tag(self) -> str: ...
+NOT_COVERED = "the checkpoint does not cover this record: it may be forged"
+CHANGED_SINCE = (
+    "this record was stored under the current master key after the checkpoint: a sign-in may have"
+    " authenticated a forged record"
+)
+MISSING = "the checkpoint covers a record of this principal, and the database has none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResealResult:
-    """What the pass did with one principal. ``problem`` says why its record was not resealed."""
+    """The result for one principal.
+
+    :param changed: whether its record was resealed.
+    :param problem: why its record could not be resealed; empty if nothing is wrong.
+    """
 
     principal: PrincipalId
     changed: bool = False
@@ -46,10 +43,19 @@ class ResealResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyUsage:
-    """How many records and devices stand under each master key, by its id."""
+    """What depends on each master key, by the id of the key.
+
+    :param records: records that the key authenticates.
+    :param derived_devices: devices, and open enrollments, whose keys are derived from the key. If
+        it leaks together with the database, they must be enrolled again.
+    :param sealed_devices: devices whose keys are encrypted under the key. :func:`vmfa.rekey.rekey`
+        moves them.
+    :param unreadable: principals whose records cannot be read.
+    """
 
     records: Counter[str] = field(default_factory=Counter)
-    devices: Counter[str] = field(default_factory=Counter)
+    derived_devices: Counter[str] = field(default_factory=Counter)
+    sealed_devices: Counter[str] = field(default_factory=Counter)
     unreadable: tuple[PrincipalId, ...] = ()
 
 
@@ -58,27 +64,42 @@ def reseal(
     account: str,
     *,
     keys: RecordAuthenticator,
-    current_id: str,
-    checkpoints: Iterable[CoveredRecord] | None = None,
+    checkpoints: Iterable[Checkpoint] | None = None,
 ) -> Iterator[ResealResult]:
     """Authenticate every record of *account* again, under the current master key.
 
-    A generator: each record is committed by compare-and-set before its result is returned. It can be
-    stopped anywhere and started again. Losing to a sign-in is a success, because a sign-in
-    authenticates the record under the current key as well. No event is stored, and devices stay in use.
+    A generator: each record is committed by compare-and-set before its result is yielded. You can
+    interrupt it at any point and start it again. If a sign-in commits first, the record needs no
+    more, because a sign-in authenticates it under the current key as well. No event is stored, and
+    devices stay in use.
 
-    :param keys: the registry's ``operations.keys``.
-    :param current_id: ``DerivedKeys.current_id``.
-    :param checkpoints: after a leak of the old key, a checkpoint that is older than the leak. A record
-        that is not exactly the one in the checkpoint may be forged: it is listed and not resealed. Run
-        the pass while no service uses the store.
+    :param store: the store with the records.
+    :param account: the account.
+    :param keys: ``registry.operations.keys``.
+    :param checkpoints: after a leak of the old key, what was exported before the leak. A record
+        that is not exactly the one in its checkpoint may be forged: it is listed and not resealed.
+        Run the pass while no service uses the store.
+    :returns: a result for each principal that has a record, and with *checkpoints* for each one
+        whose record is missing.
+    :raises StoreError: the store fails, or a stored row belongs to no principal.
     """
-    covered = None if checkpoints is None else {item.principal: item for item in checkpoints}
+    current_id = _key_id(keys.tag("record", b""))
+    covered: dict[PrincipalId, Checkpoint] | None = None
+    if checkpoints is not None:
+        covered = {
+            checkpoint.principal: checkpoint
+            for checkpoint in checkpoints
+            if checkpoint.principal.account == account
+        }
+    missing = dict.fromkeys(covered or ())
     for principal in _principals(store, account):
+        missing.pop(principal, None)
         try:
             yield _resealed(store, principal, keys, current_id, covered)
         except (RecordTampered, StoreTooNew, UnknownMasterKey) as error:
             yield ResealResult(principal=principal, problem=str(error))
+    for principal in missing:
+        yield ResealResult(principal=principal, problem=MISSING)
 
 
 def _resealed(
@@ -86,31 +107,55 @@ def _resealed(
     principal: PrincipalId,
     keys: RecordAuthenticator,
     current_id: str,
-    covered: dict[PrincipalId, CoveredRecord] | None,
+    covered: dict[PrincipalId, Checkpoint] | None,
 ) -> ResealResult:
     for _ in range(ATTEMPTS):
         before = store.load(principal)
         check_intact(before, keys)
         envelope = before.envelope
-        if envelope is None or _key_id(envelope.tag) == current_id:
+        if envelope is None:  # forgotten meanwhile
             return ResealResult(principal=principal)
-        if covered is not None:
-            known = covered.get(principal)
-            if known is None or (known.revision, known.tag) != (before.revision, envelope.tag):
-                return ResealResult(
-                    principal=principal,
-                    problem="the checkpoint does not cover this record: it may be forged",
-                )
+        current = _key_id(envelope.tag) == current_id
+        if covered is not None and not _is_covered(before, covered.get(principal), keys):
+            problem = CHANGED_SINCE if current else NOT_COVERED
+            return ResealResult(principal=principal, problem=problem)
+        if current:
+            return ResealResult(principal=principal)
         after = authenticated(replace(before, revision=before.revision + 1), keys)
         if store.commit(before, after, ()):
             return ResealResult(principal=principal, changed=True)
-    return ResealResult(principal=principal, problem="other callers kept changing this principal")
+    return ResealResult(
+        principal=principal,
+        problem="other processes kept changing this principal: run the pass again",
+    )
+
+
+def _is_covered(
+    record: Principal, checkpoint: Checkpoint | None, keys: RecordAuthenticator
+) -> bool:
+    """Return whether *record* is the one in *checkpoint*, or was resealed from it and not changed.
+
+    A tag commits to the whole record even if its key is known: it is an HMAC-SHA-256.
+    """
+    if checkpoint is None or record.envelope is None:
+        return False
+    if (record.revision, record.envelope.tag) == (checkpoint.revision, checkpoint.tag):
+        return True
+    if record.revision != checkpoint.revision + 1:
+        return False
+    original = replace(record, revision=checkpoint.revision)
+    message = record_message(original, record.envelope.document)
+    return keys.check("record", message, checkpoint.tag)
 
 
 def key_usage(store: Store, account: str) -> KeyUsage:
-    """Count the records and the devices of *account* by the master key that they stand under.
+    """Count the records and the devices of *account* by the master key that they depend on.
 
-    The count trusts the stored rows: it checks no tag.
+    The count does not check the tags of the stored rows.
+
+    :param store: the store with the records.
+    :param account: the account.
+    :raises StoreError: the store fails, or a stored row belongs to no principal.
     """
     usage = KeyUsage()
     unreadable: list[PrincipalId] = []
@@ -120,14 +165,13 @@ def key_usage(store: Store, account: str) -> KeyUsage:
         except (RecordTampered, StoreTooNew):
             unreadable.append(principal)
             continue
-        usage.records.update(_record_key_ids(record))
-        if record.device is not None and record.key_ref is not None:
-            usage.devices[record.key_ref.key_id] += 1
+        if record.envelope is not None:
+            usage.records[_key_id(record.envelope.tag)] += 1
+        if record.key_ref is not None:
+            sealed = record.key_ref.scheme == "sealed"
+            devices = usage.sealed_devices if sealed else usage.derived_devices
+            devices[record.key_ref.key_id] += 1
     return replace(usage, unreadable=tuple(unreadable))
-
-
-def _record_key_ids(record: Principal) -> list[str]:
-    return [] if record.envelope is None else [_key_id(record.envelope.tag)]
 
 
 def _key_id(tag: str) -> str:

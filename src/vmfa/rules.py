@@ -1,9 +1,9 @@
 """The rules of device assignment: each transition as a pure function of state, input and context.
 
-A guard refuses by raising: nothing changes. A verdict on codes, right or wrong, changes the state,
-so it is returned together with the next state. The order of the checks is part of the rules:
-permission, syntax, record intact, device or session present, clock, disabled, closed, throttled,
-out of sync, codes. No guard computes a code.
+A guard refuses by raising an exception: nothing changes. The result of comparing codes, right or
+wrong, changes the state, so it is returned together with the next state. The order of the checks
+is part of the rules: permission, syntax, record intact, device or session present, clock,
+disabled, closed, throttled, out of sync, codes. No guard computes a code.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def verify(
     """Decide whether *code* authenticates the principal now."""
     code = normalize_code(code, code_lengths(ctx.policy, before))
     device, client = usable_device(before, ctx, client_token)
-    if device.sync is Sync.OUT_OF_SYNC:
+    if device.sync is Sync.OUT_OF_SYNC:  # RFC6238-6-REAUTH
         raise errors.OutOfSync(
             "the device is out of sync: its codes are not evaluated until it is resynchronized"
         )
@@ -64,7 +64,7 @@ def verify(
     newest = max(matches, default=-1)  # RULE-MONOTONE: neighboring steps can share a code
     if newest > device.last_step:  # RFC6238-5.2-ONCE, SP80063B-3.1.4.2-ONCE, ASVS5-6.5.1
         return _accepted(before, ctx, device, client, step=newest, current=current)
-    if matches:
+    if matches:  # RULE-USED, SEED-BACKUP, RULE-BETTER-4
         raise _already_used(device, ctx)
     return _failed(before, ctx, device, client, errors.CodeRejected())
 
@@ -87,7 +87,10 @@ def _accepted(
         cleared, failures, known_failures = device.failures, 0, device.known_failures
     else:
         cleared, failures, known_failures = device.known_failures, device.failures, 0
-        device = clients.after_success(device, client, ctx.now)
+        device = clients.without_failures(device, client, ctx.now)
+        device = clients.without_given(device, client)
+    if not ctx.policy.known_clients:
+        known_failures = 0  # left from a time when the policy had known clients
     after = replace(
         device, last_step=step, drift=drift, last_offset=last_offset, failures=failures,
         known_failures=known_failures,
@@ -102,7 +105,7 @@ def _accepted(
             before.id, after, now=ctx.now, seconds=ctx.policy.client_token_seconds,
             kind=clients.RENEWED, keys=ctx.keys, random=ctx.random,
         )
-        receipt.with_secret(token)
+        receipt.set_secret(token)
     events = [ctx.event(EventType.ACCEPTED, device.serial, step=step)]
     if drift != device.drift:
         events.append(
@@ -125,16 +128,18 @@ def _already_used(device: VirtualDevice, ctx: Context) -> errors.AlreadyUsed:
 
 
 def _is_stuck(device: VirtualDevice, ctx: Context) -> bool:
-    """Whether no code can be accepted within the resync window, whatever the owner does."""
+    """Return whether no code in reach of a resynchronization can be accepted."""
+    # RULE-REPLACE
     policy = ctx.policy
-    reach = policy.resync_forward + policy.window + 1  # mark_spent goes as far as this
+    ahead = max(policy.resync_forward, device.drift)
+    reach = ahead + policy.window + 2  # mark_spent and a phone that is ahead go as far as this
     return device.last_step - device.parameters.step_at(ctx.now) > reach
 
 
 def resync(
     before: Principal, ctx: Context, code1: str, code2: str, client_token: object
 ) -> Decision[models.SyncReport]:
-    """Put the device in sync by two fresh consecutive codes. It does not sign the user in."""
+    """Resynchronize the device with two fresh consecutive codes. The user is not signed in."""
     # SEED-RESYNC, RFC4226-7.4-SEQ
     policy = ctx.policy
     lengths = code_lengths(policy, before)
@@ -144,7 +149,7 @@ def resync(
         raise errors.PairRejected(
             "the last accepted code lies too far ahead: replace the device", remedy="replace"
         )
-    current = device.parameters.step_at(ctx.now)  # RFC4226-4-R5, and never from the drift
+    current = device.parameters.step_at(ctx.now)  # RFC4226-4-R5: without the drift
     pair = find_consecutive_pair(
         before, device, ctx, codes, current=current, back=policy.resync_back,
         forward=policy.resync_forward, after=device.last_step,
@@ -160,7 +165,7 @@ def resync(
         failures=0,
     )
     if client is not None:
-        after = clients.after_success(after, client, ctx.now)
+        after = clients.without_failures(after, client, ctx.now)
     if client is not None or ctx.relationship in _MANAGERS:
         after = replace(after, known_failures=0)
     report = models.SyncReport(device=after, sync=after.sync, steps_off=offset)
@@ -181,9 +186,9 @@ def _failed(
     """Count one failure. It is committed before the caller sees the answer."""
     policy, serial = ctx.policy, device.serial
     after = throttle.after_failed_code(device, client, ctx.now, before.seen_at, policy)
-    lane = "known" if client is not None else "unknown"
-    failures = after.failures if client is None else after.known_failures
-    failed_at = after.failed_at if client is None else after.known_failed_at
+    lane, failures = "unknown", after.failures
+    if after.known_failures > device.known_failures:
+        lane, failures = "known", after.known_failures
     events = [ctx.event(EventType.REJECTED, serial, answer.reason, failures=failures, lane=lane)]
     if after.budget == policy.budget_warning:
         events.append(ctx.event(EventType.BUDGET_LOW, serial, budget=after.budget))
@@ -196,10 +201,7 @@ def _failed(
         )
         answer = errors.DeviceDisabled("the device was disabled after too many failures")
     else:
-        wait = throttle.announced_wait(
-            failures, failed_at, ctx.now, policy, device.parameters.period
-        )
-        answer.retry_after = wait if wait > 0 else None
+        throttle.announce_wait(answer, after, client, ctx.now, policy)
     return Decision(
         principal=replace(before, device=after), answer=answer, events=tuple(events)
     )
@@ -209,11 +211,11 @@ def _failed(
 
 
 def give_client_token(before: Principal, ctx: Context) -> Decision[ClientToken]:
-    """Return a token for one sign-in of the owner within 24 hours. An earlier one is void."""
+    """Return a token for one sign-in of the owner within 24 hours. It replaces an earlier one."""
+    # RULE-GIVEN-TOKEN
     device = intact_device(before, ctx)
     check_clock(before, ctx)
-    if not ctx.policy.known_clients:
-        raise errors.InvalidValue("the policy must allow it: Policy(known_clients=True)")
+    _require_known_clients(ctx)
     token, token_id = clients.issue_token(
         before.id, device, now=ctx.now, seconds=clients.GIVEN_TOKEN_SECONDS, kind=clients.GIVEN,
         keys=ctx.keys, random=ctx.random,
@@ -224,8 +226,14 @@ def give_client_token(before: Principal, ctx: Context) -> Decision[ClientToken]:
     return Decision(principal=after, answer=token, events=(event,))
 
 
+def _require_known_clients(ctx: Context) -> None:
+    if not ctx.policy.known_clients:
+        raise errors.InvalidValue("the policy must allow it: Policy(known_clients=True)")
+
+
 def forget_clients(before: Principal, ctx: Context) -> Decision[None]:
-    """Make every client token of this device worthless."""
+    """Invalidate every client token of this device."""
+    # RULE-FORGET-CLIENTS
     device = intact_device(before, ctx)
     check_clock(before, ctx)
     after = replace(device, clients=ClientState(epoch=device.clients.epoch + 1))
@@ -234,9 +242,11 @@ def forget_clients(before: Principal, ctx: Context) -> Decision[None]:
 
 
 def reopen(before: Principal, ctx: Context, by: Actor) -> Decision[None]:
-    """Forget the failures without a token, if the owner signed in after the last of them."""
+    """Clear the failures without a token, if the owner signed in after the last of them."""
+    # RULE-REOPEN
     device = intact_device(before, ctx)
     check_clock(before, ctx)
+    _require_known_clients(ctx)
     if device.failures == 0:
         return Decision(principal=before, answer=None)
     if by.mfa is None or by.mfa.at <= device.failed_at:
@@ -251,6 +261,7 @@ def reopen(before: Principal, ctx: Context, by: Actor) -> Decision[None]:
 
 def restore_budget(before: Principal, ctx: Context) -> Decision[None]:
     """Refill the guess budget after the first factor was changed, at most once a day."""
+    # RULE-RESTORE
     device = intact_device(before, ctx)
     check_clock(before, ctx)
     wait = device.budget_restored_at + DAY - ctx.now
@@ -273,16 +284,17 @@ def open_enrollment(
     # SEED-SHOW, RULE-ABANDONED: an open session is superseded
     keyuri.check_label("label", label)
     check_intact(before, ctx.keys)
-    if before.device is not None:
+    if before.device is not None:  # SEED-ONE
         raise errors.DeviceAlreadyAssigned("this principal has a device: deactivate it first")
     check_clock(before, ctx)
     _check_binding(before.binding, ctx, binding_code)
     now, policy = ctx.now, ctx.policy
-    times = tuple(at for at in before.enrollment_times if at > now - DAY)
+    # Sorted, because the clocks of two verifiers differ.
+    times = tuple(sorted(at for at in before.enrollment_times if at > now - DAY))
     if ctx.relationship is not Relationship.SERVICE:
         if len(times) >= policy.enrollments_per_day:
             oldest = times[len(times) - policy.enrollments_per_day]  # enough are over with it
-            raise errors.TooManySessions(retry_after=min(DAY, oldest + DAY - now))
+            raise errors.TooManySessions(retry_after=oldest + DAY - now)
         times += (now,)
     session = EnrollmentSession(
         session_id=ctx.random(16).hex(),  # RULE-SERIAL: 128 random bits, twice
@@ -325,10 +337,11 @@ def confirm_enrollment(
     codes_to_save, digests = _new_recovery_codes(before, ctx, session.serial)
     device = VirtualDevice(
         serial=session.serial, parameters=session.parameters, enrolled_at=ctx.now, sync=sync,
-        last_step=spent, budget=policy.budget, budget_updated_at=ctx.now, recovery=RecoveryState(codes=digests),
+        last_step=spent, budget=policy.budget, budget_updated_at=ctx.now,
+        recovery=RecoveryState(codes=digests),
     )
     report = models.SyncReport(device=device, sync=sync, steps_off=offset)
-    report.with_secret(codes_to_save)
+    report.set_secret(codes_to_save)
     after = replace(before, enrollment=None, device=device, binding=None)
     event = ctx.event(EventType.ASSIGNED, device.serial, sync=sync.value, steps_off=offset)
     return Decision(principal=after, answer=report, events=(event,))
@@ -343,24 +356,24 @@ def _attempt_failed(
     )
     if attempts < ctx.policy.session_attempts:
         after = replace(before, enrollment=replace(session, attempts=attempts))
-        again = errors.PairRejected("these are not two consecutive codes near now")
-        return Decision(principal=after, answer=again, events=(rejected,))
-    ended = errors.PairRejected(
+        answer = errors.PairRejected("these are not two consecutive codes near now")
+        return Decision(principal=after, answer=answer, events=(rejected,))
+    answer = errors.PairRejected(
         "the enrollment session ended after too many attempts", remedy="enroll"
     )
     abandoned = ctx.event(EventType.ABANDONED, session.serial)
     return Decision(
-        principal=without_key(before), answer=ended, events=(rejected, abandoned)
+        principal=without_key(before), answer=answer, events=(rejected, abandoned)
     )
 
 
 def cancel_enrollment(before: Principal, ctx: Context, session_id: str | None) -> Decision[None]:
-    """End the session and destroy its key at once. None: the session that is open."""
+    """End the session and destroy its key. If *session_id* is None, end the open session."""
     # RULE-BETTER-1
     if session_id is None and before.enrollment is not None:
         session_id = before.enrollment.session_id
     session = open_session(before, ctx, session_id or "")
-    if (
+    if (  # RULE-BINDING-CANCEL
         before.binding is not None
         and ctx.relationship is Relationship.OWNER
         and not session.opened_by_owner
@@ -375,11 +388,11 @@ def cancel_enrollment(before: Principal, ctx: Context, session_id: str | None) -
 
 
 def _check_binding(binding: PendingBinding | None, ctx: Context, code: str | None) -> None:
-    """The owner without MFA needs the code that the removal returned.
+    """Check the binding code that an owner without MFA needs to enroll again.
 
-    It is used up when the enrollment is confirmed, so a cancelled one does not lock the owner out.
+    The code is used up when the enrollment is confirmed: an owner who cancels can use it again.
     """
-    # SP80063B-4.2.1.2, RULE-BINDING
+    # SP80063B-4.2.1.2, RULE-BINDING, RULE-BINDING-KEPT
     if binding is None or ctx.relationship is not Relationship.OWNER:
         return
     if ctx.now >= binding.expires_at or not recovery.same_text(
@@ -393,7 +406,8 @@ def _check_binding(binding: PendingBinding | None, ctx: Context, code: str | Non
 
 
 def issue_binding_code(before: Principal, ctx: Context) -> Decision[BindingCode]:
-    """Replace the binding code of a removal that is pending, for an owner who lost it."""
+    """Replace the pending binding code, for an owner who lost it or let it expire."""
+    # RULE-BINDING-REPLACE
     check_intact(before, ctx.keys)
     if before.device is not None or before.binding is None:
         raise errors.NoSession("no binding code is pending for this principal")
@@ -408,7 +422,7 @@ def issue_binding_code(before: Principal, ctx: Context) -> Decision[BindingCode]
 
 
 def _new_binding(ctx: Context) -> tuple[str, PendingBinding]:
-    code = recovery.new_code(ctx.random)
+    code = recovery.new_code(ctx.random)  # ASVS5-6.4.1
     expires_at = ctx.now + ctx.policy.binding_code_seconds
     return code, PendingBinding(digest=recovery.binding_digest(code), expires_at=expires_at)
 
@@ -419,17 +433,17 @@ def _new_binding(ctx: Context) -> tuple[str, PendingBinding]:
 def deactivate(
     before: Principal, ctx: Context, reason: str, by: Actor
 ) -> Decision[models.Deactivation]:
-    """Remove the device and destroy its key for good. Every proof of recovery is used up by it."""
+    """Remove the device, destroy its key, and use up every proof of recovery."""
     # SEED-ROTATE, SP80063B-4.3-LOST, ASVS5-6.5.6
     check_text("reason", reason, empty=True)
     device = intact_device(before, ctx)
     if ctx.relationship not in (Relationship.SUPPORT, Relationship.SERVICE):
-        check_clock(before, ctx)  # their evidence does not depend on the clock
+        check_clock(before, ctx)  # RULE-EVIDENCE: that of the two does not depend on the clock
     if ctx.relationship is Relationship.OWNER_RECOVERY_CODE:
         rejected = _check_recovery_code(before, ctx, device, by.recovery_code)
         if rejected is not None:
             return rejected
-    code = binding = None
+    code = binding = None  # RULE-BINDING-DISABLED
     if ctx.relationship not in OWNERS and (ctx.policy.binding_code_required or device.disabled):
         code, binding = _new_binding(ctx)
     after = replace(
@@ -446,10 +460,12 @@ def deactivate(
 def _check_recovery_code(
     before: Principal, ctx: Context, device: VirtualDevice, code: str
 ) -> Decision[models.Deactivation] | None:
-    """Return None if *code* is right, and otherwise the decision that counts the attempt.
+    """Return None if *code* is right. Otherwise, return the decision that counts the failure.
 
+    :raises AccessDenied: the device has no recovery codes.
     :raises Throttled: after ten wrong codes, one attempt an hour is evaluated.
     """
+    # SP80063B-4.2.1.1, RULE-RECOVERY-CODES, ASVS5-6.6.3
     if not device.recovery.codes:
         raise errors.AccessDenied("this device has no recovery codes")
     wait = device.recovery.failed_at + recovery.RETRY_SECONDS - ctx.now
@@ -475,7 +491,7 @@ def _check_recovery_code(
 
 
 def replace_recovery_codes(before: Principal, ctx: Context) -> Decision[RecoveryCodes]:
-    """Replace the recovery codes of the device by new ones, which only this answer shows."""
+    """Replace the recovery codes of the device by new ones. Only this answer shows them."""
     device = intact_device(before, ctx)
     check_clock(before, ctx)
     codes, digests = _new_recovery_codes(before, ctx, device.serial)
@@ -489,7 +505,10 @@ def replace_recovery_codes(before: Principal, ctx: Context) -> Decision[Recovery
 def _new_recovery_codes(
     before: Principal, ctx: Context, serial: str
 ) -> tuple[RecoveryCodes | None, tuple[str, ...]]:
-    """Return new codes and their digests, if the policy has them and the owner will see them."""
+    """Return new codes and their digests: none without them in the policy, or for another actor.
+
+    Only a user who acts on themselves gets codes, because only they may see them.
+    """
     if not ctx.policy.recovery_codes or before.id.is_root or ctx.relationship not in OWNERS:
         return None, ()
     codes = tuple(recovery.new_code(ctx.random) for _ in range(ctx.policy.recovery_codes))

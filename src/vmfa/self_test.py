@@ -1,8 +1,8 @@
-"""Known answers: does this installation compute what the norms print, and with what? ``vmfa.selftest()`` tells.
+"""Check that this installation computes the published test values, and with which software.
 
-A restricted build may refuse an algorithm, or refuse it to OpenSSL's callers while Python's own
-modules still compute it. So the report says of each hash who computes it, and of each answer that
-is missing which refusal it was.
+A restricted build may refuse an algorithm, or refuse it in OpenSSL while Python's own modules
+still compute it. The report says which module computes each hash, and which error refused a
+value.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import hashlib
 import platform
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from hmac import digest as hmac_digest
 from importlib.util import find_spec
@@ -22,7 +22,7 @@ from .otp import hotp, totp
 
 __all__ = ["KnownAnswer", "SelfTest", "selftest"]
 
-_SEED: Final = b"1234567890" * 7  # both RFCs; RFC 6238 cuts it to the size of the hash
+_SEED: Final = b"1234567890" * 7  # RFC 6238 uses as many bytes of it as the hash has
 _HOTP: Final = "755224 287082 359152 969429 338314 254676 287922 162583 399871 520489"
 _TOTP: Final = {
     59: "94287082 46119246 90693936",
@@ -32,28 +32,38 @@ _TOTP: Final = {
     2000000000: "69279037 90698825 38618901",
     20000000000: "65353130 77737706 47863826",
 }
-_ABC: Final = {  # FIPS 180-4, the digests of "abc"
+_ABC: Final = {  # FIPS 180-4: the digests of "abc"
     "sha1": "a9993e364706816aba3e25717850c26c9cd0d89d",
     "sha256": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
     "sha512": ("ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a"
                "2192992a274fc1a836ba3c23a3feebbd454d4423643ce80e2a9ac94fa54ca49f"),
 }
-_GCM: Final = "cea7403d4d606b6e074ec5d3baf39d18d0d1c8a799996bf0265b98b5d48ab919"  # of zeros under zeros
+# GCM specification, test case 14: key, nonce and plaintext are zeros
+_GCM: Final = "cea7403d4d606b6e074ec5d3baf39d18d0d1c8a799996bf0265b98b5d48ab919"
 _SIZES: Final = {"sha1": 20, "sha256": 32, "sha512": 64}
-_HKDF: Final = (  # secret, salt, info, pseudorandom key, output
+_HKDF: Final = (  # RFC 5869 Appendix A: secret, salt, info, pseudorandom key, output
     (
-        bytes([11] * 22), bytes(range(13)), bytes(range(0xF0, 0xFA)),
+        bytes([11] * 22),
+        bytes(range(13)),
+        bytes(range(0xF0, 0xFA)),
         "077709362c2e32df0ddc3f0dc47bba6390b6c73bb50f9c3122ec844ad7c2b3e5",
         "3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf34007208d5b887185865",
     ),
     (
-        bytes(range(0x50)), bytes(range(0x60, 0xB0)), bytes(range(0xB0, 0x100)),
+        bytes(range(0x50)),
+        bytes(range(0x60, 0xB0)),
+        bytes(range(0xB0, 0x100)),
         "06a6b88c5853361a06104c9ceb35b45cef760014904671014a193f40c15fc244",
-        ("b11e398dc80327a1c8e7f78c596a49344f012eda2d4efad8a050cc4c19afa97c59045a99cac7827271cb41c65e590e09"
-         "da3275600c2f09b8367793a9aca3db71cc30c58179ec3e87c14c01d5c1f3434f1d87"),
+        (
+            "b11e398dc80327a1c8e7f78c596a49344f012eda2d4efad8a050cc4c19afa97c"
+            "59045a99cac7827271cb41c65e590e09da3275600c2f09b8367793a9aca3db71"
+            "cc30c58179ec3e87c14c01d5c1f3434f1d87"
+        ),
     ),
     (
-        bytes([11] * 22), b"", b"",
+        bytes([11] * 22),
+        b"",
+        b"",
         "19ef24a32c717b167f33a91d6f648bdf96596776afdb6377ac434c1c293ccb04",
         "8da4e775a563c18f715f802a063c5a31b8a11f5c5ee1879ec3454e5f3c738d2d9d201395faa4b61a96c8",
     ),
@@ -62,94 +72,95 @@ _HKDF: Final = (  # secret, salt, info, pseudorandom key, output
 
 @dataclass(frozen=True, slots=True)
 class KnownAnswer:
-    """One answer that is known beforehand: where it is printed, and whether it was computed here too.
+    """One published test value.
 
-    ``problem`` is empty, or says that another answer came, or which error refused to compute it.
+    :param source: where it is published.
+    :param passed: whether this installation computes it.
+    :param problem: "wrong value", or which error refused the computation; empty if it passed.
     """
 
     source: str
     passed: bool
     problem: str
 
-    @property
-    def refusal(self) -> str:
-        return f": {self.problem}" if self.problem.startswith("refused") else ""
-
 
 @dataclass(frozen=True, slots=True)
 class SelfTest:
-    """What :func:`selftest` found, and what it ran on: a report to be filed."""
+    """The report of :func:`selftest`.
+
+    :param answers: the result for each published value.
+    :param versions: the versions of vmfa, Python, OpenSSL and the system.
+    :param computed_by: for each primitive "OpenSSL", a module of Python, or "refused" and the
+        error.
+    """
 
     answers: tuple[KnownAnswer, ...]
-    made_with: str  # the versions of vmfa, Python, OpenSSL and the system
-    computed_by: tuple[tuple[str, str], ...]  # of each primitive: "OpenSSL", a module of Python, or "refused"
+    versions: str
+    computed_by: tuple[tuple[str, str], ...]
 
     @property
     def passed(self) -> bool:
+        """Whether every value was computed correctly."""
         return all(answer.passed for answer in self.answers)
 
     @property
     def refused(self) -> tuple[str, ...]:
         """The primitives that this build refuses to compute."""
-        return tuple(name for name, by in self.computed_by if by.startswith("refused"))
+        return tuple(name for name, module in self.computed_by if module.startswith("refused"))
 
     @property
     def sentence(self) -> str:
-        """What is wrong, in a few words; empty, if all is right."""
+        """What is wrong, as a sentence; empty if everything passed."""
         if self.refused:
             return f"this build refuses {', '.join(self.refused)}"
-        return "" if self.passed else "a known answer is not computed here"
-
-    def facts(self) -> dict[str, object]:
-        """The report as plain values, for JSON."""
-        return {**asdict(self), "passed": self.passed, "refused": self.refused, "computed_by": dict(self.computed_by)}
-
-    def lines(self) -> list[str]:
-        """The report for people."""
-        return [
-            self.made_with, *(f"{name}: {by}" for name, by in self.computed_by),
-            *(f"ok  {each.source}" if each.passed else f"WRONG  {each.source}{each.refusal}" for each in self.answers),
-        ]
+        return "" if self.passed else "this build computes a wrong value"
 
 
 def selftest() -> SelfTest:
-    """Compute the answers that FIPS 180-4, RFC 4226, RFC 6238 and RFC 5869 print, and HMAC in both ways we use it.
+    """Compute the test values of FIPS 180-4, RFC 4226, RFC 6238 and RFC 5869.
 
-    And that of AES-256-GCM, where the package that seals imported keys is installed. Takes
-    milliseconds, needs nothing, changes nothing. A computation that raises has failed.
+    The test includes AES-256-GCM if the extra ``sealing`` is installed. It takes milliseconds,
+    reads no file and changes nothing. A computation that raises an error has failed.
+
+    :returns: the report.
     """
-    primitives: dict[str, Callable[[], str]] = {name: partial(_hashed_by, new) for name, (new, *_) in HASHES.items()}
-    primitives["hmac with sha256"] = partial(_hashed_by, partial(hashlib.new, "sha256"))  # hmac falls back to that
+    primitives: dict[str, Callable[[], str]] = {
+        name: partial(_hash_module, new) for name, (new, *_) in HASHES.items()
+    }
+    # hmac uses this one if OpenSSL refuses the hash.
+    primitives["hmac with sha256"] = partial(_hash_module, partial(hashlib.new, "sha256"))
     if find_spec("cryptography"):
-        primitives["AES-256-GCM"] = _sealed_by
+        primitives["AES-256-GCM"] = _gcm_library
     return SelfTest(
-        tuple(_answered(source, answer, compute) for source, answer, compute in _known()), _made_with(),
-        tuple((name, _computed_by(who)) for name, who in primitives.items()),
+        tuple(_compare(source, expected, compute) for source, expected, compute in _values()),
+        _versions(),
+        tuple((name, _or_refused(module)) for name, module in primitives.items()),
     )
 
 
-def _answered(source: str, answer: object, compute: Callable[[], object]) -> KnownAnswer:
+def _compare(source: str, expected: object, compute: Callable[[], object]) -> KnownAnswer:
     try:
-        found = compute()
-    except Exception as error:  # noqa: BLE001  # whatever is broken or forbidden here, the answer was not computed
+        computed = compute()
+    except Exception as error:  # noqa: BLE001  # any error means that the value was not computed
         return KnownAnswer(source, passed=False, problem=f"refused: {type(error).__name__}")
-    return KnownAnswer(source, found == answer, "" if found == answer else "another answer")
+    passed = computed == expected
+    return KnownAnswer(source, passed, "" if passed else "wrong value")
 
 
-def _computed_by(who: Callable[[], str]) -> str:
+def _or_refused(module: Callable[[], str]) -> str:
     try:
-        return who()
+        return module()
     except Exception as error:  # noqa: BLE001  # as above
         return f"refused: {type(error).__name__}"
 
 
-def _hashed_by(new: Callable[[], Any]) -> str:
+def _hash_module(new: Callable[[], Any]) -> str:
     module = type(new()).__module__
     return "OpenSSL" if module == "_hashlib" else f"Python ({module})"
 
 
-def _sealed_by() -> str:
-    """The package, and the OpenSSL it brings, which is not Python's."""
+def _gcm_library() -> str:
+    """Return the package and its OpenSSL, which is not the one of Python."""
     from cryptography import __version__
     from cryptography.hazmat.backends.openssl import backend
 
@@ -163,39 +174,40 @@ def _aes_gcm() -> str:
     return AESGCM(bytes(32)).encrypt(bytes(12), bytes(16), b"").hex()
 
 
-def _made_with() -> str:
-    """What a computation depends on, as one line."""
+def _versions() -> str:
     from importlib.metadata import PackageNotFoundError, version
 
-    ours = "not installed"
+    vmfa_version, openssl = "not installed", "no OpenSSL"
     with suppress(PackageNotFoundError):
-        ours = version("vmfa")
-    openssl = "no OpenSSL"
+        vmfa_version = version("vmfa")
     with suppress(ImportError):
         import ssl
 
         openssl = ssl.OPENSSL_VERSION
     python = f"{platform.python_implementation()} {platform.python_version()}"
-    return f"vmfa {ours}, {python}, {openssl}, {platform.system()} {platform.machine()}"
+    return f"vmfa {vmfa_version}, {python}, {openssl}, {platform.system()} {platform.machine()}"
 
 
-def _known() -> Iterator[tuple[str, object, Callable[[], object]]]:
-    for algorithm, answer in _ABC.items():
-        yield f"FIPS 180-4, {algorithm}", answer, partial(_digest, HASHES[algorithm][0])
+def _values() -> Iterator[tuple[str, object, Callable[[], object]]]:
+    """Yield where each value is published, the value, and a function that computes it."""
+    for algorithm, digest in _ABC.items():
+        yield f"FIPS 180-4, {algorithm}", digest, partial(_digest, HASHES[algorithm][0])
     for counter, code in enumerate(_HOTP.split()):
-        yield f"RFC 4226 Appendix D, counter {counter}", code, partial(hotp, _SEED[:20], counter)
+        compute = partial(hotp, _SEED[:20], counter)
+        yield f"RFC 4226 Appendix D, counter {counter}", code, compute
     for at, codes in _TOTP.items():
         for (algorithm, size), code in zip(_SIZES.items(), codes.split(), strict=True):
             compute = partial(totp, _SEED[:size], at, digits=8, algorithm=algorithm)
             yield f"RFC 6238 Appendix B, {algorithm}, time {at}", code, compute
-    for number, (secret, salt, info, prk, okm) in enumerate(_HKDF, 1):
-        between, output = bytes.fromhex(prk), bytes.fromhex(okm)
-        yield f"RFC 5869 Appendix A.{number}, extract", between, partial(hkdf_extract, salt, secret)
-        yield f"RFC 5869 Appendix A.{number}, expand", output, partial(hkdf_expand, between, info, len(output))
+    for number, (secret, salt, info, prk_hex, okm_hex) in enumerate(_HKDF, 1):
+        prk, okm = bytes.fromhex(prk_hex), bytes.fromhex(okm_hex)
+        extract, expand = partial(hkdf_extract, salt, secret), partial(hkdf_expand, prk, info)
+        yield f"RFC 5869 Appendix A.{number}, extract", prk, extract
+        yield f"RFC 5869 Appendix A.{number}, expand", okm, partial(expand, len(okm))
     if find_spec("cryptography"):
         yield "GCM specification, test case 14, AES-256", _GCM, _aes_gcm
     for algorithm in HASHES:
-        yield f"RFC 2104, prepared keys, {algorithm}", True, partial(_prepared_is_hmac, algorithm)
+        yield f"RFC 2104, prepared keys, {algorithm}", True, partial(_is_hmac, algorithm)
 
 
 def _digest(new: Callable[[bytes], Any]) -> str:
@@ -203,14 +215,14 @@ def _digest(new: Callable[[bytes], Any]) -> str:
     return digest
 
 
-def _prepared_is_hmac(algorithm: str) -> bool:
-    """Whether what ``otp`` computes from a prepared key is the HMAC, for keys around the size of a block."""
+def _is_hmac(algorithm: str) -> bool:
+    """Return whether a prepared key gives the HMAC, for keys around the size of a block."""
     message = bytes(range(8))
     for size in (16, 20, 32, 63, 64, 65, 127, 128, 129):
-        raw = bytes(range(size))
-        inner, outer = prepared_hmac(raw, algorithm)
+        key = bytes(range(size))
+        inner, outer = prepared_hmac(key, algorithm)
         inner.update(message)
         outer.update(inner.digest())
-        if outer.digest() != hmac_digest(raw, message, algorithm):
+        if outer.digest() != hmac_digest(key, message, algorithm):
             return False
     return True

@@ -27,7 +27,7 @@ MAX_INTEGER: Final = 1 << 62  # of stored times and counts: SQL integers have 64
 
 
 def integer(low: int, high: int) -> Metadata:
-    """Metadata of a field for an int from *low* to *high*."""
+    """Return the metadata of a field for an int from *low* to *high*."""
 
     def check(name: str, value: int) -> None:
         if type(value) is not int or not low <= value <= high:
@@ -37,12 +37,12 @@ def integer(low: int, high: int) -> Metadata:
 
 
 def timestamp() -> Metadata:
-    """Metadata of a field for a Unix time in seconds."""
+    """Return the metadata of a field for a Unix time in seconds."""
     return integer(-MAX_INTEGER, MAX_INTEGER)
 
 
 def text(max_bytes: int = MAX_NAME_BYTES, *, empty: bool = False) -> Metadata:
-    """Metadata of a field for text, as :func:`check_text` checks it."""
+    """Return the metadata of a field for text that :func:`check_text` accepts."""
 
     def check(name: str, value: str) -> None:
         if type(value) is str and len(value) <= max_bytes:
@@ -56,7 +56,7 @@ def text(max_bytes: int = MAX_NAME_BYTES, *, empty: bool = False) -> Metadata:
 
 
 def instance_of(kind: type) -> Metadata:
-    """Metadata of a field for an instance of *kind*."""
+    """Return the metadata of a field for an instance of *kind*."""
 
     def check(name: str, value: object) -> None:
         if not isinstance(value, kind):
@@ -84,7 +84,7 @@ def _checks_of(kind: Any) -> tuple[tuple[str, Check], ...]:
 def check_text(
     name: str, value: str, *, max_bytes: int = MAX_NAME_BYTES, empty: bool = False
 ) -> None:
-    """Check that *value* is text with one spelling: NFC, visible, no blanks at the ends.
+    """Check that *value* is visible text in Unicode form NFC, without blanks at its ends.
 
     :param name: the name of the field, for the error.
     :param max_bytes: the largest length in UTF-8.
@@ -102,7 +102,7 @@ def check_text(
         raise InvalidValue(f"{name} must not start or end with a blank")
     if value.isascii() and value.isprintable():
         return
-    from ._unicode_14 import is_visible
+    from ._unicode_14 import is_visible  # RULE-VISIBLE
 
     if not all(map(is_visible, value)):
         raise InvalidValue(f"{name} must not contain invisible characters")
@@ -113,7 +113,11 @@ def check_text(
 
 
 def check_time(name: str, value: int) -> None:
-    """Check that *value* is a Unix time in seconds that can be stored."""
+    """Check that *value* is a Unix time in seconds that can be stored.
+
+    :raises InvalidType: *value* is not an int.
+    :raises InvalidValue: *value* is out of bounds.
+    """
     check_int(name, value, -MAX_INTEGER, MAX_INTEGER)
 
 

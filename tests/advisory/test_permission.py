@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from support import Enrolled, Phone, enroll
+from support import Enrolled, enroll
 from vmfa import (
     AccessDenied,
     Actor,
@@ -14,7 +14,6 @@ from vmfa import (
     DeviceAlreadyAssigned,
     DeviceRegistry,
     InvalidValue,
-    Key,
     NoDevice,
     NoSession,
     PrincipalId,
@@ -22,7 +21,7 @@ from vmfa import (
 )
 from vmfa.keys import reveal
 from vmfa.models import KeyRef
-from vmfa.testing import FrozenClock
+from vmfa.testing import AuthenticatorApp, FrozenClock
 
 ACCOUNT = "123456789012"
 ADMIN = PrincipalId.user(ACCOUNT, "u-1")
@@ -179,7 +178,7 @@ def test_a_session_of_another_principal_is_unknown(
     unknown.
     """
     opened = registry.open_enrollment(alice, by=owner, label="alice")
-    pair = Phone(Key.from_base32(opened.base32), clock).pair()
+    pair = AuthenticatorApp(clock).scan(opened.uri).pair()
     bob = PrincipalId.user(ACCOUNT, "u-0815")
     registry.open_enrollment(bob, by=Actor.signed_in(bob), label="bob")
     with pytest.raises(NoSession):

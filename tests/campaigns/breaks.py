@@ -1,13 +1,15 @@
-"""What ``mutation.py`` breaks: every mutant of a module, as a syntax tree with one node changed.
+"""The mutants of ``mutation.py``: a module as a syntax tree with one node changed.
 
-Statements are deleted, conditions turned and decided, operators exchanged, numbers moved by one, texts changed,
-defaults, decorators, arguments, handlers and members of displays dropped, results and arguments replaced by None, and
-SQL broken by a list of its own. Docstrings, annotations and what only a type checker reads are left alone.
+Statements are deleted, conditions negated and decided, operators exchanged, numbers changed by
+one, texts changed, decorators, arguments, handlers and members of displays dropped, results and
+arguments replaced by None, and SQL broken by a list of its own. Docstrings, annotations and what
+only a type checker reads stay as they are.
 """
 
 from __future__ import annotations
 
 import ast
+import builtins
 import copy
 from collections import Counter
 from collections.abc import Iterator
@@ -46,14 +48,13 @@ EXCHANGED = {
     "any": "all",
     "all": "any",
     "strip": "rstrip",
-    "firsts": "seconds",
     "upper": "lower",
     "ljust": "rjust",
     "floor": "ceil",
     "rstrip": "lstrip",
     "pop": "get",
 }
-SQL = [  # what is cut out of, or changed in, a text that is SQL; ? is also %s
+SQL = [  # what is replaced in SQL; ? stands for %s too
     (" AND revision = ?", " AND (revision = ? OR 1 = 1)"),
     (" AND tag = ?", " AND (tag = ? OR 1 = 1)"),
     (" AND kind = ?", " AND (kind = ? OR 1 = 1)"),
@@ -82,24 +83,12 @@ SQL = [  # what is cut out of, or changed in, a text that is SQL; ? is also %s
     (" OR REPLACE", ""),
     ("PRIMARY KEY (account, kind, name)", "CHECK (true)"),
 ]
-TYPES = (
-    "__all__",
-    "Rule",
-    "Held",
-    "Observer",
-    "Blocks",
-    "Answered",
-    "Message",
-    "Item",
-    "Parser",
-    "Answer",
-    "Script",
-)
+TYPE_VARIABLES = ("TypeVar", "TypeVarTuple", "ParamSpec")
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a node is: what holds it, the function it runs in, and the lines of its statement."""
+    """Where a node is: its parent, the function it runs in, and the lines of its statement."""
 
     parent: ast.AST
     field: str
@@ -110,36 +99,47 @@ class Place:
 
     @property
     def node(self) -> ast.AST:
-        held = getattr(self.parent, self.field)
-        return held if self.index is None else held[self.index]
+        value = getattr(self.parent, self.field)
+        return value if self.index is None else value[self.index]
 
 
 @dataclass(frozen=True)
 class Mutant:
-    room: str
+    module: str
     name: str  # the text of the line and what was done to it
     line: int
     place: Place
-    tree: ast.Module  # only until the next mutant is asked for
+    tree: ast.Module  # valid until the next mutant
 
 
-def path_of(room: str, root: Path) -> Path:
-    base = root / "src" / "vmfa" / room.replace(".", "/")
+def path_of(module: str, root: Path) -> Path:
+    base = root / "src" / "vmfa" / module.replace(".", "/")
     return base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
 
 
 def is_typing(node: ast.AST) -> bool:
-    """What only a type checker reads."""
+    """Return whether only a type checker reads *node*."""
     match node:
         case ast.Import() | ast.ImportFrom():
             return True
         case ast.ClassDef():
             return any(isinstance(base, ast.Name) and base.id == "Protocol" for base in node.bases)
-        case ast.Assign(value=ast.Call(func=ast.Name(id="TypeVar" | "ParamSpec"))):
+        case ast.Assign(value=ast.Call(func=ast.Name(id=name))) if name in TYPE_VARIABLES:
             return True
-        case ast.Assign(targets=[ast.Name(id=name)]):
-            return name in TYPES or name == "TYPE_CHECKING"
+        case ast.Assign(targets=[ast.Name(id="__all__" | "TYPE_CHECKING")]):
+            return True
+        case ast.Assign(value=ast.Subscript() | ast.BinOp(op=ast.BitOr()) as value):
+            return is_a_type(value)
     return False
+
+
+def is_a_type(node: ast.AST) -> bool:
+    """Return whether *node* consists of names of types only, as an alias does."""
+    allowed = (ast.Name, ast.Attribute, ast.Subscript, ast.Tuple, ast.List, ast.BinOp, ast.BitOr)
+    names = [part.id for part in ast.walk(node) if isinstance(part, ast.Name)]
+    return all(
+        isinstance(part, (*allowed, ast.Load, ast.Constant)) for part in ast.walk(node)
+    ) and all(name[:1].isupper() or name in dir(builtins) for name in names)
 
 
 def is_for_types(node: ast.AST) -> bool:
@@ -151,7 +151,7 @@ def is_for_types(node: ast.AST) -> bool:
 
 
 def places(parent: ast.AST, here: Place) -> Iterator[Place]:
-    """Every node that runs; docstrings and annotations are left out."""
+    """Yield every node that runs, without docstrings and annotations."""
     for field, value in ast.iter_fields(parent):
         if field in ("annotation", "returns", "type_comment", "type_params", "ctx"):
             continue
@@ -181,7 +181,7 @@ def places(parent: ast.AST, here: Place) -> Iterator[Place]:
 def breaks(  # noqa: PLR0912  # a list of what can be done
     place: Place, node: ast.AST
 ) -> Iterator[tuple[str, ast.AST | None]]:
-    """What can be done to *node*: a text, and its replacement, or None where it is taken out of its list."""
+    """Yield changes of *node*: a text and the replacement, or None to drop it from its list."""
     if isinstance(
         node,
         (
@@ -308,22 +308,16 @@ def breaks(  # noqa: PLR0912  # a list of what can be done
         yield "handler dropped", None
 
 
-def mutants(room: str, text: str) -> Iterator[Mutant]:
-    """All of *room*, whose source is *text*."""
+def mutants(module: str, text: str) -> Iterator[Mutant]:
+    """Yield every mutant of *module*, whose source is *text*."""
     lines = text.splitlines()
     tree = ast.parse(text)
     seen: Counter[str] = Counter()
     for place in list(places(tree, Place(tree, "body", None))):
         parent, field, node = place.parent, place.field, place.node
-        held = getattr(parent, field)
-        placed = next(
-            (
-                each
-                for each in (node, getattr(node, "iter", None), parent)
-                if hasattr(each, "lineno")
-            ),
-            None,
-        )
+        value = getattr(parent, field)
+        candidates = (node, getattr(node, "iter", None), parent)
+        placed = next((part for part in candidates if hasattr(part, "lineno")), None)
         line = placed.lineno if placed is not None else place.lines.start
         for done, new in breaks(place, node):
             if new is not None:
@@ -332,15 +326,15 @@ def mutants(room: str, text: str) -> Iterator[Mutant]:
             if place.index is None:
                 setattr(parent, field, new)
             else:
-                before, behind = held[: place.index], held[place.index + 1 :]
+                before, behind = value[: place.index], value[place.index + 1 :]
                 setattr(parent, field, [*before, *([] if new is None else [new]), *behind])
             if field not in ("body", "orelse", "handlers") or getattr(parent, field):
                 name = f"{lines[line - 1].strip() if line else ''} | {fragment(node)} | {done}"
                 seen[name] += 1
                 yield Mutant(
-                    room, name if seen[name] == 1 else f"{name} #{seen[name]}", line, place, tree
+                    module, name if seen[name] == 1 else f"{name} #{seen[name]}", line, place, tree
                 )
-            setattr(parent, field, held)
+            setattr(parent, field, value)
 
 
 def fragment(node: ast.AST) -> str:

@@ -1,9 +1,10 @@
-"""Builds: two wheels and two source archives, made elsewhere, later and under another umask, are the same bytes.
+"""Check that the builds are reproducible: two wheels and two source archives are the same bytes.
 
     pip install build
     python tests/campaigns/builds.py
 
-And the wheel asks for no package unless an extra is asked for, and carries its bill of materials (CycloneDX, PEP 770).
+The second build runs in another folder, at another time and under another umask. The wheel must
+have no required dependency and must carry its bill of materials (CycloneDX, PEP 770).
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ LEFT_OUT = shutil.ignore_patterns(
 
 
 def build(tree: Path, folder: str, umask: int, mtime: int) -> dict[str, bytes]:
-    """What comes out of a copy of *tree* in a folder of this name, all its files as old as *mtime* says."""
+    """Build a copy of *tree* in a folder of this name, whose files were changed at *mtime*."""
     with tempfile.TemporaryDirectory() as scratch:
         copy, out = Path(scratch) / folder, Path(scratch) / "out"
         shutil.copytree(tree, copy, ignore=LEFT_OUT)
@@ -74,36 +75,40 @@ def _importable(name: str) -> bool:
 
 
 def problems(wheel: Path) -> list[str]:
-    found = []
+    wrong = []
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         metadata = HeaderParser().parsestr(
             archive.read(next(n for n in names if n.endswith("/METADATA"))).decode()
         )
-        always = [each for each in metadata.get_all("Requires-Dist", []) if "extra ==" not in each]
-        if always:
-            found.append(f"packages are required: {always}")
+        required = [
+            line for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line
+        ]
+        if required:
+            wrong.append(f"the wheel requires packages: {required}")
         materials = [name for name in names if ".dist-info/sboms/" in name]
         if len(materials) != 1:
-            found.append(
-                f"one bill of materials is expected in .dist-info/sboms/, {len(materials)} are there"
+            wrong.append(
+                f".dist-info/sboms/ must hold one bill of materials, not {len(materials)}"
             )
         for name in materials:
             bill = json.loads(archive.read(name))
             if bill.get("bomFormat") != "CycloneDX" or bill.get("components") != []:
-                found.append("the bill of materials is no CycloneDX document without components")
+                wrong.append(
+                    "the bill of materials must be a CycloneDX document without components"
+                )
             component = bill["metadata"]["component"]
             if (component["name"], component["version"]) != (
                 metadata["Name"],
                 metadata["Version"],
             ):
-                found.append(
+                wrong.append(
                     f"the bill of materials is of {component['name']} {component['version']}"
                 )
         stray = [n for n in names if not n.startswith(("vmfa/", "vmfa-")) or n.endswith(".pyc")]
         if stray:
-            found.append(f"the wheel holds {stray}")
-    return found
+            wrong.append(f"the wheel contains {stray}")
+    return wrong
 
 
 def main() -> int:
@@ -111,12 +116,12 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--tree", type=Path, default=ROOT, help=argparse.SUPPRESS)
-    given = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        tree = Path(scratch) / "tree"  # nobody edits it meanwhile
-        shutil.copytree(given.tree, tree, ignore=LEFT_OUT)
+        tree = Path(scratch) / "tree"  # a copy that does not change
+        shutil.copytree(options.tree, tree, ignore=LEFT_OUT)
         first = build(tree, "here", 0o022, 1_500_000_000)
-        second = build(tree, "a folder elsewhere", 0o077, 1_700_000_000)
+        second = build(tree, "another folder", 0o077, 1_700_000_000)
     bad = first.keys() != second.keys()
     for name in first:
         same = first[name] == second.get(name)

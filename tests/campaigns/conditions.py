@@ -1,20 +1,20 @@
-"""What is proved: each function returns whether the library agrees with the clause, put in plain arithmetic."""
+"""The conditions of ``proofs.py``: does the library agree with a clause in plain arithmetic?"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import vmfa.otp
-from vmfa import VmfaError
-from vmfa.access import _claim_counts
-from vmfa.models import MfaClaim
+from vmfa import Actor, MfaClaim, PrincipalId, VmfaError
+from vmfa.access import Relationship, relationship_to
 from vmfa.otp import normalize_code, step_at, truncate, window_steps
 from vmfa.policy import Policy
-from vmfa.rules import _refilled
+from vmfa.throttle import refilled_budget
 
 POLICY = Policy()
-# The solver cannot look into the standard library's struct, so it is told what reading four bytes there means
-vmfa.otp._word_at = lambda mac, offset: (int.from_bytes(mac[offset : offset + 4], "big"),)
+WHO = PrincipalId.user("1", "u")
+# The solver cannot follow the struct module: this is what reading four bytes with it means
+vmfa.otp._unpack_word = lambda mac, offset: (int.from_bytes(mac[offset : offset + 4], "big"),)
 
 
 @dataclass
@@ -23,14 +23,6 @@ class Device:
 
     budget: int
     budget_updated_at: int
-
-
-@dataclass
-class Case:
-    """What the refill reads of a case."""
-
-    now: int
-    policy: Policy
 
 
 def truncation_is_31_bits_from_the_offset_of_the_last_byte(mac: bytes) -> bool:
@@ -55,36 +47,38 @@ def the_step_is_the_floor(at: int, period: int, t0: int) -> bool:
     return step >= 0 and t0 + step * period <= at < t0 + (step + 1) * period
 
 
-def the_window_is_what_is_near_and_exists(here: int, back: int, forward: int, step: int) -> bool:
-    """RFC6238-5.2-DELAY: a step is tried if and only if it exists and lies no further than the window
+def the_window_has_every_step_near_and_no_other(
+    current: int, back: int, forward: int, step: int
+) -> bool:
+    """RFC6238-5.2-DELAY: a step is tried exactly if it exists and is within the window
 
-    pre: 0 <= here < 2**64
+    pre: 0 <= current < 2**64
     pre: 0 <= back <= 101 and 0 <= forward <= 101
     post: _
     """
-    near = here - back <= step <= here + forward and 0 <= step < 2**64
-    return (step in window_steps(here, back, forward)) == near
+    near = current - back <= step <= current + forward and 0 <= step < 2**64
+    return (step in window_steps(current, back, forward)) == near
 
 
-def the_window_is_never_wider_than_asked(here: int, back: int, forward: int) -> bool:
+def the_window_is_never_wider_than_requested(current: int, back: int, forward: int) -> bool:
     """The work of a scan is bounded
 
-    pre: 0 <= here < 2**64
+    pre: 0 <= current < 2**64
     pre: 0 <= back <= 101 and 0 <= forward <= 101
     post: _
     """
-    return len(window_steps(here, back, forward)) <= back + forward + 1
+    return len(window_steps(current, back, forward)) <= back + forward + 1
 
 
 def only_ascii_digits_are_a_code(character: str, last: bool) -> bool:
-    """SEED-SIX: any one character of Unicode, at either end of a code: an ASCII digit, or refused
+    """SEED-SIX: any character at either end of a code is an ASCII digit or is refused
 
     pre: len(character) == 1
     post: _
     """
     text = "12345" + character if last else character + "12345"
     try:
-        return normalize_code(text, 6) == text and "0" <= character <= "9"
+        return normalize_code(text, (6,)) == text and "0" <= character <= "9"
     except VmfaError:
         return not "0" <= character <= "9"
 
@@ -104,13 +98,17 @@ def the_delay_is_capped(failures: int) -> bool:
 def the_budget_grows_by_whole_tokens_and_never_above_its_size(
     budget: int, budget_updated_at: int, now: int
 ) -> bool:
-    """RULE-BUDGET: one token for each 48 h, no second of growth lost, a clock that went back takes nothing
+    """RULE-BUDGET: one token per 48 h; no second is lost; a clock that went back takes nothing
 
     pre: 0 <= budget <= 100
     pre: -2**40 <= budget_updated_at <= 2**40 and -2**40 <= now <= 2**40
     post: _
     """
-    tokens, since = _refilled(Device(budget, budget_updated_at), Context(now, POLICY))
+    tokens, since = refilled_budget(
+        Device(budget, budget_updated_at),
+        now,
+        POLICY,  # type: ignore[arg-type]
+    )
     if tokens == 100:
         return since == now and (
             budget == 100 or now - budget_updated_at >= (100 - budget) * 172800
@@ -128,5 +126,8 @@ def a_claim_counts_for_an_hour(at: int, now: int) -> bool:
     pre: -2**40 <= at <= 2**40 and -2**40 <= now <= 2**40
     post: _
     """
-    claim = MfaClaim(at=at, method="webauthn")
-    return _claim_counts(claim, None, now, POLICY, 30) == (at - 30 <= now <= at + 3600)
+    relationship = relationship_to(
+        WHO, Actor.signed_in(WHO, mfa=MfaClaim(at=at, method="passkey")), None, now=now,
+        policy=POLICY, tolerance=30, claim_is_authentic=lambda principal, claim: True,
+    )  # fmt: skip
+    return (relationship is Relationship.OWNER_MFA) == (at - 30 <= now <= at + 3600)

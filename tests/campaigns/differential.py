@@ -1,10 +1,10 @@
-"""The differential: random keys, counters, digits and algorithms, against code that shares nothing with ours.
+"""Compare codes of random keys, counters, digits and algorithms with independent code.
 
-    python tests/campaigns/differential.py                 # 100,000 cases against tests/reference.py
+    python tests/campaigns/differential.py               # 100,000 cases
     python tests/campaigns/differential.py --seed 7 --cases 1000000
 
-The reference reads the RFC in arithmetic. Where oathtool (OATH Toolkit, in C) is installed, runs of codes of a
-thousand more keys are compared with it too.
+tests/reference.py follows the RFC in plain arithmetic. If oathtool (OATH Toolkit, in C) is
+installed, 1,000 runs of 100 codes are compared with it as well.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ def against_reference(draw: random.Random, cases: int) -> int:
         if code != reference_hotp(raw, counter, digits, algorithm):
             differ += 1
             print(f"differs: {len(raw)} bytes, counter {counter}, {digits} digits, {algorithm}")
-        if counter < 2**62:  # the verifier scans with code of its own
+        if counter < 2**62:  # the verifier has its own scan
             at = counter * 30 + draw.randrange(30)
-            found = verify_totp(
+            step = verify_totp(
                 key, code, at, after=-1, window=0, digits=digits, algorithm=algorithm
             )
-            differ += found != counter
+            differ += step != counter
     return differ
 
 
@@ -81,16 +81,16 @@ def main() -> int:
     )
     parser.add_argument("--cases", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=4226)
-    given = parser.parse_args()
-    draw = random.Random(given.seed)
-    differ = against_reference(draw, given.cases)
-    print(f"{given.cases:,} cases against the reference: {differ} differ")
+    options = parser.parse_args()
+    draw = random.Random(options.seed)
+    differ = against_reference(draw, options.cases)
+    print(f"{options.cases:,} cases against the reference: {differ} differ")
     if shutil.which("oathtool"):
-        other = against_oathtool(draw, 1000, 100)
-        print(f"1,000 runs of 100 codes against oathtool: {other} differ")
-        differ += other
+        theirs = against_oathtool(draw, 1000, 100)
+        print(f"1,000 runs of 100 codes against oathtool: {theirs} differ")
+        differ += theirs
     else:
-        print("oathtool is not installed: not compared with it")
+        print("oathtool is not installed: no comparison with it")
     return 1 if differ else 0
 
 

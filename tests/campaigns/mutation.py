@@ -1,20 +1,24 @@
-"""Mutation: break every line of the library on purpose, one break at a time, and see whether a test notices.
+"""Break every line of the library on purpose, one mutant at a time, and see whether a test fails.
 
     python tests/campaigns/mutation.py otp keys rules access        # these modules
-    python tests/campaigns/mutation.py                              # all of ROOMS
-    python tests/campaigns/mutation.py otp --list                   # the mutants, without running them
-    python tests/campaigns/mutation.py otp --again output.txt       # the survivors of an earlier output
-    python tests/campaigns/mutation.py otp --equivalent             # what ``EQUIVALENT`` lists: does it still survive?
+    python tests/campaigns/mutation.py                              # all modules
+    python tests/campaigns/mutation.py otp --list                   # print the mutants
+    python tests/campaigns/mutation.py otp --again output.txt       # earlier survivors
+    python tests/campaigns/mutation.py otp --equivalent             # do these survive, as listed?
+    python tests/campaigns/mutation.py --check                      # check the list of equivalents
+    python tests/campaigns/mutation.py qr --tests tests/test_qr.py  # run these tests only
 
-What is broken is said in ``breaks.py``. On a copy of the tree, the tests are run once to learn which of them execute
-which line, how long each takes, and that all pass. Then, for each mutant inside of a function, a fork of a process that
-has imported everything gets the mutated code and runs the tests that execute the line, quickest first, to the first
-failure. What runs at import, and what only a process of a test's own may show, is written into the copy and met by a
-new pytest with the tests of its room.
+``breaks.py`` lists what is broken. In a copy of the tree the tests run once, to learn which of
+them execute which line and how long each takes, and that all pass. Then, for each mutant inside a
+function, a fork of a process that has imported everything gets the mutated code and runs the
+tests that execute the line, quickest first, to the first failure. A mutant of code that runs at
+import, or that only a process of its own shows, is written into the copy and tested by a new
+pytest with the tests of its module.
 
-A mutant is killed by a test that fails, by an import that fails, or by a test that takes, twice, ten times as long as
-it should and three seconds more. Any other end of a run is told as unclear, and is no kill. Survivors are printed, and
-the exit status is 1 if there are any that ``EQUIVALENT`` does not explain.
+A mutant is killed by a test that fails, by an import that fails, or by a test that takes, twice,
+ten times as long as usual and three seconds more. Any other end of a run is reported as unclear
+and is not a kill. The exit status is 1 if a mutant survives that ``equivalent.py`` does not
+explain.
 """
 
 from __future__ import annotations
@@ -44,91 +48,56 @@ from typing import Any, NamedTuple
 
 import pytest
 from breaks import Mutant, mutants, path_of
-from equivalent import EQUIVALENT
+from equivalent import EQUIVALENT, equivalent
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SOURCE = ROOT / "src" / "vmfa"
-WITHOUT_MUTANTS = {"migrate.__init__", "stores.__init__", "stores.port"}  # nothing there runs
-LEFT_OUT = (
+IGNORED_TESTS = (  # of types, of pages and of other programs
     "tests/typing",
-    "tests/docs/test_traceability.py",
-    "tests/integration/schedules",
-    "tests/integration/durability",
+    "tests/docs",
+    "tests/integration",
     "tests/interop",
 )
-SQLITE = ["tests/stores", "tests/contract"]
-POSTGRES = ["tests/integration/postgres"]
-IN_PROCESSES = ("__main__", "commands")  # modules that tests start processes of their own for
-IN_FORKS = (
-    "stores.sqlite",
-)  # whose own tests fork: code that was swapped goes with them, lines are not told back
-CLI = ["tests/cli"]
-EVERYWHERE = ("tests/unit/test_frozen.py", "tests/mutants/test_core_mutants.py")  # of every room
-ROOMS = {  # and the tests that know them, for what runs at import
-    "values": ["tests/unit"],
-    "errors": ["tests/unit", "tests/rules/test_words.py", "tests/advisory"],
-    "machine": [
-        "tests/unit/test_machine.py",
-        "tests/rules/test_permissions.py",
-        "tests/rules/test_enrollment.py",
-    ],
-    "policy": [
-        "tests/unit/test_policy.py",
-        "tests/rules/test_defaults.py",
-        "tests/property/test_policy_properties.py",
-    ],
-    "access": ["tests/rules/test_permissions.py", "tests/mutants", "tests/rules/test_recovery.py"],
-    "decision": ["tests/unit/test_decision.py", "tests/rules/test_registry.py"],
-    "keyuri": ["tests/keyuri", "tests/unit/test_keyuri_build.py"],
-    "trail": ["tests/trail"],
-    "trail_command": ["tests/trail"],
-    "analysis": ["tests/unit/test_analysis.py"],
-    "policy_command": CLI,
-    "known_answers": ["tests/cli/test_known_answers.py"],
-    "qr": ["tests/qr"],
-    "sealing": ["tests/sealing"],
-    **{
-        f"migrate.{name}": ["tests/migrate"]
-        for name in (
-            "adoption",
-            "command",
-            "django_otp",
-            "google_authenticator",
-            "otpauth",
-            "otpauth_migration",
-            "passlib",
-            "pyotp",
-        )
-    },
-    "stores.memory": [
-        "tests/contract/test_our_stores.py",
-        "tests/rules/test_registry.py",
-        "tests/aio/test_both_registries.py",
-    ],
-    "stores.rows": [*SQLITE, *POSTGRES],
-    "stores.threads": ["tests/aio"],
-    "stores.sqlite": SQLITE,
-    "stores.postgres": POSTGRES,
-    "stores.postgres_async": POSTGRES,
-    "stores.connections": POSTGRES,
-    "commands": CLI,
-    "demo": CLI,
-    "__main__": CLI,
-    "testing": ["tests/contract"],
-    "__init__": ["tests/unit/test_public_face.py", "tests/docs/test_reference.py"],
-    "keysource": ["tests/unit/test_keysource.py", "tests/sealing"],
-    "record": ["tests/unit/test_record.py", "tests/rules"],
-    "events": ["tests/unit/test_events.py", "tests/rules"],
-    "model": ["tests/unit", "tests/rules"],
-    "operations": ["tests/rules"],
-    "registry": ["tests/rules", "tests/aio", "tests/misuse"],
-    "aio": ["tests/aio", "tests/misuse"],
-    "otp": ["tests/unit", "tests/advisory", "tests/mutants"],
-    "keys": ["tests/unit", "tests/advisory"],
-    "rules": ["tests/rules", "tests/mutants", "tests/advisory"],
+IN_PROCESSES = ("__main__", "cli.main")  # modules that tests run in processes of their own
+IN_FORKS = ("stores.sqlite",)  # modules whose tests fork: coverage misses lines in the child
+OF_EVERY_MODULE = ("tests/test_dataclasses.py",)
+TESTS: dict[str, list[str]] = {  # what tests a module that runs at import; others: see tests_of()
+    "__init__": ["tests/test_public_api.py"],
+    "__main__": ["tests/cli"],
+    "aio": ["tests/test_aio.py", "tests/test_both_registries.py"],
+    "clients": ["tests/rules"],
+    "guards": ["tests/rules", "tests/advisory"],
+    "keysources": ["tests/keysources"],
+    "maintenance": ["tests/rules", "tests/advisory"],
+    "otp": ["tests/test_otp.py", "tests/advisory"],
+    "policy": ["tests/test_policy.py", "tests/property/test_policy_properties.py"],
+    "record": ["tests/test_record.py", "tests/rules"],
+    "recovery": ["tests/rules"],
+    "rules": ["tests/rules", "tests/advisory"],
+    "stores": ["tests/stores", "tests/contract"],
+    "stores._sql": ["tests/stores", "tests/contract", "tests/integration/postgres"],
+    "stores._pool": ["tests/integration/postgres"],
+    "stores.postgres": ["tests/integration/postgres"],
+    "stores.postgres_async": ["tests/integration/postgres"],
+    "stores.threads": ["tests/test_aio.py", "tests/test_both_registries.py"],
+    "testing": ["tests/testing", "tests/contract"],
+    "throttle": ["tests/rules", "tests/advisory"],
 }
+
+
+def tests_of(module: str) -> list[str]:
+    """Return the tests that know *module* best: those of TESTS, or those that mirror its name."""
+    package, _, name = module.partition(".")
+    if module in TESTS or (name and package in TESTS):
+        return TESTS.get(module) or TESTS[package]
+    mirrored = ROOT / "tests" / package
+    return (
+        [f"tests/{package}"] if mirrored.is_dir() else [f"tests/test_{package}.py", "tests/rules"]
+    )
+
+
 ANNOTATIONS = import_module("__future__").annotations.compiler_flag
-SLOWER, AND_MORE = 10, 3  # times, seconds: what a test may take before it counts as hung
+HUNG_FACTOR, HUNG_SECONDS = 10, 3  # how much longer a test takes when it counts as hung
 
 
 Chosen = Callable[[Mutant], bool]
@@ -136,12 +105,10 @@ Functions = dict[str, dict[tuple[str, int], list[FunctionType]]]  # of each file
 
 
 class Survey(NamedTuple):
-    """What the tests do with the library as it is."""
+    """How long each test takes, and which lines it executes."""
 
     seconds: dict[str, float]  # of each test
-    lines: dict[
-        str, dict[int, list[str]]
-    ]  # of each file, the tests that execute each line; '' is the import
+    lines: dict[str, dict[int, list[str]]]  # of each file; "" stands for the import
 
 
 class Verdict(NamedTuple):
@@ -149,43 +116,43 @@ class Verdict(NamedTuple):
     by: str = ""
 
 
-class Found(NamedTuple):
-    """What is known of the mutants of a room."""
+class Findings(NamedTuple):
+    """What is known of the mutants of a module."""
 
     killers: list[str]  # tests, the latest first
     counts: Counter[str]  # of killed, hung
-    left: set[str]  # for the second stage
+    remaining: set[str]  # for the second stage
     alive: set[str]
     unclear: dict[str, str]
 
 
 class Tests:
-    """A pytest plugin: hands the collected tests to *work*, and tells a pipe what becomes of those it runs."""
+    """A pytest plugin: gives the collected tests to *work* and reports outcomes to a pipe."""
 
-    def __init__(self, work: Callable[[Tests], None], told: int) -> None:
-        self.work, self.told = work, told
+    def __init__(self, work: Callable[[Tests], None], pipe: int) -> None:
+        self.work, self.pipe = work, pipe
         self.items: dict[str, pytest.Item] = {}
         self.session: Any = None
         self.failed: list[str] = []
 
     def notify(self, what: str, text: str = "") -> None:
-        os.write(self.told, f"{what} {text}\n".encode())
+        os.write(self.pipe, f"{what} {text}\n".encode())
 
     def pytest_sessionstart(self) -> None:
-        from hypothesis import State, settings
+        from hypothesis import Phase, settings
 
         settings.register_profile(
-            "mutation", settings.default, phases=(State.explicit, State.generate)
+            "mutation", settings.default, phases=(Phase.explicit, Phase.generate)
         )
-        settings.load_profile("mutation")  # a counter-example need not be a small one
+        settings.load_profile("mutation")  # a counter-example need not be small
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:
-            self.notify("killed", f"{report.nodeid}, as it was collected")
+            self.notify("killed", f"{report.nodeid}, at its collection")
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         self.session = session
-        own_server = "crashable"  # of the test's own: it would outlive a test that is cut short
+        own_server = "crashable"  # a server that would outlive a test that is cut short
         self.items = {
             item.nodeid: item for item in session.items if own_server not in item.fixturenames
         }
@@ -211,7 +178,7 @@ class Tests:
         self.notify("survived")
 
 
-def pytest_run(tests: Iterable[str], plugin: Tests, *more: str) -> None:
+def run_pytest(tests: Iterable[str], plugin: Tests, *more: str) -> None:
     ending = pytest.main(
         [
             "-q",
@@ -229,9 +196,7 @@ def pytest_run(tests: Iterable[str], plugin: Tests, *more: str) -> None:
         ],
         [plugin],
     )
-    if (
-        plugin.session is None
-    ):  # a conftest that cannot be imported is what pytest calls a wrong use
+    if plugin.session is None:  # pytest reports a broken conftest as wrong usage
         plugin.notify(
             "killed" if ending == pytest.ExitCode.USAGE_ERROR else "unclear",
             f"pytest ended before it ran a test: {ending!r}",
@@ -241,7 +206,7 @@ def pytest_run(tests: Iterable[str], plugin: Tests, *more: str) -> None:
 def forked(
     work: Callable[[int], None], seconds: dict[str, float], *, limit: float = 120
 ) -> Verdict:
-    """*work* in a process and a group of its own, and what it tells; a silent end is unclear."""
+    """Run *work* in a process and a group of its own, and return what it reports."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -254,12 +219,12 @@ def forked(
             for descriptor in (0, 1, 2):
                 os.dup2(null, descriptor)
             work(writer)
-        except BaseException:  # noqa: BLE001  # the campaign's own fault, or a mutant's that no test reports
+        except BaseException:  # noqa: BLE001  # of the campaign, or of a mutant that no test reports
             os.write(writer, b"unclear " + repr(traceback.format_exc(limit=-3)).encode() + b"\n")
         finally:
             os._exit(0)
     os.close(writer)
-    said, running, verdict = b"", "", None
+    output, running, verdict = b"", "", None
     while verdict is None:
         ready, _, _ = select.select([reader], [], [], limit)
         part = os.read(reader, 1 << 16) if ready else b""
@@ -270,34 +235,34 @@ def forked(
                 else Verdict("unclear", "nothing was run in time")
             )
         elif not part:
-            verdict = Verdict("unclear", f"it ended without a word in {running or 'no test'}")
-        *lines, said = (said + part).split(b"\n")
+            verdict = Verdict("unclear", f"it ended without a report in {running or 'no test'}")
+        *lines, output = (output + part).split(b"\n")
         for line in lines:
             what, _, text = line.decode().partition(" ")
             if what == "running":
-                running, limit = text, AND_MORE + SLOWER * seconds.get(text, 60)
+                running, limit = text, HUNG_SECONDS + HUNG_FACTOR * seconds.get(text, 60)
             else:
                 verdict = Verdict(what, text)
                 break
     for process in (child, -child):
         with suppress(ProcessLookupError, PermissionError):
-            os.kill(process, signal.SIGKILL)  # and whatever the mutant started
+            os.kill(process, signal.SIGKILL)  # and what the mutant started
     os.close(reader)
     os.waitpid(child, 0)
     return verdict
 
 
-def judged(work: Callable[[int], None], seconds: dict[str, float]) -> Verdict:
-    """What :func:`forked` gives; a test that took too long is given a second chance, for a busy machine stalls too."""
+def judge(work: Callable[[int], None], seconds: dict[str, float]) -> Verdict:
+    """Run :func:`forked`, and again if a test hung, because a busy machine stalls too."""
     verdict = forked(work, seconds)
     return forked(work, seconds) if verdict.what == "hung" else verdict
 
 
-def surveyed(root: Path) -> Survey:
-    """Run all tests once, in their own order, with each line that each of them executes; and again, quickest first."""
+def survey_tests(root: Path, tests: list[str]) -> Survey:
+    """Run all tests once and record the lines that each of them executes."""
     file = root / "survey"
 
-    def work(told: int) -> None:
+    def work(pipe: int) -> None:
         from coverage import Coverage
 
         cover = Coverage(data_file=None, source=[str(root / "src")], config_file=False)
@@ -307,39 +272,39 @@ def surveyed(root: Path) -> Survey:
         class Watch:
             @pytest.hookimpl(hookwrapper=True)
             def pytest_runtest_protocol(self, item: pytest.Item) -> Any:
-                begun = time.monotonic()
+                start = time.monotonic()
                 cover.switch_context(item.nodeid)
                 yield
                 cover.switch_context("")
-                seconds[item.nodeid] = time.monotonic() - begun
+                seconds[item.nodeid] = time.monotonic() - start
 
-        def each(tests: Tests) -> None:
+        def run_all(tests: Tests) -> None:
             tests.session.config.pluginmanager.register(Watch())
             tests.run(tests.items, stop=False)
             failed.extend(tests.failed)
 
-        plugin = Tests(each, os.open(os.devnull, os.O_WRONLY))
+        plugin = Tests(run_all, os.open(os.devnull, os.O_WRONLY))
         cover.start()
-        pytest_run(["tests"], plugin, *(f"--ignore={each}" for each in LEFT_OUT))
+        run_pytest(tests, plugin, *(f"--ignore={path}" for path in IGNORED_TESTS))
         cover.stop()
         data = cover.get_data()
         lines = {name: data.contexts_by_lineno(name) for name in data.measured_files()}
         file.write_bytes(pickle.dumps((failed, Survey(seconds, lines))))
-        os.write(told, b"survived\n")
+        os.write(pipe, b"survived\n")
 
     ending = forked(work, {}, limit=1200)
     if ending.what != "survived":
         sys.exit(f"the tests could not be surveyed: {ending.by}")
     failed, survey = pickle.loads(file.read_bytes())
     if failed:
-        sys.exit("these tests fail on the code as it is: " + " ".join(failed))
+        sys.exit("these tests fail without a mutant: " + " ".join(failed))
     return survey
 
 
 def swapped(
     mutant: Mutant, path: Path, live: dict[tuple[str, int], list[FunctionType]]
 ) -> list[tuple[FunctionType, CodeType]]:
-    """The functions that the mutant changes, each with its new code. None: it runs at import, or is not to be found."""
+    """Return the functions that the mutant changes, with their new code; none at import."""
     if not mutant.place.inside:
         return []
     body: list[ast.stmt] = [mutant.place.path[-1]]
@@ -347,7 +312,7 @@ def swapped(
         body = [ast.ClassDef(outer.name, [], [], body, [], lineno=outer.lineno, col_offset=0)]
     code = compile(ast.Module(body, []), str(path), "exec", ANNOTATIONS, dont_inherit=True)
     for _ in mutant.place.path:
-        code = next(each for each in code.co_consts if isinstance(each, CodeType))
+        code = next(item for item in code.co_consts if isinstance(item, CodeType))
     return [
         (function, code)
         for function in live[code.co_qualname, code.co_firstlineno]
@@ -355,7 +320,7 @@ def swapped(
     ]
 
 
-class Room:
+class Module:
     """The mutants of one module, and what is known of the tests that kill them."""
 
     def __init__(
@@ -370,20 +335,22 @@ class Room:
         )
         self.path = path_of(name, root)
         self.text = self.path.read_text("utf-8")
-        self.found = Found([], Counter(), set(), set(), {})
+        self.findings = Findings([], Counter(), set(), set(), {})
 
     def ordered(self, tests: Iterable[str], perhaps: Iterable[str] = ()) -> list[str]:
-        """Who killed lately, then the room's own, then others, the quickest first, as long as the patience lasts; and
-        those that come to it *perhaps* behind each of them.
+        """Return the tests to run, as long as the patience lasts.
+
+        First come the tests that killed lately, then those of the module, then others, the
+        quickest first, and last those that execute the line *perhaps*.
         """
-        surely, left = set(tests), self.patience
-        tests = surely.union(perhaps)
-        order = [name for name in self.found.killers if name in tests]
-        own = (*ROOMS[self.name], *EVERYWHERE)
+        certain, left = set(tests), self.patience
+        tests = certain.union(perhaps)
+        order = [name for name in self.findings.killers if name in tests]
+        own = (*tests_of(self.name), *OF_EVERY_MODULE)
         order += sorted(
             tests.difference(order),
             key=lambda name: (
-                name not in surely,
+                name not in certain,
                 not name.startswith(own),
                 self.survey.seconds.get(name, 0),
             ),
@@ -397,24 +364,24 @@ class Room:
         return taken
 
     def take(self, mutant: Mutant, verdict: Verdict) -> bool:
-        """Whether it is dead."""
+        """Record *verdict* and return whether the mutant is dead."""
         if verdict.what == "unclear":
-            self.found.unclear[mutant.name] = verdict.by
+            self.findings.unclear[mutant.name] = verdict.by
         if verdict.what not in ("killed", "hung"):
             return False
-        self.found.counts[verdict.what] += 1
+        self.findings.counts[verdict.what] += 1
         if verdict.by in self.survey.seconds:
-            self.found.killers[:] = [
+            self.findings.killers[:] = [
                 verdict.by,
-                *(name for name in self.found.killers if name != verdict.by),
+                *(name for name in self.findings.killers if name != verdict.by),
             ][:30]
         return True
 
     def survived(self, mutant: Mutant) -> None:
-        self.found.alive.add(mutant.name)
+        self.findings.alive.add(mutant.name)
         why = (
-            f"    (unclear: {self.found.unclear[mutant.name]})"
-            if mutant.name in self.found.unclear
+            f"    (unclear: {self.findings.unclear[mutant.name]})"
+            if mutant.name in self.findings.unclear
             else ""
         )
         say(f"SURVIVED {self.name}:{mutant.line}: {mutant.name}{why}")
@@ -429,137 +396,137 @@ class Room:
         for mutant in self.mutants():
             try:
                 changed = swapped(mutant, self.path, live)
-            except (SyntaxError, ValueError):  # what cannot be compiled is no mutant
+            except (SyntaxError, ValueError):  # it does not compile: not a mutant
                 continue
-            able = {name for line in mutant.place.lines for name in executed.get(line, ())}
+            candidates = {name for line in mutant.place.lines for name in executed.get(line, ())}
             forks = self.name in IN_FORKS
-            own = tuple(ROOMS[self.name])
+            own = tuple(tests_of(self.name))
             perhaps = (
                 {name for name in self.survey.seconds if name.startswith(own)} if forks else set()
             )
-            chosen = self.ordered(able - {""}, perhaps)
+            chosen = self.ordered(candidates - {""}, perhaps)
             if changed and chosen:
 
-                def work(told: int, changed=changed, chosen=chosen) -> None:
-                    tests.told = told
+                def work(pipe: int, changed=changed, chosen=chosen) -> None:
+                    tests.pipe = pipe
                     for function, code in changed:
                         function.__code__ = code
                     tests.run(chosen)
 
-                if self.take(mutant, judged(work, self.survey.seconds)):
+                if self.take(mutant, judge(work, self.survey.seconds)):
                     continue
-            outermost = (
-                mutant.place.path[-1] if changed else None
-            )  # what it made at import has the old code still
-            made = outermost and any(
+            # What the function created at import has the old code still.
+            outermost = mutant.place.path[-1] if changed else None
+            at_import = outermost and any(
                 "" in executed.get(line, ())
                 for line in range(outermost.body[0].lineno, outermost.end_lineno + 1)
             )
-            everybody = forks or len(chosen) == len(
-                able
-            )  # whom the second stage could ask, as long as patience lasts
-            if changed and everybody and not made and self.name not in IN_PROCESSES:
+            # Whether the second stage could run no further test, as long as the patience lasts.
+            all_ran = forks or len(chosen) == len(candidates)
+            if changed and all_ran and not at_import and self.name not in IN_PROCESSES:
                 self.survived(mutant)
             else:
-                self.found.left.add(mutant.name)
+                self.findings.remaining.add(mutant.name)
 
     def write_all(self) -> None:
-        """The second stage, each mutant in the file and in a pytest of its own."""
-        files = [each for each in (*ROOMS[self.name], *EVERYWHERE) if (self.root / each).exists()]
-        known = [name for name in self.survey.seconds if name.startswith(tuple(files))]
+        """Run the second stage: each mutant is in the file, and is tested by a new pytest."""
+        paths = [
+            path
+            for path in (*tests_of(self.name), *OF_EVERY_MODULE)
+            if (self.root / path).exists()
+        ]
+        known = [name for name in self.survey.seconds if name.startswith(tuple(paths))]
         broken: list[str] = []
 
         def run(files: list[str]) -> Verdict:
-            def work(told: int) -> None:
-                tests = Tests(
-                    lambda tests: tests.run(self.ordered(set(known).difference(broken))), told
-                )
+            def run_ordered(tests: Tests) -> None:
+                tests.run(self.ordered(set(known).difference(broken)))
+
+            def work(pipe: int) -> None:
+                tests = Tests(run_ordered, pipe)
                 try:
                     import_module("vmfa" if self.name == "__init__" else f"vmfa.{self.name}")
                     import_module("support")
-                except BaseException as error:  # noqa: BLE001  # whatever it is, nobody can use the library
+                except BaseException as error:  # noqa: BLE001  # the library cannot be used
                     tests.notify("killed", f"import: {type(error).__name__}")
                     return
-                pytest_run(files, tests)
+                run_pytest(files, tests)
 
-            return judged(work, self.survey.seconds)
+            return judge(work, self.survey.seconds)
 
         try:
             Path(cache_from_source(str(self.path))).unlink(missing_ok=True)
             self.path.write_text(ast.unparse(ast.parse(self.text)))
-            while (found := run(files)).what != "survived":  # a test that reads the source
-                if found.by not in known or len(broken) > 5:
-                    sys.exit(f"{self.name}: the tests do not pass on the code as it is: {found}")
-                broken.append(found.by)
-                say(f"{self.name}: left out, it fails on a copy without comments: {found.by}")
+            while (verdict := run(paths)).what != "survived":  # a test that reads the source
+                if verdict.by not in known or len(broken) > 5:
+                    sys.exit(f"{self.name}: the tests fail without a mutant: {verdict}")
+                broken.append(verdict.by)
+                say(f"{self.name}: ignored, fails on a copy without comments: {verdict.by}")
             for mutant in self.mutants():
-                if mutant.name in self.found.left:
+                if mutant.name in self.findings.remaining:
                     self.path.write_text(ast.unparse(mutant.tree))
-                    likely = sorted(
-                        {name.partition("::")[0] for name in self.found.killers[:3]}.intersection(
-                            name.partition("::")[0] for name in known
-                        )
-                    )
-                    if not any(self.take(mutant, run(each)) for each in (likely, files) if each):
+                    recent = {name.partition("::")[0] for name in self.findings.killers[:3]}
+                    likely = sorted(recent & {name.partition("::")[0] for name in known})
+                    stages = [files for files in (likely, paths) if files]
+                    if not any(self.take(mutant, run(files)) for files in stages):
                         self.survived(mutant)
         finally:
             self.path.write_text(self.text)
 
 
-def campaign(root: Path, rooms: list[str], patience: float, chosen: Chosen) -> dict[str, set[str]]:
-    """The survivors of each room."""
-    say("which test executes which line ...")
-    survey = surveyed(root)
+def campaign(
+    root: Path, modules: list[str], patience: float, chosen: Chosen, paths: list[str]
+) -> dict[str, set[str]]:
+    """Return the survivors of each module."""
+    say("recording which test executes which line ...")
+    survey = survey_tests(root, paths)
     say(f"{len(survey.seconds)} tests, {sum(survey.seconds.values()):.0f} s")
     sys.dont_write_bytecode = True
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
-    made = [Room(name, root, survey, patience, chosen) for name in rooms]
+    tested = [Module(name, root, survey, patience, chosen) for name in modules]
     file = root / "first"
 
-    def first(told: int) -> None:
+    def first_stage(pipe: int) -> None:
         def work(tests: Tests) -> None:
-            def all_of_them(told: int) -> None:
-                tests.told = told
+            def run_all(pipe: int) -> None:
+                tests.pipe = pipe
                 tests.run(sorted(tests.items, key=lambda name: survey.seconds.get(name, 0)))
 
             functions: Functions = defaultdict(lambda: defaultdict(list))
-            for each in gc.get_objects():
-                if type(each) is FunctionType:  # some objects answer ``isinstance`` by an error
-                    code = each.__code__
-                    functions[code.co_filename][code.co_qualname, code.co_firstlineno].append(each)
+            for item in gc.get_objects():
+                if type(item) is FunctionType:  # some objects answer ``isinstance`` by an error
+                    code = item.__code__
+                    functions[code.co_filename][code.co_qualname, code.co_firstlineno].append(item)
             gc.freeze()  # a fork copies what it touches
-            found = forked(all_of_them, survey.seconds)
-            if found.what == "survived":
-                for room in made:
-                    room.swap_all(tests, functions)
+            verdict = forked(run_all, survey.seconds)
+            if verdict.what == "survived":
+                for module in tested:
+                    module.swap_all(tests, functions)
+                    findings = module.findings
                     say(
-                        f"{room.name}: {sum(room.found.counts.values())} killed by code that was swapped,"
-                        f" {len(room.found.alive)} survived, {len(room.found.left)} left"
+                        f"{module.name}: {sum(findings.counts.values())} killed in forks,"
+                        f" {len(findings.alive)} survived, {len(findings.remaining)} remain"
                     )
-                file.write_bytes(pickle.dumps([room.found for room in made]))
-            os.write(told, f"{found.what} {found.by}\n".encode())
+                file.write_bytes(pickle.dumps([module.findings for module in tested]))
+            os.write(pipe, f"{verdict.what} {verdict.by}\n".encode())
 
-        for room in rooms:
-            import_module("vmfa" if room == "__init__" else f"vmfa.{room}")
-        pytest_run(["tests"], Tests(work, told), *(f"--ignore={each}" for each in LEFT_OUT))
+        for name in modules:
+            import_module("vmfa" if name == "__init__" else f"vmfa.{name}")
+        run_pytest(paths, Tests(work, pipe), *(f"--ignore={path}" for path in IGNORED_TESTS))
 
-    found = forked(first, {}, limit=36000)
-    if found.what != "survived":
-        sys.exit(f"the tests do not pass, the quickest first: {found}")
-    for room, kept in zip(made, pickle.loads(file.read_bytes()), strict=True):
-        room.found = kept
-        room.write_all()
-        same = sum(1 for of, _ in EQUIVALENT if of == room.name)
-        killed, hung, alive = (
-            room.found.counts["killed"],
-            room.found.counts["hung"],
-            len(room.found.alive),
-        )
+    verdict = forked(first_stage, {}, limit=36000)
+    if verdict.what != "survived":
+        sys.exit(f"the tests do not pass without a mutant, the quickest first: {verdict}")
+    for module, findings in zip(tested, pickle.loads(file.read_bytes()), strict=True):
+        module.findings = findings
+        module.write_all()
+        killed, hung = findings.counts["killed"], findings.counts["hung"]
+        alive = len(findings.alive)
         say(
-            f"{room.name}: {killed + hung + alive} mutants: {killed} killed, {hung} hung, {alive} survived;"
-            f" {same} beside them mean the same"
+            f"{module.name}: {killed + hung + alive} mutants:"
+            f" {killed} killed, {hung} hung, {alive} survived"
         )
-    return {room.name: room.found.alive for room in made}
+    return {module.name: module.findings.alive for module in tested}
 
 
 OUT = os.dup(1)
@@ -569,90 +536,114 @@ def say(text: str) -> None:
     os.write(OUT, f"{text}\n".encode())
 
 
+def module_names() -> list[str]:
+    """Return every module of the library, without the package: "otp", "stores.sqlite"."""
+    names = [
+        ".".join(path.relative_to(SOURCE).with_suffix("").parts) for path in SOURCE.rglob("*.py")
+    ]
+    return sorted(name.removesuffix(".__init__") for name in names)
+
+
+def all_mutants(modules: list[str]) -> dict[tuple[str, str], int]:
+    """Return the line of each mutant, by module and name."""
+    return {
+        (module, mutant.name): mutant.line
+        for module in modules
+        for mutant in mutants(module, path_of(module, ROOT).read_text("utf-8"))
+    }
+
+
+def stale_equivalents(modules: list[str]) -> list[str]:
+    """Return the entries of EQUIVALENT that match no mutant."""
+    names = module_names()
+    listed = sorted({entry.module for entry in EQUIVALENT if entry.module in modules})
+    existing = all_mutants([module for module in listed if module in names])
+    return [
+        f"{entry.module}: no mutant matches {entry.pattern!r}"
+        for entry in EQUIVALENT
+        if entry.module in modules or entry.module not in names
+        if not any(
+            module == entry.module and re.search(entry.pattern, name) for module, name in existing
+        )
+    ]
+
+
+def read_survivors(path: Path | None) -> set[tuple[str, str]]:
+    output = path.read_text("utf-8") if path else ""
+    return set(
+        re.findall(r"^SURVIVED ([\w.]+):\d+: (.*?)(?:    \(unclear: .*)?$", output, re.MULTILINE)
+    )
+
+
+def prepare(root: Path, scratch: str) -> None:
+    """Copy the tree to *root* and import what forks would otherwise import again and again."""
+    ignored = shutil.ignore_patterns(".git", ".venv*", "*.egg-info", "__pycache__", ".*_cache")
+    shutil.copytree(ROOT, root, ignore=ignored)
+    os.chdir(root)
+    # A background job of a shell, and its children, ignore the signal.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ |= {"PYTHONPATH": str(root / "src"), "MUTATION_TMP": f"{scratch}/tmp"}
+    for name in ("VMFA_DB", "VMFA_KEY_FILE"):
+        os.environ.pop(name, None)
+    sys.path[:0] = [str(root / "src"), str(root / "tests")]
+    for module in (
+        "hypothesis.stateful",
+        "psycopg_pool",
+        "segno",
+        "cryptography.hazmat.primitives.ciphers.aead",
+    ):
+        import_module(module)
+    if "VMFA_TEST_POSTGRES" not in os.environ:
+        os.environ["VMFA_TEST_POSTGRES"] = import_module("postgres_server").own_server().conninfo
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("rooms", nargs="*", help="modules of vmfa; none: all of them")
+    parser.add_argument("modules", nargs="*", help="modules of vmfa; by default all")
     parser.add_argument("--list", action="store_true", help="print the mutants and stop")
-    parser.add_argument("--only", default="", help="mutants whose text holds this")
-    parser.add_argument(
-        "--again", type=Path, help="only the survivors that an earlier output names"
-    )
-    parser.add_argument(
-        "--equivalent", action="store_true", help="only what is said to mean the same"
-    )
-    parser.add_argument(
-        "--patience", type=float, default=15, help="seconds of tests for one mutant"
-    )
-    given = parser.parse_args()
-    rooms = given.rooms or list(ROOMS)
-    modules = {
-        ".".join(path.relative_to(SOURCE).with_suffix("").parts) for path in SOURCE.rglob("*.py")
-    }
-    if unnamed := modules.difference(ROOMS, WITHOUT_MUTANTS):
-        sys.exit(f"ROOMS names no tests of {', '.join(sorted(unnamed))}")
-    told = given.again.read_text("utf-8") if given.again else ""
-    again = set(
-        re.findall(r"^SURVIVED ([\w.]+):\d+: (.*?)(?:    \(unclear: .*)?$", told, re.MULTILINE)
-    )
+    parser.add_argument("--check", action="store_true", help="check equivalent.py and stop")
+    parser.add_argument("--only", default="", help="mutants whose text contains this")
+    parser.add_argument("--again", type=Path, help="only the survivors in an earlier output")
+    parser.add_argument("--equivalent", action="store_true", help="only the listed equivalents")
+    parser.add_argument("--tests", nargs="+", default=["tests"], help="run these tests only")
+    parser.add_argument("--patience", type=float, default=15, help="seconds of tests per mutant")
+    options = parser.parse_args()
+    modules = options.modules or [name for name in module_names() if name != "_unicode_14"]
+    if unknown := set(modules).difference(module_names()):
+        sys.exit(f"vmfa has no module {', '.join(sorted(unknown))}")
+    again = read_survivors(options.again)
 
     def chosen(mutant: Mutant) -> bool:
-        key = mutant.room, mutant.name
         return (
-            given.only in mutant.name
-            and (key in again or not told)
-            and (key in EQUIVALENT) == given.equivalent
+            options.only in mutant.name
+            and (not options.again or (mutant.module, mutant.name) in again)
+            and (equivalent(mutant.module, mutant.name) is not None) == options.equivalent
         )
 
-    if given.again:
-        rooms = [room for room in rooms if any(of == room for of, _ in again)]
-    everything = {
-        (room, mutant.name): mutant.line
-        for room in rooms
-        for mutant in mutants(room, path_of(room, ROOT).read_text("utf-8"))
-    }
-    stale = [key for key in EQUIVALENT if key[0] in rooms and key not in everything]
-    for key in stale:
-        print(f"STALE {key[0]}: {key[1]}")
-    if given.list:
-        for (room, name), line in everything.items():
-            print(f"{room}:{line}: {name}")
+    stale = stale_equivalents(modules)
+    print("\n".join(f"STALE {entry}" for entry in stale) or "every equivalent exists", flush=True)
+    if options.check:
+        return 1 if stale else 0
+    if options.list:
+        for (module, name), line in all_mutants(modules).items():
+            print(f"{module}:{line}: {name}")
         return 0
+    if options.again:
+        modules = [module for module in modules if any(of == module for of, _ in again)]
     with tempfile.TemporaryDirectory(prefix="vmfa-mutation-") as scratch:
         root = Path(scratch).resolve() / "tree"
-        left_out = shutil.ignore_patterns(
-            ".git", ".venv*", "*.egg-info", "__pycache__", ".*_cache"
-        )
-        shutil.copytree(ROOT, root, ignore=left_out)
-        os.chdir(root)
-        signal.signal(
-            signal.SIGINT, signal.default_int_handler
-        )  # a shell's background job has none, nor its children
-        os.environ |= {"PYTHONPATH": str(root / "src"), "MUTATION_TMP": f"{scratch}/tmp"}
-        for name in ("VMFA_DB", "VMFA_KEY_FILE"):
-            os.environ.pop(name, None)
-        sys.path[:0] = [str(root / "src"), str(root / "tests")]
-        for module in (
-            "hypothesis.stateful",
-            "psycopg_pool",
-            "segno",
-            "cryptography.hazmat.primitives.ciphers.aead",
-        ):
-            import_module(module)  # before the forks: none of them loads it again
-        if "VMFA_TEST_POSTGRES" not in os.environ:
-            os.environ["VMFA_TEST_POSTGRES"] = (
-                import_module("postgres_server").own_server().conninfo
-            )
-        alive = campaign(root, rooms, given.patience, chosen)
-    if given.equivalent:
-        bad = [
-            f"{room}: {name}"
-            for room, name in EQUIVALENT
-            if room in rooms and name not in alive[room]
+        prepare(root, scratch)
+        alive = campaign(root, modules, options.patience, chosen, options.tests)
+    if options.equivalent:
+        killed = [
+            f"{module}: {name}"
+            for module, name in all_mutants(modules)
+            if equivalent(module, name) and name not in alive[module]
         ]
-        print("\n".join(f"NOT THE SAME {each}" for each in bad))
-        return 1 if bad else 0
+        print("\n".join(f"NOT EQUIVALENT {mutant}" for mutant in killed))
+        return 1 if killed else 0
     return 1 if stale or any(alive.values()) else 0
 
 

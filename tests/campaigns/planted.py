@@ -1,15 +1,17 @@
-"""Planted defects: what this field has shipped, put into the library on purpose, must be caught by its own test.
+"""Plant defects that this field has shipped, and check that the tests against them fail.
 
-    python tests/campaigns/planted.py             # all of them, about a minute
-    python tests/campaigns/planted.py vault       # those whose name holds a word
+    python tests/campaigns/planted.py             # all defects, some minutes
+    python tests/campaigns/planted.py vault       # those whose name contains a word
+    python tests/campaigns/planted.py --check     # only check that each can be planted
 
-Each is one replacement in a copy of the tree, and the test that must fail. A defect that is not caught, a test that
-fails without it, a text that is no longer in the source, and a test in ``tests/advisory`` that catches none, fail the
-command.
+Each defect replaces the first match of a regular expression in a copy of the tree. The command
+fails if a defect is not caught, if its test fails without it, if its pattern matches nothing, or
+if a test in ``tests/advisory`` catches no defect.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import shutil
@@ -20,624 +22,531 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-A = "tests/advisory/test_"
+CODES = "tests/advisory/test_codes.py::"
+KEYURI = "tests/advisory/test_keyuri.py::"
+PERMISSION = "tests/advisory/test_permission.py::"
+REPLAY = "tests/advisory/test_replay.py::"
+ROWS = "tests/advisory/test_secrets_and_rows.py::"
+THROTTLING = "tests/advisory/test_throttling.py::"
+TIME = "tests/advisory/test_time.py::"
 
 
-class Planted(NamedTuple):
+class Defect(NamedTuple):
     name: str
-    file: str  # of src/vmfa
-    old: str
-    new: str
+    file: str  # in src/vmfa
+    pattern: str  # a regular expression
+    replacement: str  # a template of re.sub
     test: str
 
 
-LATE_AND_BLIND = "time.sleep(0.1) or self._store.commit(self._store.load(before.id), made"  # over what came between
-PLANTED = [
-    # what is a code
-    Planted(
+DEFECTS = [
+    # What is a code
+    Defect(
         "django-otp: digits of other scripts",
-        "otp.py",
-        "if len(text) != digits or not (text.isascii() and text.isdigit()):",
-        "if len(text) != digits or not text.isdigit():",
-        f"{A}codes.py::test_django_otp_int_of_token_only_ascii_digits_are_a_code",
+        "otp.py", r"compact\.isascii\(\) and compact\.isdigit\(\)", "compact.isdigit()",
+        f"{CODES}test_django_otp_int_of_token_only_ascii_digits_are_a_code",
     ),
-    Planted(
+    Defect(
         "pyotp 22: any text is compared",
-        "otp.py",
-        "if len(text) != digits or not (text.isascii() and text.isdigit()):",
-        "if len(text) != digits:",
-        f"{A}codes.py::test_pyotp_22_fullwidth_digits_raise_a_named_error",
+        "otp.py", r" and compact\.isascii\(\) and compact\.isdigit\(\)", "",
+        f"{CODES}test_pyotp_22_fullwidth_digits_raise_a_named_error",
     ),
-    Planted(
+    Defect(
         "authlib: the offset from byte 19",
-        "otp.py",
-        "mac[-1] & 0x0F",
-        "mac[19] & 0x0F",
-        f"{A}codes.py::test_authlib_offset_19_the_offset_is_in_the_last_byte_for_every_hash",
+        "otp.py", r"mac\[-1\] & 0x0F", "mac[19] & 0x0F",
+        f"{CODES}test_authlib_offset_19_the_offset_is_in_the_last_byte_for_every_hash",
     ),
-    Planted(
+    Defect(
         "cryptography: time before T0",
-        "otp.py",
-        "if not 0 <= step < COUNTER_LIMIT:",
-        "if not step < COUNTER_LIMIT:",
-        f"{A}codes.py::test_cryptography_totp_steps_are_floored_integers_and_start_at_t0",
+        "otp.py", r"if step < 0:", "if False:",
+        f"{CODES}test_cryptography_totp_steps_are_floored_integers_and_start_at_t0",
     ),
-    Planted(
+    Defect(
         "cryptography: a period of 0 s",
-        "otp.py",
-        "if not 0 < period <= COUNTER_LIMIT",
-        "if not -30 <= period <= COUNTER_LIMIT",
-        f"{A}codes.py::test_cryptography_totp_steps_are_floored_integers_and_start_at_t0",
+        "otp.py", r"if not 0 < period <= COUNTER_LIMIT", "if not -30 <= period <= COUNTER_LIMIT",
+        f"{CODES}test_cryptography_totp_steps_are_floored_integers_and_start_at_t0",
     ),
-    Planted(
+    Defect(
         "pyotp: datetimes through mktime",
-        "otp.py",
-        'raise InvalidType("a time is in seconds since the epoch, int or float: use time.time()")',
+        "otp.py", r'raise InvalidType\("a time must be [^)]*\)"?\)?',
         "return int(at.timestamp()) if hasattr(at, 'timestamp') else int(at or 0)",
-        f"{A}codes.py::test_pyotp_datetimes_are_refused",
+        f"{CODES}test_pyotp_datetimes_are_refused",
     ),
-    Planted(
+    Defect(
         "pquerna 97: a counter wraps",
-        "otp.py",
-        'check_int("counter", counter, 0, COUNTER_LIMIT - 1)\n        code =',
-        "counter %= COUNTER_LIMIT\n        code =",
-        f"{A}codes.py::test_pquerna_otp_97_a_counter_does_not_wrap",
+        "otp.py", r'check_int\("counter", counter, 0, COUNTER_LIMIT - 1\)',
+        "counter %= COUNTER_LIMIT",
+        f"{CODES}test_pquerna_otp_97_a_counter_does_not_wrap",
     ),
-    Planted(
+    Defect(
         "hectorm: HOTP looks back",
-        "otp.py",
-        "window_steps(counter, 0, look_ahead)",
-        "window_steps(counter, 1, look_ahead)",
-        f"{A}codes.py::test_hectorm_otpauth_hotp_looks_ahead_only",
+        "otp.py", r"window_steps\(counter, 0,", "window_steps(counter, 1,",
+        f"{CODES}test_hectorm_otpauth_hotp_looks_ahead_only",
     ),
-    Planted(
+    Defect(
         "totp-rs: the scan stops at the first match",
-        "otp.py",
-        "matches.append(step)",
-        "return [step]",
-        f"{A}codes.py::test_totp_rs_cve_2022_29185_every_candidate_is_computed_and_compared",
+        "otp.py", r"return (\[step for step, candidate in [^\n]*\])",
+        "return next("
+        "([step] for step in candidates if compare_digest(candidates[step], code)), [])",
+        f"{CODES}test_totp_rs_cve_2022_29185_every_candidate_is_computed_and_compared",
     ),
-    # key URIs
-    Planted(
+    # Key URIs
+    Defect(
         "pyotp parse_uri: the last of two secrets wins",
-        "keyuri.py",
-        "if name in given:",
-        "if False:",
-        f"{A}keyuri.py::test_pyotp_parse_uri_invalid_fields_are_refused_by_name",
+        "keyuri.py", r"if name in given and name in _KNOWN:", "if False:",
+        f"{KEYURI}test_pyotp_parse_uri_invalid_fields_are_refused_by_name",
     ),
-    Planted(
+    Defect(
         "pyotp parse_uri: digits of other scripts",
-        "keyuri.py",
-        "text.isascii() and text.isdigit() and len(text)",
-        "text.isdigit() and len(text)",
-        f"{A}keyuri.py::test_pyotp_parse_uri_invalid_fields_are_refused_by_name",
+        "keyuri.py", r"text\.isascii\(\) and text\.isdigit\(\)", "text.isdigit()",
+        f"{KEYURI}test_pyotp_parse_uri_invalid_fields_are_refused_by_name",
     ),
-    # replay
-    Planted(
-        "Vault CVE-2025-6014: what was used is kept as typed",
-        "rules.py",
-        "typed = normalize_code(code, parameters_of(before, case.policy).digits)",
-        "typed = normalize_code(code, parameters_of(before, case.policy).digits)\n"
-        "    if code != typed: before = replace(before, device=replace(before.device, last_step=-1))",
-        f"{A}replay.py::test_vault_cve_2025_6014_a_padded_code_is_the_same_code",
+    # Replay
+    Defect(
+        "Vault CVE-2025-6014: used codes are remembered as typed",
+        "rules.py", r"    code = normalize_code\(code, ([^\n]*)\)\n",
+        r"    typed, code = code, normalize_code(code, \1)\n"
+        r"    if code != typed:\n"
+        r"        before = replace(before, device=replace(before.device, last_step=-1))\n",
+        f"{REPLAY}test_vault_cve_2025_6014_a_padded_code_is_the_same_code",
     ),
-    Planted(
-        "Gitea CVE-2026-20779: a second way in does not consume",
-        "registry.py",
-        "if made.principal is before or self._store",
-        "if made.principal is before or self.operations.issuer == 'Git' or self._store",
-        f"{A}replay.py::test_gitea_cve_2026_20779_every_login_path_consumes_the_code",
+    Defect(
+        "Gitea CVE-2026-20779: a second login path does not consume",
+        "registry.py", r"if decision\.principal is before or ",
+        "if decision.principal is before or self.operations.issuer == 'Git' or ",
+        f"{REPLAY}test_gitea_cve_2026_20779_every_login_path_consumes_the_code",
     ),
-    Planted(
-        "Vikunja CVE-2026-33473: no memory of what was used",
-        "rules.py",
-        "if newest > device.last_step:",
-        "if matches:",
-        f"{A}replay.py::test_vikunja_cve_2026_33473_a_code_is_accepted_once",
+    Defect(
+        "Vikunja CVE-2026-33473: no replay state",
+        "rules.py", r"if newest > device\.last_step:", "if matches:",
+        f"{REPLAY}test_vikunja_cve_2026_33473_a_code_is_accepted_once",
     ),
-    Planted(
+    Defect(
         "logto 9109: the slower writer wins",
-        "stores/memory.py",
-        "if current is not before and (current or Principal(id=before.id)) != before:",
-        "if False:",
-        f"{A}replay.py::test_logto_9109_the_slower_writer_cannot_lower_the_step",
+        "stores/memory.py", r"if current is not before and [^\n]*:", "if False:",
+        f"{REPLAY}test_logto_9109_the_slower_writer_cannot_lower_the_step",
     ),
-    Planted(
+    Defect(
         "multiOTP 261: drift in seconds",
-        "rules.py",
-        "device.parameters.step_at(case.now) + device.drift",
-        "device.parameters.step_at(case.now + device.drift)",
-        f"{A}replay.py::test_multiotp_261_drift_and_position_are_counted_in_steps",
+        "rules.py", r"step_at\(ctx\.now\) \+ device\.drift", "step_at(ctx.now + device.drift)",
+        f"{REPLAY}test_multiotp_261_drift_and_position_are_counted_in_steps",
     ),
-    Planted(
-        "devise-two-factor 106: spent is the last code only",
-        "rules.py",
-        "if newest > device.last_step:",
+    Defect(
+        "devise-two-factor 106: only the last code is spent",
+        "rules.py", r"if newest > device\.last_step:",
         "if matches and newest != device.last_step:",
-        f"{A}replay.py::test_devise_two_factor_106_a_spent_code_stays_spent_in_the_whole_window",
+        f"{REPLAY}test_devise_two_factor_106_a_spent_code_stays_spent_in_the_whole_window",
     ),
-    Planted(
-        "allauth: what was used is forgotten after a period",
-        "rules.py",
-        "if newest > device.last_step:",
-        "if newest > device.last_step or (matches and case.now >= before.seen_at + 30):",
-        f"{A}replay.py::test_allauth_replay_state_does_not_expire",
+    Defect(
+        "allauth: replay state expires after a period",
+        "rules.py", r"if newest > device\.last_step:",
+        "if newest > device.last_step or (matches and ctx.now >= before.seen_at + 30):",
+        f"{REPLAY}test_allauth_replay_state_does_not_expire",
     ),
-    Planted(
+    Defect(
         "django-otp: check and save apart",
-        "stores/memory.py",
-        "if current is not before and (current or Principal(id=before.id)) != before:",
-        "if False:",
-        f"{A}replay.py::test_django_otp_two_loaded_copies_accept_once",
+        "stores/memory.py", r"if current is not before and [^\n]*:", "if False:",
+        f"{REPLAY}test_django_otp_two_loaded_copies_accept_once",
     ),
-    Planted(
+    Defect(
         "privacyIDEA GHSA-qq2p: the statement compares nothing",
-        "stores/sqlite.py",
-        'revision = ? AND tag = ?"\n)\nDELETE',
-        '(revision = ? OR tag = ? OR 1)"\n)\nDELETE',
-        f"{A}replay.py::test_privacyidea_ghsa_qq2p_without_row_locks_one_of_many_is_accepted",
+        "stores/sqlite.py", r"AND revision = \? AND tag = \?",
+        "AND (revision = ? OR tag = ? OR 1)",
+        f"{REPLAY}test_privacyidea_ghsa_qq2p_without_row_locks_one_of_many_is_accepted",
     ),
-    Planted(
+    Defect(
         "privacyIDEA: the first code of the pair may be the last one used",
-        "rules.py",
-        "and s - 1 > after]",
-        "and s > after]",
-        f"{A}replay.py::test_privacyidea_resync_both_codes_are_after_the_last_step",
+        "guards.py", r"and step - 1 > after", "and step > after",
+        f"{REPLAY}test_privacyidea_resync_both_codes_are_after_the_last_step",
     ),
-    Planted(
+    Defect(
         "libpam: resync spends one code of two",
-        "rules.py",
-        "last_offset=0, last_step=spent, failures=0)",
-        "last_offset=0, last_step=step - 1, failures=0)",
-        f"{A}replay.py::test_google_authenticator_libpam_resync_spends_both_codes",
+        "rules.py", r"last_offset=0, last_step=spent,", "last_offset=0, last_step=step - 1,",
+        f"{REPLAY}test_google_authenticator_libpam_resync_spends_both_codes",
     ),
-    Planted(
+    Defect(
         "weblate 21485: an enrollment code signs in",
-        "rules.py",
-        "last_step=spent, budget=policy.budget",
-        "last_step=-1, budget=policy.budget",
-        f"{A}replay.py::test_weblate_21485_enrollment_codes_are_refused_at_login",
+        "rules.py", r"last_step=spent, budget=", "last_step=-1, budget=",
+        f"{REPLAY}test_weblate_21485_enrollment_codes_are_refused_at_login",
     ),
-    Planted(
+    Defect(
         "the first match in the window is spent",
-        "rules.py",
-        "newest = max(",
-        "newest = min(",
-        f"{A}replay.py::test_first_match_in_the_window_steps_that_share_a_code_are_spent_together",
+        "rules.py", r"newest = max\(", "newest = min(",
+        f"{REPLAY}test_first_match_in_the_window_steps_that_share_a_code_are_spent_together",
     ),
-    # throttling
-    Planted(
-        "Vikunja CVE-2026-35597: told before it is committed",
-        "registry.py",
-        "            if made.principal is before or self._store",
-        "            if isinstance(made.answer, Exception):\n                notify(self._observer, made)\n"
-        "                made.settle()\n            if made.principal is before or self._store",
-        f"{A}throttling.py::test_vikunja_cve_2026_35597_a_failure_is_committed_before_it_is_raised",
+    # Throttling
+    Defect(
+        "Vikunja CVE-2026-35597: the answer leaves before its commit",
+        "registry.py", r"(\n +)if decision\.principal is before or ",
+        r"\1if isinstance(decision.answer, Exception):"
+        r"\1    notify(self._observer, decision)\1    decision.settle()"
+        r"\1if decision.principal is before or ",
+        f"{THROTTLING}test_vikunja_cve_2026_35597_a_failure_is_committed_before_it_is_raised",
     ),
-    Planted(
-        "a wrong guess is told although it could not be counted",
-        "registry.py",
-        "            if made.principal is before or self._store",
-        "            try:\n                pass\n            finally:\n"
-        "                if isinstance(made.answer, Exception):\n"
-        "                    made.settle()\n            if made.principal is before or self._store",
-        f"{A}throttling.py::test_right_guess_disclosed_by_the_commits_failure_right_and_wrong_raise_alike",
+    Defect(
+        "a wrong guess is answered although it could not be counted",
+        "registry.py", r"(\n +)if decision\.principal is before or ",
+        r"\1if isinstance(decision.answer, Exception):\1    decision.settle()"
+        r"\1if decision.principal is before or ",
+        f"{THROTTLING}test_right_guess_disclosed_by_the_commits_failure_right_and_wrong_raise_alike",
     ),
-    Planted(
+    Defect(
         "django-otp: 2**n without a cap",
-        "policy.py",
-        "min(self.delay_seconds << min(over, 32), self.delay_cap)",
+        "policy.py", r"min\(self\.delay_seconds << min\(over, 32\), self\.delay_cap\)",
         "int(self.delay_seconds * 1.5e10**over)",
-        f"{A}throttling.py::test_django_otp_backoff_is_capped_and_never_overflows",
+        f"{THROTTLING}test_django_otp_backoff_is_capped_and_never_overflows",
     ),
-    Planted(
-        "django-otp 110: an attempt is everybody's",
-        "stores/memory.py",
-        "self._records[after.id] = after",
+    Defect(
+        "django-otp 110: an attempt changes all devices",
+        "stores/memory.py", r"self\._records\[after\.id\] = after",
         "self._records = {w: __import__('dataclasses').replace(p, revision=p.revision + 1)"
         " for w, p in self._records.items()} | {after.id: after}",
-        f"{A}throttling.py::test_django_otp_110_only_the_addressed_device_changes",
+        f"{THROTTLING}test_django_otp_110_only_the_addressed_device_changes",
     ),
-    Planted(
-        "privacyIDEA 2243: guesses at once are not counted one by one",
-        "registry.py",
-        "self._store.commit(before, made",
-        LATE_AND_BLIND,
-        f"{A}throttling.py::test_privacyidea_2243_parallel_guesses_do_not_pass_the_limit",
+    Defect(
+        "privacyIDEA 2243: parallel guesses are not counted one by one",
+        "registry.py", r"self\._store\.commit\(\s*before,",
+        "time.sleep(0.1) or self._store.commit(self._store.load(before.id),",
+        f"{THROTTLING}test_privacyidea_2243_parallel_guesses_do_not_pass_the_limit",
     ),
-    Planted(
-        "privacyIDEA 2243: two devices by enrolling at once",
-        "registry.py",
-        "self._store.commit(before, made",
-        LATE_AND_BLIND,
-        f"{A}throttling.py::test_privacyidea_2243_parallel_confirmations_assign_one_device",
+    Defect(
+        "privacyIDEA 2243: two devices by parallel enrollment",
+        "registry.py", r"self\._store\.commit\(\s*before,",
+        "time.sleep(0.1) or self._store.commit(self._store.load(before.id),",
+        f"{THROTTLING}test_privacyidea_2243_parallel_confirmations_assign_one_device",
     ),
-    Planted(
-        "keycloak 46164: patience buys guesses for ever",
-        "rules.py",
-        "budget = tokens - 1",
-        "budget = tokens",
-        f"{A}throttling.py::test_keycloak_46164_patient_guessing_exhausts_the_budget",
+    Defect(
+        "keycloak 46164: patience buys guesses without end",
+        "throttle.py", r"budget=max\(budget - 1, 0\)", "budget=budget",
+        f"{THROTTLING}test_keycloak_46164_patient_guessing_exhausts_the_budget",
     ),
-    Planted(
+    Defect(
         "resync as an oracle: failures are not counted",
-        "rules.py",
-        'return _failed(before, case, device, errors.PairRejected("these are not two fresh consecutive codes"))',
-        'raise errors.PairRejected("these are not two fresh consecutive codes")',
-        f"{A}throttling.py::test_wide_resync_window_answers_all_wrong_pairs_alike",
+        "rules.py", r"return _failed\(before, ctx, device, client, rejected\)", "raise rejected",
+        f"{THROTTLING}test_wide_resync_window_answers_all_wrong_pairs_alike",
     ),
-    Planted(
+    Defect(
         "resync as an oracle: one code is enough",
-        "rules.py",
-        "if s - 1 in firsts and here",
-        "if here",
-        f"{A}throttling.py::test_wide_resync_window_answers_all_wrong_pairs_alike",
+        "guards.py", r"if step - 1 in firsts and ", "if ",
+        f"{THROTTLING}test_wide_resync_window_answers_all_wrong_pairs_alike",
     ),
-    Planted(
+    Defect(
         "the throttle is reset by enrolling again",
-        "access.py",
-        "Action.DEACTIVATE: _MANAGERS | {_S.SELF_MFA, _S.SUPPORT}",
-        "Action.DEACTIVATE: _MANAGERS | _OWNER | {_S.SUPPORT}",
-        f"{A}throttling.py::test_throttle_is_not_reset_by_enrolling_again",
+        "access.py", r"\| \{_R\.OWNER_MFA, _R\.OWNER_RECOVERY_CODE, _R\.SUPPORT\}",
+        "| _OWNER | {_R.SUPPORT}",
+        f"{THROTTLING}test_throttle_is_not_reset_by_enrolling_again",
     ),
-    Planted(
+    Defect(
         "passlib: a window of thousands",
-        "otp.py",
-        "MAX_WINDOW = 100",
-        "MAX_WINDOW = 10**9",
-        f"{A}throttling.py::test_passlib_a_window_of_thousands_is_refused",
+        "otp.py", r"MAX_WINDOW(: Final)? = 100", r"MAX_WINDOW\1 = 10**9",
+        f"{THROTTLING}test_passlib_a_window_of_thousands_is_refused",
     ),
-    Planted(
+    Defect(
         "passlib: a policy of thousands",
-        "otp.py",
-        '        raise InvalidValue(f"{name} is {low} to {high}")',
-        "        pass",
-        f"{A}throttling.py::test_passlib_a_window_of_thousands_is_refused",
+        "otp.py", r'raise InvalidValue\(f"\{name\} must be \{low\} to \{high\}"\)', "pass",
+        f"{THROTTLING}test_passlib_a_window_of_thousands_is_refused",
     ),
-    Planted(
-        "PyJWT: a misspelt option is ignored",
-        "values.py",
-        'raise InvalidValue(f"{type(self).__name__} has no',
-        'continue\n                raise InvalidValue(f"{type(self).__name__} has no',
-        f"{A}throttling.py::test_pyjwt_options_a_misspelled_policy_is_refused",
+    Defect(
+        "PyJWT: a misspelled option is ignored",
+        "policy.py", r"if unknown:",
+        "changes = {name: changes[name] for name in changes.keys() - unknown}\n        if False:",
+        f"{THROTTLING}test_pyjwt_options_a_misspelled_policy_is_refused",
     ),
-    # time
-    Planted(
+    # Time
+    Defect(
         "django-otp: drift walks",
-        "rules.py",
-        "if side and side == device.last_offset and near:",
-        "if side:",
-        f"{A}time.py::test_django_otp_drift_does_not_walk",
+        "rules.py", r"if offset and offset == device\.last_offset and near:", "if offset:",
+        f"{TIME}test_django_otp_drift_does_not_walk",
     ),
-    Planted(
+    Defect(
         "a relay walks the drift without a bound",
-        "rules.py",
-        "if side and side == device.last_offset and near:",
-        "if side and side == device.last_offset:",
-        f"{A}time.py::test_drift_walked_by_a_relay_is_limited_to_two_steps",
+        "rules.py", r"if offset and offset == device\.last_offset and near:",
+        "if offset and offset == device.last_offset:",
+        f"{TIME}test_drift_walked_by_a_relay_is_limited_to_two_steps",
     ),
-    Planted(
-        "the clock stepped back is the user's fault",
-        "rules.py",
-        "if case.now < before.seen_at - parameters_of(before, case.policy).period:",
-        "if False:",
-        f"{A}time.py::test_clock_stepped_back_raises_and_counts_nothing",
+    Defect(
+        "a clock that stepped back counts failures",
+        "guards.py", r"if behind > [^\n]*:", "if False:",
+        f"{TIME}test_clock_stepped_back_raises_and_counts_nothing",
     ),
-    Planted(
-        "re-anchoring brings spent codes back",
-        "rules.py",
-        "failed_at=min(device.failed_at, now), budget_updated_at",
-        "failed_at=min(device.failed_at, now), last_step=-1, budget_updated_at",
-        f"{A}time.py::test_clock_set_right_again_does_not_accept_spent_codes",
+    Defect(
+        "re-anchoring accepts spent codes",
+        "maintenance.py", r"( +)failed_at=min\(device\.failed_at, now\),",
+        r"\1failed_at=min(device.failed_at, now),\n\1last_step=-1,",
+        f"{TIME}test_clock_set_right_again_does_not_accept_spent_codes",
     ),
-    Planted(
+    Defect(
         "four codes filmed: a pair from before the last code",
-        "rules.py",
-        "and s - 1 > after]",
-        "]",
-        f"{A}time.py::test_four_codes_filmed_an_old_pair_is_refused",
+        "guards.py", r" and step - 1 > after", "",
+        f"{TIME}test_four_codes_filmed_an_old_pair_is_refused",
     ),
-    Planted(
-        "home-assistant 181369: enrollment is stricter than signing in",
-        "rules.py",
-        "sync = Sync.IN_SYNC if abs(off) <= policy.window else Sync.OUT_OF_SYNC",
-        "sync = Sync.IN_SYNC if off == 0 else Sync.OUT_OF_SYNC",
-        f"{A}time.py::test_home_assistant_181369_enrollment_and_login_share_one_policy",
+    Defect(
+        "home-assistant 181369: enrollment is stricter than login",
+        "rules.py", r"Sync\.IN_SYNC if abs\(offset\) <= policy\.window else",
+        "Sync.IN_SYNC if offset == 0 else",
+        f"{TIME}test_home_assistant_181369_enrollment_and_login_share_one_policy",
     ),
-    Planted(
-        "home-assistant 181369: blanks at one of two doors",
+    Defect(
+        "home-assistant 181369: blanks are accepted in one place only",
         "rules.py",
-        "pair = normalize_code(code1, digits), normalize_code(code2, digits)\n    session",
-        "pair = code1, code2\n    session",
-        f"{A}time.py::test_home_assistant_181369_enrollment_and_login_read_codes_alike",
+        r"codes = normalize_code\(code1, lengths\), normalize_code\(code2, lengths\)\n    session",
+        "codes = code1, code2\n    session",
+        f"{TIME}test_home_assistant_181369_enrollment_and_login_read_codes_alike",
     ),
-    # who may
-    Planted(
+    # Permission
+    Defect(
         "AWS-2023-001: a password alone removes the device",
-        "access.py",
-        "Action.DEACTIVATE: _MANAGERS | {_S.SELF_MFA, _S.SUPPORT}",
-        "Action.DEACTIVATE: _MANAGERS | _OWNER | {_S.SUPPORT}",
-        f"{A}permission.py::test_aws_2023_001_a_password_alone_cannot_remove_the_device",
+        "access.py", r"\| \{_R\.OWNER_MFA, _R\.OWNER_RECOVERY_CODE, _R\.SUPPORT\}",
+        "| _OWNER | {_R.SUPPORT}",
+        f"{PERMISSION}test_aws_2023_001_a_password_alone_cannot_remove_the_device",
     ),
-    Planted(
+    Defect(
         "an administrator without MFA",
-        "access.py",
-        "if not mfa or target.is_root:",
-        "if target.is_root:",
-        f"{A}permission.py::test_an_administrators_stolen_password_removes_no_device",
+        "access.py", r"if not mfa or target\.is_root:", "if target.is_root:",
+        f"{PERMISSION}test_an_administrators_stolen_password_removes_no_device",
     ),
-    Planted(
+    Defect(
         "a session outlives the stolen phone",
-        "access.py",
-        "and device.serial == claim.serial",
-        "",
-        f"{A}permission.py::test_a_session_signed_in_with_the_stolen_phone_loses_its_claim_with_the_phone",
+        "access.py", r" and device\.serial == claim\.serial", "",
+        f"{PERMISSION}test_a_session_signed_in_with_the_stolen_phone_loses_its_claim_with_the_phone",
     ),
-    Planted(
+    Defect(
         "AppWallet: a key is not bound to its owner",
-        "keysource.py",
-        "ref.material, principal.account, principal.kind,\n                         principal.name,",
-        "ref.material,",
-        f"{A}permission.py::test_passlib_appwallet_a_stored_key_is_bound_to_its_owner",
+        "keysources/derived.py",
+        r"ref\.material, principal\.account, principal\.kind,\s*principal\.name,", "ref.material,",
+        f"{PERMISSION}test_passlib_appwallet_a_stored_key_is_bound_to_its_owner",
     ),
-    Planted(
+    Defect(
         "two spellings: one name in any case",
-        "stores/memory.py",
-        "return self._records.get(principal) or",
-        "return {w.name.lower(): p for w, p in self._records.items()}.get(principal.name.lower()) or",
-        f"{A}permission.py::test_two_spellings_of_one_name_are_refused_or_are_two_principals",
+        "stores/memory.py", r"return self\._records\.get\(principal\) or",
+        "return {who.name.lower(): record for who, record in self._records.items()}"
+        ".get(principal.name.lower()) or",
+        f"{PERMISSION}test_two_spellings_of_one_name_are_refused_or_are_two_principals",
     ),
-    Planted(
+    Defect(
         "two spellings: NFD is another name",
-        "values.py",
-        'if not is_normalized("NFC", value):',
-        "if False:",
-        f"{A}permission.py::test_two_spellings_nfd_is_refused_where_nfc_is_accepted",
+        "validators.py", r'if not is_normalized\("NFC", value\):', "if False:",
+        f"{PERMISSION}test_two_spellings_nfd_is_refused_where_nfc_is_accepted",
     ),
-    Planted(
-        "any session confirms",
-        "rules.py",
-        "if session is None or not _same_text(session.session_id, session_id):",
+    Defect(
+        "any session id is accepted",
+        "guards.py", r"if session is None or not recovery\.same_text\([^\n]*\):",
         "if session is None:",
-        f"{A}permission.py::test_a_session_of_another_principal_is_unknown",
+        f"{PERMISSION}test_a_session_of_another_principal_is_unknown",
     ),
-    # secrets and rows
-    Planted(
-        "MISP 10116: a printed key",
-        "keys.py",
-        'return f"<{type(self).__name__}>"',
+    # Secrets and rows
+    Defect(
+        "MISP 10116: a key is printed",
+        "keys.py", r'return f"<\{type\(self\)\.__name__\}>"',
         'return f"<{type(self).__name__} {[getattr(self, s, None) for s in self.__slots__]}>"',
-        f"{A}secrets_and_rows.py::test_misp_10116_printable_values_hold_no_key",
+        f"{ROWS}test_misp_10116_printable_values_hold_no_key",
     ),
-    Planted(
-        "MISP 10116: the answer that shows the key is printed",
-        "keys.py",
-        'return f"<{type(self).__name__}>"',
+    Defect(
+        "MISP 10116: the opened enrollment is printed",
+        "keys.py", r'return f"<\{type\(self\)\.__name__\}>"',
         'return f"<{type(self).__name__} {[getattr(self, s, None) for s in self.__slots__]}>"',
-        f"{A}secrets_and_rows.py::test_misp_10116_the_opened_enrollment_prints_no_key",
+        f"{ROWS}test_misp_10116_the_opened_enrollment_prints_no_key",
     ),
-    Planted(
-        "the reference outlives the device",
-        "rules.py",
-        "enrollment=None, device=None, key_ref=None)",
+    Defect(
+        "the key reference outlives the device",
+        "guards.py", r"enrollment=None, device=None, key_ref=None\)",
         "enrollment=None, device=None)",
-        f"{A}secrets_and_rows.py::test_a_row_written_back_after_deactivation_needs_the_reference_that_no_history"
-        "_holds",
+        f"{ROWS}test_a_row_written_back_after_deactivation_lacks_the_destroyed_nonce",
     ),
-    Planted(
+    Defect(
         "a row is not bound to its principal",
-        "record.py",
-        "who.account, who.kind, who.name, principal.revision, document",
+        "record.py", r"who\.account, who\.kind, who\.name, principal\.revision, document",
         "principal.revision, document",
-        f"{A}secrets_and_rows.py::test_a_row_written_back_under_another_principal_is_refused",
+        f"{ROWS}test_a_row_written_back_under_another_principal_is_refused",
     ),
-    Planted(
-        "an edited row is believed",
-        "record.py",
-        "if not intact:",
-        "if False:",
-        f"{A}secrets_and_rows.py::test_parameters_and_counters_edited_in_the_database_are_refused",
+    Defect(
+        "an edited row is accepted",
+        "record.py", r"if not intact:", "if False:",
+        f"{ROWS}test_parameters_and_counters_edited_in_the_database_are_refused",
     ),
-    Planted(
-        "a wrong master key is a wrong code",
-        "keysource.py",
-        'raise UnknownMasterKey("a record was made under a master key that this process was not given")',
-        "return self._prks[self.current_id]",
-        f"{A}secrets_and_rows.py::test_wrong_master_key_deployed_raises_before_a_failure_is_counted",
+    Defect(
+        "a wrong master key is tampering",
+        "keysources/base.py",
+        r"if key_id not in self\._authenticating:",
+        "if key_id not in self._prks:\n            return False\n"
+        "        if key_id not in self._authenticating:",
+        f"{ROWS}test_wrong_master_key_deployed_raises_before_a_failure_is_counted",
     ),
-    # the law's core sentences
-    Planted(
+    # Rules
+    Defect(
         "SEED-TWO: two codes with a gap",
-        "rules.py",
-        "if s - 1 in firsts and here",
-        "if s - 2 in firsts and here",
+        "guards.py", r"if step - 1 in firsts", "if step - 2 in firsts",
         "tests/rules/test_enrollment.py",
     ),
-    Planted(
+    Defect(
         "SEED-TWO: one step too wide",
-        "rules.py",
-        "<= s <= here + forward and",
-        "<= s <= here + forward + 1 and",
+        "guards.py", r"<= step <= current \+ forward", "<= step <= current + forward + 1",
         "tests/rules/test_enrollment.py",
     ),
-    Planted(
+    Defect(
         "SEED-LATE: late is in sync",
-        "rules.py",
-        "sync = Sync.IN_SYNC if abs(off) <= policy.window else Sync.OUT_OF_SYNC",
-        "sync = Sync.IN_SYNC",
+        "rules.py", r"Sync\.IN_SYNC if abs\(offset\) <= policy\.window else Sync\.OUT_OF_SYNC",
+        "Sync.IN_SYNC",
         "tests/rules/test_enrollment.py",
     ),
-    Planted(
+    Defect(
         "SEED-LATE: out of sync is verified",
-        "rules.py",
-        "if device.sync is Sync.OUT_OF_SYNC:",
-        "if False:",
+        "rules.py", r"if device\.sync is Sync\.OUT_OF_SYNC:", "if False:",
         "tests/rules/test_verify.py",
     ),
-    Planted(
+    Defect(
         "SEED-RESYNC: drift accumulates",
-        "rules.py",
-        "drift = 0 if abs(off) <= policy.window else off",
-        "drift = device.drift + off",
+        "rules.py", r"drift = 0 if abs\(offset\) <= policy\.window else offset",
+        "drift = device.drift + offset",
         "tests/rules/test_resync.py",
     ),
-    Planted(
+    Defect(
         "SEED-RESYNC: it refills the budget",
-        "rules.py",
-        "last_offset=0, last_step=spent, failures=0)",
-        "last_offset=0, last_step=spent, failures=0, budget=policy.budget)",
+        "rules.py", r"last_offset=0, last_step=spent,",
+        "last_offset=0, last_step=spent, budget=policy.budget,",
         "tests/rules/test_budget.py",
     ),
-    Planted(
+    Defect(
         "SEED-ONE: a second device",
-        "rules.py",
-        'raise errors.DeviceAlreadyAssigned("this principal has a device: deactivate',
-        'print("this principal has a device: deactivate',
+        "rules.py", r'raise errors\.DeviceAlreadyAssigned\("this', 'print("this',
         "tests/rules/test_enrollment.py",
     ),
-    Planted(
+    Defect(
         "SEED-ROOT: an administrator enrolls root",
-        "access.py",
-        "Action.OPEN: _OWNER,  # SEED-ROOT",
-        "Action.OPEN: _OWNER | _MANAGERS,",
-        "tests/rules/test_permissions.py",
+        "access.py", r"Action\.OPEN: _OWNER,", "Action.OPEN: _OWNER | _MANAGERS,",
+        "tests/test_access.py",
     ),
-    Planted(
+    Defect(
         "SEED-RECOVER: one proof is enough",
-        "access.py",
-        "fresh = unused and all(",
-        "fresh = unused and any(",
+        "access.py", r"fresh = all\(", "fresh = any(",
         "tests/rules/test_recovery.py",
     ),
-    Planted(
+    Defect(
         "SEED-RECOVER: a proof counts twice",
-        "access.py",
-        "and min(actor.proofs) > record.recovered_at",
-        "",
+        "access.py", r"unused = oldest > record\.recovered_at", "unused = True",
         "tests/rules/test_recovery.py",
     ),
-    Planted(
-        "SEED-RECOVER: one of two proofs counts twice",
-        "access.py",
-        "min(actor.proofs) >",
-        "max(actor.proofs) >",
+    Defect(
+        "SEED-RECOVER: the newer proof decides",
+        "access.py", r"oldest = min\(actor\.proofs\)", "oldest = max(actor.proofs)",
         "tests/rules/test_recovery.py",
     ),
-    Planted(
-        "throttled, and evaluated",
-        "rules.py",
-        "if wait > 0:",
-        "if False:",
+    Defect(
+        "throttled codes are evaluated",
+        "throttle.py", r"if wait > 0:", "if False:",
         "tests/rules/test_throttle.py",
     ),
-    Planted(
-        "disabled, and evaluated",
-        "rules.py",
-        "if device.disabled:  #",
-        "if False:  #",
+    Defect(
+        "codes of a disabled device are evaluated",
+        "throttle.py", r"if device\.disabled:", "if False:",
         "tests/rules/test_throttle.py",
     ),
-    Planted(
-        "the budget is refilled by a success",
-        "rules.py",
-        "drift=drift, last_offset=last_offset, failures=0)",
-        "drift=drift, last_offset=last_offset, failures=0, budget=case.policy.budget)",
+    Defect(
+        "an empty budget is evaluated",
+        "throttle.py", r"if budget <= reserve:", "if False:",
         "tests/rules/test_budget.py",
     ),
-    Planted(
-        "a session never ends by its attempts",
-        "rules.py",
-        "if attempts < case.policy.session_attempts:",
-        "if True:",
+    Defect(
+        "a success refills the budget",
+        "rules.py", r"last_step=step, drift=drift,",
+        "last_step=step, budget=ctx.policy.budget, drift=drift,",
+        "tests/rules/test_budget.py",
+    ),
+    Defect(
+        "known clients: the lane without a token never closes",
+        "throttle.py", r"device\.failures >= policy\.failure_cap - policy\.known_client_reserve",
+        "False",
+        "tests/rules/test_known_clients.py",
+    ),
+    Defect(
+        "known clients: a failure with a token is counted without one",
+        "throttle.py", r"if client is None:", "if True:",
+        "tests/rules/test_known_clients.py",
+    ),
+    Defect(
+        "known clients: a token of another principal is known",
+        "clients.py", r"if not authentic or ", "if ",
+        "tests/rules/test_known_clients.py",
+    ),
+    Defect(
+        "recovery codes: every code is right",
+        "recovery.py", r"return any\(", "return bool(digests) or any(",
+        "tests/rules/test_recovery_codes.py",
+    ),
+    Defect(
+        "mark_spent lowers last_step",
+        "maintenance.py", r"if spent <= device\.last_step:", "if spent == device.last_step:",
+        "tests/rules/test_mark_spent.py",
+    ),
+    Defect(
+        "a session has unlimited attempts",
+        "rules.py", r"if attempts < ctx\.policy\.session_attempts:", "if True:",
         "tests/rules/test_enrollment.py",
     ),
-    Planted(
-        "an expired session is open",
-        "rules.py",
-        "case.now < before.enrollment.expires_at",
-        "True",
+    Defect(
+        "an expired session stays open",
+        "guards.py", r"if session is None or ctx\.now < session\.expires_at:", "if True:",
         "tests/rules/test_enrollment.py",
     ),
-    Planted(
-        "the binding code counts for ever",
-        "rules.py",
-        "if case.now >= binding.expires_at or not",
-        "if not",
+    Defect(
+        "the binding code does not expire",
+        "rules.py", r"if ctx\.now >= binding\.expires_at or not", "if not",
         "tests/rules/test_binding_code.py",
     ),
-    Planted(
+    Defect(
         "an import overwrites a device",
-        "rules.py",
-        'raise errors.DeviceAlreadyAssigned("this principal has a device: an import never overwrites one")',
-        "pass",
+        "maintenance.py", r"raise errors\.DeviceAlreadyAssigned\(", "str(",
         "tests/rules/test_adopt_forget.py",
     ),
-    Planted(
-        "the chain of the history does not chain",
-        "events.py",
-        "_message(numbered, head))",
-        '_message(numbered, ""))',
-        "tests/unit/test_events.py",
+    Defect(
+        "the history is not chained",
+        "history.py", r"principal\.name, number, before,", 'principal.name, number, "",',
+        "tests/test_history.py",
     ),
     # SQL
-    Planted(
+    Defect(
         "SQLite: the revision is not compared",
-        "stores/sqlite.py",
-        'AND name = ? AND revision = ? AND tag = ?"\n)\nDELETE',
-        'AND name = ? AND (revision = ? OR 1) AND tag = ?"\n)\nDELETE',
+        "stores/sqlite.py", r"AND revision = \? AND tag = \?",
+        "AND (revision = ? OR 1) AND tag = ?",
         "tests/contract/test_our_stores.py",
     ),
-    Planted(
+    Defect(
         "SQLite: the tag is not compared",
-        "stores/sqlite.py",
-        'AND revision = ? AND tag = ?"\n)\nDELETE',
-        'AND revision = ? AND (tag = ? OR 1)"\n)\nDELETE',
+        "stores/sqlite.py", r"AND revision = \? AND tag = \?",
+        "AND revision = ? AND (tag = ? OR 1)",
         "tests/contract/test_our_stores.py",
     ),
-    Planted(
+    Defect(
         "SQLite: the first record overwrites",
-        "stores/sqlite.py",
-        "ON CONFLICT DO NOTHING",
-        "ON CONFLICT (account, kind, name) DO UPDATE SET state = excluded.state, tag = excluded.tag",
+        "stores/sqlite.py", r"ON CONFLICT DO NOTHING",
+        "ON CONFLICT (account, kind, name)"
+        " DO UPDATE SET state = excluded.state, tag = excluded.tag",
         "tests/contract/test_our_stores.py",
     ),
-    Planted(
+    Defect(
         "SQLite: not durable",
-        "stores/sqlite.py",
-        'else "FULL"',
-        'else "NORMAL"',
+        "stores/sqlite.py", r'else "FULL"', 'else "NORMAL"',
         "tests/stores/test_sqlite.py",
     ),
-    Planted(
+    Defect(
         "SQLite: a destroyed key stays in the file",
-        "stores/sqlite.py",
-        "secure_delete = ON",
-        "secure_delete = OFF",
+        "stores/sqlite.py", r"secure_delete = ON", "secure_delete = OFF",
         "tests/stores",
     ),
-    Planted(
-        "SQLite: the connection goes through a fork",
-        "stores/sqlite.py",
-        "        store._disconnect()  # noqa: SLF001\n\n\ndef _after",
-        "\n\ndef _after",
+    Defect(
+        "SQLite: the connection is used after a fork",
+        "stores/sqlite.py", r"(os\.register_at_fork)\(", r"(lambda **hooks: None)(",
         "tests/stores/test_sqlite_processes.py",
     ),
-]
+]  # fmt: skip
 
 
-def outcome(tree: Path, test: str) -> str:
+def run_test(tree: Path, test: str) -> str:
+    """Run *test* in *tree*; return "passed", "failed", "hung" or what is wrong with the test."""
     command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-x",
-        "-q",
-        "--no-header",
-        "--tb=line",
-        "-p",
-        "no:cacheprovider",
-        test,
-    ]
+        sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "--tb=line",
+        "-p", "no:cacheprovider", test,
+    ]  # fmt: skip
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("VMFA_")
     }
@@ -649,52 +558,94 @@ def outcome(tree: Path, test: str) -> str:
     except subprocess.TimeoutExpired:
         return "hung"
     if done.returncode in (4, 5):
-        return f"not a test: {test}"
+        return "is not a test"
     return "passed" if done.returncode == 0 else "failed"
 
 
-def plant(tree: Path, planted: Planted) -> str:
-    """What became of the defect: 'caught', or what is wrong."""
-    path = tree / "src" / "vmfa" / planted.file
-    sound = path.read_text("utf-8")
-    if sound.count(planted.old) < 1:
-        return "the source no longer reads so"
-    broken = sound.replace(planted.old, planted.new, 1)
-    path.write_text(broken, "utf-8")
+def planted(source: str, defect: Defect) -> str:
+    """Return *source* with the defect.
+
+    :raises ValueError: the pattern matches nothing, or the result is not Python.
+    """
+    broken, count = re.subn(defect.pattern, defect.replacement, source, count=1)
+    if not count:
+        raise ValueError(f"the pattern {defect.pattern!r} matches nothing in {defect.file}")
+    if broken == source:
+        raise ValueError(f"the replacement changes nothing in {defect.file}")
     try:
-        compile(broken, str(path), "exec")
-        found = outcome(tree, planted.test)
+        compile(broken, defect.file, "exec")
+    except SyntaxError as error:
+        raise ValueError(f"{defect.file} does not compile with the defect: {error}") from None
+    return broken
+
+
+def outcome(tree: Path, defect: Defect) -> str:
+    """Plant the defect and return "caught" or "NOT CAUGHT"."""
+    path = tree / "src" / "vmfa" / defect.file
+    source = path.read_text("utf-8")
+    path.write_text(planted(source, defect), "utf-8")
+    try:
+        result = run_test(tree, defect.test)
     finally:
-        path.write_text(sound, "utf-8")
-    return {"failed": "caught", "hung": "caught", "passed": "NOT CAUGHT"}.get(found, found)
+        path.write_text(source, "utf-8")
+    return {"failed": "caught", "hung": "caught", "passed": "NOT CAUGHT"}.get(result, result)
+
+
+def problems() -> list[str]:
+    """Return what is wrong with the table: defects that cannot be planted, and missing tests."""
+    found = []
+    for defect in DEFECTS:
+        try:
+            planted((ROOT / "src" / "vmfa" / defect.file).read_text("utf-8"), defect)
+        except (OSError, ValueError) as error:
+            found.append(f"{defect.name}: {error}")
+        file, _, function = defect.test.partition("::")
+        path = ROOT / file
+        if not path.exists() or (function and f"def {function}(" not in path.read_text("utf-8")):
+            found.append(f"{defect.name}: there is no test {defect.test}")
+    tests = {defect.test for defect in DEFECTS}
+    for path in sorted((ROOT / "tests" / "advisory").glob("test_*.py")):
+        functions = re.findall(r"^def (test_\w+)", path.read_text("utf-8"), re.MULTILINE)
+        found += [
+            f"no defect is planted for {path.name}::{function}"
+            for function in functions
+            if f"tests/advisory/{path.name}::{function}" not in tests
+        ]
+    return found
 
 
 def main() -> int:
-    words = sys.argv[1:]
-    chosen = [each for each in PLANTED if all(word.lower() in each.name.lower() for word in words)]
-    bad = 0
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("words", nargs="*", help="plant defects whose name contains these")
+    parser.add_argument("--check", action="store_true", help="check the table and run no test")
+    options = parser.parse_args()
+    wrong = problems()
+    print("\n".join(wrong) or "every defect can be planted", flush=True)
+    if options.check:
+        return 1 if wrong else 0
+    words = [word.lower() for word in options.words]
+    chosen = [defect for defect in DEFECTS if all(word in defect.name.lower() for word in words)]
+    bad = len(wrong)
     with tempfile.TemporaryDirectory(prefix="vmfa-planted-") as scratch:
         tree = Path(scratch) / "tree"
-        left_out = shutil.ignore_patterns(
+        ignored = shutil.ignore_patterns(
             ".git", ".venv*", "*.egg-info", "__pycache__", ".*_cache", "dist", "build"
         )
-        shutil.copytree(ROOT, tree, ignore=left_out)
-        for test in sorted({each.test for each in chosen}):
-            if (found := outcome(tree, test)) != "passed":
+        shutil.copytree(ROOT, tree, ignore=ignored)
+        for test in sorted({defect.test for defect in chosen}):
+            if (result := run_test(tree, test)) != "passed":
                 bad += 1
-                print(f"{found} without any defect: {test}")
-        for each in chosen:
-            found = plant(tree, each)
-            bad += found != "caught"
-            print(f"{found:12} {each.name:75} {each.test.removeprefix('tests/')}", flush=True)
-        if not words:
-            named = {each.test for each in PLANTED}
-            for path in sorted((tree / "tests" / "advisory").glob("test_*.py")):
-                for name in re.findall(r"^def (test_\w+)", path.read_text("utf-8"), re.MULTILINE):
-                    if f"tests/advisory/{path.name}::{name}" not in named:
-                        bad += 1
-                        print(f"nothing is planted for {path.name}::{name}")
-    print(f"{len(chosen)} defects planted, {bad} complaints")
+                print(f"{result} without any defect: {test}", flush=True)
+        for defect in chosen:
+            try:
+                result = outcome(tree, defect)
+            except (OSError, ValueError):
+                continue  # reported above
+            bad += result != "caught"
+            print(f"{result:12} {defect.name:65} {defect.test.removeprefix('tests/')}", flush=True)
+    print(f"{len(chosen)} defects planted, {bad} problems")
     return 1 if bad else 0
 
 

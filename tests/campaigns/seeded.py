@@ -1,4 +1,4 @@
-"""Mistakes that this field has made, seeded: CrossHair must give a counter-example of each."""
+"""Mistakes of this field: CrossHair must find a counter-example of each."""
 
 from __future__ import annotations
 

@@ -230,3 +230,62 @@ def test_the_histories_are_read_for_a_support_case(audit: Audit) -> None:
 def test_an_account_is_required(audit: Audit) -> None:
     assert audit.run("verify")[0] == 2
     assert audit.run("verify", "")[0] == 2
+
+
+# With the key of an auditor
+
+
+@pytest.fixture
+def audit_key(audit: Audit) -> str:
+    path = audit.folder / "audit.key"
+    arguments = ["keys", "audit-key", str(path), "--key-file", str(audit.key)]
+    assert main(arguments, clock=audit.clock) == 0
+    audit._capsys.readouterr()
+    audit.key.unlink()  # an auditor has no master key
+    return str(path)
+
+
+def test_an_auditor_without_a_master_key_runs_every_command(audit: Audit, audit_key: str) -> None:
+    option = ("--audit-key", audit_key)
+    code, lines, _ = audit.report("verify", "123", "1%2F2", *option)
+    assert code == 0
+    assert lines == [
+        "123/user/alice  intact: 2 events",
+        "123/user/bob  intact: 2 events",
+        "1%2F2/root/  intact: 2 events",
+    ]
+    code, out, _ = audit.run("checkpoint", "123", *option)
+    path = audit.folder / "checkpoint.json"
+    path.write_text(out)
+    assert code == 0
+    assert audit.run("export", "123", *option)[1].count("\n") == 4
+    assert audit.run("export", "123", "--since", str(path), *option)[:2] == (0, "")
+    assert audit.report("compare", str(path), *option)[0] == 0
+    audit.edit("DELETE FROM principal WHERE name = 'alice'")
+    audit.edit("DELETE FROM event WHERE name = 'alice'")
+    code, lines, _ = audit.report("compare", str(path), *option)
+    assert code == 5
+    assert lines[0].startswith("123/user/alice  missing: ")
+
+
+@pytest.mark.parametrize("table", ["principal", "event"])
+def test_an_auditor_notices_a_changed_tag(audit: Audit, audit_key: str, table: str) -> None:
+    audit.edit(f"UPDATE {table} SET audit_tag = audit_tag || '0' WHERE name = 'alice'")
+    code, lines, _ = audit.report("verify", "123", "--audit-key", audit_key)
+    assert code == 5
+    assert re.match(r"123/user/alice  record tampered: the tag for auditors of .*wrong", lines[0])
+    assert lines[1] == "123/user/bob  intact: 2 events"
+
+
+def test_a_file_that_is_not_an_audit_key_is_refused(audit: Audit, audit_key: str) -> None:
+    path = Path(audit_key)
+    path.write_bytes(b"\xff" * 32)
+    code, _, err = audit.run("verify", "123", "--audit-key", audit_key)
+    assert (code, "not an audit key" in err) == (2, True)
+    path.chmod(0o644)
+    code, _, err = audit.run("verify", "123", "--audit-key", audit_key)
+    assert code == 5
+    assert err == "vmfa: other users can use the audit key file: restrict it with chmod 600\n"
+    code, _, err = audit.run("verify", "123", "--audit-key", str(audit.folder / "none"))
+    assert code == 5
+    assert "create one with 'vmfa keys audit-key FILE'" in err

@@ -151,7 +151,9 @@ def test_the_life_of_a_device_in_json(terminal: Terminal) -> None:
         "account": "123456789012",
         "principals": [{**WHO, "state": "device"}],
     }
-    assert data(terminal, "deactivate", ALICE) == {"principal": WHO, "serial": "HEX", "at": now}
+    assert data(terminal, "deactivate", ALICE) == {
+        "principal": WHO, "serial": "HEX", "at": now, "binding_code": None,
+    }
     history = data(terminal, "history", ALICE)
     assert (history["principal"], history["head"], len(history["events"])) == (WHO, "HEAD", 6)
     event = history["events"][3]

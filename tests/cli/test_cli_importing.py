@@ -240,7 +240,7 @@ def test_other_kinds_of_device_are_adopted_on_request(run, registry) -> None:
         "",
         "sha1",
         "sha1,6",
-        "sha1,6,30,0",
+        "sha1,6,30,0,0",
         "sha1,6,-1",
         "a,b,c",
         "sha1,\u0666,30",
@@ -248,10 +248,29 @@ def test_other_kinds_of_device_are_adopted_on_request(run, registry) -> None:
         f"sha1,6,{'9' * 5000}",
     ],
 )
-def test_an_offer_has_three_parts(run, offer: str) -> None:
+def test_an_offer_has_three_or_four_parts(run, offer: str) -> None:
     outcome = run("otpauth", LIST, "--offer", offer)
     assert outcome.code == 2
-    assert outcome.err == "vmfa: --offer is written ALGORITHM,DIGITS,PERIOD, such as sha256,8,30\n"
+    assert outcome.err == (
+        "vmfa: --offer: write ALGORITHM,DIGITS,PERIOD[,T0], such as sha256,8,30\n"
+    )
+
+
+def test_a_device_with_a_t0_is_adopted_on_request(run, registry) -> None:
+    fields = {
+        "user": 1,
+        "confirmed": True,
+        "key": "00" * 20,
+        "step": 60,
+        "t0": 30,
+        "digits": 6,
+        "drift": 0,
+        "last_t": 5,
+    }
+    text = json.dumps([{"model": "otp_totp.totpdevice", "pk": 1, "fields": fields}])
+    assert run("django-otp", text).code == 2
+    assert run("django-otp", text, "--offer", "sha1,6,60,30").code == 0
+    assert device(registry, "1").parameters == Parameters(period=60, t0=30)
 
 
 @pytest.mark.parametrize("offer", ["md5,6,30", "sha1,9,30", "sha1,6,0", "sha1,6,999999999"])
@@ -288,7 +307,7 @@ def test_the_kind_of_device_of_django_allauth_is_an_option(run, registry, option
 
 def test_the_kind_of_device_has_three_parts(run) -> None:
     outcome = run("django-allauth", "[]", "--parameters", "8,60")
-    assert outcome.err.startswith("vmfa: --parameters is written ALGORITHM,DIGITS,PERIOD")
+    assert outcome.err.startswith("vmfa: --parameters: write ALGORITHM,DIGITS,PERIOD")
 
 
 def test_short_keys_are_adopted_on_request(run) -> None:

@@ -415,18 +415,18 @@ def test_where_files_have_no_owner_and_no_mode_they_are_not_checked(
 
 
 @pytest.mark.parametrize(
-    ("encoding", "shape"),
+    ("encoding", "pattern"),
     [
         ("raw", rb"(?s).{32}"),
         ("hex", rb"[0-9a-f]{64}\n"),
         ("base64", rb"[A-Za-z0-9+/]{43}=\n"),
     ],
 )
-def test_a_new_key_file_can_be_read(tmp_path: Path, encoding: str, shape: bytes) -> None:
+def test_a_new_key_file_can_be_read(tmp_path: Path, encoding: str, pattern: bytes) -> None:
     path = tmp_path / "key"
     create_key_file(str(path), encoding)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert re.fullmatch(shape, path.read_bytes())
+    assert re.fullmatch(pattern, path.read_bytes())
     assert len(read_key_file(str(path))) == 32
 
 
@@ -600,7 +600,9 @@ def test_a_user_may_keep_the_database_in_a_directory_of_root(
     monkeypatch.setattr("os.geteuid", lambda: database.stat().st_uid)
     monkeypatch.setattr(
         "os.stat",
-        lambda path, **how: os.lstat("/") if path == str(database.parent) else real(path, **how),
+        lambda path, **options: (
+            os.lstat("/") if path == str(database.parent) else real(path, **options)
+        ),
     )
     assert check_database(str(database))
 

@@ -108,7 +108,7 @@ def test_exit_1_for_a_pair_advises_to_repeat_while_that_can_help(terminal: Termi
         (["confirm", ALICE, "123456", "-"], "standard input ended before the second code"),
         (["code"], "standard input ended before the key in Base32"),
         (["policy", "--set", "x"], "--set is written FIELD=NUMBER, such as --set login_drift=1"),
-        (["keys", "generate", "-"], "a master key is never printed: give the name of a new file"),
+        (["keys", "generate", "-"], "a key is never printed: give the name of a new file"),
     ],
 )
 def test_exit_2_for_wrong_usage(terminal: Terminal, arguments: list[str], sentence: str) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from vmfa.cli.parser import AUDIT, PROGRAM, commands
+from vmfa.cli.parser import AUDIT, KEYS, PROGRAM, commands
 
 if TYPE_CHECKING:
     from conftest import Terminal
@@ -26,7 +26,7 @@ def test_the_help_fits_a_screen_of_24_lines_and_80_columns(terminal: Terminal) -
         assert any(line.startswith(f"  {name} ") for line in lines)
 
 
-@pytest.mark.parametrize("name", ["audit", "keys"])
+@pytest.mark.parametrize("name", ["audit", "keys", "support"])
 def test_the_help_of_a_group_lists_its_commands(terminal: Terminal, name: str) -> None:
     lines = terminal.run(name, "--help").out.splitlines()
     group = PROGRAM.find(name)
@@ -73,7 +73,7 @@ def test_the_version(terminal: Terminal, arguments: tuple[str, ...]) -> None:
         (["--json", "verfiy", "a/b"], "vmfa", COMMANDS),
         (["audit"], "vmfa audit", [choice.name for choice in AUDIT.commands]),
         (["audit", "heads", "1"], "vmfa audit", [choice.name for choice in AUDIT.commands]),
-        (["keys"], "vmfa keys", ["generate"]),
+        (["keys"], "vmfa keys", [choice.name for choice in KEYS.commands]),
     ],
 )
 def test_a_missing_or_unknown_command_lists_the_commands(

@@ -19,6 +19,8 @@ import pytest
 
 from vmfa import Key, totp
 
+pytestmark = pytest.mark.slow
+
 ALICE = "123456789012/u-4711"
 VMFA = [sys.executable, "-m", "vmfa"]
 PROMPT = b"key in Base32 (not shown): "
@@ -52,7 +54,7 @@ class Shell:
         return json.loads(ended.stdout)
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        """A command that waits for its standard input."""
+        """Start a command that waits for its standard input."""
         streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         return subprocess.Popen([*VMFA, *arguments], env=self.environment, **streams)  # type: ignore[call-overload,no-any-return]  # one set of streams
 
@@ -119,9 +121,9 @@ def test_every_command_in_a_process_of_its_own_with_kills_between(shell: Shell) 
         "device assigned",
         "device resynchronized",
     ]
-    kept = shell.json("audit", "checkpoint", "123456789012")
-    assert len(kept["checkpoints"]) == 1
-    shell.json("audit", "compare", "-", input=json.dumps(kept).encode())
+    exported = shell.json("audit", "checkpoint", "123456789012")
+    assert len(exported["checkpoints"]) == 1
+    shell.json("audit", "compare", "-", input=json.dumps(exported).encode())
     shell.json("deactivate", ALICE)
     assert shell.run("verify", ALICE, code()).returncode == 4
     shown = shell.json("code", input=opened["base32"].encode())

@@ -119,22 +119,27 @@ def test_the_policy_in_text_has_chances_and_weaknesses(terminal: Terminal) -> No
     lines = outcome.out.splitlines()[7:]
     result = report(Policy())
     assert lines[0] == "one guess: 3 candidates, each with a chance of at most 1.000e-06"
+    assert lines[1] == "for each device:"
     assert (
-        lines[1] == "1 days, 10 a day: 10 guesses, bounded by the attacker's rate: chance 3.0e-05"
+        lines[2] == "1 days, 10 a day: 10 guesses, bounded by the attacker's rate: chance 3.0e-05"
     )
-    assert lines[2].startswith("1 days, any rate: ")
+    assert lines[3].startswith("1 days, any rate: ")
+    assert "with 12 new devices a year, each with a full budget:" in lines
     assert len([line for line in lines if line.startswith("weak: ")]) == len(result.weaknesses)
-    assert len(lines) == 1 + len(result.guessing) + len(result.weaknesses)
+    rows = (*result.per_device, *result.reenrolling)
+    assert len(lines) == 3 + len(rows) + len(result.weaknesses)
 
 
 def test_the_policy_in_json(terminal: Terminal) -> None:
     data = terminal.json("policy")
     result = report(Policy())
     assert data["candidates"] == 3
-    assert [row["guesses"] for row in data["guessing"]] == [row.guesses for row in result.guessing]
-    assert [row["per_day"] for row in data["guessing"]] == [
-        None if row.per_day == inf else row.per_day for row in result.guessing
-    ]
+    for table in ("per_device", "reenrolling"):
+        rows = getattr(result, table)
+        assert [row["guesses"] for row in data[table]] == [row.guesses for row in rows]
+        assert [row["per_day"] for row in data[table]] == [
+            None if row.per_day == inf else row.per_day for row in rows
+        ]
     assert [row["setting"] for row in data["weaknesses"]] == [
         weak.setting for weak in result.weaknesses
     ]
@@ -163,17 +168,27 @@ def test_the_strict_policy_has_fewer_weaknesses(terminal: Terminal) -> None:
 def test_the_window_and_the_sign_ins_of_the_user_can_be_changed(terminal: Terminal) -> None:
     assert terminal.json("policy", "--window", "0")["candidates"] == 1
     never = report(Policy(), sign_ins_per_day=0)
-    assert [row["guesses"] for row in terminal.json("policy", "--sign-ins", "0")["guessing"]] == [
-        row.guesses for row in never.guessing
+    data = terminal.json("policy", "--sign-ins", "0")
+    assert [row["guesses"] for row in data["per_device"]] == [
+        row.guesses for row in never.per_device
     ]
+
+
+def test_the_number_of_new_devices_can_be_changed(terminal: Terminal) -> None:
+    data = terminal.json("policy", "--reenrollments", "52")
+    assert data["reenrollments_per_year"] == 52
+    expected = report(Policy(), reenrollments_per_year=52).reenrolling
+    assert [row["guesses"] for row in data["reenrolling"]] == [row.guesses for row in expected]
+    text = terminal.run("policy", "--reenrollments", "52").out
+    assert "with 52 new devices a year, each with a full budget:" in text
 
 
 def test_any_number_of_the_policy_can_be_changed(terminal: Terminal) -> None:
     data = terminal.json("policy", "--set", "failure_cap=50", "--set", "recovery_seconds=3600")
     assert "recovery_seconds" in {weak["setting"] for weak in data["weaknesses"]}
     expected = report(Policy(failure_cap=50, recovery_seconds=3600))
-    assert [row["guesses"] for row in data["guessing"]] == [
-        row.guesses for row in expected.guessing
+    assert [row["guesses"] for row in data["per_device"]] == [
+        row.guesses for row in expected.per_device
     ]
 
 
@@ -189,6 +204,7 @@ def test_any_number_of_the_policy_can_be_changed(terminal: Terminal) -> None:
         ["--set", "binding_code_required=1"],
         ["--strict", "--window", "2"],
         ["--sign-ins", "-1"],
+        ["--reenrollments", "-1"],
     ],
 )
 def test_a_policy_that_is_impossible_is_refused(terminal: Terminal, arguments: list[str]) -> None:

@@ -13,6 +13,7 @@ from unicodedata import normalize
 
 from vmfa import (
     AuditEvent,
+    EventActor,
     EventType,
     MemoryStore,
     Principal,
@@ -21,6 +22,7 @@ from vmfa import (
     StoreUnavailable,
     Sync,
 )
+from vmfa.history import redacted
 from vmfa.testing import StoreContract
 
 BROKEN: list[tuple[type[MemoryStore], str, str]] = []
@@ -72,9 +74,17 @@ class Composed(MemoryStore):
 
     def write(self, after: Principal, events: Sequence[AuditEvent]) -> None:
         events = list(events)
+        before = self._records.get(self.key(after.id), Principal(id=after.id))
         self._records[self.key(after.id)] = after
+        history = self._events.setdefault(self.key(after.id), [])
         if events:
-            self._events.setdefault(self.key(after.id), [])[events[0].number - 1 :] = events
+            history[events[0].number - 1 :] = events
+        for index, event in enumerate(history):
+            if self.is_pruned(event, before, after):
+                history[index] = redacted(event)
+
+    def is_pruned(self, event: AuditEvent, before: Principal, after: Principal) -> bool:
+        return event.redactable and before.pruned < event.number <= after.pruned
 
     def remove(self, principal: PrincipalId) -> None:
         self._records.pop(self.key(principal), None)
@@ -122,7 +132,8 @@ class InventsAHistory(Composed):
         self, principal: PrincipalId, *, after: int = 0, limit: int = 1000
     ) -> Sequence[AuditEvent]:
         invented = AuditEvent(
-            type=EventType.OPENED, at=0, principal=principal, actor="", number=1, tag=""
+            type=EventType.OPENED, at=0, principal=principal, number=1,
+            actor=EventActor(role="claimant"),
         )
         return super().history(principal, after=after, limit=limit) or [invented]
 
@@ -226,15 +237,20 @@ def break_event(name: str, convert: Callable[[Any], Any]) -> None:
 DEVICE = "every_field_of_a_device_is_stored"
 ENROLLMENT = "every_field_of_an_enrollment_is_stored"
 PARAMETERS = tuple(f"parameters.{name}" for name in ("algorithm", "digits", "period", "t0"))
-TIMES_OF_A_DEVICE = ("enrolled_at", "failed_at", "budget_updated_at")
+TIMES_OF_A_DEVICE = (
+    "enrolled_at", "failed_at", "budget_updated_at", "known_failed_at", "budget_restored_at",
+    "recovery.failed_at",
+)
 BROKEN_FIELDS: dict[Callable[[Any], Any], dict[str, tuple[str, ...]]] = {
     default: {
         DEVICE: (
-            "seen_at", "enrollment_times", "recovered_at", "binding", "head", "redacted",
-            "binding.digest", "binding.expires_at",
+            "seen_at", "enrollment_times", "recovered_at", "binding", "head",
+            "binding.expires_at",
             *(f"device.{name}" for name in (
                 *PARAMETERS, *TIMES_OF_A_DEVICE, "disabled", "drift", "synced_drift",
-                "last_offset", "failures", "budget", "last_step", "sync",
+                "last_offset", "failures", "budget", "last_step", "sync", "known_failures",
+                "clients.epoch", "clients.failing", "clients.given", "recovery.codes",
+                "recovery.failures",
             )),
         ),
         ENROLLMENT: tuple(f"enrollment.{name}" for name in (
@@ -275,10 +291,13 @@ for convert, promises in BROKEN_FIELDS.items():
     for promise, paths in promises.items():
         for path in paths:
             break_field(promise, path, convert)
-for name in ("at", "actor", "serial", "reason", "details", "tag"):
+for name in (
+    "at", "source", "serial", "reason", "details", "salt", "content_digest", "digest",
+    "redactable", "audit_tag", "actor.account", "actor.kind", "actor.name",
+):
     break_event(name, default)
 for name, convert in (
-    ("at", at_least_32_bits), ("at", without_sign), ("at", as_float), ("actor", in_32_bits),
+    ("at", at_least_32_bits), ("at", without_sign), ("at", as_float), ("actor.name", in_32_bits),
     ("details", at_least_32_bits), ("details", at_most_32_bits), ("details", without_sign),
     ("details", as_float), ("serial", shortened),
 ):
@@ -574,9 +593,6 @@ for condition in (
     lambda before, stored: not stored.revision,
 ):
     caught_by("a_lost_commit_stores_no_event", "returns False")(returning_none_if(condition))
-caught_by("the_end_of_a_history_can_be_rewritten", "a lost commit rewrites no history")(
-    returning_none_if(lambda before, stored: not before.revision)
-)
 
 
 def keeping_lost_events_if(condition: Callable[[Principal], object]) -> type[Composed]:
@@ -906,16 +922,6 @@ class ReturnsNoneWithoutEvents(Composed):
         return committed if events else None  # type: ignore[return-value]  # broken
 
 
-@caught_by("the_end_of_a_history_can_be_rewritten", "on the stored record returns True")
-class ReturnsNoneIfItRewrites(Composed):
-    def commit(
-        self, before: Principal, after: Principal, events: Sequence[AuditEvent]
-    ) -> bool:
-        rewrites = bool(events) and events[0].number <= before.events
-        committed = super().commit(before, after, events)
-        return None if committed and rewrites else committed  # type: ignore[return-value]
-
-
 @caught_by("events_beyond_the_history_are_replaced", "is replaced by the one")
 class AppendsEvents(Composed):
     def write(self, after: Principal, events: Sequence[AuditEvent]) -> None:
@@ -924,7 +930,6 @@ class AppendsEvents(Composed):
 
 
 @caught_by("events_beyond_the_history_are_replaced", "is replaced by the one")
-@caught_by("the_end_of_a_history_can_be_rewritten", "and no others")
 class KeepsStoredEvents(Composed):
     def write(self, after: Principal, events: Sequence[AuditEvent]) -> None:
         events = list(events)
@@ -933,21 +938,66 @@ class KeepsStoredEvents(Composed):
         stored.extend(event for event in events if event.number > len(stored))
 
 
-@caught_by("the_end_of_a_history_can_be_rewritten", "and no others")
-class RewritesTheWholeHistory(Composed):
+PRUNING = "pruning_redacts_the_redactable_events_up_to_a_number"
+
+
+def pruning_if(condition: Callable[[AuditEvent, Principal, Principal], bool]) -> type[Composed]:
+    """Return a store that redacts the events for which a condition holds."""
+
+    class PrunesIf(Composed):
+        def is_pruned(self, event: AuditEvent, before: Principal, after: Principal) -> bool:
+            return condition(event, before, after)
+
+    return PrunesIf
+
+
+for pruned in (
+    lambda event, before, after: False,
+    lambda event, before, after: event.number <= after.pruned,
+    lambda event, before, after: event.redactable and bool(after.pruned),
+    lambda event, before, after: event.redactable and event.number < after.pruned,
+):
+    caught_by(PRUNING, "redacts exactly the redactable events up to it")(pruning_if(pruned))
+
+
+@caught_by(PRUNING, "redacts exactly the redactable events up to it")
+class DeletesPrunedEvents(Composed):
     def write(self, after: Principal, events: Sequence[AuditEvent]) -> None:
-        self._records[after.id] = after
-        stored = self._events.get(after.id, []) if after.events < 4 else []
-        self._events[after.id] = [*stored, *events]
+        super().write(after, events)
+        history = self._events[after.id]
+        history[:] = [event for event in history if event.type is not EventType.REDACTED]
 
 
-@caught_by("the_end_of_a_history_can_be_rewritten", "rewrites no history")
-class RewritesBeforeItCompares(Composed):
+@caught_by(PRUNING, "redacts exactly the redactable events up to it")
+class KeepsTheSalt(Composed):
+    def write(self, after: Principal, events: Sequence[AuditEvent]) -> None:
+        salts = {event.number: event.salt for event in self._events.get(after.id, ())}
+        super().write(after, events)
+        self._events[after.id] = [
+            replace(event, salt=event.salt or salts[event.number])
+            for event in self._events[after.id]
+        ]
+
+
+@caught_by(PRUNING, "redacts no event of another")
+class PrunesEveryHistory(Composed):
+    def write(self, after: Principal, events: Sequence[AuditEvent]) -> None:
+        super().write(after, events)
+        for history in self._events.values():
+            history[:] = [
+                redacted(event) if event.redactable and event.number <= after.pruned else event
+                for event in history
+            ]
+
+
+@caught_by(PRUNING, "a lost commit redacts no event")
+class PrunesBeforeItCompares(Composed):
     def commit(
         self, before: Principal, after: Principal, events: Sequence[AuditEvent]
     ) -> bool:
-        stored = self._events.get(before.id, [])
-        stored[len(stored) - len(events) + 1 :] = events
+        history = self._events.get(before.id, [])
+        for index, event in enumerate(history[: after.pruned]):
+            history[index] = redacted(event) if event.redactable else event
         return super().commit(before, after, events)
 
 

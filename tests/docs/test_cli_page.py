@@ -23,14 +23,14 @@ def top_level_keys(cell: str) -> list[str]:
 DOCUMENTED = {
     command: sorted(top_level_keys(cell))
     for commands, cell in rows(PAGE, "command")
-    for command in re.findall(r"`([a-z ]+)`", commands)
+    for command in re.findall(r"`([a-z -]+)`", commands)
 }
 
 
 def test_every_command_is_documented(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
-    commands = re.findall(r"^ +([a-z]+)  +[A-Z]", capsys.readouterr().out, re.MULTILINE)
-    usages = re.findall(r"^`vmfa (\w+)", PAGE.read_text(), re.MULTILINE)
+    commands = re.findall(r"^ +([a-z-]+)  +[A-Z]", capsys.readouterr().out, re.MULTILINE)
+    usages = re.findall(r"^`vmfa ([\w-]+)", PAGE.read_text(), re.MULTILINE)
     assert list(dict.fromkeys(usages)) == commands
 
 
@@ -75,4 +75,10 @@ def test_the_json_keys_of_device_commands_are_documented(
     checkpoint = tmp_path / "checkpoint.json"
     checkpoint.write_text(json.dumps(run("audit checkpoint", "1")))
     run("audit compare", str(checkpoint))
+    for command in ("keys report", "keys reseal", "keys rekey"):
+        run(command, "1")
+    run("keys audit-key", str(tmp_path / "audit.key"))
+    run("mark-spent", "1/u", "--until", str(int(clock())))
+    for command in ("support client-token", "support restore-budget"):
+        run(command, "1/u")
     run("deactivate", "1/u")

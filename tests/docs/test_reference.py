@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
+import sqlite3
 from contextlib import closing
 from dataclasses import fields
 from pathlib import Path
@@ -13,13 +14,15 @@ import pytest
 
 import lifecycle
 import vmfa
+from reference import vectors
 from tables import DOCS, rows
 from vmfa import DerivedKeys, Kind, Parameters, Policy, PrincipalId, SQLiteStore, errors
 from vmfa.access import ON_ROOT, ON_USERS, Relationship
-from vmfa.events import AuditEvent, EventType
+from vmfa.analysis import guessing
+from vmfa.events import SIGN_INS, TRANSIENT, AuditEvent, EventActor, EventType
 from vmfa.lifecycle import Action, State
 from vmfa.models import EnrollmentSession, KeyRef, Principal, Sync, VirtualDevice
-from vmfa.record import authenticated
+from vmfa.record import authenticated, from_columns
 from vmfa.stores.postgres import TABLES
 
 
@@ -51,7 +54,9 @@ ERROR_CLASSES = {
     if issubclass(kind, errors.VmfaError)
 }
 ERROR_ROWS = rows(DOCS / "errors.md", "error")
-STATUSES = {"400", "401", "403", "404", "409", "429", "500", "503"}
+REMEDIES = {"retry", "wait", "resync", "replace", "enroll", "reopen"}
+MISSING = {"mfa claim", "administrator", "recovery proof", "binding code", "permission"}
+ENVIRONMENT = (errors.StoreError, errors.ClockWentBack, errors.UnknownMasterKey)
 
 
 class TestErrors:
@@ -62,11 +67,31 @@ class TestErrors:
     def test_the_row_agrees_with_the_class(self, row: list[str]) -> None:
         kind = ERROR_CLASSES[bare(row[0])]
         assert row[1] == kind.reason
+        assert row[-1] == str(kind.http_status)
         if issubclass(kind, errors.CodeRejected):
             assert row[2] == kind.remedy
 
-    def test_each_row_has_a_status(self) -> None:
-        assert {row[-1] for row in ERROR_ROWS} <= STATUSES
+    def test_each_claimant_message_has_one_row(self) -> None:
+        messages = {bare(row[0]): row[1] for row in rows(DOCS / "errors.md", "message id")}
+        assert messages == errors.CLAIMANT_MESSAGES
+
+    def test_each_remedy_is_explained(self) -> None:
+        remedies = [bare(row[0]) for row in rows(DOCS / "errors.md", "remedy")]
+        assert sorted(remedies) == sorted(REMEDIES)
+
+    def test_only_an_unknown_outcome_may_be_committed(self) -> None:
+        heading = "reason | may something be committed?"
+        assert heading in (DOCS / "errors.md").read_text()
+        committed = {
+            bare(row[0]): row[2] for row in ERROR_ROWS if len(row) == 6 and row[2] in {"yes", "no"}
+        }
+        for name, kind in ERROR_CLASSES.items():
+            if issubclass(kind, ENVIRONMENT):
+                assert committed[name] == ("yes" if kind is errors.OutcomeUnknown else "no")
+
+    def test_each_thing_that_an_actor_can_lack_is_explained(self) -> None:
+        missing = [bare(row[0]) for row in rows(DOCS / "permissions.md", "missing")]
+        assert sorted(missing) == sorted(MISSING)
 
 
 class TestPolicy:
@@ -89,8 +114,9 @@ class TestPolicy:
 
 
 COLUMNS = {
-    "self, MFA": Relationship.SELF_MFA,
-    "self, no MFA": Relationship.SELF,
+    "owner, MFA": Relationship.OWNER_MFA,
+    "owner, no MFA": Relationship.OWNER,
+    "recovery code": Relationship.OWNER_RECOVERY_CODE,
     "admin, MFA": Relationship.ADMIN,
     "root, MFA": Relationship.ROOT,
     "recovered root": Relationship.RECOVERED,
@@ -119,6 +145,14 @@ def test_the_documented_permission_matrix_is_the_enforced_one(
     assert documented == matrix
 
 
+def test_the_documented_chances_with_new_devices_are_computed() -> None:
+    documented = rows(DOCS / "policy-strength.md", "new devices a year")
+    for reenrollments, guesses, probability in documented:
+        result = guessing(Policy(), reenrollments_per_year=int(reenrollments))
+        assert guesses == str(result.guesses)
+        assert float(probability) == pytest.approx(result.probability, rel=0.05)
+
+
 class TestStorageFormat:
     PAGE = "storage-format.md"
     KEYS = DerivedKeys(bytes(32))
@@ -139,17 +173,17 @@ class TestStorageFormat:
         path = tmp_path / "mfa.db"
         with SQLiteStore(path) as store:
             store.load(self.PRINCIPAL)
-            with closing(store._opened()) as db:
-                query = "SELECT name FROM sqlite_master WHERE type = 'table'"
-                tables = {
-                    name: [row[1] for row in db.execute(f"PRAGMA table_info({name})")]
-                    for (name,) in db.execute(query).fetchall()
-                }
-                view = [row[1] for row in db.execute("PRAGMA table_info(device)")]
-                application, version = (
-                    db.execute(f"PRAGMA {name}").fetchone()[0]
-                    for name in ("application_id", "user_version")
-                )
+        with closing(sqlite3.connect(path)) as db:
+            query = "SELECT name FROM sqlite_master WHERE type = 'table'"
+            tables = {
+                name: [row[1] for row in db.execute(f"PRAGMA table_info({name})")]
+                for (name,) in db.execute(query).fetchall()
+            }
+            view = [row[1] for row in db.execute("PRAGMA table_info(device)")]
+            application, version = (
+                db.execute(f"PRAGMA {name}").fetchone()[0]
+                for name in ("application_id", "user_version")
+            )
         assert self.documented_tables(0) == tables
         assert f"application_id` to 0x{application:X}" in self.TEXT
         assert f"The schema has version {version}." in self.TEXT
@@ -162,7 +196,7 @@ class TestStorageFormat:
         for statement in TABLES:
             if match := pattern.match(statement):
                 columns = match[2].split("PRIMARY KEY (")[0] or match[2]
-                tables[match[1]] = re.findall(r"(\w+) (?:TEXT|BIGINT|INTEGER)", columns)
+                tables[match[1]] = re.findall(r"(\w+) (?:TEXT|BIGINT|SMALLINT|INTEGER)", columns)
         assert self.documented_tables(1) == tables
 
     def test_the_state_document_has_the_documented_fields(self) -> None:
@@ -189,11 +223,25 @@ class TestStorageFormat:
         text = section(self.PAGE, "State document")
         names = re.findall(r"^\| `(\w+)`", text, re.MULTILINE)
         assert names == ["v", *of_principal, *of_session, *of_device]
-        assert (len(state), len(state[2])) == (len(of_principal), len(of_device))
+        *identity, position, counters, clients, recovery = state[2]
+        in_order = [*identity, *position, *counters, clients, recovery]
+        assert (len(state), len(in_order)) == (len(of_principal), len(of_device))
         assert f"| `v` | version of the document: {version} |" in text
 
+    def test_the_record_on_the_page_is_the_frozen_one(self) -> None:
+        lines = section(self.PAGE, "Tags, chain, claims and tokens").split("document = (\n")[1]
+        document = "".join(re.findall(r"^    '(.*)'$", lines.split("\n)")[0], re.MULTILINE))
+        (frozen,) = (row for row in vectors("frozen_v1")["records"] if row["what"] == "assigned")
+        assert document == frozen["document"]
+        assert frozen["tag"] in lines
+        record = from_columns(
+            self.PRINCIPAL, 7, frozen["document"], frozen["tag"], frozen["audit_tag"]
+        )
+        assert record.device is not None
+
     def test_the_event_document_has_the_documented_fields(self) -> None:
-        event = AuditEvent(type=EventType.OPENED, at=0, principal=self.PRINCIPAL, actor="a")
+        actor = EventActor(role="trusted service", name="a")
+        event = AuditEvent(type=EventType.OPENED, at=0, principal=self.PRINCIPAL, actor=actor)
         document = json.loads(event.document())
         text = section(self.PAGE, "Event document")
         assert re.findall(r"^\| `(\w+)`", text, re.MULTILINE) == list(document)
@@ -201,6 +249,21 @@ class TestStorageFormat:
 
     def test_the_kinds_are_documented(self) -> None:
         assert re.findall(r"`(\w+)` or `(\w+)`", self.TEXT)[0] == (Kind.USER, Kind.ROOT)
+
+
+def test_the_documented_events_are_all_events() -> None:
+    documented = {
+        EventType(bare(row[0])): row[1] for row in rows(DOCS / "howto/audit-to-a-siem.md", "event")
+    }
+    assert documented == {
+        event_type: "on request"
+        if event_type in SIGN_INS
+        else "no"
+        if event_type in TRANSIENT
+        else "yes"
+        for event_type in EventType
+        if event_type is not EventType.REDACTED
+    }
 
 
 class TestLifeCycle:

@@ -12,6 +12,8 @@ from test_fragments import fragments
 
 from tables import DOCS
 
+pytestmark = pytest.mark.slow
+
 TABLES = fragments.load("simulations")["tables"]
 
 
@@ -87,6 +89,22 @@ def test_the_bound_is_never_below_a_simulated_attacker(guess: ModuleType, row: l
 @pytest.mark.parametrize("row", cells("victim"), ids=lambda row: ", ".join(row[:2]))
 def test_the_effect_of_an_attacker_on_the_user(guess: ModuleType, row: list[str]) -> None:
     assert row == list(guess.effect_on_user(row[0], row[1]))
+
+
+@pytest.mark.parametrize("guesses", ["as many as possible", "persistent"])
+def test_an_attacker_without_a_token_does_not_delay_a_known_client(
+    guess: ModuleType, guesses: str
+) -> None:
+    attack = guess.attack_on_known_client(guess.WITHOUT_TOKEN[guesses], "daily", 1)
+    assert len(attack.waits) >= 365
+    assert (attack.refusals, attack.refused_or_delayed()) == (0, 0)
+    assert 100 < attack.guesses_within(1) <= guess.budget_within(1)
+
+
+def test_an_attacker_who_switches_lanes_stays_within_the_budget(guess: ModuleType) -> None:
+    attack = guess.attack_on_known_client(guess.all_copies, "daily", 2)
+    assert guess.problems_with(attack, "all copies", 2) == []
+    assert attack.guesses_within(2) > guess.budget_within(1)
 
 
 @pytest.mark.parametrize("name", ["simulate-skew", "simulate-drift"])

@@ -125,7 +125,7 @@ def test_an_outdated_page_fails_the_check_and_is_not_changed(
             "**Do that.**",
             "duties.md has no item that begins with: Do it.",
         ),
-        ("docs/clauses.toml", 'duty = "Do it."', "", "is a duty, but names no item of duties.md"),
+        ("docs/clauses.toml", 'duty = "Do it."', "", "is a duty, but states no item of duties.md"),
         ("docs/clauses.toml", 'reason = "Another decision."', "", "has no reason"),
         ("docs/clauses.toml", 'reason = "It does not apply."', "", "has no reason"),
         ("docs/clauses.toml", 'status = "none"', 'status = "perhaps"', "perhaps is not a status"),

@@ -47,7 +47,7 @@ from vmfa.importers.base import (
     json_value,
     numbered_lines,
     printable,
-    read_offer,
+    read_parameters,
     take,
 )
 
@@ -57,7 +57,7 @@ KEYS = [Key(f"the key of number {number}".encode()) for number in range(4)]
 
 def device(number: int = 0, **changes: object) -> ImportedDevice:
     item = ImportedDevice(
-        where=f"line {number}", owner=f"u-{number}", source=f"test: u-{number}", key=KEYS[number],
+        where=f"line {number}", owner=f"u-{number}", system=f"test: u-{number}", key=KEYS[number],
         parameters=Parameters(),
     )
     return replace(item, **changes)
@@ -75,7 +75,7 @@ class TestAdopted:
         assert outcome.device == registry.device(user("u-0"), by=SERVICE)
         (event,) = registry.history(user("u-0"), by=SERVICE)
         assert event.type is EventType.ADOPTED
-        assert dict(event.details)["source"] == "test: u-0"
+        assert dict(event.details)["system"] == "test: u-0"
 
     def test_without_a_replay_position_no_code_of_the_past_works(
         self, run_import, registry, clock
@@ -117,7 +117,7 @@ class TestRefused:
         {"failures": -1},
         {"owner": ""},
         {"owner": "two\nlines"},
-        {"source": "x" * 600},
+        {"system": "x" * 600},
     ])
     def test_an_invalid_device_changes_nothing(self, run_import, registry, changes):
         first, second = run_import([device(**changes), device(1)])
@@ -168,7 +168,7 @@ class TestConflicts:
         enrolled.sign_in()
 
     def test_the_second_key_of_one_owner(self, run_import, registry, clock):
-        first, second = run_import([device(), device(1, owner="u-0", source="test: u-0")])
+        first, second = run_import([device(), device(1, owner="u-0", system="test: u-0")])
         assert (first.status, second.status) == (Status.ADOPTED, Status.CONFLICT)
         clock.advance(60)
         assert registry.verify(user("u-0"), phone_with(KEYS[0], clock).code())
@@ -236,7 +236,7 @@ class TestRepeated:
 
     def test_the_same_key_from_another_source(self, run_import):
         run_import([device()])
-        assert statuses(run_import([device(source="another system")])) == ["already adopted"]
+        assert statuses(run_import([device(system="another system")])) == ["already adopted"]
 
     @pytest.mark.parametrize("later", [-1, 0, 1])
     def test_a_code_accepted_elsewhere_after_the_import_is_noted(self, run_import, clock, later):
@@ -423,7 +423,8 @@ class TestDryRun:
     ):
         registry.open_enrollment(alice, by=SERVICE, label="alice")
         (event,) = store.history(alice)
-        store._events[alice].append(replace(event, number=2))  # its commit was lost
+        record, _ = store._records[alice]
+        store._records[alice] = (record, (event, replace(event, number=2)))  # a lost commit
         dry = DryRunStore(store)
         dry_registry = registry_over(dry)
         dry_registry.cancel_enrollment(alice, by=SERVICE)
@@ -546,27 +547,29 @@ class TestFields:
         assert printable(value) == shown
 
 
-class TestOffers:
+class TestParameters:
     @pytest.mark.parametrize(("text", "parameters"), [
         ("sha256,8,30", Parameters(algorithm="sha256", digits=8)),
         ("SHA1,6,60,30", Parameters(period=60, t0=30)),
         ("sha1,6,60,-30", Parameters(period=60, t0=-30)),
     ])
-    def test_an_offer(self, text, parameters):
-        assert read_offer(text) == parameters
+    def test_parameters(self, text, parameters):
+        assert read_parameters(text) == parameters
 
     @pytest.mark.parametrize("text", [
         "", "sha1", "sha1,6", "sha1,6,-1", "a,b,c", "sha1,\u0666,30", f"sha1,6,{'9' * 10}",
         "sha1,6,30,0,0", "sha1,6,30,", "sha1,6,30,+1", "sha1,6,30,1.5", f"sha1,6,{'9' * 5000}",
     ])
     def test_another_form(self, text):
-        with pytest.raises(InvalidValue, match=r"^an offer has the form "):
-            read_offer(text)
+        with pytest.raises(InvalidValue, match=r"^write ALGORITHM,"):
+            read_parameters(text)
 
-    @pytest.mark.parametrize(("text", "shape"), [
-        ("md5,6,30", {"algorithm": "md5"}), ("sha1,9,30", {"digits": 9}), ("sha1,6,0", {"period": 0}),
+    @pytest.mark.parametrize(("text", "values"), [
+        ("md5,6,30", {"algorithm": "md5"}),
+        ("sha1,9,30", {"digits": 9}),
+        ("sha1,6,0", {"period": 0}),
     ])
-    def test_an_impossible_value(self, text, shape):
+    def test_an_impossible_value(self, text, values):
         with pytest.raises(InvalidValue) as caught:
-            read_offer(text)
-        assert str(caught.value) == refusal_of(**shape)
+            read_parameters(text)
+        assert str(caught.value) == refusal_of(**values)

@@ -79,11 +79,11 @@ def test_a_secret_that_cannot_be_decrypted_is_rejected():
 
 
 def test_the_digits_and_the_period_of_the_settings():
-    shape = Parameters(digits=8, period=60)
-    (item,) = read(dump(FIELDS), parameters=shape)
-    assert item.parameters == shape
+    parameters = Parameters(digits=8, period=60)
+    (item,) = read(dump(FIELDS), parameters=parameters)
+    assert item.parameters == parameters
     row = {"id": 1, "user_id": 42, "type": "totp", "data": FIELDS["data"]}
-    assert entries([row], parameters=shape) == [item]
+    assert entries([row], parameters=parameters) == [item]
 
 
 @pytest.mark.parametrize(("changes", "reason"), [

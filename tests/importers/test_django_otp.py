@@ -1,4 +1,4 @@
-"""django-otp: devices that its own code made, verified and throttled."""
+"""django-otp: devices that its own code created, verified and throttled."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ ROW = {
 
 @pytest.fixture(scope="module")
 def otp():
-    """django-otp's models over a database in memory."""
+    """The models of django-otp, with a database in memory."""
     if not settings.configured:
         settings.configure(
             SECRET_KEY="for tests",
@@ -66,7 +66,7 @@ def otp():
 
 @pytest.fixture
 def person(otp):
-    """A user with a device, which django-otp made."""
+    """A user with a device that django-otp created."""
     from django.contrib.auth.models import User
 
     owner = User.objects.create(username="alice")
@@ -76,7 +76,7 @@ def person(otp):
 
 @pytest.fixture
 def at(clock, person):
-    """django-otp's clock is the test's."""
+    """The clock of the test, which is the clock of django-otp too."""
     with patch("django_otp.plugins.otp_totp.models.time.time", clock):
         yield clock
 
@@ -104,7 +104,7 @@ def test_a_used_code_is_refused_and_the_next_one_verifies(run_import, registry, 
         registry.verify(alice, phone.code())
     assert registry.verify(alice, phone.code(1)).step == person.last_t + 1
     (event,) = registry.history(alice, by=Actor.trusted_service("test"))[:1]
-    assert dict(event.details)["source"] == f"django-otp: totpdevice {person.pk}"
+    assert dict(event.details)["system"] == f"django-otp: totpdevice {person.pk}"
 
 
 @pytest.mark.parametrize("side", [1, -1])
@@ -163,12 +163,12 @@ def test_other_kinds_of_device(otp, person):
     hotp = HOTPDevice.objects.create(user=person.user)
     static = StaticDevice.objects.create(user=person.user)
     static.token_set.create(token="12345678")
-    found = {item.where: item for item in read(dumped())}
-    assert found[f"otp_hotp.hotpdevice {hotp.pk}"].reason == HOTP
-    assert found[f"otp_static.staticdevice {static.pk}"].reason == NOT_TOTP
-    assert isinstance(found[f"totpdevice {person.pk}"], ImportedDevice)
-    assert len(found) == 3
-    assert {item.owner for item in found.values()} == {str(person.user_id)}
+    by_place = {item.where: item for item in read(dumped())}
+    assert by_place[f"otp_hotp.hotpdevice {hotp.pk}"].reason == HOTP
+    assert by_place[f"otp_static.staticdevice {static.pk}"].reason == NOT_TOTP
+    assert isinstance(by_place[f"totpdevice {person.pk}"], ImportedDevice)
+    assert len(by_place) == 3
+    assert {item.owner for item in by_place.values()} == {str(person.user_id)}
 
 
 def test_natural_keys(person):

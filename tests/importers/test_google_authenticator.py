@@ -11,7 +11,7 @@ from vmfa import AlreadyUsed, Key, Parameters, UnsafeShortKey
 from vmfa.importers.base import HOTP, ImportedDevice, Rejected, Status
 from vmfa.importers.google_authenticator import read
 
-NO_FILE = "not a file of google-authenticator: there is no line TOTP_AUTH"
+NO_FILE = "not a file of google-authenticator: it has no TOTP_AUTH line"
 SECRET = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"
 
 
@@ -34,7 +34,7 @@ def test_a_file():
         ImportedDevice(
             where="file",
             owner="alice",
-            source="google-authenticator: alice",
+            system="google-authenticator: alice",
             key=Key(b"1234567890" * 2),
             parameters=Parameters(),
             last_step=5668,

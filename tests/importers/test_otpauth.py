@@ -46,7 +46,7 @@ u 4712, the second\t{URI}
 uid=carol,dc=example \t {URI}\r
 İ-4714 {URI}
 """))
-    assert [(item.where, item.owner, item.source) for item in items] == [
+    assert [(item.where, item.owner, item.system) for item in items] == [
         ("line 3", "alice", "otpauth: alice"),
         ("line 4", "u-4711", "otpauth: u-4711"),
         ("line 5", "u 4712, the second", "otpauth: u 4712, the second"),

@@ -53,7 +53,7 @@ def account(
 
 
 def uri(*accounts: bytes) -> str:
-    """As the apps write it: version, batch size, index and id behind the accounts."""
+    """Return a URI as apps write it: accounts, version, batch size, index and id."""
     payload = message(*((1, one) for one in accounts), (2, 1), (3, 1), (4, 0), (5, 2**31 - 1))
     return f"otpauth-migration://offline?data={quote(b64encode(payload), safe='')}"
 
@@ -85,7 +85,7 @@ def test_an_export_of_two_accounts(run_import, registry, clock):
 def test_enumerations(fields, parameters):
     (item,) = read(uri(account(**fields)))
     assert item.parameters == parameters
-    assert (item.key, item.owner, item.source) == (Key(RAW), "alice", "otpauth-migration: alice")
+    assert (item.key, item.owner, item.system) == (Key(RAW), "alice", "otpauth-migration: alice")
     assert (item.last_step, item.drift) == (None, 0)
 
 
@@ -225,9 +225,9 @@ def test_any_payload_gives_devices_or_reasons(payload):
 
 @given(st.binary(max_size=40), st.integers(0, 60))
 def test_any_damaged_account_gives_devices_or_reasons(noise, position):
-    whole = account(algorithm=1, type=2)
-    bent = whole[:position] + noise + whole[position + len(noise) :]
-    assert all(isinstance(item, (ImportedDevice, Rejected)) for item in read(uri(bent)))
+    valid = account(algorithm=1, type=2)
+    damaged = valid[:position] + noise + valid[position + len(noise) :]
+    assert all(isinstance(item, (ImportedDevice, Rejected)) for item in read(uri(damaged)))
 
 
 @given(st.text() | st.text().map("otpauth-migration://offline?data={}".format))

@@ -16,6 +16,7 @@ from vmfa.importers.passlib import entries, read
 
 NOT_BASE32 = error_of(lambda: Key.from_base32("11"))
 TOO_SHORT = error_of(lambda: Key(b"short"))
+FIELDS = "v, type, key, alg, digits, period, label, issuer"
 RECORD = {
     "owner": "u-1",
     "totp": {"v": 1, "type": "totp", "key": "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"},
@@ -49,7 +50,7 @@ def test_every_parameter_and_names_beside_it():
     (item,) = entries([{"owner": "u-1", "totp": totp.to_dict(), "last_counter": None}])
     assert item.parameters == Parameters(algorithm="sha256", digits=8, period=60)
     assert item.key == Key(totp.key)
-    assert item.source == "passlib: u-1"
+    assert item.system == "passlib: u-1"
 
 
 def test_encrypted_keys_are_named_and_exported_decrypted(run_import):
@@ -82,7 +83,7 @@ def test_encrypted_keys_are_named_and_exported_decrypted(run_import):
         ({"totp": {**RECORD["totp"], "digits": 10}}, refusal_of(digits=10)),
         (
             {"totp": {**RECORD["totp"], "history": []}},
-            "unknown field: the allowed fields are v, type, key, alg, digits, period, label, issuer",
+            f"unknown field: the allowed fields are {FIELDS}",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""Secrets kept for pyotp, with the last timecode that it accepted."""
+"""Secrets that an application stored for pyotp, with the last accepted timecode."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from vmfa.importers.pyotp import entries, read
 
 NOT_BASE32 = error_of(lambda: Key.from_base32("11"))
 TOO_SHORT = error_of(lambda: Key(b"short"))
+FIELDS = "owner, secret, last_timecode, digits, digest, interval"
 RECORD = {"owner": "u-1", "secret": "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"}
 
 
@@ -61,7 +62,7 @@ def test_every_parameter(run_import, registry, clock):
     (item,) = entries([record])
     assert item.parameters == Parameters(algorithm="sha256", digits=8, period=60)
     assert item.key == Key(totp.byte_secret())
-    assert item.source == "pyotp: u-1"
+    assert item.system == "pyotp: u-1"
     run_import([item])
     clock.advance(180)
     assert registry.verify(user("u-1"), totp.at(clock()))
@@ -81,8 +82,7 @@ def test_every_parameter(run_import, registry, clock):
         ({"last_timecode": 5.0}, "last_timecode must be of type int"),
         (
             {"last_timecod": 5},
-            "unknown field: the allowed fields are "
-            "owner, secret, last_timecode, digits, digest, interval",
+            f"unknown field: the allowed fields are {FIELDS}",
         ),
     ],
 )

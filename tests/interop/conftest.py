@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from programs import needed
+from programs import require_program
 
 
 @pytest.fixture(scope="session")
 def oathtool() -> str:
-    return needed("oathtool", "oathtool")
+    return require_program("oathtool", "oathtool")
 
 
 @pytest.fixture(scope="session")
 def google_authenticator() -> str:
-    return needed("google-authenticator", "libpam-google-authenticator")
+    return require_program("google-authenticator", "libpam-google-authenticator")

@@ -1,4 +1,4 @@
-"""The google-authenticator program writes a secret file; it is imported, and oathtool shows its codes."""
+"""Import a file that google-authenticator wrote, with codes of oathtool."""
 
 from __future__ import annotations
 
@@ -17,22 +17,40 @@ SERVICE = Actor.trusted_service("import")
 def registry(store, clock) -> DeviceRegistry:
     master = bytes(range(32))
     return DeviceRegistry(
-        store, keys=DerivedKeys(master), imported_keys=SealedKeys(master), issuer="Example", clock=clock
+        store,
+        keys=DerivedKeys(master),
+        imported_keys=SealedKeys(master),
+        issuer="Example",
+        clock=clock,
     )
 
 
 def written(program: str, path, *options: str) -> str:
     output(
-        program, "--force", "--quiet", "--no-confirm", f"--secret={path}", "--label=alice", "--issuer=Example",
-        "--qr-mode=NONE", *options, given="\n",
+        program,
+        "--force",
+        "--quiet",
+        "--no-confirm",
+        f"--secret={path}",
+        "--label=alice",
+        "--issuer=Example",
+        "--qr-mode=NONE",
+        *options,
+        given="\n",
     )
     return path.read_text()
 
 
 def test_a_time_based_secret(google_authenticator, oathtool, registry, clock, alice, tmp_path):
     text = written(
-        google_authenticator, tmp_path / "secret", "--time-based", "--disallow-reuse", "--rate-limit=3",
-        "--rate-time=30", "--window-size=3", "--emergency-codes=4",
+        google_authenticator,
+        tmp_path / "secret",
+        "--time-based",
+        "--disallow-reuse",
+        "--rate-limit=3",
+        "--rate-time=30",
+        "--window-size=3",
+        "--emergency-codes=4",
     )
     principals = Principals(account=alice.account)
     items = read(text, owner=alice.name)
@@ -52,7 +70,11 @@ def test_a_time_based_secret(google_authenticator, oathtool, registry, clock, al
 
 def test_a_counter_based_secret(google_authenticator, tmp_path):
     text = written(
-        google_authenticator, tmp_path / "secret", "--counter-based", "--rate-limit=3", "--rate-time=30",
+        google_authenticator,
+        tmp_path / "secret",
+        "--counter-based",
+        "--rate-limit=3",
+        "--rate-time=30",
         "--window-size=3",
     )
     (item,) = read(text, owner="alice")

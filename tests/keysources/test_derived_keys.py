@@ -32,11 +32,11 @@ def test_the_derivation_is_frozen(row):
     keys = DerivedKeys(bytes.fromhex(row["master"]))
     ref = KeyRef(scheme="derived", key_id=row["key_id"], material=bytes.fromhex(row["nonce"]))
     who = PrincipalId(account=row["account"], kind=Kind(row["kind"]), name=row["name"])
-    shape = Parameters(
+    parameters = Parameters(
         algorithm=row["algorithm"], digits=row["digits"], period=row["period"], t0=row["t0"]
     )
-    assert key_binding(ref, who, row["serial"], shape).hex() == row["binding"]
-    assert reveal(keys.reveal(ref, who, row["serial"], shape)).hex() == row["key"]
+    assert key_binding(ref, who, row["serial"], parameters).hex() == row["binding"]
+    assert reveal(keys.reveal(ref, who, row["serial"], parameters)).hex() == row["key"]
 
 
 def test_an_issued_key_is_revealed_again():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from leaks import assert_silent
 from reference import vectors
 from support import MASTER
 from vmfa import (
@@ -17,7 +18,7 @@ from vmfa import (
     UnsafePlainKeys,
 )
 from vmfa.keys import reveal
-from vmfa.keysources.base import KeySources
+from vmfa.keysources.base import AuditKey, KeySources
 
 FROZEN = vectors("frozen_v1")
 OTHER = bytes(32)
@@ -43,6 +44,12 @@ class TestMasterKeys:
     def test_a_master_key_is_bytes(self, given):
         with pytest.raises(InvalidType):
             DerivedKeys(*given)
+
+    @pytest.mark.parametrize("role", ["accepted", "derive_only"])
+    def test_a_role_that_is_not_a_tuple_leaks_no_master_key(self, role):
+        with pytest.raises(InvalidType) as caught:
+            DerivedKeys(MASTER, **{role: None})
+        assert_silent(caught.value, MASTER)
 
     def test_the_first_is_the_current_one(self):
         keys = DerivedKeys(OTHER, MASTER)
@@ -110,6 +117,74 @@ class TestMasterKeys:
             DerivedKeys(MASTER).check("record", b"message", tag)
 
 
+class TestRoles:
+    """Accepted, current, retired and derive-only master keys."""
+
+    NEW = bytes([1]) * 32
+
+    def test_an_accepted_key_checks_before_it_is_current(self):
+        tag = DerivedKeys(self.NEW, MASTER).tag("record", b"m")
+        assert DerivedKeys(MASTER, accepted=[self.NEW]).check("record", b"m", tag)
+
+    def test_a_retired_key_still_checks(self):
+        tag = DerivedKeys(MASTER).tag("record", b"m")
+        assert DerivedKeys(self.NEW, MASTER).check("record", b"m", tag)
+
+    def test_a_derive_only_key_checks_nothing(self):
+        keys = DerivedKeys(self.NEW, derive_only=[MASTER])
+        with pytest.raises(UnknownMasterKey, match="derive-only"):
+            keys.check("record", b"m", DerivedKeys(MASTER).tag("record", b"m"))
+
+    def test_a_derive_only_key_still_reveals_the_keys_of_devices(self):
+        ref, key = DerivedKeys(MASTER).issue(ALICE, SERIAL, SIX)
+        keys = DerivedKeys(self.NEW, derive_only=[MASTER])
+        assert keys.reveal(ref, ALICE, SERIAL, SIX) == key
+
+    def test_a_master_key_has_one_role(self):
+        for arguments in (
+            {"accepted": [MASTER]},
+            {"derive_only": [MASTER]},
+        ):
+            with pytest.raises(InvalidValue):
+                DerivedKeys(MASTER, **arguments)
+        with pytest.raises(InvalidValue):
+            DerivedKeys(MASTER, MASTER)
+
+
+class TestAuditKey:
+    def test_it_checks_tags_for_auditors_only(self):
+        keys = DerivedKeys(MASTER)
+        audit = keys.audit_key()
+        assert audit.check("record", b"m", keys.audit_tag("record", b"m"))
+        assert not audit.check("event", b"m", keys.audit_tag("record", b"m"))
+        assert not audit.check("record", b"n", keys.audit_tag("record", b"m"))
+        assert not audit.check("record", b"m", keys.tag("record", b"m"))
+        assert not keys.check("record", b"m", keys.audit_tag("record", b"m"))
+
+    def test_its_text_is_read_back(self):
+        keys = DerivedKeys(OTHER, MASTER)
+        audit = AuditKey.from_text(keys.audit_key().to_text())
+        assert audit.check("record", b"m", keys.audit_tag("record", b"m"))
+        assert audit.check("record", b"m", DerivedKeys(MASTER).audit_tag("record", b"m"))
+
+    @pytest.mark.parametrize(
+        "text", ["", "x", "0123456789abcdef.00", "0123456789abcdef." + "g" * 64]
+    )
+    def test_another_text_is_refused(self, text):
+        with pytest.raises(InvalidValue):
+            AuditKey.from_text(text)
+
+    def test_the_tag_of_another_master_key_is_reported_as_unknown(self):
+        with pytest.raises(UnknownMasterKey):
+            DerivedKeys(MASTER).audit_key().check(
+                "p", b"m", DerivedKeys(OTHER).audit_tag("p", b"m")
+            )
+
+    def test_its_repr_does_not_show_the_key(self):
+        audit = DerivedKeys(MASTER).audit_key()
+        assert audit.to_text().split(".")[1].strip() not in repr(audit)
+
+
 class TestKeySources:
     def test_one_source_does_everything(self):
         keys = UnsafePlainKeys()
@@ -141,21 +216,21 @@ class TestKeySources:
 
 
 MESSAGES = {
-    "type": (lambda: DerivedKeys("x" * 32), "a master key is bytes"),
-    "length": (lambda: DerivedKeys(b"changeme"), "a master key has at least 32 bytes"),
+    "type": (lambda: DerivedKeys("x" * 32), "a master key must be bytes"),
+    "length": (lambda: DerivedKeys(b"changeme"), "a master key must have at least 32 bytes"),
     "record of another master key": (
         lambda: DerivedKeys(MASTER).check("record", b"", DerivedKeys(OTHER).tag("record", b"")),
-        "a record was made under a master key that this process was not given",
+        "a record needs a master key that this process does not have: check the key file",
     ),
     "key of another scheme": (
         lambda: KeySources(DerivedKeys(MASTER), None, authenticate=True).reveal(
             UnsafePlainKeys().adopt(ALICE, SERIAL, SIX, Key(bytes(20))), ALICE, SERIAL, SIX
         ),
-        "this registry was given no source for plain keys",
+        "this registry has no key source for plain keys: pass imported_keys",
     ),
     "adopted by derived keys": (
         lambda: DerivedKeys(MASTER).adopt(ALICE, SERIAL, SIX, Key.generate()),
-        "derived keys cannot adopt a foreign key: give the registry imported_keys",
+        "derived keys cannot adopt another system's key: pass imported_keys",
     ),
 }
 

@@ -1,6 +1,7 @@
-"""Codes and steps, against the words of the RFCs, a naive model and an independent implementation.
+"""Codes and steps, compared with the words of the RFCs, a naive model and an independent
+implementation.
 
-Each docstring quotes the clause it checks, in quotation marks, with its id.
+Each docstring quotes the clause that it checks, with its id.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from vmfa.keys import HASHES, prepared_hmac
 from vmfa.otp import COUNTER_LIMIT, normalize_code
 
 RFC_KEY = b"12345678901234567890"
-EQUAL_NEIGHBOURS = 910737  # under RFC_KEY this counter and the next share a code
+EQUAL_NEIGHBORS = 910737  # with RFC_KEY this counter and the next share a code
 
 raw_keys = st.binary(min_size=16, max_size=160)
 counters = st.one_of(
@@ -59,7 +60,9 @@ anything = st.one_of(
 
 @st.composite
 def near_misses(draw: st.DrawFn, code: str) -> str:
-    """A real code after one slip: another script's digit, one too many or too few, a sign, a blank, a swap."""
+    """A real code with one mistake: a digit of another script, one digit more or less, a sign, a
+    blank, a swap.
+    """
     place = draw(st.integers(0, len(code) - 1))
     head, digit, tail = code[:place], code[place], code[place + 1 :]
     return draw(
@@ -85,7 +88,7 @@ def near_misses(draw: st.DrawFn, code: str) -> str:
     )
 
 
-typed = st.one_of(
+inputs = st.one_of(
     anything,
     st.integers(0, 10**8 - 1).map(lambda n: f"{n:08}"[2:]).flatmap(near_misses),
     st.integers(0, 10**8 - 1).map(lambda n: f"{n:07}"[-7:]).flatmap(near_misses),
@@ -105,7 +108,9 @@ class TestTruncation:
 
     @given(raw_keys, st.integers(0, 2**63 - 1), digit_counts, algorithms)
     def test_equals_an_independent_implementation(self, key, counter, digits, algorithm):
-        """RFC6238-1.2-HASH: "TOTP implementations MAY use HMAC-SHA-256 or HMAC-SHA-512"; so does pyotp."""
+        """RFC6238-1.2-HASH: "TOTP implementations MAY use HMAC-SHA-256 or HMAC-SHA-512"; pyotp
+        does too.
+        """
         other = pyotp.HOTP(b32encode(key).decode(), digits=digits, digest=HASHES[algorithm][0])
         assert vmfa.hotp(key, counter, digits=digits, algorithm=algorithm) == other.at(counter)
 
@@ -125,23 +130,29 @@ class TestTruncation:
 @example(bytes(128), b"", ["sha512"])
 @example(bytes(129), b"", ["sha512"])
 def test_the_prepared_hmac_is_hmac(raw, message, order):
-    """RFC 2104, section 4: both blocks "can be precomputed only once"; the result is hmac.digest's."""
+    """RFC 2104, section 4: both blocks "can be precomputed only once"; the result is that of
+    hmac.digest.
+    """
     key = UnsafeShortKey(raw)
-    for algorithm in order:  # the preparation of one algorithm is replaced by the next
-        assert by_prepared_hashes(key, algorithm, message) == hmac.digest(raw, message, algorithm)
+    for algorithm in order:  # a key keeps the states of one algorithm
+        assert hmac_of_prepared_states(key, algorithm, message) == hmac.digest(
+            raw, message, algorithm
+        )
 
 
 @given(st.integers(0, 128 * 3 - 1), st.binary(min_size=400, max_size=400))
 def test_the_prepared_hmac_at_every_key_length(where, material):
-    """RFC 2104, section 2: "keys longer than B bytes are first hashed using H"; shorter ones are padded."""
+    """RFC 2104, section 2: "keys longer than B bytes are first hashed using H"; shorter ones are
+    padded.
+    """
     algorithm = ALGORITHMS[where % 3]
     raw = material[: 1 + where]
-    assert by_prepared_hashes(UnsafeShortKey(raw), algorithm, b"text") == hmac.digest(
+    assert hmac_of_prepared_states(UnsafeShortKey(raw), algorithm, b"text") == hmac.digest(
         raw, b"text", algorithm
     )
 
 
-def by_prepared_hashes(key, algorithm, message):
+def hmac_of_prepared_states(key, algorithm, message):
     inner, outer = (prepared.copy() for prepared in prepared_hmac(key, algorithm))
     inner.update(message)
     outer.update(inner.digest())
@@ -155,7 +166,9 @@ class TestSteps:
         st.integers(-(2**40), 2**40),
     )
     def test_the_step_is_the_floor(self, at, period, t0):
-        """RFC6238-4.2-FLOOR: "T = (Current Unix time - T0) / X, where the default floor function is used"."""
+        """RFC6238-4.2-FLOOR: "T = (Current Unix time - T0) / X, where the default floor function
+        is used".
+        """
         exact = (Fraction(at) - t0) / period
         assume(0 <= exact < COUNTER_LIMIT)
         step = vmfa.step_at(at, period=period, t0=t0)
@@ -163,7 +176,9 @@ class TestSteps:
 
     @given(st.integers(0, 2**60), periods, st.integers(-1000, 0))
     def test_seconds_left_reach_the_next_step_and_no_earlier(self, at, period, t0):
-        """RFC6238-4.2-FLOOR: "T = 1 if the current Unix time is 59 seconds, and T = 2 if [...] 60 seconds"."""
+        """RFC6238-4.2-FLOOR: "T = 1 if the current Unix time is 59 seconds, and T = 2 if [...] 60
+        seconds".
+        """
         step, left = (
             vmfa.step_at(at, period=period, t0=t0),
             vmfa.seconds_left(at, period=period, t0=t0),
@@ -179,45 +194,49 @@ class TestSteps:
         assert vmfa.totp(key, at) == reference_hotp(key, at // 30)
 
 
-class TestReadCode:
-    @given(typed, digit_counts)
-    def test_total_over_everything(self, code, digits):
-        """SEED-SIX: "a six-digit authentication code": those digits, or one named error, whatever is typed."""
+class TestNormalizeCode:
+    @given(inputs, digit_counts)
+    def test_any_input_is_a_code_or_malformed(self, code, digits):
+        """SEED-SIX: "a six-digit authentication code": any input is those digits or raises one
+        named error.
+        """
         try:
-            text = normalize_code(code, digits)
+            text = normalize_code(code, (digits,))
         except MalformedCode:
             text = None
-        assert text == model_of_read_code(code, digits)
+        assert text == model_of_normalize_code(code, digits)
 
     @given(st.data(), st.integers(0, 10**8 - 1), digit_counts)
-    def test_total_over_near_misses(self, data, number, digits):
-        """SEED-SIX: the same, where it is hardest."""
+    def test_a_near_miss_is_a_code_or_malformed(self, data, number, digits):
+        """SEED-SIX: the same for input that is almost a code."""
         code = data.draw(near_misses(f"{number:08}"[-digits:]))
         try:
-            text = normalize_code(code, digits)
+            text = normalize_code(code, (digits,))
         except MalformedCode:
             text = None
-        assert text == model_of_read_code(code, digits)
+        assert text == model_of_normalize_code(code, digits)
 
 
-def model_of_read_code(code: object, digits: int) -> str | None:
-    """As a regular expression: blanks, the digits with at most one separator in their middle, blanks."""
+def model_of_normalize_code(code: object, digits: int) -> str | None:
+    """A model as a regular expression: blanks, the digits with at most one separator in the
+    middle, blanks.
+    """
     if not isinstance(code, str):
         return None
     for half in {digits // 2, digits - digits // 2}:
-        found = re.fullmatch(
+        match = re.fullmatch(
             rf"[ \t\n\r\f\v]*([0-9]{{{half}}})[ -]?([0-9]{{{digits - half}}})[ \t\n\r\f\v]*",
             code,
             re.ASCII,
         )
-        if found:
-            return found[1] + found[2]
+        if match:
+            return match[1] + match[2]
     return None
 
 
 keys_with_here = st.one_of(
     st.tuples(raw_keys, st.integers(0, 2**40)),
-    st.tuples(st.just(RFC_KEY), st.integers(EQUAL_NEIGHBOURS - 3, EQUAL_NEIGHBOURS + 4)),
+    st.tuples(st.just(RFC_KEY), st.integers(EQUAL_NEIGHBORS - 3, EQUAL_NEIGHBORS + 4)),
     st.tuples(raw_keys, st.integers(0, 4)),
     st.tuples(raw_keys, st.integers(COUNTER_LIMIT - 4, COUNTER_LIMIT - 1)),
 )
@@ -250,7 +269,7 @@ class TestVerifyTotp:
             key, code, range(here - window, here + window + 1), digits, algorithm
         )
         fresh = [step for step in matches if step > after]
-        shape = {
+        options = {
             "window": window,
             "digits": digits,
             "algorithm": algorithm,
@@ -258,24 +277,26 @@ class TestVerifyTotp:
             "t0": t0,
         }
         try:
-            told = vmfa.verify_totp(key, code, at, after=after, **shape)
+            answer = vmfa.verify_totp(key, code, at, after=after, **options)
         except AlreadyUsed as error:
-            told = error.next_at, error.retry_after
+            answer = error.next_at, error.retry_after
         except CodeRejected:
-            told = "rejected"
+            answer = "rejected"
         begins = (after + 1) * period + t0
-        assert told == (
+        assert answer == (
             max(fresh) if fresh else (begins, max(0, begins - at)) if matches else "rejected"
         )
 
     @given(st.one_of(raw_keys, st.just(RFC_KEY)), st.data())
     def test_a_code_is_accepted_once(self, key, data):
-        """RFC6238-5.2-ONCE: "MUST NOT accept the second attempt of the OTP after the successful validation"."""
-        start = EQUAL_NEIGHBOURS if key == RFC_KEY else data.draw(st.integers(0, 2**40))
+        """RFC6238-5.2-ONCE: "MUST NOT accept the second attempt of the OTP after the successful
+        validation".
+        """
+        start = EQUAL_NEIGHBORS if key == RFC_KEY else data.draw(st.integers(0, 2**40))
         offsets = st.tuples(st.integers(-2, 2), st.integers(-2, 2), st.booleans())
         here, after, accepted = start, -1, []
         for move, off, padded in data.draw(st.lists(offsets, min_size=2, max_size=12)):
-            here = max(0, here + move)  # the clock may go back as well
+            here = max(0, here + move)  # the clock may go back
             code = reference_hotp(key, max(0, here + off))
             try:
                 after = vmfa.verify_totp(
@@ -290,11 +311,11 @@ class TestVerifyTotp:
 
     @given(
         st.one_of(raw_keys.map(Key), raw_keys),
-        typed,
+        inputs,
         st.integers(0, 2**50),
         st.integers(-1, 2**45),
     )
-    def test_total_over_every_code(self, key, code, at, after):
+    def test_any_input_is_accepted_or_raises_a_named_error(self, key, code, at, after):
         """SEED-SIX: accepted, or one named error."""
         with suppress(CodeRejected):
             assert vmfa.verify_totp(key, code, at, after=after) > after
@@ -312,7 +333,7 @@ class TestVerifyHotp:
             key, code, range(counter, counter + look_ahead + 1), digits, algorithm
         )
         try:
-            told = [
+            answer = [
                 vmfa.verify_hotp(
                     key,
                     code,
@@ -323,11 +344,11 @@ class TestVerifyHotp:
                 )
             ]
         except CodeRejected:
-            told = []
-        assert told == expected[-1:]
+            answer = []
+        assert answer == expected[-1:]
 
-    @given(raw_keys, typed, counters)
-    def test_total_over_every_code(self, key, code, counter):
+    @given(raw_keys, inputs, counters)
+    def test_any_input_is_accepted_or_raises_a_named_error(self, key, code, counter):
         """SEED-SIX: accepted, or one named error."""
         with suppress(CodeRejected):
             assert vmfa.verify_hotp(key, code, counter=counter) >= counter
@@ -343,9 +364,11 @@ class TestVerifyHotp:
         for off, look_ahead in tries:
             code = reference_hotp(key, max(0, counter + off))
             try:
-                found = vmfa.verify_hotp(key, code, counter=counter, look_ahead=look_ahead)
+                accepted_counter = vmfa.verify_hotp(
+                    key, code, counter=counter, look_ahead=look_ahead
+                )
             except CodeRejected:
                 continue
-            accepted.append(found)
-            counter = found + 1
+            accepted.append(accepted_counter)
+            counter = accepted_counter + 1
         assert accepted == sorted(set(accepted))

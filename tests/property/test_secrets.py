@@ -38,6 +38,7 @@ from vmfa import (
     PrincipalId,
     SQLiteStore,
     StoreUnavailable,
+    SyncReport,
     VmfaError,
     errors,
     keyuri,
@@ -49,7 +50,7 @@ ALICE = PrincipalId.user("123456789012", "u-4711")
 ME = Actor.signed_in(ALICE)
 SERVICE = Actor.trusted_service("importer")
 EIGHT = Parameters(digits=8)
-POLICY = Policy(offers=(EIGHT,), binding_code_required=True)
+POLICY = Policy(offers=(EIGHT,), binding_code_required=True, recovery_codes=2)
 
 
 def printed(value: object) -> Iterator[object]:
@@ -63,41 +64,18 @@ def printed(value: object) -> Iterator[object]:
 class CanaryPhone:
     """An authenticator app whose codes, and the codes next to them, are canaries."""
 
-
-def chain(error: BaseException | None, seen: tuple[BaseException, ...] = ()) -> Iterator[BaseException]:
-    if error is not None and error not in seen:
-        yield error
-        yield from chain(error.__cause__, (*seen, error))
-        yield from chain(error.__context__, (*seen, error))
-
-
-def told_by(error: BaseException) -> Iterator[object]:
-    """Everything that can be read off an error, its chain, and the frames of this library in their tracebacks."""
-    for each in chain(error):
-        yield from recorded((each.args, vars(each), getattr(each, "__notes__", ())))
-        yield from (str(each), repr(each), getattr(each, "claimant_message", ""))
-        with suppress(Exception):
-            yield pickle.dumps(each)
-        trace = each.__traceback__
-        while trace is not None:
-            if trace.tb_frame.f_globals.get("__name__", "").partition(".")[0] == "vmfa":
-                yield from recorded(dict(trace.tb_frame.f_locals))
-            trace = trace.tb_next
-
-
-class WatchedPhone(Account):
-    """An account whose codes, and their neighbors, become canaries when they are shown."""
-
-    __slots__ = ("canaries",)
-
-    def __init__(self, key: Key, clock: FrozenClock, parameters: Parameters, canaries: Canaries) -> None:
-        super().__init__(AuthenticatorApp(clock), "alice", key, parameters)
-        object.__setattr__(self, "canaries", canaries)
+    def __init__(self, key: Key, account: Account, canaries: Canaries) -> None:
+        self.key = key
+        self._account = account
+        self._canaries = canaries
 
     def code(self, steps_off: int = 0) -> str:
-        for off in (-1, 0, 1):
-            self.canaries.add_text("code", super().code(steps_off + off))
-        return super().code(steps_off)
+        codes = [self._account.code(steps_off + off) for off in (-1, 0, 1)]
+        self._canaries.add_text("code", *codes)
+        return codes[1]
+
+    def pair(self, steps_off: int = 0) -> dict[str, str]:
+        return {"code1": self.code(steps_off - 1), "code2": self.code(steps_off)}
 
 
 class World:
@@ -134,7 +112,8 @@ class World:
     def phone(self, opened: OpenedEnrollment) -> CanaryPhone:
         key = Key.from_base32(opened.base32)
         self.canaries.add_bytes("device key", reveal(key))
-        return WatchedPhone(key, self.clock, EIGHT, self.canaries)
+        account = AuthenticatorApp(self.clock).scan(opened.uri)
+        return CanaryPhone(key, account, self.canaries)
 
     def code(self) -> str:
         """Return eight digits to type as a code."""
@@ -154,10 +133,23 @@ class World:
 
     def assign(self, steps_off: int = 0) -> CanaryPhone:
         opened, phone = self.open()
-        self.registry.confirm_enrollment(
+        report = self.registry.confirm_enrollment(
             ALICE, session=opened.session_id, by=ME, **phone.pair(steps_off)
         )
+        self.add_recovery_codes(report)
         return phone
+
+    def add_recovery_codes(self, report: SyncReport) -> None:
+        codes = report.recovery_codes
+        assert codes is not None
+        self.canaries.add_text("recovery code", *codes.codes)
+        self.canaries.add_text("recovery code", *(code.replace("-", "") for code in codes.codes))
+
+    def recovery_code(self) -> str:
+        """Return text to type as a recovery code."""
+        text = b32encode(secrets.token_bytes(15)).decode()
+        self.canaries.add_text("recovery code", text)
+        return text
 
     def fail(self, times: int) -> None:
         for _ in range(times):
@@ -243,6 +235,7 @@ def values(world: World) -> dict[str, object]:
     report = world.registry.confirm_enrollment(
         ALICE, session=opened.session_id, by=ME, **phone.pair()
     )
+    world.add_recovery_codes(report)
     world.clock.advance(30)
     receipt = world.registry.verify(ALICE, phone.code())
     assigned = world.store.load(ALICE)
@@ -254,6 +247,7 @@ def values(world: World) -> dict[str, object]:
         "key source": DerivedKeys(world.master),
         "opened": opened,
         "report": report,
+        "recovery codes": report.recovery_codes,
         "receipt": receipt,
         "claim": receipt.claim,
         "deactivation": removed,
@@ -413,6 +407,14 @@ def disabled(world: World, phone: CanaryPhone) -> object:
     return world.registry.verify(ALICE, phone.code())
 
 
+def closed(world: World, phone: CanaryPhone) -> object:
+    small = POLICY.replace(budget=1, budget_warning=0)
+    opened = world.registry_over(world.store, policy=small)
+    with suppress(VmfaError):
+        opened.verify(ALICE, world.code())
+    return opened.verify(ALICE, phone.code())
+
+
 def edited(change: str) -> Callable[[World], object]:
     def run(world: World) -> object:
         code = world.assign().code()
@@ -493,6 +495,7 @@ ERRORS: dict[str, Callable[[World], object]] = {
     "spent code": with_device(lambda w, p: w.registry.verify(ALICE, p.code())),
     "throttled": with_device(throttled),
     "disabled": with_device(disabled),
+    "closed": with_device(closed),
     "out of sync": lambda w: w.registry.verify(ALICE, w.assign(-5).code()),
     "clock went back": with_device(
         lambda w, p: (w.clock.advance(-3600), w.registry.verify(ALICE, p.code(-120)))
@@ -573,6 +576,16 @@ ERRORS: dict[str, Callable[[World], object]] = {
         BrokenStore, lambda w, r, p: (w.clock.advance(30), r.resync(ALICE, by=ME, **p.pair()))
     ),
     "deactivated without MFA": with_device(lambda w, p: w.registry.deactivate(ALICE, by=ME)),
+    "wrong recovery code": with_device(
+        lambda w, p: w.registry.deactivate(
+            ALICE, by=Actor.with_recovery_code(ALICE, w.recovery_code())
+        )
+    ),
+    "wrong place of a recovery code": with_device(
+        lambda w, p: w.registry.history(
+            ALICE, by=Actor.with_recovery_code(ALICE, w.recovery_code())
+        )
+    ),
     "deactivation fails": over(BrokenStore, lambda w, r, p: r.deactivate(ALICE, by=SERVICE)),
     "adopted by the owner": lambda w: w.registry.adopt(ALICE, by=ME, key=Key(w.raw), source="old"),
     "adopted into derived": lambda w: w.registry.adopt(
@@ -616,7 +629,8 @@ def test_the_table_covers_every_error_class(world):
         for number, act in enumerate(ERRORS.values())
     }
     without_secrets = {  # raised before a secret is passed, or only as a base class
-        "MissingExtra", "StoreCorrupt", "StoreError", "TooManySessions", "VmfaError",
+        "MissingExtra", "OutcomeUnknown", "SchemaUntrusted", "StoreCorrupt", "StoreError",
+        "StoreTooNew", "TooManySessions", "TooSoon", "VmfaError",
     }  # fmt: skip
     assert {
         name for name, kind in vars(errors).items() if isinstance(kind, type)

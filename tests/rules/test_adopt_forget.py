@@ -210,6 +210,8 @@ def test_only_offered_parameters_can_be_imported() -> None:
         ({"key": b"12345678901234567890"}, InvalidType),
         ({"system": ""}, InvalidValue),
         ({"system": None}, InvalidType),
+        ({"failed_at": "yesterday"}, InvalidType),
+        ({"failed_at": 1.5}, InvalidType),
         ({"drift": 1.0}, InvalidType),
         ({"failures": True}, InvalidType),
         ({"last_step": "1"}, InvalidType),

@@ -1,4 +1,4 @@
-"""SP80063B-4.1.2.2: under the strict policy, after a removal by others, the owner needs a binding
+"""SP80063B-4.2.1.2: under the strict policy, after a removal by others, the owner needs a binding
 code to enroll.
 """
 
@@ -223,7 +223,7 @@ def test_the_policy_at_the_removal_decides_whether_a_code_is_needed() -> None:
 
 @pytest.mark.parametrize("kind", ["admin", "support", "service"])
 def test_a_lost_code_can_be_replaced(kind: str) -> None:
-    """RULE-BINDING: the earlier code is worthless then, also an expired one."""
+    """RULE-BINDING: the new code replaces an earlier one, even an expired one."""
     world, old = removed()
     world.clock.advance(2 * DAY)
     issued = world.registry.issue_binding_code(ALICE, by=BY_OTHERS[kind](world))

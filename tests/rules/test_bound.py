@@ -36,7 +36,7 @@ OTHERS = [ADMIN, PrincipalId.user("999999999999", ALICE.name), ROOT]
 
 def overwrite(world: World, row: Principal) -> None:
     """Replace a stored record, as a person with access to the database can."""
-    world.store._records[row.id] = row
+    world.overwrite(row)
 
 
 EDITS: dict[str, Callable[[Principal], Principal]] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from vmfa import CodeRejected, EventType, Policy, SignInClosed, TooSoon
-from world import ALICE, DAY, SERVICE, STEP, World, error_of
+from world import ALICE, DAY, HOUR, SERVICE, STEP, World, error_of
 
 TOKEN = 2 * DAY
 
@@ -176,7 +176,7 @@ def test_an_attacker_below_the_delays_runs_out_of_budget() -> None:
             if closed:
                 break
             guesses += 1
-            assert error.retry_after is None
+            assert error.retry_after is None or world.device().budget == 0
     assert guesses == 101  # a hundred, and the one token that came back within the 50 hours
 
 
@@ -208,3 +208,33 @@ def test_a_smaller_budget_of_a_later_policy_holds_at_once() -> None:
     later = World(Policy(budget=10, budget_warning=2), store=world.store)
     later.fail(phone)
     assert world.device().budget == 9
+
+
+def test_the_failure_that_spends_the_last_token_announces_when_one_returns() -> None:
+    """RULE-WAIT: not the delay, which ends long before."""
+    world = World()
+    phone = world.enroll()
+    now = int(world.clock())
+    world.store_state(device={"failures": 2, "budget": 1, "budget_updated_at": now})
+    error = error_of(lambda: world.verify(phone.wrong_code()))
+    assert (type(error), error.retry_after, error.remedy) == (CodeRejected, 2 * DAY, "wait")
+    world.clock.advance(2 * DAY - 1)
+    assert error_of(lambda: world.verify(phone.code())).retry_after == 1
+    world.clock.advance(1)
+    assert world.verify(phone.code())
+
+
+def test_without_tokens_the_wait_includes_a_delay_that_ends_later() -> None:
+    """RULE-WAIT: when the announced wait is over, the code is evaluated."""
+    world = World()
+    phone = world.enroll()
+    now = int(world.clock())
+    world.store_state(
+        device={
+            "failures": 30, "failed_at": now, "budget": 0, "budget_updated_at": now - 2 * DAY + 60,
+        }
+    )
+    error = error_of(lambda: world.verify(phone.code()))
+    assert (type(error), error.retry_after) == (SignInClosed, HOUR)
+    world.clock.advance(HOUR)
+    assert world.verify(phone.code())

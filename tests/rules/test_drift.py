@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vmfa import CodeRejected, EventType, Policy, Receipt
+from vmfa import AlreadyUsed, CodeRejected, EventType, Policy, Receipt
 from vmfa.testing import Account
 from world import STEP, World, error_of, outcome_of
 
@@ -128,3 +128,18 @@ def test_a_resynchronization_restarts_the_count() -> None:
     world.clock.advance(10 * STEP)
     world.resync(phone.pair())
     assert off_by(world, phone, 1) == 0
+
+
+def test_a_used_code_of_a_phone_far_ahead_says_when_the_next_one_begins() -> None:
+    """RULE-DRIFT: 20 steps by a resync and 2 by signing in. The device needs no replacement."""
+    world = World()
+    phone = world.enroll()
+    world.clock.advance(STEP)
+    world.resync(phone.pair(20))
+    for ahead in (21, 21, 22, 22, 23):
+        off_by(world, phone, ahead)
+    assert world.device().drift == 22
+    error = error_of(lambda: world.verify(phone.code(23)))
+    assert (type(error), error.remedy) == (AlreadyUsed, "wait")
+    world.clock.advance(error.retry_after)
+    assert isinstance(outcome_of(lambda: world.verify(phone.code(22))), Receipt)

@@ -628,12 +628,27 @@ def test_a_trusted_service_is_exempt_from_the_limit() -> None:
     assert world.open(by=SERVICE)
 
 
-def test_the_wait_never_exceeds_a_day() -> None:
-    """RULE-ABANDONED: an enrollment time in the future adds nothing to the wait."""
+def test_the_wait_is_true_on_a_clock_that_is_behind() -> None:
+    """RULE-ABANDONED: at most a day and one period."""
     world = World(Policy(enrollments_per_day=1))
     world.open()
     world.clock.advance(-STEP)
-    assert error_of(world.open).retry_after == DAY
+    assert error_of(world.open).retry_after == DAY + STEP
+    world.clock.advance(DAY + STEP)
+    assert world.open()
+
+
+def test_the_wait_is_true_after_openings_on_two_clocks() -> None:
+    """RULE-ABANDONED: what counts is which opening is over first, not which came first."""
+    world = World()
+    world.open()
+    world.clock.advance(STEP)
+    world.open()
+    world.clock.advance(-STEP // 2)
+    world.open()
+    world.registry.operations.policy = Policy(enrollments_per_day=1)
+    world.clock.advance(error_of(world.open).retry_after)
+    assert world.open()
 
 
 # Root enrolls itself

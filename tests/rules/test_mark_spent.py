@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from vmfa import AccessDenied, Actor, AlreadyUsed, EventType, InvalidValue, NoSession, Receipt
+from vmfa import (
+    AccessDenied,
+    Actor,
+    AlreadyUsed,
+    EventType,
+    InvalidValue,
+    NoSession,
+    Receipt,
+    StoreError,
+)
 from world import (
     ACCOUNT,
     ALICE,
@@ -90,6 +101,15 @@ def test_an_open_enrollment_is_cancelled(world):
         world.confirm(opened, world.phone(opened).pair())
 
 
+def test_an_enrollment_that_looks_expired_to_a_wrong_clock_is_cancelled(world):
+    opened = world.open()
+    world.clock.advance(365 * DAY)
+    mark(world, int(world.clock()))
+    world.clock.advance(-365 * DAY)
+    with pytest.raises(NoSession):
+        world.confirm(opened, world.phone(opened).pair())
+
+
 def test_a_principal_without_a_device_is_left_alone(world):
     with world.nothing_written():
         mark(world, int(world.clock()))
@@ -103,6 +123,18 @@ def test_every_principal_of_an_account(world, phone):
     steps = {world.device(who).last_step for who in (ALICE, BOB, ROOT)}
     assert steps == {until // STEP + 21}
     assert world.registry.mark_account_spent("another", by=SERVICE, until=until) == 0
+
+
+def test_an_unreadable_record_does_not_stop_the_pass_and_is_named(world, phone):
+    world.enroll(BOB)
+    world.enroll(ROOT)
+    world.overwrite(replace(world.state(ALICE), revision=99))
+    until = int(world.clock())
+    error = error_of(lambda: world.registry.mark_account_spent(ACCOUNT, by=SERVICE, until=until))
+    assert isinstance(error, StoreError)
+    assert str(ALICE) in str(error)
+    assert str(BOB) not in str(error)
+    assert {world.device(who).last_step for who in (BOB, ROOT)} == {until // STEP + 21}
 
 
 @pytest.mark.parametrize("who", [ALICE, ROOT])

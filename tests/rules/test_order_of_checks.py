@@ -57,12 +57,12 @@ def world_with(faults: Faults) -> World:
     world.store_state(device=device, seen_at=now + 1000 if "clock" in faults else now)
     if "no device" in faults:
         state = replace(world.state(), device=None, key_ref=None)
-        world.store._records[ALICE] = authenticated(state, world.operations.keys)
+        world.overwrite(authenticated(state, world.operations.keys))
     if "tampered" in faults:
         state = world.state()
-        world.store._records[ALICE] = replace(
+        world.overwrite(replace(
             state, envelope=replace(state.envelope, tag=state.envelope.tag[:-1] + "?")
-        )
+        ))
     world.phone_of_alice = phone  # type: ignore[attr-defined]  # for the codes
     return world
 
@@ -170,7 +170,7 @@ def open_faults(faults: Faults) -> tuple[World, Callable[[], object]]:
         seen_at=now + 1000 if "clock" in faults else now,
     )
     if "tampered" in faults:
-        world.store._records[ALICE] = replace(world.state(), revision=99)
+        world.overwrite(replace(world.state(), revision=99))
     by = Actor.admin(ADMIN) if "permission" in faults else Actor.signed_in(ALICE)
     return world, lambda: world.open(by=by, label="a:b" if "syntax" in faults else "a")
 
@@ -195,7 +195,7 @@ def confirm_faults(faults: Faults) -> tuple[World, Callable[[], object]]:
         session = world.state().enrollment
         world.store_state(enrollment=replace(session, expires_at=int(world.clock())))
     if "tampered" in faults:
-        world.store._records[ALICE] = replace(world.state(), revision=99)
+        world.overwrite(replace(world.state(), revision=99))
     by = Actor.admin(ADMIN) if "permission" in faults else Actor.signed_in(ALICE)
     code = "1" if "syntax" in faults else phone.wrong_code()
     name = "0" * 32 if "session" in faults else opened.session_id
@@ -263,6 +263,6 @@ def test_an_edited_record_is_reported_before_its_time_is_used() -> None:
     later = state.seen_at + 10**6
     document = state.envelope.document.replace(str(state.seen_at), str(later), 1)
     envelope = replace(state.envelope, document=document)
-    world.store._records[ALICE] = replace(state, seen_at=later, envelope=envelope)
+    world.overwrite(replace(state, seen_at=later, envelope=envelope))
     world.clock.advance(1000)
     assert type(error_of(lambda: world.verify("123456"))) is RecordTampered

@@ -87,6 +87,16 @@ def test_a_proof_counts_once() -> None:
     assert type(error_of(lambda: world.registry.device(ROOT, by=actor))) is AccessDenied
 
 
+def test_a_used_proof_does_not_read_the_history() -> None:
+    """SEED-RECOVER: the removal also ends what the proofs allow to read."""
+    world = enrolled_long_ago()
+    actor = recovered(world.clock(), world.clock())
+    assert world.registry.history(ROOT, by=actor)
+    assert removes(world, actor)
+    error = error_of(lambda: world.registry.history(ROOT, by=actor))
+    assert (type(error), error.missing) == (AccessDenied, "recovery proof")
+
+
 def test_any_removal_uses_up_every_proof() -> None:
     """SEED-RECOVER: also one by support, and also proofs that were not presented."""
     world = enrolled_long_ago()

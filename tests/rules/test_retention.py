@@ -93,8 +93,8 @@ def test_only_a_trusted_service_prunes(world: World) -> None:
 
 def test_an_incomplete_history_is_refused(world: World) -> None:
     """The history changed while it was read; the caller reads again."""
-    whole = world.registry.history(ALICE, by=SERVICE)
-    for part in (whole[:-1], whole[1:], (*whole[:-1], whole[0])):
+    history = world.registry.history(ALICE, by=SERVICE)
+    for part in (history[:-1], history[1:], (*history[:-1], history[0])):
         operation = world.operations.prune_history(
             ALICE, by=SERVICE, history=part, older_than=1 << 40
         )

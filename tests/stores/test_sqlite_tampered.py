@@ -336,7 +336,8 @@ def test_the_key_reference_of_another_is_of_no_use(
     raw.run(
         path,
         "UPDATE principal SET state = json_set(state, '$[4]',"
-        " json((SELECT json_extract(state, '$[4]') FROM principal WHERE name = 'u-0815'))) WHERE name = 'u-4711'",
+        " json((SELECT json_extract(state, '$[4]') FROM principal WHERE name = 'u-0815')))"
+        " WHERE name = 'u-4711'",
     )
     check_refused(fresh, path)
 
@@ -427,8 +428,10 @@ def test_a_history_that_was_not_edited_is_intact(
         "UPDATE event SET document = json_set(document, '$.actor', 'other') WHERE number = ?",
         "UPDATE event SET document = json_set(document, '$.reason', 'another') WHERE number = ?",
         "UPDATE event SET document = json_set(document, '$.serial', '0') WHERE number = ?",
-        "UPDATE event SET document = json_set(document, '$.type', 'device adopted')"
-        " WHERE number = ?",
+        (
+            "UPDATE event SET document = json_set(document, '$.type', 'device adopted')"
+            " WHERE number = ?"
+        ),
         "UPDATE event SET document = json_set(document, '$.type', 'unknown') WHERE number = ?",
         "UPDATE event SET document = json_set(document, '$.details.more', 1) WHERE number = ?",
         "UPDATE event SET name = 'u-0815' WHERE number = ?",

@@ -27,8 +27,8 @@ KEY = Key(b"12345678901234567890")
 
 
 def uri(label: str = "alice", issuer: str = "Example", **parameters: int | str) -> str:
-    shape = Parameters(**parameters)  # type: ignore[arg-type]  # the names of its fields
-    return build(issuer=issuer, label=label, key=KEY, parameters=shape)
+    checked = Parameters(**parameters)  # type: ignore[arg-type]  # the names of its fields
+    return build(issuer=issuer, label=label, key=KEY, parameters=checked)
 
 
 def test_the_clock_moves_only_when_it_is_moved() -> None:
@@ -92,11 +92,11 @@ def test_seconds_left_count_down_to_one() -> None:
 
 def test_an_account_with_a_t0_is_added_without_a_uri() -> None:
     clock = FrozenClock(1_700_000_010)
-    shape = Parameters(period=60, t0=25)
-    account = AuthenticatorApp(clock).add(KEY, shape)
+    parameters = Parameters(period=60, t0=25)
+    account = AuthenticatorApp(clock).add(KEY, parameters)
     assert account.code() == totp(KEY, clock(), period=60, t0=25)
     assert account.seconds_left == 60 - (1_700_000_010 - 25) % 60
-    assert (account.key, account.parameters, account.label) == (KEY, shape, "account")
+    assert (account.key, account.parameters, account.label) == (KEY, parameters, "account")
 
 
 def test_without_parameters_an_account_has_the_usual_ones() -> None:

@@ -81,7 +81,7 @@ def registry_methods(registry: DeviceRegistry, alice: PrincipalId, me: Actor) ->
     assert_type(removed.binding_code, str | None)
     importer = Actor.trusted_service("importer")
     adopted = registry.adopt(
-        alice, by=importer, key=Key.generate(), source="old", parameters=Parameters(digits=8)
+        alice, by=importer, key=Key.generate(), system="old", parameters=Parameters(digits=8)
     )
     assert_type(adopted, VirtualDevice)
     registry.cancel_enrollment(alice, by=me)

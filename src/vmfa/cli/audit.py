@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from ..access import Actor
 from ..audit import (
@@ -13,14 +13,16 @@ from ..audit import (
     checkpoint_document,
     compare as compare_store,
     compare_with,
+    compare_with_audit_key,
     line,
     read_checkpoints,
     verify_history,
+    verify_with_audit_key,
 )
-from ..models import PrincipalId
+from ..keysources.base import AuditKey
 from .context import CommandContext, CommandResult
-from .io import read_source
-from .rendering import principal_data, read_account
+from .io import read_private_file, read_source
+from .rendering import principal_data
 from .reports import environment, environment_lines
 
 
@@ -44,6 +46,10 @@ def checkpoint(context: CommandContext) -> CommandResult:
 
 def compare(context: CommandContext) -> CommandResult:
     checkpoints = read_checkpoints(read_source(context.args.file))
+    audit_key = _audit_key(context)
+    if audit_key is not None:
+        results = compare_with_audit_key(context.store, checkpoints, audit_key=audit_key)
+        return _report(context, results)
     operations = context.registry.operations
     by = Actor.support(context.args.case)
     results = compare_store(
@@ -75,23 +81,40 @@ def _checkpoints(path: str | None) -> list[Checkpoint]:
 
 
 def _results(context: CommandContext) -> tuple[list[HistoryResult], list[str]]:
-    """The histories of all accounts, and what is wrong with rows that belong to no principal."""
-    accounts = [PrincipalId.root(read_account(text)).account for text in context.args.accounts]
-    store, operations, by = (
-        context.store,
-        context.registry.operations,
-        Actor.support(context.args.case),
-    )
+    """Return the histories of all accounts, and the problems of rows without a principal."""
     results: list[HistoryResult] = []
     hidden: list[str] = []
+    accounts, audit_key = context.accounts(), _audit_key(context)
     for account in accounts:
         try:
-            results.extend(
-                verify_history(store, account, operations=operations, by=by, clock=context.clock)
-            )
+            results.extend(_verified(context, account, audit_key))
         except AuditFailed as error:
             hidden.append(str(error))
     return results, hidden
+
+
+def _verified(
+    context: CommandContext, account: str, audit_key: AuditKey | None
+) -> Iterator[HistoryResult]:
+    if audit_key is not None:
+        return verify_with_audit_key(context.store, account, audit_key=audit_key)
+    return verify_history(
+        context.store, account, operations=context.registry.operations,
+        by=Actor.support(context.args.case), clock=context.clock,
+    )
+
+
+def _audit_key(context: CommandContext) -> AuditKey | None:
+    """Return the key in the file of ``--audit-key``; None without that option."""
+    path = context.args.audit_key
+    if path is None:
+        return None
+    hint = "create one with 'vmfa keys audit-key FILE'"
+    content = read_private_file(path, "audit key file", hint=hint)
+    try:
+        return AuditKey.from_text(content.decode("ascii", "replace"))
+    finally:  # error trackers record the locals of a raising frame
+        del content
 
 
 def _report(

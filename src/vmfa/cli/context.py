@@ -1,4 +1,4 @@
-"""What a command works with, and what it returns."""
+"""What every command gets and returns: its arguments, its files, and its result."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from functools import cached_property
 from importlib import import_module
 from shlex import quote
 from types import ModuleType
-from typing import Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from ..access import Actor
 from ..errors import MissingExtra, UnknownMasterKey, VmfaError
-from ..keysources.base import KeySource
+from ..keysources.base import KeySource, MasterKeys
 from ..keysources.derived import DerivedKeys
 from ..models import PrincipalId
 from ..registry import DeviceRegistry
@@ -26,6 +26,11 @@ from ..stores.sqlite import SQLiteStore
 from .errors import EnvironmentProblem, MissingPackage, WrongUsage
 from .io import ask, check_database, create_key_file, print_error, read_key_file
 from .rendering import read_account, time_text
+
+if TYPE_CHECKING:
+    from ..keysources.sealed import SealedKeys
+
+K = TypeVar("K", bound=MasterKeys)
 
 SERVICE: Final = "vmfa command line"  # the trusted service that acts by default
 KEY_NOTICE: Final = (
@@ -37,9 +42,11 @@ KEY_NOTICE: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandResult:
-    """What a command found: *data* for ``--json``, *text* as lines for people.
+    """The result of a command.
 
-    *failure* is an error that is reported after them, as when one record of many cannot be read.
+    :param data: the output with ``--json``.
+    :param text: the output without it, in lines.
+    :param failure: an error to report after the output, as when one record of many is unreadable.
     """
 
     data: Mapping[str, object]
@@ -59,7 +66,7 @@ class CommandContext:
         self._extra_problem: MissingPackage | None = None
 
     @cached_property
-    def who(self) -> PrincipalId:
+    def principal(self) -> PrincipalId:
         """The PRINCIPAL argument."""
         account, slash, name = self.args.principal.partition("/")
         if self.args.root:
@@ -72,11 +79,18 @@ class CommandContext:
 
     @cached_property
     def key_path(self) -> str:
-        return self._path("key_file", "VMFA_KEY_FILE", "key file")
+        """The file of the current master key."""
+        paths: Sequence[str] = self.args.key_file or [os.environ.get("VMFA_KEY_FILE", "")]
+        if not paths[0]:
+            raise WrongUsage("no key file: pass --key-file or set VMFA_KEY_FILE")
+        return paths[0]
 
     @cached_property
     def database_path(self) -> str:
-        return self._path("db", "VMFA_DB", "database")
+        path: str = self.args.db or os.environ.get("VMFA_DB", "")
+        if not path:
+            raise WrongUsage("no database: pass --db or set VMFA_DB")
+        return path
 
     @cached_property
     def database_exists(self) -> bool:
@@ -84,22 +98,48 @@ class CommandContext:
 
     @cached_property
     def keys(self) -> DerivedKeys:
-        """The master key. With ``--create-key-file`` it is created first."""
+        """The master keys. With ``--create-key-file`` the current one is created first."""
         if getattr(self.args, "create_key_file", False):
             create_key_file(self.key_path)
             data = json.dumps({"notice": KEY_NOTICE})
             print_error(data if self.args.json else f"vmfa: {KEY_NOTICE}")
-        return DerivedKeys(read_key_file(self.key_path))
+        return self._master_keys(DerivedKeys)
 
     @cached_property
-    def imported_keys(self) -> KeySource:
-        """The keys that were imported from other systems, encrypted under the master key.
+    def key_roles(self) -> dict[str, str]:
+        """The role of every master key in the key files, by the id of the key."""
+        return {
+            DerivedKeys(read_key_file(path)).current_id: role
+            for role, paths in self._key_paths().items()
+            for path in paths
+        }
+
+    @cached_property
+    def sealed_keys(self) -> SealedKeys:
+        """The keys that were imported from other systems, encrypted under the master keys.
 
         :raises MissingPackage: the package that decrypts them is not installed.
         """
         sealed = load_extra("vmfa.keysources.sealed", "sealing", "keys from another system need")
-        source: KeySource = sealed.SealedKeys(read_key_file(self.key_path))
+        source: SealedKeys = self._master_keys(sealed.SealedKeys)
         return source
+
+    def _key_paths(self) -> dict[str, list[str]]:
+        return {
+            "current": [self.key_path],
+            "retired": (self.args.key_file or [])[1:],
+            "accepted": self.args.accepted_key_file or [],
+            "derive-only": self.args.derive_only_key_file or [],
+        }
+
+    def _master_keys(self, kind: Callable[..., K]) -> K:
+        current, retired, accepted, derive_only = (
+            [read_key_file(path) for path in paths] for paths in self._key_paths().values()
+        )
+        try:
+            return kind(*current, *retired, accepted=accepted, derive_only=derive_only)
+        finally:  # error trackers record the locals of a raising frame
+            del current, retired, accepted, derive_only
 
     @cached_property
     def store(self) -> SQLiteStore:
@@ -115,29 +155,30 @@ class CommandContext:
         keys = self.keys
         imported_keys: KeySource | None = None
         try:
-            imported_keys = self.imported_keys
+            imported_keys = self.sealed_keys
         except MissingPackage as problem:  # without it an imported device has an unknown key
             self._extra_problem = problem.with_traceback(None)
         issuer = getattr(self.args, "issuer", "vmfa")
         return DeviceRegistry(
-            self.store, keys=keys, imported_keys=imported_keys, issuer=issuer, clock=self.clock
+            self.store, keys=keys, imported_keys=imported_keys, issuer=issuer, clock=self.clock,
+            policy=self.args.command.policy,
         )
 
     def explain(self, error: UnknownMasterKey) -> VmfaError:
-        """Return *error*, with how to read imported keys if that may be the reason for it."""
+        """Return *error*. If imported keys may be the reason for it, say how to read them."""
         if self._extra_problem is None:
             return error
         return EnvironmentProblem(f"{error}; {self._extra_problem}", reason=error.reason)
 
     def actor(self) -> Actor:
-        """Return who acts. The default is the trusted service; for root, it is root itself."""
-        role = self.args.acting or ("self" if self.who.is_root else "service")
+        """Return the actor. The default is the trusted service; for root, it is root itself."""
+        role = self.args.acting or ("self" if self.principal.is_root else "service")
         code = self.args.code
         if role == "self" and code is None:
-            return Actor.signed_in(self.who)
+            return Actor.signed_in(self.principal)
         if role == "self":
-            receipt = self.registry.verify(self.who, ask(code, "code"))
-            return Actor.signed_in(self.who, mfa=receipt.claim)
+            receipt = self.registry.verify(self.principal, ask(code, "code"))
+            return Actor.signed_in(self.principal, mfa=receipt.claim)
         if code is not None:
             raise WrongUsage("--code requires --as self")
         if role == "service":
@@ -147,8 +188,15 @@ class CommandContext:
             raise WrongUsage("--as takes self, service or support:CASE")
         return Actor.support(case)
 
+    def accounts(self) -> list[str]:
+        """Return the ACCOUNT arguments, decoded and checked."""
+        return [PrincipalId.root(read_account(text)).account for text in self.args.accounts]
+
     def two_codes(self) -> dict[str, str]:
-        """Return two consecutive codes, as keyword arguments for the registry."""
+        """Return two consecutive codes, as keyword arguments for the registry.
+
+        :raises WrongUsage: standard input ends before them.
+        """
         return {
             "code1": ask(self.args.code1, "first code"),
             "code2": ask(self.args.code2, "second code"),
@@ -157,12 +205,6 @@ class CommandContext:
     def time(self, at: int) -> str:
         """Return the Unix time *at* for people, as ``--utc`` says."""
         return time_text(at, utc=self.args.utc)
-
-    def _path(self, option: str, variable: str, what: str) -> str:
-        path: str = getattr(self.args, option) or os.environ.get(variable, "")
-        if not path:
-            raise WrongUsage(f"no {what}: pass --{option.replace('_', '-')} or set {variable}")
-        return path
 
 
 def load_extra(module: str, extra: str, purpose: str) -> ModuleType:
@@ -181,14 +223,14 @@ def load_extra(module: str, extra: str, purpose: str) -> ModuleType:
 
 
 def _packages(extra: str) -> list[str]:
-    """The requirements of *extra*. They install even where vmfa itself is in no package index."""
+    """Return the requirements of *extra*, which can be installed even if vmfa is not published."""
     from importlib.metadata import PackageNotFoundError, requires  # slow to import, seldom needed
 
     try:
-        every: Sequence[str] = requires("vmfa") or ()
+        requirements: Sequence[str] = requires("vmfa") or ()
     except PackageNotFoundError:
-        every = ()
+        requirements = ()
     marker = re.compile(rf"extra\s*==\s*['\"]{extra}['\"]")
-    return [item.partition(";")[0].strip() for item in every if marker.search(item)] or [
+    return [item.partition(";")[0].strip() for item in requirements if marker.search(item)] or [
         f"vmfa[{extra}]"
     ]

@@ -1,4 +1,4 @@
-"""``vmfa demo``: the life of a device, played against the real library with simulated phones.
+"""``vmfa demo``: the life of a device, with the real library and simulated phones.
 
 A line is printed only after the library behaved as the line says.
 """
@@ -53,7 +53,11 @@ class DemoFailed(VmfaError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """What was seen, and when: *at* is in seconds from the beginning of the story."""
+    """One line of the story.
+
+    :param chapter: the heading above it.
+    :param at: seconds since the beginning of the story.
+    """
 
     chapter: str
     text: str
@@ -98,7 +102,7 @@ def _page(lines: Sequence[Line]) -> Iterator[str]:
 
 
 class Stage:
-    """The library, a clock that the story moves, and the phones of its people."""
+    """A registry, a clock that the story moves, and the accounts on the phones."""
 
     def __init__(self, store: Store) -> None:
         self.clock = FrozenClock(START)
@@ -111,15 +115,17 @@ class Stage:
     def wait(self, steps: int) -> None:
         self.clock.advance(steps * PERIOD)
 
-    def enroll(self, who: PrincipalId, skew: int = 0) -> tuple[OpenedEnrollment, Account]:
-        """Open an enrollment and scan its URI. If a code repeats, do it again with another key.
+    def enroll(self, principal: PrincipalId, skew: int = 0) -> tuple[OpenedEnrollment, Account]:
+        """Open an enrollment and scan its URI.
+
+        If one of its codes is equal to another code of the story, do it again with another key.
 
         :param skew: seconds by which the clock of the phone is ahead.
         """
         while True:
             service = Actor.trusted_service("vmfa demo")
             opened = self.registry.open_enrollment(
-                who, by=service, label=f"{who.name}@example.com"
+                principal, by=service, label=f"{principal.name}@example.com"
             )
             account = AuthenticatorApp(self.clock, skew=skew).scan(opened.uri)
             if all_differ([*self.accounts, account]):
@@ -160,7 +166,7 @@ def rejection(kind: type[E], attempt: Callable[[], object]) -> E | None:
 
 
 def story(store: Store) -> Iterator[Line]:
-    """Play the story on an empty *store*, line by line.
+    """Yield the lines of the story, played on an empty *store*.
 
     :raises DemoFailed: a step did not behave as expected.
     """
@@ -269,7 +275,7 @@ def _slow_clock(stage: Stage, bob: PrincipalId) -> Iterator[Line]:
     first, second = phone.two_codes()
     report = registry.resync(bob, code1=first, code2=second, by=owner)
     yield stage.line(
-        "Two new consecutive codes resynchronize it. From now on its codes count five steps late.",
+        "Two new consecutive codes resynchronize it. Its codes may now be five steps late.",
         report.sync is Sync.IN_SYNC,
         report.device.drift == -5,
     )
@@ -335,7 +341,7 @@ def _replacement(stage: Stage, alice: PrincipalId, phone: Account) -> Iterator[L
     stage.wait(1)
     old_code = rejection(CodeRejected, lambda: registry.verify(alice, phone.code()))
     yield stage.line(
-        "She enrolls a new phone. Codes of the old phone are wrong codes, a code of the new one"
+        "She enrolls a new phone. A code of the old phone is a wrong code. A code of the new phone"
         " signs her in.",
         type(old_code) is CodeRejected,
         registry.verify(alice, new_phone.code()).failures_cleared == 1,

@@ -13,11 +13,16 @@ from .rendering import event_data, event_text, principal_data, read_account, she
 def enroll(context: CommandContext) -> CommandResult:
     qr = (
         load_extra("vmfa.qr", "qr", "--qr needs") if context.args.qr else None
-    )  # before anything is opened
-    who, registry = context.who, context.registry
-    opened = registry.open_enrollment(who, by=context.actor(), label=context.args.label)
+    )  # before the enrollment is opened
+    principal, registry = context.principal, context.registry
+    binding_code = context.args.binding_code
+    if binding_code is not None:
+        binding_code = ask(binding_code, "binding code")
+    opened = registry.open_enrollment(
+        principal, by=context.actor(), label=context.args.label, binding_code=binding_code
+    )
     data = {
-        "principal": principal_data(who),
+        "principal": principal_data(principal),
         "session": opened.session_id,
         "serial": opened.serial,
         "expires_at": opened.expires_at,
@@ -34,35 +39,35 @@ def enroll(context: CommandContext) -> CommandResult:
             f"session:       {opened.session_id}",
             f"open until:    {context.time(opened.expires_at)}",
             "The key is not shown again. Add it to the authenticator app, then enter two codes:",
-            f"  vmfa confirm {shell_quoted(who)}",
+            f"  vmfa confirm {shell_quoted(principal)}",
         ],
     )
 
 
 def confirm(context: CommandContext) -> CommandResult:
-    who, registry = context.who, context.registry
+    principal, registry = context.principal, context.registry
     session = context.args.session
     if session is None:
-        enrollment = context.store.load(who).enrollment
+        enrollment = context.store.load(principal).enrollment
         session = enrollment.session_id if enrollment else ""
     codes, actor = context.two_codes(), context.actor()
-    report = registry.confirm_enrollment(who, session=session, by=actor, **codes)
+    report = registry.confirm_enrollment(principal, session=session, by=actor, **codes)
     text = [f"assigned and in sync: serial {report.device.serial}"]
     if report.sync is Sync.OUT_OF_SYNC:
         steps, serial = report.steps_off, report.device.serial
         text = [
             f"assigned, but OUT OF SYNC by {steps} steps: serial {serial}",
             "Its codes are not accepted until two new consecutive codes resynchronize it:",
-            f"  vmfa resync {shell_quoted(who)}",
+            f"  vmfa resync {shell_quoted(principal)}",
         ]
-    return CommandResult(data=_sync_data(who, report), text=text)
+    return CommandResult(data=_sync_data(principal, report), text=text)
 
 
 def verify(context: CommandContext) -> CommandResult:
-    who, registry = context.who, context.registry
-    receipt = registry.verify(who, ask(context.args.code, "code"))
+    principal, registry = context.principal, context.registry
+    receipt = registry.verify(principal, ask(context.args.code, "code"))
     data = {
-        "principal": principal_data(who),
+        "principal": principal_data(principal),
         "serial": receipt.serial,
         "step": receipt.step,
         "at": receipt.at,
@@ -76,11 +81,11 @@ def verify(context: CommandContext) -> CommandResult:
 
 
 def resync(context: CommandContext) -> CommandResult:
-    who, registry = context.who, context.registry
+    principal, registry = context.principal, context.registry
     codes, actor = context.two_codes(), context.actor()
-    report = registry.resync(who, by=actor, **codes)
+    report = registry.resync(principal, by=actor, **codes)
     return CommandResult(
-        data=_sync_data(who, report),
+        data=_sync_data(principal, report),
         text=[
             f"in sync with a drift of {report.device.drift} steps: serial {report.device.serial}",
             "The two codes do not sign the user in. The next code does.",
@@ -90,41 +95,50 @@ def resync(context: CommandContext) -> CommandResult:
 
 def deactivate(context: CommandContext) -> CommandResult:
     removed = context.registry.deactivate(
-        context.who, by=context.actor(), reason=context.args.reason
+        context.principal, by=context.actor(), reason=context.args.reason
     )
-    data = {"principal": principal_data(context.who), "serial": removed.serial, "at": removed.at}
+    data = {
+        "principal": principal_data(context.principal),
+        "serial": removed.serial,
+        "at": removed.at,
+        "binding_code": removed.binding_code,
+    }
     at = context.time(removed.at)
-    return CommandResult(
-        data=data, text=[f"deactivated at {at}: serial {removed.serial}; its key is destroyed"]
-    )
+    text = [f"deactivated at {at}: serial {removed.serial}; its key is destroyed"]
+    if removed.binding_code is not None:
+        text += [
+            f"binding code:  {removed.binding_code}",
+            "The code is not shown again. The owner needs it to enroll again.",
+        ]
+    return CommandResult(data=data, text=text)
 
 
 def show(context: CommandContext) -> CommandResult:
-    device = context.registry.device(context.who, by=context.actor())
-    shape = device.parameters
+    device = context.registry.device(context.principal, by=context.actor())
+    parameters = device.parameters
     data: dict[str, object] = {
-        "principal": principal_data(context.who),
+        "principal": principal_data(context.principal),
         "serial": device.serial,
         "sync": device.sync.value,
         "disabled": device.disabled,
         "enrolled_at": device.enrolled_at,
-        "algorithm": shape.algorithm,
-        "digits": shape.digits,
-        "period": shape.period,
-        "t0": shape.t0,
+        "algorithm": parameters.algorithm,
+        "digits": parameters.digits,
+        "period": parameters.period,
+        "t0": parameters.t0,
         "drift": device.drift,
         "last_step": device.last_step,
         "failures": device.failures,
         "budget": device.budget,
     }
-    rhythm = f"every {shape.period} seconds from {context.time(shape.t0)}"
+    interval = f"every {parameters.period} seconds from {context.time(parameters.t0)}"
     return CommandResult(
         data=data,
         text=[
             f"serial:    {device.serial}",
             f"state:     {device.sync.value}{', DISABLED' if device.disabled else ''}",
             f"enrolled:  {context.time(device.enrolled_at)}",
-            f"codes:     {shape.digits} digits, {shape.algorithm}, {rhythm}",
+            f"codes:     {parameters.digits} digits, {parameters.algorithm}, {interval}",
             f"drift:     {device.drift} steps; last step used: {device.last_step}",
             f"failures:  {device.failures} in a row; {device.budget} guesses left in the budget",
         ],
@@ -140,15 +154,15 @@ def list_principals(context: CommandContext) -> CommandResult:
     failure: VmfaError | None = None
     page = registry.principals(account)
     while page:
-        for who in page:
+        for principal in page:
             try:
-                state = "device" if registry.requires_code(who) else "no device"
+                state = "device" if registry.requires_code(principal) else "no device"
             except (RecordTampered, StoreTooNew, UnknownMasterKey) as error:
                 state, failure = error.reason, error
-            rows.append((who, state))
+            rows.append((principal, state))
         page = registry.principals(account, after=page[-1])
-    principals = [{**principal_data(who), "state": state} for who, state in rows]
-    text = [f"{shell_quoted(who)}  {state}" for who, state in rows]
+    principals = [{**principal_data(principal), "state": state} for principal, state in rows]
+    text = [f"{shell_quoted(principal)}  {state}" for principal, state in rows]
     return CommandResult(
         data={"account": account, "principals": principals},
         text=text or ["no principal of this account has a record"],
@@ -157,14 +171,14 @@ def list_principals(context: CommandContext) -> CommandResult:
 
 
 def history(context: CommandContext) -> CommandResult:
-    """Print the events. The registry checks each page, so the last tag is the head."""
-    who, registry, actor = context.who, context.registry, context.actor()
+    """Print the events. The registry checks every page, so the last digest is the head."""
+    principal, registry, actor = context.principal, context.registry, context.actor()
     events: list[AuditEvent] = []
-    while page := registry.history(who, by=actor, after=events[-1].number if events else 0):
+    while page := registry.history(principal, by=actor, after=events[-1].number if events else 0):
         events.extend(page)
     head = events[-1].digest if events else ""
     data = {
-        "principal": principal_data(who),
+        "principal": principal_data(principal),
         "events": [event_data(event) for event in events],
         "head": head,
     }
@@ -177,9 +191,9 @@ def history(context: CommandContext) -> CommandResult:
     )
 
 
-def _sync_data(who: PrincipalId, report: SyncReport) -> dict[str, object]:
+def _sync_data(principal: PrincipalId, report: SyncReport) -> dict[str, object]:
     return {
-        "principal": principal_data(who),
+        "principal": principal_data(principal),
         "serial": report.device.serial,
         "sync": report.sync.value,
         "steps_off": report.steps_off,

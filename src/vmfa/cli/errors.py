@@ -1,4 +1,4 @@
-"""How a command fails: the errors of the command line, the exit codes, and how an error reads."""
+"""How a command fails: the errors of the command line, their exit codes and their texts."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from .. import errors
 
 
 class WrongUsage(errors.InvalidValue):
-    """The arguments do not say what to do."""
+    """The arguments are incomplete, unknown or contradictory."""
 
     reason = "usage"
 
 
 class UnreadableFile(errors.InvalidValue):
-    """A file to import or to compare with cannot be read. The text does not quote it."""
+    """A file to import or to compare with cannot be read. The text does not quote the file."""
 
     reason = "unreadable source"
 
@@ -43,7 +43,7 @@ class Interrupted(errors.VmfaError):
 
 
 class Bug(errors.VmfaError):
-    """An exception that no command expects. Only its place is shown: its text may be secret."""
+    """An unexpected exception. Only its place is shown, because its text may contain a secret."""
 
     reason = "bug"
 
@@ -95,6 +95,7 @@ def describe(problem: errors.VmfaError, *, as_json: bool) -> str:
         advice = "; if you waited, repeat with two new codes"
     if isinstance(problem, errors.AccessDenied):
         advice = "; choose the actor with --as and --code"
-    if wait and not isinstance(problem, errors.Throttled):  # whose message says it
+    if wait and not isinstance(problem, (errors.Throttled, errors.SignInClosed)):
+        # The messages of these two say it.
         advice += f"; wait {wait} seconds"
     return f"vmfa: {problem}{advice}"

@@ -1,4 +1,4 @@
-"""``vmfa import``: adopt the devices that another system assigned, or show what would happen."""
+"""``vmfa import``: adopt the devices of another system, or show what would happen."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from ..importers.base import (
     UnreadableSource,
     adopt_all,
     json_value,
+    read_parameters,
 )
 from ..policy import Parameters, Policy
 from ..registry import DeviceRegistry
@@ -40,7 +41,7 @@ FORMATS: Final = (
 
 
 class NotAllImported(InvalidValue):
-    """Some entries were not imported; the result says which, and why. The others were."""
+    """Some entries were not imported. The result says which, and why."""
 
     reason = "entries not imported"
 
@@ -55,9 +56,8 @@ def import_devices(context: CommandContext) -> CommandResult:
         offers.append(_parameters("--parameters", args.parameters))
     items = _items(context)
     names = None if args.map is None else _names(read_source(args.map))
-    if args.create_key_file:
-        deque(items, maxlen=0)  # a source that cannot be read must not leave a key file
-    keys, imported_keys = context.keys, context.imported_keys
+    deque(items, maxlen=0)  # a source that cannot be read must leave no key file and no database
+    keys, imported_keys = context.keys, context.sealed_keys
     registry = DeviceRegistry(
         _store(context),
         keys=keys,
@@ -101,11 +101,10 @@ def _names(text: str) -> Mapping[str, str]:
 
 
 def _parameters(option: str, text: str) -> Parameters:
-    algorithm, *numbers = text.split(",")
-    if len(numbers) != 2 or not all(n.isascii() and n.isdigit() and len(n) <= 9 for n in numbers):
-        raise WrongUsage(f"{option} is written ALGORITHM,DIGITS,PERIOD, such as sha256,8,30")
-    digits, period = numbers
-    return Parameters(algorithm=algorithm.lower(), digits=int(digits), period=int(period))
+    try:
+        return read_parameters(text)
+    except InvalidValue as error:
+        raise WrongUsage(f"{option}: {error}") from None
 
 
 def _result(outcomes: list[Outcome], *, dry_run: bool) -> CommandResult:

@@ -149,7 +149,7 @@ def read_source(path: str) -> str:
     raise UnreadableFile(problem)
 
 
-# The key file
+# Files with keys
 
 
 def read_key_file(path: str) -> bytes:
@@ -158,18 +158,7 @@ def read_key_file(path: str) -> bytes:
     :raises EnvironmentProblem: it is missing, is not a regular file, belongs to another user, is
         accessible to others, or does not contain a master key.
     """
-    try:
-        descriptor = os.open(path, _OPEN_FLAGS)  # which does not wait for the writer of a FIFO
-        try:
-            _check_file(os.fstat(descriptor), "key file", OTHERS, "chmod 600")
-            content = os.read(descriptor, MAX_LINE_BYTES + 1)
-        finally:
-            os.close(descriptor)
-    except FileNotFoundError:
-        hint = "create one with 'vmfa keys generate FILE'"
-        raise EnvironmentProblem(f"the key file does not exist: {hint}") from None
-    except OSError as error:
-        raise EnvironmentProblem(f"the key file cannot be read: {error.strerror}") from None
+    content = read_private_file(path, "key file", hint="create one with 'vmfa keys generate FILE'")
     key = decode_master_key(content) if len(content) <= MAX_LINE_BYTES else b""
     del content  # error trackers record the locals of a raising frame
     if len(key) >= MASTER_KEY_BYTES:
@@ -179,6 +168,28 @@ def read_key_file(path: str) -> bytes:
         f"the key file does not contain a master key: it needs {MASTER_KEY_BYTES} to"
         f" {MAX_LINE_BYTES} bytes; create one with 'vmfa keys generate FILE'"
     )
+
+
+def read_private_file(path: str, what: str, *, hint: str) -> bytes:
+    """Return the first bytes of the file *path*, which only its owner can access.
+
+    :param what: what the file is, such as "key file".
+    :param hint: how to create it.
+    :returns: at most one byte more than ``MAX_LINE_BYTES``.
+    :raises EnvironmentProblem: it is missing, is not a regular file, belongs to another user, or
+        is accessible to others.
+    """
+    try:
+        descriptor = os.open(path, _OPEN_FLAGS)  # which does not wait for the writer of a FIFO
+        try:
+            _check_file(os.fstat(descriptor), what, OTHERS, "chmod 600")
+            return os.read(descriptor, MAX_LINE_BYTES + 1)
+        finally:
+            os.close(descriptor)
+    except FileNotFoundError:
+        raise EnvironmentProblem(f"the {what} does not exist: {hint}") from None
+    except OSError as error:
+        raise EnvironmentProblem(f"the {what} cannot be read: {error.strerror}") from None
 
 
 def decode_master_key(content: bytes) -> bytes:
@@ -197,18 +208,28 @@ def decode_master_key(content: bytes) -> bytes:
 
 
 def create_key_file(path: str, encoding: str = "raw") -> None:
-    """Write a new master key to the new file *path*, which only its owner can access.
-
-    The key is on the disk when this returns. A file that exists is never changed.
+    """Write a new master key to the new file *path*, as :func:`create_private_file` does.
 
     :param encoding: a name in ``ENCODINGS``.
+    """
+    content = ENCODINGS[encoding](random_bytes(MASTER_KEY_BYTES))
+    create_private_file(path, content, "key file")
+
+
+def create_private_file(path: str, content: bytes, what: str) -> None:
+    """Write *content* to the new file *path*, which only its owner can access.
+
+    It is on the disk when this returns. A file that exists is never changed.
+
+    :param what: what the file is, such as "key file".
     :raises EnvironmentProblem: the file exists, or cannot be written.
     """
+    problem = ""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o600)
         try:
             with open(descriptor, "wb") as file:
-                file.write(ENCODINGS[encoding](random_bytes(MASTER_KEY_BYTES)))
+                file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
             _sync_directory(os.path.dirname(os.path.abspath(path)))
@@ -216,9 +237,12 @@ def create_key_file(path: str, encoding: str = "raw") -> None:
             os.unlink(path)  # a key that may not be on the disk must not create devices
             raise
     except FileExistsError:
-        raise EnvironmentProblem("the key file exists already and was not changed") from None
+        problem = "exists already and was not changed"
     except OSError as error:
-        raise EnvironmentProblem(f"the key file cannot be created: {error.strerror}") from None
+        problem = f"cannot be created: {error.strerror}"
+    del content  # error trackers record the locals of a raising frame
+    if problem:
+        raise EnvironmentProblem(f"the {what} {problem}")
 
 
 def _sync_directory(path: str) -> None:

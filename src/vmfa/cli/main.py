@@ -20,11 +20,11 @@ def main(argv: Sequence[str] | None = None, *, clock: Callable[[], float] = time
     """Run one command and return its exit code.
 
     :param argv: the arguments after the name of the program; None: those of this process.
-    :param clock: returns the Unix time.
+    :param clock: a function that returns the Unix time, in seconds.
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
     if sys.stdout is None or sys.stderr is None:
-        return 5  # a key that enroll shows would be lost, and there is no way to say so
+        return 5  # a key that enroll prints would be lost, and an error could not be printed
     problem: VmfaError | None
     try:
         problem = _run(arguments, clock)
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None, *, clock: Callable[[], float] = time
         problem = EnvironmentProblem(
             f"the output or a temporary file cannot be written: {error.strerror}"
         )
-    except Exception as error:  # noqa: BLE001  # reported by its place, because its text may quote a secret
+    except Exception as error:  # noqa: BLE001  # Bug omits its text, which may contain a secret
         problem = Bug(error)
     if problem is None:
         return 0
@@ -62,6 +62,6 @@ def _run(arguments: Sequence[str], clock: Callable[[], float]) -> VmfaError | No
 
 
 def _discard_output() -> None:
-    """Let what Python flushes as it ends go nowhere, instead of failing again."""
-    with suppress(OSError), open(os.devnull, "wb") as nowhere:
-        os.dup2(nowhere.fileno(), sys.stdout.fileno())
+    """Discard what Python flushes when it exits, so that the write does not fail again."""
+    with suppress(OSError), open(os.devnull, "wb") as null_device:
+        os.dup2(null_device.fileno(), sys.stdout.fileno())

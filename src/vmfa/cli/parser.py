@@ -9,7 +9,8 @@ from itertools import islice
 from textwrap import wrap
 from typing import Any, Final, NoReturn
 
-from . import audit, codes, devices, importing, keys, reports
+from ..policy import Policy
+from . import audit, codes, devices, importing, keys, reports, support
 from .context import CommandContext, CommandResult
 from .demo import run_demo
 from .errors import WrongUsage
@@ -20,7 +21,7 @@ GLOBAL_OPTIONS: Final = """\
 Options: --db FILE (or $VMFA_DB), --key-file FILE (or $VMFA_KEY_FILE), --json,
 --version. "vmfa COMMAND --help" explains a command and the exit codes."""
 EXIT_CODES: Final = """\
-exit codes: 0 done; 1 the code is not accepted; 2 wrong usage or an impossible
+exit codes: 0 done; 1 the code is not accepted; 2 wrong usage or an invalid
 value; 3 access denied; 4 no device, no session, already assigned, too many
 sessions, or too soon; 5 database, clock, master key, files, or a failed check;
 70 a bug in vmfa; 130 interrupted."""
@@ -40,34 +41,43 @@ class TextRequested(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """One command. *creates* says whether it creates the database if there is none."""
+    """One command.
+
+    :param about: one line for the list of commands.
+    :param more: further sentences for its own help.
+    :param arguments: functions that add its arguments to a parser.
+    :param creates: whether it creates the database if there is none.
+    :param policy: the policy of its registry; None for the default.
+    """
 
     name: str
     run: Callable[[CommandContext], CommandResult]
-    about: str  # one line
+    about: str
     more: str = ""
     arguments: tuple[Callable[[Parser], None], ...] = ()
     creates: bool = False
+    policy: Policy | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """Commands that share their first word; the whole program is one as well."""
+    """Commands that share their first word. The program itself is a group, too."""
 
     name: str
     about: str
     commands: tuple[Command | Group, ...]
 
     def find(self, name: str) -> Command | Group | None:
+        """Return the command or group with this name."""
         return next((command for command in self.commands if command.name == name), None)
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse that lists the choices, and never quotes an argument: it may be a key or a code."""
+    """An argument parser that quotes no argument in an error: it may be a key or a code."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(allow_abbrev=False, **options)
-        self.color = False  # of Python 3.14: our output has no control sequences
+        self.color = False  # Python 3.14 would print control sequences
 
     def error(self, message: str) -> NoReturn:
         message = message.partition("'")[0].partition('"')[0].rstrip(" :")
@@ -95,7 +105,7 @@ class Parser(argparse.ArgumentParser):
                 if action.nargs is None and not has_value:
                     options += islice(rest, 1)
             elif word.startswith("-") and word != "-" and not word[1:].isdigit():
-                options.append(word)  # unknown, as argparse will say
+                options.append(word)  # argparse reports that it is unknown
             else:
                 others.append(word)
         return [*options, "--", *others] if others else options
@@ -105,7 +115,7 @@ class Parser(argparse.ArgumentParser):
 
 
 class GroupParser(Parser):
-    """The parser of a group: options, the name of a command, and what belongs to the command."""
+    """The parser of a group: options, the name of a command, and the words after it."""
 
     def __init__(self, group: Group, prog: str) -> None:
         super().__init__(prog=prog)
@@ -115,10 +125,10 @@ class GroupParser(Parser):
     def format_help(self) -> str:
         lines = [f"  {command.name:<11} {command.about}" for command in self.group.commands]
         usage = f"usage: {self.prog} [OPTIONS] COMMAND ..."
-        return "\n".join([usage, "", self.group.about, "", *lines, "", GLOBAL_OPTIONS])
+        return "\n".join([usage, self.group.about, "", *lines, "", GLOBAL_OPTIONS])
 
     def choose(self, words: Sequence[str]) -> Command | Group:
-        """Return what the first of *words* names.
+        """Return the command or group that the first of *words* names.
 
         :raises WrongUsage: it is missing or unknown; the text lists the choices.
         """
@@ -135,8 +145,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
     Options may stand before, between and after the other arguments.
 
-    :raises WrongUsage: they do not say what to do.
-    :raises TextRequested: they ask for help or for the version.
+    :raises WrongUsage: an argument is missing, unknown or wrong.
+    :raises TextRequested: the arguments ask for help or for the version.
     """
     namespace = argparse.Namespace()
     words, prog = list(arguments), "vmfa"
@@ -158,6 +168,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def command_parser(command: Command, prog: str) -> Parser:
+    """Return the parser of one command. *prog* is its full name for the help."""
     parser = Parser(
         prog=prog,
         description="\n".join(wrap(f"{command.about} {command.more}", 78)),
@@ -225,6 +236,14 @@ def _label(parser: Parser) -> None:
     )
 
 
+def _binding_code(parser: Parser) -> None:
+    parser.add_argument(
+        "--binding-code",
+        metavar="CODE",
+        help="the code from a removal by another person, for --as self; - reads it",
+    )
+
+
 def _session(parser: Parser) -> None:
     parser.add_argument(
         "--session", metavar="ID", help="the session that enroll printed (the open one)"
@@ -245,12 +264,20 @@ def _accounts(parser: Parser) -> None:
     parser.add_argument("accounts", nargs="+", metavar="ACCOUNT", help="the accounts")
 
 
+def _audit_key(parser: Parser) -> None:
+    parser.add_argument(
+        "--audit-key",
+        metavar="FILE",
+        help="check the tags for auditors instead, with what vmfa keys audit-key wrote",
+    )
+
+
 def _case(parser: Parser) -> None:
     parser.add_argument(
         "--case",
         default="vmfa audit",
         metavar="TEXT",
-        help="the support case that this is read for",
+        help="the support case for which the history is read",
     )
 
 
@@ -322,7 +349,7 @@ def _policy(parser: Parser) -> None:
         "--strict", action="store_true", help="Policy.strict(), which follows the standards"
     )
     parser.add_argument(
-        "--window", type=int, metavar="STEPS", help="accept codes so many steps early or late"
+        "--window", type=int, metavar="STEPS", help="accept codes this many steps early or late"
     )
     parser.add_argument(
         "--set",
@@ -338,6 +365,13 @@ def _policy(parser: Parser) -> None:
         metavar="N",
         help="sign-ins of the user a day (1); 0: never",
     )
+    parser.add_argument(
+        "--reenrollments",
+        type=float,
+        default=12,
+        metavar="N",
+        help="new devices of the user a year (12), for the second table",
+    )
 
 
 def _new_key_file(parser: Parser) -> None:
@@ -351,12 +385,66 @@ def _new_key_file(parser: Parser) -> None:
     )
 
 
+def _new_audit_key_file(parser: Parser) -> None:
+    parser.add_argument("file", metavar="FILE", help="the file, which must not exist")
+
+
+def _leak_checkpoint(parser: Parser) -> None:
+    parser.add_argument(
+        "--checkpoint",
+        metavar="FILE",
+        help="after a leak: reseal only the records that this checkpoint covers",
+    )
+
+
+def _one_or_all(parser: Parser) -> None:
+    parser.add_argument(
+        "principal",
+        nargs="?",
+        metavar="PRINCIPAL",
+        help="ACCOUNT/NAME, or with --root the ACCOUNT",
+    )
+    parser.add_argument(
+        "--root", action="store_true", help="the principal is the root of the account"
+    )
+    parser.add_argument(
+        "--account", metavar="ACCOUNT", help="every principal of this account, root included"
+    )
+
+
+def _until(parser: Parser) -> None:
+    parser.add_argument(
+        "--until",
+        required=True,
+        metavar="TIME",
+        help="Unix seconds, or ISO 8601 with an offset, such as 2026-11-24T12:00:00Z",
+    )
+
+
 def _files(parser: Parser) -> None:
     parser.add_argument("--db", metavar="FILE", help="the database file (default: $VMFA_DB)")
+    _key_files(parser)
+
+
+def _key_files(parser: Parser) -> None:
     parser.add_argument(
         "--key-file",
+        action="append",
         metavar="FILE",
-        help="the file with the master key, for its owner alone (default: $VMFA_KEY_FILE)",
+        help="the file with the current master key, for its owner alone (default: $VMFA_KEY_FILE);"
+        " each further one has a retired key",
+    )
+    parser.add_argument(
+        "--accepted-key-file",
+        action="append",
+        metavar="FILE",
+        help="a master key that will become current; repeatable",
+    )
+    parser.add_argument(
+        "--derive-only-key-file",
+        action="append",
+        metavar="FILE",
+        help="a master key that only derives the keys of old devices; repeatable",
     )
 
 
@@ -393,7 +481,7 @@ def _version(parser: Parser) -> None:
 
 KEYS: Final = Group(
     name="keys",
-    about="Create a master key: generate.",
+    about="Manage master keys: generate, report, reseal, rekey, audit-key.",
     commands=(
         Command(
             name="generate",
@@ -401,6 +489,65 @@ KEYS: Final = Group(
             about="Write a new master key to a new file.",
             more="32 random bytes of the operating system, in a file for its owner alone.",
             arguments=(_new_key_file,),
+        ),
+        Command(
+            name="report",
+            run=keys.report,
+            about="Count the records and devices that depend on each master key.",
+            arguments=(_accounts, _files),
+        ),
+        Command(
+            name="reseal",
+            run=keys.reseal,
+            about="Authenticate every record under the current master key.",
+            more="Sign-ins may go on meanwhile. After a leak of the old key, stop all services "
+            "first and pass a checkpoint that is older than the leak.",
+            arguments=(_accounts, _leak_checkpoint, _files),
+        ),
+        Command(
+            name="rekey",
+            run=keys.rekey,
+            about="Encrypt every imported key under the current master key.",
+            more="Sign-ins may go on meanwhile. Needs the extra sealing.",
+            arguments=(_accounts, _files),
+        ),
+        Command(
+            name="audit-key",
+            run=keys.audit_key,
+            about="Write the key for an auditor to a new file.",
+            more="It checks records and histories. It computes no code, and the service accepts "
+            "nothing that is made with it.",
+            arguments=(_new_audit_key_file, _key_files),
+        ),
+    ),
+)
+
+SUPPORT: Final = Group(
+    name="support",
+    about="Help a user: binding-code, client-token, restore-budget.",
+    commands=(
+        Command(
+            name="binding-code",
+            run=support.binding_code,
+            about="Replace a binding code that was lost or has expired.",
+            more="Prints the code, once. For root: --as support:CASE.",
+            arguments=(_principal, _acting, _files, _utc),
+        ),
+        Command(
+            name="client-token",
+            run=support.client_token,
+            about="Give the owner a client token for one sign-in.",
+            more="Prints the token, once. It is valid for 24 hours, and only in a service whose "
+            "policy has known_clients.",
+            arguments=(_principal, _acting, _files, _utc),
+            policy=Policy(known_clients=True),
+        ),
+        Command(
+            name="restore-budget",
+            run=support.restore_budget,
+            about="Refill the guess budget, at most once a day.",
+            more="Change the first factor first.",
+            arguments=(_principal, _acting, _files),
         ),
     ),
 )
@@ -413,28 +560,28 @@ AUDIT: Final = Group(
             name="verify",
             run=audit.verify,
             about="Check every history of the accounts.",
-            more="Names the first event that was changed, removed or moved.",
-            arguments=(_accounts, _case, _files),
+            more="Prints the first event that was changed, removed or moved.",
+            arguments=(_accounts, _case, _audit_key, _files),
         ),
         Command(
             name="checkpoint",
             run=audit.checkpoint,
             about="Print what later proves the state of every history.",
             more="Keep it where it cannot be changed with write access to the database.",
-            arguments=(_accounts, _case, _files),
+            arguments=(_accounts, _case, _audit_key, _files),
         ),
         Command(
             name="compare",
             run=audit.compare,
             about="Compare the database with a checkpoint.",
             more="Finds deleted rows and restored older rows.",
-            arguments=(_checkpoint_file, _case, _files),
+            arguments=(_checkpoint_file, _case, _audit_key, _files),
         ),
         Command(
             name="export",
             run=audit.export,
             about="Print the events as JSON lines for a SIEM.",
-            arguments=(_accounts, _since, _case, _files),
+            arguments=(_accounts, _since, _case, _audit_key, _files),
         ),
     ),
 )
@@ -446,14 +593,16 @@ PROGRAM: Final = Group(
         Command(
             name="demo",
             run=run_demo,
-            about="Play the life of a device, without waiting.",
+            about="Show the life of a device, without waiting.",
             more="It uses a temporary database and a simulated clock.",
         ),
         Command(
             name="enroll",
             run=devices.enroll,
-            about="Start an enrollment. Prints the key, once.",
-            arguments=(_principal, _label, _acting, _files, _create_key_file, _utc),
+            about="Start an enrollment and print its key once.",
+            arguments=(
+                _principal, _label, _binding_code, _acting, _files, _create_key_file, _utc,
+            ),
             creates=True,
         ),
         Command(
@@ -466,7 +615,7 @@ PROGRAM: Final = Group(
         Command(
             name="verify",
             run=devices.verify,
-            about="Accept a code, once.",
+            about="Verify a code and mark it as used.",
             more=CODES,
             arguments=(_principal, _one_code, _files, _utc),
         ),
@@ -503,10 +652,18 @@ PROGRAM: Final = Group(
             arguments=(_principal, _acting, _files, _utc),
         ),
         Command(
+            name="mark-spent",
+            run=support.mark_spent,
+            about="Treat every code up to a time as used, after a fail-over.",
+            more="Or after the restore of a backup. Open enrollments are cancelled.",
+            arguments=(_one_or_all, _until, _files, _utc),
+        ),
+        SUPPORT,
+        Command(
             name="import",
             run=importing.import_devices,
             about="Import the devices of another system.",
-            more="Each entry has its line. Needs the extra sealing.",
+            more="Prints a line for each entry. Needs the extra sealing.",
             arguments=(_import, _files, _create_key_file),
             creates=True,
         ),
@@ -521,7 +678,7 @@ PROGRAM: Final = Group(
         Command(
             name="policy",
             run=reports.policy,
-            about="Report what a policy is worth against guessing.",
+            about="Report how well a policy resists guessing.",
             arguments=(_policy,),
         ),
         Command(
@@ -536,8 +693,8 @@ PROGRAM: Final = Group(
 
 def commands(group: Group = PROGRAM, prefix: str = "") -> Mapping[str, Command]:
     """Return every command by its full name, such as "audit verify"."""
-    found: dict[str, Command] = {}
+    by_name: dict[str, Command] = {}
     for choice in group.commands:
         name = f"{prefix}{choice.name}"
-        found |= commands(choice, f"{name} ") if isinstance(choice, Group) else {name: choice}
-    return found
+        by_name |= commands(choice, f"{name} ") if isinstance(choice, Group) else {name: choice}
+    return by_name

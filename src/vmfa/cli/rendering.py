@@ -9,7 +9,7 @@ from ..events import AuditEvent
 from ..history import is_redacted
 from ..models import PrincipalId
 
-TIMES = ("_at", "older_than")  # how the names of details end that are Unix times
+TIMES = ("_at", "older_than")  # details whose names end like this are Unix times
 
 
 def read_account(text: str) -> str:
@@ -17,17 +17,23 @@ def read_account(text: str) -> str:
     return text.replace("%2F", "/").replace("%25", "%")
 
 
-def shell_quoted(who: PrincipalId) -> str:
-    """Return the arguments that name *who* on the command line, quoted for a shell."""
-    account = who.account.replace("%", "%25").replace("/", "%2F")
-    return f"--root {quote(account)}" if who.is_root else quote(f"{account}/{who.name}")
+def shell_quoted(principal: PrincipalId) -> str:
+    """Return the command line arguments that name *principal*, quoted for a shell."""
+    account = principal.account.replace("%", "%25").replace("/", "%2F")
+    if principal.is_root:
+        return f"--root {quote(account)}"
+    return quote(f"{account}/{principal.name}")
 
 
-def principal_data(who: PrincipalId) -> dict[str, object]:
-    return {"account": who.account, "kind": who.kind.value, "name": who.name}
+def principal_data(principal: PrincipalId) -> dict[str, object]:
+    """Return *principal* for JSON."""
+    return {
+        "account": principal.account, "kind": principal.kind.value, "name": principal.name,
+    }
 
 
 def event_data(event: AuditEvent) -> dict[str, object]:
+    """Return *event* for JSON."""
     return {
         "number": event.number,
         "type": event.type.value,
@@ -47,13 +53,13 @@ def event_data(event: AuditEvent) -> dict[str, object]:
 
 
 def event_text(event: AuditEvent, *, utc: bool) -> str:
-    """Return *event* as one line: number, time, type, actor, and in brackets what else it says."""
+    """Return *event* as one line: number, time, type, actor, and the details in brackets."""
     if is_redacted(event):
         return f"{event.number}  {event.type}"
-    facts = {"reason": event.reason, "source": event.source}
+    details = {"reason": event.reason, "source": event.source}
     for name, value in event.details:
-        facts[name.replace("_", " ")] = _detail(name, value, utc=utc)
-    more = "; ".join(f"{name}: {text}" for name, text in facts.items() if text)
+        details[name.replace("_", " ")] = _detail(name, value, utc=utc)
+    more = "; ".join(f"{name}: {text}" for name, text in details.items() if text)
     line = f"{event.number}  {time_text(event.at, utc=utc)}  {event.type}  by {event.actor}"
     return f"{line}  ({more})" if more else line
 

@@ -1,4 +1,4 @@
-"""Reports to file: ``vmfa selftest``, ``vmfa policy``, and the environment that a report names."""
+"""Reports: ``vmfa selftest``, ``vmfa policy``, and the environment that every report states."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .context import CommandContext, CommandResult
 from .errors import EnvironmentProblem, WrongUsage
 from .rendering import time_text
 
-SOURCES: Final = (  # how the clause ids of a source begin, and its name
+SOURCES: Final = (  # the prefix of the clause ids of a document, and its name
     ("RFC4226-", "RFC 4226"),
     ("RFC6238-", "RFC 6238"),
     ("SP80063B-", "NIST SP 800-63B"),
@@ -41,10 +41,12 @@ def environment(context: CommandContext) -> dict[str, str]:
 
 
 def environment_lines(names: dict[str, str]) -> list[str]:
+    """Return the result of :func:`environment` as lines of text."""
     return [f"{name + ':':<9}{text}" for name, text in names.items()]
 
 
 def vmfa_version() -> str:
+    """Return the version of the installed package, or "not installed"."""
     from importlib.metadata import PackageNotFoundError, version  # slow to import, seldom needed
 
     try:
@@ -62,7 +64,7 @@ def _openssl_version() -> str:
 
 
 def _fips_mode() -> str:
-    """Whether the OpenSSL that ``hashlib`` uses runs in FIPS mode."""
+    """Return whether the OpenSSL that ``hashlib`` uses runs in FIPS mode."""
     try:
         return "on" if import_module("_hashlib").get_fips_mode() else "off"
     except (ImportError, AttributeError, ValueError):  # a Python without OpenSSL
@@ -108,10 +110,12 @@ def policy(context: CommandContext) -> CommandResult:
     if args.window is not None:
         changes["window"] = args.window
     chosen = chosen.replace(**changes)
-    result = report(chosen, sign_ins_per_day=args.sign_ins)
+    result = report(
+        chosen, sign_ins_per_day=args.sign_ins, reenrollments_per_year=args.reenrollments
+    )
     chance = f"{result.likeliest_code:.3e}"
     data = {"environment": names, **asdict(result)}
-    for row in data["guessing"]:
+    for row in (*data["per_device"], *data["reenrolling"]):
         row["per_day"] = None if row["per_day"] == inf else row["per_day"]  # JSON has no infinity
     for row in data["weaknesses"]:
         row["source"] = _source(row.pop("clause"))
@@ -120,7 +124,10 @@ def policy(context: CommandContext) -> CommandResult:
         text=[
             *environment_lines(names),
             f"one guess: {result.candidates} candidates, each with a chance of at most {chance}",
-            *map(_guessing_line, result.guessing),
+            "for each device:",
+            *map(_guessing_line, result.per_device),
+            f"with {result.reenrollments_per_year:g} new devices a year, each with a full budget:",
+            *map(_guessing_line, result.reenrolling),
             *(
                 f"weak: {weakness.setting} ({_source(weakness.clause)}): {weakness.sentence}"
                 for weakness in result.weaknesses

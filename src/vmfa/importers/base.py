@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 MAX_SOURCE_BYTES: Final = 64 << 20
 MAX_RECORD_CHARACTERS: Final = 1 << 20  # of one object in a JSON list
-HOTP: Final = "the device is HOTP: only time-based devices (TOTP) can be imported"
+HOTP: Final = "HOTP: only time-based devices (TOTP) can be imported"
 
 
 class UnreadableSource(InvalidValue):
@@ -51,7 +51,7 @@ class ImportedDevice:
 
     :param where: its place in the source, for the report.
     :param owner: the owner, as the source names them.
-    :param source: the origin that the history of the principal keeps.
+    :param system: the system and the entry, which the history of the principal keeps.
     :param last_step: the last time step whose code was accepted; None if the source does not
         know it.
     :param drift: the drift in time steps.
@@ -61,7 +61,7 @@ class ImportedDevice:
 
     where: str
     owner: str
-    source: str
+    system: str
     key: Key
     parameters: Parameters
     last_step: int | None = None
@@ -109,7 +109,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What happened to one item. It holds no key.
+    """What happened to one item, without its key.
 
     :param principal: None if the owner is not known.
     :param device: the adopted device; None unless the status is ``ADOPTED``.
@@ -165,9 +165,11 @@ def adopt_all(
     A device that cannot be adopted does not stop the batch. An error that would stop every device,
     such as a store that cannot be reached, is raised.
 
+    :param registry: the registry that adopts the devices.
     :param items: what ``read()`` of an importer returned. It is iterated twice: the first time to
         find keys that occur more than once. An iterator is copied first.
     :param by: ``Actor.trusted_service(...)``.
+    :param principals: maps the owners of the items to principals.
     :raises AccessDenied: the actor is not a trusted service.
     :raises UnreadableSource: the source cannot be read. Nothing was adopted.
     """
@@ -189,7 +191,7 @@ def adopt_all(
 class SharedKeys:
     """The keys that a batch lists under more than one owner.
 
-    It keeps keyed digests, under a random key of its own, and no keys.
+    It stores no keys, only keyed digests of them under a random key.
     """
 
     __slots__ = ("_secret", "_shared")
@@ -223,7 +225,7 @@ def _adopt(
             principal,
             by=by,
             key=item.key,
-            system=item.source,
+            system=item.system,
             parameters=item.parameters,
             last_step=item.last_step,
             drift=item.drift,
@@ -266,7 +268,7 @@ def _compared(
 def _assigned_device(
     registry: DeviceRegistry, by: Actor, principal: PrincipalId
 ) -> tuple[VirtualDevice, Key]:
-    record = registry._run(registry.operations.record(principal, by=by))  # noqa: SLF001
+    record = registry.run(registry.operations.record(principal, by=by))
     device, key_ref = record.device, record.key_ref
     if device is None or key_ref is None:
         raise NoDevice("the device was removed during the import: run the import again")
@@ -284,9 +286,11 @@ def _not_adopted(
 
 @dataclass(slots=True)
 class DryRunStore:
-    """A store for a dry run: it reads *store* and keeps in memory what would be written.
+    """A store for a dry run: it reads *store*, and it writes to memory only.
 
-    A registry over it decides exactly as one over *store* would.
+    A registry that uses it decides as a registry that uses *store* would.
+
+    :param store: the store to read.
     """
 
     store: Store
@@ -333,7 +337,7 @@ class DryRunStore:
 def build_item(where: str, owner: str, build: Callable[[], ImportedDevice]) -> Item:
     """Return the device that *build* returns, or the reason why there is none.
 
-    The error ends here, together with the frames that held the secret.
+    The error is not raised again, because its frames contain the secret.
     """
     try:
         return build()
@@ -475,13 +479,13 @@ def check_known_fields(record: Mapping[str, Any], *known: str) -> None:
 
 
 def owner_of(record: Mapping[str, Any]) -> str:
-    """Return the field ``owner`` for a report; empty if it is not text."""
+    """Return the field ``owner``, for a report; empty if it is not text."""
     owner = record.get("owner")
     return owner if isinstance(owner, str) else ""
 
 
 def printable(value: object) -> str:
-    """Return a short text of a value from the source that cannot control a terminal."""
+    """Return the first 80 characters of a value, escaped if they could control a terminal."""
     text = str(value)[:80]
     return text if text.isprintable() else ascii(text)[1:-1]
 
@@ -491,22 +495,19 @@ def key_type(unsafe_short_keys: bool) -> type[Key]:
     return UnsafeShortKey if unsafe_short_keys else Key
 
 
-def read_offer(text: str) -> Parameters:
-    """Read parameters that a policy may offer, such as ``sha256,8,30`` or ``sha1,6,60,30``.
+def read_parameters(text: str) -> Parameters:
+    """Read the parameters of devices, such as ``sha256,8,30`` or ``sha1,6,60,30``.
 
     :param text: algorithm, digits, period in seconds and, if it is not 0, T0 in Unix seconds.
     :raises InvalidValue: the text has another form or an impossible value.
     """
-    match = _OFFER.fullmatch(text)
+    match = _PARAMETERS.fullmatch(text)
     if match is None:
-        raise InvalidValue(
-            "an offer has the form ALGORITHM,DIGITS,PERIOD or ALGORITHM,DIGITS,PERIOD,T0, "
-            "for example sha256,8,30"
-        )
+        raise InvalidValue("write ALGORITHM,DIGITS,PERIOD[,T0], such as sha256,8,30")
     algorithm, digits, period, t0 = match.groups()
     return Parameters(
         algorithm=algorithm.lower(), digits=int(digits), period=int(period), t0=int(t0 or 0)
     )
 
 
-_OFFER: Final = re.compile(r"([A-Za-z0-9]+),([0-9]{1,9}),([0-9]{1,9})(?:,(-?[0-9]{1,12}))?")
+_PARAMETERS: Final = re.compile(r"([A-Za-z0-9]+),([0-9]{1,9}),([0-9]{1,9})(?:,(-?[0-9]{1,12}))?")

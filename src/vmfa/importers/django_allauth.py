@@ -99,7 +99,7 @@ def _item(
         return ImportedDevice(
             where=where,
             owner=owner,
-            source=f"django-allauth: {where}",
+            system=f"django-allauth: {where}",
             key=key_type(unsafe_short_keys).from_base32(_decrypted(secret, decrypt)),
             parameters=parameters or Parameters(),
         )

@@ -106,7 +106,7 @@ def _item(row: Mapping[str, Any], unsafe_short_keys: bool) -> Item:
         return ImportedDevice(
             where=where,
             owner=owner,
-            source=f"django-otp: {where}",
+            system=f"django-otp: {where}",
             key=key_type(unsafe_short_keys)(_hex_bytes(take(row, "key", str))),
             parameters=Parameters(
                 digits=take(row, "digits", int),

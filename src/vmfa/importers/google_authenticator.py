@@ -31,7 +31,7 @@ def read(text: str, *, owner: str, unsafe_short_keys: bool = False) -> list[Item
         if "HOTP_COUNTER" in options:
             raise InvalidValue(HOTP)
         if "TOTP_AUTH" not in options:
-            raise InvalidValue("not a file of google-authenticator: there is no line TOTP_AUTH")
+            raise InvalidValue("not a file of google-authenticator: it has no TOTP_AUTH line")
         scratch_codes = sum(not line.startswith(OPTION) for line in rest)
         notes = [
             f"{name} {options[name]} is not imported: the policy decides"
@@ -43,7 +43,7 @@ def read(text: str, *, owner: str, unsafe_short_keys: bool = False) -> list[Item
         return ImportedDevice(
             where="file",
             owner=owner,
-            source=f"google-authenticator: {owner}",
+            system=f"google-authenticator: {owner}",
             key=key_type(unsafe_short_keys).from_base32(secret),
             parameters=Parameters(period=_first(options, "STEP_SIZE", 30)),
             last_step=max(_numbers(options, "DISALLOW_REUSE"), default=None),

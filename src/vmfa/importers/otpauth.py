@@ -51,7 +51,7 @@ def _item(numbered_line: tuple[int, str], *, unsafe_short_keys: bool) -> Item:
         key_uri = parse(uri, unsafe_short_key=unsafe_short_keys)
         name = owner or key_uri.label
         return ImportedDevice(
-            where=where, owner=name, source=f"otpauth: {name}", key=key_uri.key,
+            where=where, owner=name, system=f"otpauth: {name}", key=key_uri.key,
             parameters=key_uri.parameters,
         )
 

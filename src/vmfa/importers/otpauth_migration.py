@@ -137,6 +137,7 @@ def _payload(uri: str) -> Message:
 
 
 def _item(account: bytes, where: str, unsafe_short_keys: bool) -> Item:
+    # KEYURI-EXPORT
     try:
         fields = _message(account)
         owner = _text(fields, NAME).removeprefix(f"{_text(fields, ISSUER)}:").strip()
@@ -156,7 +157,7 @@ def _item(account: bytes, where: str, unsafe_short_keys: bool) -> Item:
         return ImportedDevice(
             where=where,
             owner=owner,
-            source=f"otpauth-migration: {owner}",
+            system=f"otpauth-migration: {owner}",
             key=key_type(unsafe_short_keys)(secret),
             parameters=Parameters(algorithm=algorithm, digits=digits),
         )

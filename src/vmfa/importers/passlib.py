@@ -63,7 +63,7 @@ def _item(numbered_record: tuple[int, Mapping[str, Any]], *, unsafe_short_keys: 
         return ImportedDevice(
             where=where,
             owner=owner,
-            source=f"passlib: {owner}",
+            system=f"passlib: {owner}",
             key=key_type(unsafe_short_keys).from_base32(take(totp, "key", str)),
             parameters=Parameters(
                 algorithm=take(totp, "alg", str, "sha1"),

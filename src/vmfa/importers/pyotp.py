@@ -1,4 +1,4 @@
-"""Import secrets that an application stored for pyotp, which stores nothing itself.
+"""Import secrets that an application stored for pyotp.
 
 The source is a JSON list of ``{"owner": ..., "secret": ..., "last_timecode": ...}``, and with
 ``digits``, ``digest`` and ``interval`` where they differ from the defaults of pyotp.
@@ -56,7 +56,7 @@ def _item(numbered_record: tuple[int, Mapping[str, Any]], *, unsafe_short_keys: 
         return ImportedDevice(
             where=where,
             owner=owner,
-            source=f"pyotp: {owner}",
+            system=f"pyotp: {owner}",
             key=key_type(unsafe_short_keys).from_base32(take(record, "secret", str)),
             parameters=Parameters(
                 algorithm=take(record, "digest", str, "sha1"),

@@ -1,4 +1,4 @@
-"""What a key source is, and the master keys that the sources share.
+"""The protocol of a key source, and the master keys that all key sources share.
 
 The same master keys authenticate stored records, claims and client tokens.
 """
@@ -17,12 +17,13 @@ from ..policy import Parameters
 __all__ = ["AuditKey", "KeySource"]
 
 MIN_MASTER_KEY_BYTES: Final = 32
+DERIVE_ONLY: Final = "derive-only"  # in the text of an audit key
 
 
 class RecordAuthenticator(Protocol):
-    """Computes and checks the tags of what is stored or handed out.
+    """Computes and checks the tags of stored records, claims and client tokens.
 
-    ``authenticate`` is False only where records never leave the process.
+    ``authenticate`` is False only if records never leave the process.
     """
 
     authenticate: bool
@@ -32,19 +33,20 @@ class RecordAuthenticator(Protocol):
         ...
 
     def check(self, purpose: str, message: bytes, tag: str) -> bool:
-        """Return whether *tag* is one of ours for *message*.
+        """Return whether *tag* was computed for *message*, under one of the master keys.
 
-        :raises UnknownMasterKey: its master key is not here, or must not authenticate anything.
+        :raises UnknownMasterKey: this process does not have its master key, or that key must not
+            authenticate anything.
         """
         ...
 
     def audit_tag(self, purpose: str, message: bytes) -> str:
-        """Return a second tag, for auditors. Nothing accepts it at run time."""
+        """Return a second tag, which only auditors check."""
         ...
 
 
 class KeySource(RecordAuthenticator, Protocol):
-    """Issues, adopts and reveals the keys of devices. No I/O."""
+    """Issues, adopts and reveals the keys of devices, without I/O."""
 
     scheme: str
 
@@ -63,24 +65,27 @@ class KeySource(RecordAuthenticator, Protocol):
     def reveal(
         self, ref: KeyRef, principal: PrincipalId, serial: str, parameters: Parameters
     ) -> Key:
-        """Return the key of *ref*, which is bound to all the other arguments."""
+        """Return the key of *ref*, which is bound to the other arguments.
+
+        :raises UnknownMasterKey: this process does not have its master key.
+        """
         ...
 
 
 class MasterKeys(Opaque):
     """Master keys and their roles. A master key has at least 32 random bytes.
 
-    :param current: authenticates everything that is new, and is the source of new device keys.
-    :param retired: earlier keys. What they authenticated is still accepted.
+    The id of a master key is a fingerprint of it. With a wrong master key, a code is therefore not
+    counted as wrong: the error is :class:`~vmfa.UnknownMasterKey`.
+
+    :param current: authenticates new records, and is the source of new device keys.
+    :param retired: earlier keys. Records that they authenticated are still accepted.
     :param accepted: keys that will become current. Deploy them on all nodes before one uses them.
-    :param derive_only: keys after ``reseal``: devices derived under them still work, and a record
+    :param derive_only: keys after ``reseal``. Devices derived under them still work, but a record
         that one of them authenticates is refused.
+    :ivar current_id: the id of the current key.
     :raises InvalidType: a master key is not bytes.
     :raises InvalidValue: a master key is too short, or has two roles.
-
-    The id of a master key is a fingerprint of it, so that wrong bytes are an
-    :class:`~vmfa.UnknownMasterKey` and never a wrong code. ``current_id`` is that of the current
-        key.
     """
 
     __slots__ = ("_authenticating", "_prks", "_subkeys", "current_id")
@@ -98,15 +103,15 @@ class MasterKeys(Opaque):
         accepted: Iterable[bytes] = (),
         derive_only: Iterable[bytes] = (),
     ) -> None:
-        authenticating = (current, *retired, *accepted)
-        master_keys = (*authenticating, *derive_only)
-        problem: InvalidType | InvalidValue | None = None
-        if not all(isinstance(master_key, bytes) for master_key in master_keys):
-            problem = InvalidType("a master key must be bytes")
-        elif min(map(len, master_keys)) < MIN_MASTER_KEY_BYTES:
-            problem = InvalidValue("a master key must have at least 32 bytes")
-        elif len(set(master_keys)) != len(master_keys):
-            problem = InvalidValue("a master key must have one role")
+        authenticating: tuple[bytes, ...] = ()
+        master_keys: tuple[bytes, ...] = ()
+        problem: InvalidType | InvalidValue | None
+        try:
+            authenticating = (current, *retired, *accepted)
+            master_keys = (*authenticating, *derive_only)
+            problem = _problem_with(master_keys)
+        except TypeError:
+            problem = InvalidType("accepted and derive_only must be tuples of master keys")
         if problem is not None:
             del current, retired, accepted, derive_only, authenticating, master_keys
             raise problem  # error trackers record the locals of a raising frame
@@ -120,7 +125,10 @@ class MasterKeys(Opaque):
         )
 
     def subkey(self, purpose: str, key_id: str) -> Key:
-        """Return 32 bytes for one *purpose*, derived from the master key with this id."""
+        """Return a key of 32 bytes for one *purpose*, derived from the master key *key_id*.
+
+        :raises UnknownMasterKey: this process does not have that master key.
+        """
         subkey = self._subkeys.get((purpose, key_id))
         if subkey is None:
             info = encode_fields("vmfa subkey v1", purpose, key_id)
@@ -134,14 +142,15 @@ class MasterKeys(Opaque):
         return f"{key_id}.{mac(self.subkey(purpose, key_id), 'sha256', message).hex()}"
 
     def check(self, purpose: str, message: bytes, tag: str) -> bool:
-        """Return whether *tag* is one of ours for *message*.
+        """Return whether *tag* was computed for *message*, under one of the master keys.
 
-        :raises UnknownMasterKey: its master key is not here, or is derive-only.
+        :raises UnknownMasterKey: this process does not have its master key, or that key is
+            derive-only.
         """
         key_id, _, digest = tag.partition(".")
         if len(key_id) != 16 or not digest.isascii():
             return False
-        if key_id not in self._authenticating:
+        if key_id not in self._authenticating:  # RULE-KEY-ROLES
             self._prk(key_id)
             raise UnknownMasterKey(
                 "a record is authenticated under a derive-only master key: it is older than the "
@@ -151,13 +160,17 @@ class MasterKeys(Opaque):
 
     def audit_tag(self, purpose: str, message: bytes) -> str:
         """Return the tag for auditors: like :meth:`tag`, under the audit key."""
+        # RULE-AUDIT-KEY
         key_id = self.current_id
         audit_key = self.subkey("audit", key_id)
         return f"{key_id}.{mac(audit_key, 'sha256', encode_fields(purpose, message)).hex()}"
 
     def audit_key(self) -> AuditKey:
-        """Return the key that lets an auditor check tags, and derives nothing else."""
-        return AuditKey({key_id: reveal(self.subkey("audit", key_id)) for key_id in self._prks})
+        """Return the key with which an auditor can check tags, and nothing else."""
+        return AuditKey(
+            {key_id: reveal(self.subkey("audit", key_id)) for key_id in self._prks},
+            derive_only=self._prks.keys() - self._authenticating,
+        )
 
     def _prk(self, key_id: str) -> Key:
         prk = self._prks.get(key_id)
@@ -169,16 +182,22 @@ class MasterKeys(Opaque):
 
 
 class AuditKey(Opaque):
-    """Checks the tags for auditors. The service accepts nothing that it makes.
+    """Checks the tags for auditors. It cannot compute a tag that the service accepts.
 
-    :param keys: 32 bytes for each id of a master key.
+    :param keys: the 32 bytes of the audit key of each master key, by the id of the master key.
+    :param derive_only: the ids of derive-only master keys. Only events from before the last reseal
+        have their tags.
     """
 
-    __slots__ = ("_keys",)
+    __slots__ = ("_derive_only", "_keys")
+    _derive_only: frozenset[str]
     _keys: dict[str, Key]
 
-    def __init__(self, keys: dict[str, bytes]) -> None:
-        super().__init__(_keys={key_id: Key(raw) for key_id, raw in keys.items()})
+    def __init__(self, keys: dict[str, bytes], *, derive_only: Iterable[str] = ()) -> None:
+        super().__init__(
+            _keys={key_id: Key(raw) for key_id, raw in keys.items()},
+            _derive_only=frozenset(derive_only),
+        )
 
     @classmethod
     def from_text(cls, text: str) -> AuditKey:
@@ -187,34 +206,50 @@ class AuditKey(Opaque):
         :raises InvalidValue: *text* is not such a text.
         """
         try:
-            pairs = [line.partition(".")[::2] for line in text.split()]
-            keys = {key_id: bytes.fromhex(raw) for key_id, raw in pairs}
-            if keys and all(len(raw) == 32 for raw in keys.values()):
-                return cls(keys)
-        except ValueError:
+            rows = [line.split(".") for line in text.split()]
+            keys = {row[0]: bytes.fromhex(row[1]) for row in rows}
+            derive_only = [row[0] for row in rows if row[2:] == [DERIVE_ONLY]]
+            well_formed = all(row[2:] in ([], [DERIVE_ONLY]) for row in rows)
+            if keys and well_formed and all(len(raw) == 32 for raw in keys.values()):
+                return cls(keys, derive_only=derive_only)
+        except (ValueError, IndexError):
             pass  # its text would carry a part of the key
+        rows, keys = [], {}  # error trackers record the locals of a raising frame
         del text
-        raise InvalidValue("not an audit key: each line must be an id, a dot and 64 hex digits")
+        raise InvalidValue(
+            "not an audit key: each line must be an id, a dot and 64 hex digits, and for a"
+            f" derive-only master key .{DERIVE_ONLY}"
+        )
 
     def to_text(self) -> str:
-        """Return the key as text, one line for each master key. Keep it as an auditor's secret."""
-        return "".join(f"{key_id}.{reveal(key).hex()}\n" for key_id, key in self._keys.items())
+        """Return the key as text, one line for each master key. The text is a secret."""
+        return "".join(
+            f"{key_id}.{reveal(key).hex()}"
+            f"{f'.{DERIVE_ONLY}' if key_id in self._derive_only else ''}\n"
+            for key_id, key in self._keys.items()
+        )
 
     def check(self, purpose: str, message: bytes, tag: str) -> bool:
         """Return whether *tag* is an auditor's tag of *message*.
 
-        :raises UnknownMasterKey: the tag was made under a master key that this key does not cover.
+        :param purpose: "record" or "event".
+        :raises UnknownMasterKey: this key does not cover the master key of the tag, or the tag is
+            of a record and its master key is derive-only.
         """
         key_id, _, digest = tag.partition(".")
         key = self._keys.get(key_id)
         if key is None:
             raise UnknownMasterKey("the audit key does not cover the master key of this tag")
+        if purpose == "record" and key_id in self._derive_only:
+            raise UnknownMasterKey(
+                "a record is authenticated under a derive-only master key: the service refuses it"
+            )
         expected = mac(key, "sha256", encode_fields(purpose, message)).hex()
         return digest.isascii() and compare_digest(expected, digest)
 
 
 class KeySources:
-    """The sources of one registry: one for new keys, one for imported keys."""
+    """The key sources of one registry: one for new keys, one for imported keys."""
 
     def __init__(self, keys: KeySource, imported: KeySource | None, *, authenticate: bool) -> None:
         self._schemes = {source.scheme: source for source in (imported or keys, keys)}
@@ -239,6 +274,16 @@ class KeySources:
                 f"this registry has no key source for {ref.scheme} keys: pass imported_keys"
             )
         return source.reveal(ref, principal, serial, parameters)
+
+
+def _problem_with(master_keys: tuple[bytes, ...]) -> InvalidType | InvalidValue | None:
+    if not all(isinstance(master_key, bytes) for master_key in master_keys):
+        return InvalidType("a master key must be bytes")
+    if min(map(len, master_keys)) < MIN_MASTER_KEY_BYTES:
+        return InvalidValue("a master key must have at least 32 bytes")
+    if len(set(master_keys)) != len(master_keys):
+        return InvalidValue("a master key must have one role: it was passed twice")
+    return None
 
 
 def _fingerprint(prk: Key) -> str:

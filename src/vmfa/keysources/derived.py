@@ -16,16 +16,19 @@ __all__ = ["DerivedKeys"]
 
 
 class DerivedKeys(MasterKeys):
-    """The default key source: the store contains no key. See :class:`MasterKeys`."""
+    """The default key source: the store contains no key.
 
-    # RFC4226-7.5-DET, RFC6238-3-R2, RFC6238-3-R6
+    See :class:`MasterKeys` for the parameters.
+    """
+
+    # RFC4226-7.5-DET, RFC6238-3-R2, RFC6238-3-R6, RULE-NO-KEY-STORED
     __slots__ = ()
     scheme = "derived"
 
     def issue(
         self, principal: PrincipalId, serial: str, parameters: Parameters
     ) -> tuple[KeyRef, Key]:
-        """Return a new key, different from every other, and its reference."""
+        """Return a new key and its reference."""
         # RFC4226-5.1-K, RFC6238-3-R5
         ref = KeyRef(scheme=self.scheme, key_id=self.current_id, material=random_bytes(16))
         return ref, self.reveal(ref, principal, serial, parameters)
@@ -33,7 +36,7 @@ class DerivedKeys(MasterKeys):
     def adopt(
         self, principal: PrincipalId, serial: str, parameters: Parameters, key: Key
     ) -> KeyRef:
-        """Refuse: a key from elsewhere cannot be derived.
+        """Refuse the key of another system, because it cannot be derived.
 
         :raises InvalidValue: always.
         """
@@ -43,7 +46,10 @@ class DerivedKeys(MasterKeys):
     def reveal(
         self, ref: KeyRef, principal: PrincipalId, serial: str, parameters: Parameters
     ) -> Key:
-        """Return the key of *ref*."""
+        """Return the key of *ref*.
+
+        :raises UnknownMasterKey: this process does not have its master key.
+        """
         info = key_binding(ref, principal, serial, parameters)
         return Key(hkdf_expand(self._prk(ref.key_id), info, parameters.key_size))
 
@@ -51,7 +57,7 @@ class DerivedKeys(MasterKeys):
 def key_binding(
     ref: KeyRef, principal: PrincipalId, serial: str, parameters: Parameters
 ) -> bytes:
-    """Return everything that a derived key is bound to. Frozen by test vectors."""
+    """Return everything that a derived key is bound to. Test vectors freeze the encoding."""
     # SEED-BOUND, RULE-KEY-BOUND
     return encode_fields(
         "vmfa device key v1", ref.key_id, ref.material, principal.account, principal.kind,

@@ -1,4 +1,4 @@
-"""Device keys that are stored as they are: for tests only."""
+"""Device keys that are stored without encryption, for tests only."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["UnsafePlainKeys"]
 
 
 class UnsafePlainKeys(MasterKeys):
-    """Keys stored as they are: anyone who reads the store can compute every code."""
+    """Stores keys without encryption: anyone who reads the store can compute every code."""
 
     __slots__ = ()
     scheme = "plain"

@@ -1,7 +1,8 @@
 """Keys of other systems, encrypted with AES-256-GCM under a master key (extra ``sealing``).
 
-The principal, the serial number and the parameters are the associated data: a sealed key opens for
-nothing else. To rotate the master key, use ``SealedKeys(new, old)`` and :func:`vmfa.rekey.rekey`.
+The principal, the serial number and the parameters are the associated data: a sealed key cannot be
+decrypted for any other. To rotate the master key, use ``SealedKeys(new, old)`` and
+:func:`vmfa.rekey.rekey`.
 """
 
 from __future__ import annotations
@@ -27,12 +28,9 @@ TAG_BYTES: Final = 16
 
 
 class SealedKeys(MasterKeys):
-    """The key source for imported devices. See :class:`MasterKeys`.
+    """The key source for imported devices. See :class:`MasterKeys` for the parameters."""
 
-    See :class:`MasterKeys` for the parameters.
-    """
-
-    # RFC4226-7.5-STORE, RFC6238-5.1-STORE
+    # RFC4226-7.5-STORE, RFC6238-5.1-STORE, RULE-NO-KEY-STORED, ASVS5-11.3.2, ASVS5-11.3.3
     __slots__ = ()
     scheme = "sealed"
 
@@ -57,7 +55,7 @@ class SealedKeys(MasterKeys):
     ) -> Key:
         """Return the key in *ref*.
 
-        :raises UnknownMasterKey: its master key is not here.
+        :raises UnknownMasterKey: this process does not have its master key.
         :raises RecordTampered: it was changed, or sealed for another principal, serial or
             parameters.
         """
@@ -83,7 +81,7 @@ class SealedKeys(MasterKeys):
 def _binding(
     key_id: str, principal: PrincipalId, serial: str, parameters: Parameters
 ) -> bytes:
-    """Return everything that a sealed key is bound to. Frozen by a test vector."""
+    """Return everything that a sealed key is bound to. A test vector freezes the encoding."""
     # SEED-BOUND
     return encode_fields(
         "vmfa sealed key v1", key_id, principal.account, principal.kind, principal.name, serial,

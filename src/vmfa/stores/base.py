@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from ..events import AuditEvent
 from ..models import Principal, PrincipalId
 
 __all__ = ["Store"]
+
+WaitObserver = Callable[[str, float], None]
+
+
+def ignore_wait(kind: str, seconds: float) -> None:
+    """Do nothing: the default of a store's ``on_wait``, which instrumentation replaces.
+
+    :param kind: "connection" after a wait for a connection, "retry" before a repeated attempt.
+    :param seconds: how long the wait was, or will be.
+    """
 
 
 class Store(Protocol):

@@ -122,13 +122,18 @@ class AsyncPostgresStore(Postgres):
                     await self._give_back(call)  # again, in case the first was interrupted
                 if failure is not None:
                     raise failure  # noqa: TRY301  # annotated below if it is not ours
-                await asyncio.sleep(call.pause())
+                pause = call.pause()
+                self.on_wait("retry", pause)
+                await asyncio.sleep(pause)
         except BaseException as error:
             call.annotate(error)
             raise
 
     async def _attempt(self, call: Call[T], finish: bool) -> T:
-        call.begin(await self._acquire(call))
+        started = time.monotonic()
+        connection = await self._acquire(call)
+        self.on_wait("connection", time.monotonic() - started)
+        call.begin(connection)
         cancelled = False
         step = call.next(None)
         while step is not None:

@@ -42,6 +42,7 @@ from ._sql import (
     read_events,
     read_principals,
 )
+from .base import WaitObserver, ignore_wait
 
 __all__ = ["SQLiteStore"]
 
@@ -139,6 +140,7 @@ class SQLiteStore:
         self._path = os.path.abspath(name)  # stays valid if the process changes its directory
         self._log_path = self._path + "-wal"
         self._timeout = timeout
+        self.on_wait: WaitObserver = ignore_wait
         self._synchronous = "NORMAL" if unsafe_not_durable else "FULL"
         self._lock = new_lock()
         self._connection: sqlite3.Connection | None = None
@@ -303,6 +305,7 @@ class SQLiteStore:
                 self._leave()  # again, in case an exception interrupted the first attempt
             if not isinstance(failure, StoreContended) or time.monotonic() > deadline:
                 raise failure
+            self.on_wait("retry", pause)
             time.sleep(pause)
             pause = min(2 * pause, 0.01)  # SQLite's own back-off starves writers
 

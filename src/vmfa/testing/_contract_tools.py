@@ -202,7 +202,7 @@ def check_removal_loses(
     check(lost and store.load(loaded.id) == stored, sentence)
 
 
-def check_stored_whole(store: Store, record: Principal) -> None:
+def check_every_field_is_stored(store: Store, record: Principal) -> None:
     """Commit *record* as the first one of its principal and compare every field."""
     committed = next_record(record)
     check(

@@ -44,17 +44,18 @@ class Account(Opaque):
     def code(self, steps_off: int = 0) -> str:
         """Return the code of the present step, or of another one.
 
-        The app computes codes on its own, so that a fault in ``vmfa.otp`` does not hide itself.
+        The app has its own computation, so that a test can find a fault in ``vmfa.otp``.
 
         :param steps_off: the number of steps after the present one; negative: before it.
         """
-        shape = self.parameters
+        parameters = self.parameters
         counter = (self.step + steps_off).to_bytes(8, "big")
-        mac = hmac.new(reveal(self.key), counter, getattr(hashlib, shape.algorithm))
+        mac = hmac.new(reveal(self.key), counter, getattr(hashlib, parameters.algorithm))
         value = int(mac.hexdigest(), 16)
-        # RFC 4226 section 5.3: the last four bits name the byte at which the 31 bits start.
+        # RFC 4226 section 5.3: the last four bits are the offset of the 31 bits, in bytes.
         bits_to_drop = 8 * (mac.digest_size - 4 - value % 16)
-        return f"{(value >> bits_to_drop) % 2**31 % 10**shape.digits:0{shape.digits}}"
+        digits = parameters.digits
+        return f"{(value >> bits_to_drop) % 2**31 % 10**digits:0{digits}}"
 
     def two_codes(self, steps_off: int = 0) -> tuple[str, str]:
         """Return two consecutive codes: the user waits for the second one and types both.
@@ -82,9 +83,9 @@ class Account(Opaque):
 
 
 class AuthenticatorApp:
-    """A phone with an authenticator app. It holds many accounts and has a clock of its own.
+    """A phone with an authenticator app. It has accounts and its own clock.
 
-    :param clock: the true time, usually the clock of the registry.
+    :param clock: a function that returns the true time, usually the clock of the registry.
     :param skew: how many seconds the clock of the phone is ahead; negative: behind.
     :param drift: how many seconds the clock of the phone gains per day.
     """
@@ -113,7 +114,7 @@ class AuthenticatorApp:
     def __getitem__(self, label: str) -> Account:
         """Return the account with this label.
 
-        :raises KeyError: there is none.
+        :raises KeyError: no account has this label.
         """
         return self._accounts[label]
 
@@ -134,20 +135,22 @@ class AuthenticatorApp:
     ) -> Account:
         """Add an account without a URI, for example one with a T0 that no URI can carry.
 
-        :param parameters: the default is ``Parameters()``.
+        :param key: the key of the account.
+        :param parameters: the parameters of its codes; ``Parameters()`` by default.
+        :param label: the name in the app.
         :returns: the new account.
         """
-        wanted, number = label, 1
+        original, number = label, 1
         while label in self._accounts:
             number += 1
-            label = f"{wanted} ({number})"
+            label = f"{original} ({number})"
         account = Account(self, label, key, parameters or Parameters())
         self._accounts[label] = account
         return account
 
     def remove(self, label: str) -> None:
-        """Delete an account from the phone. The verifier does not notice.
+        """Delete an account from the phone. The verifier does not learn of it.
 
-        :raises KeyError: there is no account with this label.
+        :raises KeyError: no account has this label.
         """
         del self._accounts[label]

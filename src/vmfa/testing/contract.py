@@ -24,8 +24,8 @@ from ._contract_tools import (
     UnreadableEvents,
     check,
     check_commit_loses,
+    check_every_field_is_stored,
     check_removal_loses,
-    check_stored_whole,
     commit_events,
     commit_next,
     commit_removal,
@@ -88,7 +88,7 @@ class StoreContract:
             head=f"{'0' * 16}.{'f' * 64}",
             pruned=MAX_INTEGER - 2,
         )
-        check_stored_whole(store, record)
+        check_every_field_is_stored(store, record)
 
     def test_every_field_of_an_enrollment_is_stored(self, store: Store) -> None:
         session = EnrollmentSession(
@@ -100,7 +100,7 @@ class StoreContract:
             parameters=Parameters(algorithm="sha512", digits=8, period=60, t0=-(2**60) - 1),
         )
         record = Principal(id=new_user(), enrollment=session, key_ref=sample_key_ref())
-        check_stored_whole(store, record)
+        check_every_field_is_stored(store, record)
 
     def test_every_field_of_an_event_is_stored(self, store: Store) -> None:
         user = new_user()
@@ -456,7 +456,7 @@ class StoreContract:
                 redacted(event) if event.redactable and event.number <= 4 else event
                 for event in stored
             ],
-            "a commit with a higher number in pruned redacts exactly the redactable events up to it",
+            "a commit that raises pruned redacts exactly the redactable events up to it",
         )
         check(
             all(event.type is EventType.OPENED for event in store.history(other)),

@@ -1,28 +1,38 @@
-"""A process that uses a store and says what was answered: ``python writer.py ENGINE PLACE KIND OPERATIONS``.
+"""A process that uses a store and acknowledges what it committed.
 
-After each answer it writes "ACK revision last_step" to its standard output, at once. KIND is "durable", or a control
-that must be found out: "unsafe" is not durable and told so, "early" tells the answer before it commits.
+::
+
+    python writer.py ENGINE PLACE KIND OPERATIONS
+
+After each commit it writes "ACK revision last_step" to standard output, at once. KIND is
+"durable", or a control that a test must find out: "unsafe" is a store that is not durable, and
+"early" acknowledges before it commits.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from support import MASTER, START, HandClock, Phone, enroll  # found by the line above
-from vmfa import (  # as before
+from support import MASTER, START, enroll, phone_with  # from the path above
+from vmfa import (  # as above
     Actor,
+    AuditEvent,
     CodeRejected,
     DerivedKeys,
     DeviceRegistry,
+    Principal,
     PrincipalId,
     SQLiteStore,
     StoreUnavailable,
 )
+from vmfa.history import ChainCheck
+from vmfa.testing import FrozenClock
 
 WHO = PrincipalId.user("123456789012", "u-4711")
 SERVICE = Actor.trusted_service("writer")
@@ -34,11 +44,19 @@ def acknowledge(record: Any) -> None:
 
 
 class EarlyStore(SQLiteStore):
-    """The control: the answer leaves before its commit."""
+    """The control: it acknowledges before it commits."""
 
     def commit(self, before: Any, after: Any, events: Any) -> bool:
         acknowledge(after)
         return super().commit(before, after, events)
+
+
+def check_history(record: Principal, history: Sequence[AuditEvent]) -> None:
+    """Check that *history* is the whole history of *record*."""
+    check = ChainCheck(record)
+    for event in history:
+        check.add(event)
+    check.finish()
 
 
 def open_store(engine: str, place: str, kind: str) -> Any:
@@ -52,25 +70,24 @@ def open_store(engine: str, place: str, kind: str) -> Any:
 
 
 class Work:
-    """One principal's days: sign-ins, a wrong guess, a resynchronisation. It finds out by itself where it stands."""
+    """Sign-ins, wrong guesses and resynchronizations of one principal, from where the store is."""
 
     def __init__(self, store: Any, who: PrincipalId = WHO) -> None:
         self.store = store
         self.who = who
-        self.clock = HandClock()
+        self.clock = FrozenClock()
         self.registry = DeviceRegistry(
             store, keys=DerivedKeys(MASTER), issuer="Example", clock=self.clock
         )
         record = store.load(who)
         if record.device is None:
             self.phone = enroll(self.registry, self.clock, who).phone
-        else:  # another process was here before: go on from where it was
+        else:  # another process wrote before: continue after it
             keys = DerivedKeys(MASTER)
             key = keys.reveal(record.key_ref, who, record.device.serial, record.device.parameters)
-            self.phone = Phone(key, self.clock)
-            self.clock.now = (
-                max(record.seen_at, START + 30 * (record.device.last_step - START // 30)) + 30
-            )
+            self.phone = phone_with(key, self.clock)
+            after = START + 30 * (record.device.last_step - START // 30)
+            self.clock.set(max(record.seen_at, after) + 30)
 
     def do(self, turn: int) -> None:
         self.clock.advance(60)
@@ -91,16 +108,16 @@ def main(engine: str, place: str, kind: str, operations: int) -> None:
     if engine == "sqlite":
         store._connection.execute(
             "PRAGMA wal_autocheckpoint = 8"
-        )  # more often than usual, to be caught at it
+        )  # often, so that crashes hit checkpoints
     work = Work(store)
     for turn in range(operations):
         try:
             work.do(turn)
         except StoreUnavailable:
-            continue  # not known: nothing is claimed
+            continue  # not known whether it was committed: nothing is acknowledged
         if kind != "early":
             acknowledge(store.load(WHO))
-    os._exit(0)  # no close, no last checkpoint
+    os._exit(0)  # without a last checkpoint
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ from vmfa.stores.postgres import PostgresStore
 from vmfa.stores.postgres_async import AsyncPostgresStore
 from vmfa.testing import StoreContract
 
+pytestmark = pytest.mark.slow
+
 
 class TestPostgresStores(StoreContract):
     """The fixture ``store`` gives each in turn."""

@@ -53,6 +53,8 @@ from vmfa.stores import postgres
 from vmfa.stores.postgres import PostgresStore, schema_sql
 from vmfa.stores.postgres_async import AsyncPostgresStore
 
+pytestmark = pytest.mark.slow
+
 WHO = PrincipalId.user("123456789012", "u-4711")
 PROBE = "SELECT max(version), current_setting('synchronous_commit',"
 SERVICE = Actor.trusted_service("importer")

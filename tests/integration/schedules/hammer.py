@@ -1,6 +1,10 @@
-"""One code, presented by many at once, round after round: ``python tests/integration/schedules/hammer.py`` (50, 50 times; minutes).
+"""Present one code from many threads and processes at once, round after round.
 
-Exactly one is accepted in each round, and everybody else gets an error that has a name.
+::
+
+    python tests/integration/schedules/hammer.py   # 50 at once, 50 rounds: minutes
+
+In each round exactly one is accepted, and every other one gets a named error.
 """
 
 from __future__ import annotations
@@ -21,13 +25,14 @@ from typing import Any
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]  # as pytest would
 
-import psycopg_pool  # noqa: E402  # as before
-from interleaving import SPAWN, WHO  # noqa: E402  # found by the line above
+import psycopg_pool  # noqa: E402  # as above
+from interleaving import SPAWN, WHO  # noqa: E402  # from the paths above
 
-from postgres_server import fresh_schema, the_server  # noqa: E402  # as before
-from support import MASTER, HandClock, enroll  # noqa: E402  # as before
-from vmfa import DerivedKeys, DeviceRegistry, SQLiteStore, StoreContended, VmfaError  # noqa: E402  # as before
-from vmfa.stores.postgres import PostgresStore  # noqa: E402  # as before
+from postgres_server import fresh_schema, the_server  # noqa: E402  # as above
+from support import MASTER, enroll  # noqa: E402  # as above
+from vmfa import DerivedKeys, DeviceRegistry, SQLiteStore, StoreContended, VmfaError  # noqa: E402  # as above
+from vmfa.stores.postgres import PostgresStore  # noqa: E402  # as above
+from vmfa.testing import FrozenClock  # noqa: E402  # as above
 
 
 def open_store(engine: str, place: str) -> Any:
@@ -35,8 +40,8 @@ def open_store(engine: str, place: str) -> Any:
 
 
 @contextmanager
-def a_place(engine: str) -> Iterator[str]:
-    """Where a new store of *engine* can be."""
+def new_place(engine: str) -> Iterator[str]:
+    """Yield where a new store of *engine* can be opened."""
     if engine == "sqlite":
         with tempfile.TemporaryDirectory() as folder:
             yield f"{folder}/hammer.db"
@@ -59,9 +64,9 @@ def attempt(store: Any, code: str, now: float) -> str:
 
 
 def by_threads(engine: str, many: int, rounds: int) -> list[Counter[str]]:
-    clock, found = HandClock(), []
+    clock, outcomes = FrozenClock(), []
     with (
-        a_place(engine) as place,
+        new_place(engine) as place,
         closing(open_store(engine, place)) as store,
         ThreadPoolExecutor(many) as pool,
     ):
@@ -81,13 +86,15 @@ def by_threads(engine: str, many: int, rounds: int) -> list[Counter[str]]:
                 barrier.wait()
                 return attempt(store, code, now)
 
-            found.append(Counter(pool.map(together, range(many))))
-    return found
+            outcomes.append(Counter(pool.map(together, range(many))))
+    return outcomes
 
 
 @contextmanager
-def a_strikers_store(engine: str, place: str) -> Iterator[Any]:
-    """With one connection: fifty processes of their own would else ask for more than a server has."""
+def open_store_with_one_connection(engine: str, place: str) -> Iterator[Any]:
+    """Open a store with one connection, so that fifty processes do not exceed the limit of a
+    server.
+    """
     if engine == "sqlite":
         with SQLiteStore(place) as store:
             yield store
@@ -99,31 +106,31 @@ def a_strikers_store(engine: str, place: str) -> Iterator[Any]:
             yield PostgresStore(pool, timeout=60)
 
 
-def striker(pipe: Connection, engine: str, place: str, barrier: Any) -> None:
-    with a_strikers_store(engine, place) as store:
+def presenter(pipe: Connection, engine: str, place: str, barrier: Any) -> None:
+    with open_store_with_one_connection(engine, place) as store:
         store.load(WHO)
         pipe.send("ready")
-        while (given := pipe.recv()) is not None:
+        while (presented := pipe.recv()) is not None:
             barrier.wait()
-            pipe.send(attempt(store, *given))
+            pipe.send(attempt(store, *presented))
 
 
 def by_processes(engine: str, many: int, rounds: int) -> list[Counter[str]]:
-    clock, found = HandClock(), []
+    clock, outcomes = FrozenClock(), []
     barrier = SPAWN.Barrier(many)
-    with a_place(engine) as place, closing(open_store(engine, place)) as store:
+    with new_place(engine) as place, closing(open_store(engine, place)) as store:
         phone = enroll(
             DeviceRegistry(store, keys=DerivedKeys(MASTER), issuer="Example", clock=clock),
             clock,
             WHO,
         ).phone
-        pipes, strikers = [], []
+        pipes, presenters = [], []
         for _ in range(many):
             ours, theirs = SPAWN.Pipe()
-            strikers.append(
-                SPAWN.Process(target=striker, args=(theirs, engine, place, barrier), daemon=True)
+            presenters.append(
+                SPAWN.Process(target=presenter, args=(theirs, engine, place, barrier), daemon=True)
             )
-            strikers[-1].start()
+            presenters[-1].start()
             theirs.close()
             pipes.append(ours)
         for pipe in pipes:
@@ -132,35 +139,36 @@ def by_processes(engine: str, many: int, rounds: int) -> list[Counter[str]]:
             clock.advance(30)
             for pipe in pipes:
                 pipe.send((phone.code(), clock.now))
-            found.append(Counter(pipe.recv() for pipe in pipes))
-        for pipe, process in zip(pipes, strikers, strict=True):
+            outcomes.append(Counter(pipe.recv() for pipe in pipes))
+        for pipe, process in zip(pipes, presenters, strict=True):
             pipe.send(None)
             process.join()
             pipe.close()
-    return found
+    return outcomes
 
 
 WAYS = {"threads": by_threads, "processes": by_processes}
 
 
 def main() -> int:
-    asked = argparse.ArgumentParser(description=__doc__)
-    asked.add_argument("--many", type=int, default=50)
-    asked.add_argument("--rounds", type=int, default=50)
-    options = asked.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--many", type=int, default=50)
+    parser.add_argument("--rounds", type=int, default=50)
+    options = parser.parse_args()
     say = partial(print, flush=True)
-    wrong = 0
+    failed = 0
     for engine in ("sqlite", "postgres"):
         for way, hammer in WAYS.items():
-            began = time.monotonic()
+            start = time.monotonic()
             rounds = hammer(engine, options.many, options.rounds)
-            wrong += sum(ends["Receipt"] != 1 for ends in rounds)
+            failed += sum(ends["Receipt"] != 1 for ends in rounds)
             total = sum(rounds, Counter())
-            took = time.monotonic() - began
+            took = time.monotonic() - start
             say(
-                f"{engine:8} {options.many} {way:9} {options.rounds} rounds: {dict(total)}, {took:.1f} s"
+                f"{engine:8} {options.many} {way:9} {options.rounds} rounds:"
+                f" {dict(total)}, {took:.1f} s"
             )
-    return min(wrong, 1)
+    return min(failed, 1)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""Every schedule, not a lucky one: real processes, real stores, one statement at a time, in every order there is.
+"""Run real processes over real stores, one statement at a time, in every order there is.
 
-Each worker is a process with its own registry over its own store. It asks before every statement; the controller grants
-one worker at a time and, run after run, goes depth first through all choices of whom to grant (stateless model checks);
-a worker that waits for a row lock of PostgreSQL is blocked until its statement comes back; one that found SQLite busy
-sleeps until somebody else has moved. What the processes answered and left must be what some serial order gives.
+Each worker is a process with its own registry over its own store. It asks before every statement.
+The controller grants one worker at a time and, run after run, explores the choices depth first
+(stateless model checking). A worker that waits for a row lock of PostgreSQL is blocked until its
+statement returns; one that found SQLite busy sleeps until another worker has moved. The answers
+and the final state must be those of some serial order.
 """
 
 from __future__ import annotations
@@ -15,13 +16,12 @@ import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import permutations
 from multiprocessing.connection import Connection
 from typing import Any, Protocol
 
-import psycopg
 import psycopg_pool
 
 from support import MASTER
@@ -36,9 +36,11 @@ from vmfa import (
     Store,
     VmfaError,
 )
-from vmfa.history import check_chain
+from vmfa.history import ChainCheck
 from vmfa.models import Deactivation
 from vmfa.record import check_intact
+from vmfa.stores import postgres
+from vmfa.stores._wire import Answer
 from vmfa.stores.postgres import PostgresStore
 
 WHO = PrincipalId.user("123456789012", "u-4711")
@@ -50,7 +52,7 @@ SPAWN = multiprocessing.get_context("spawn")
 class Job:
     """One operation at Unix time ``at``: the registry's method of this name.
 
-    One that ``yields`` may answer StoreContended, having done nothing, where others were at work.
+    A job that ``yields`` may raise StoreContended, having changed nothing, while others commit.
     """
 
     name: str
@@ -59,7 +61,7 @@ class Job:
     yields: bool = False
 
     def do(self, store: Store) -> str:
-        """What it answers, in words that do not depend on chance."""
+        """Run the operation and return its answer in words that do not depend on randomness."""
         registry = DeviceRegistry(
             store, keys=DerivedKeys(MASTER), issuer="Example", clock=lambda: self.at
         )
@@ -80,13 +82,17 @@ class Job:
 
 
 def left_behind(store: Store) -> str:
-    """What the store holds, without what is random. Raises where it is not sound."""
+    """Return what the store holds, without what is random.
+
+    :raises VmfaError: the record or its history is not intact.
+    """
     keys = DerivedKeys(MASTER)
     record, history = store.load(WHO), store.history(WHO)
     check_intact(record, keys)
-    head = check_chain(history, 0, "", keys, record.pruned)
-    assert head == record.head, "the history does not end in its head"
-    assert len(history) == record.events, "the history has lost or won events"
+    check = ChainCheck(record)
+    for event in history:
+        check.add(event)
+    check.finish()
     device = record.device
     counters = device and (
         device.sync.value,
@@ -96,41 +102,46 @@ def left_behind(store: Store) -> str:
         device.drift,
     )
     session = record.enrollment and record.enrollment.attempts
-    return f"revision {record.revision}, {counters=}, {session=}, {[event.type.value for event in history]}"
+    types = [event.type.value for event in history]
+    return f"revision {record.revision}, {counters=}, {session=}, {types}"
 
 
 def serial_ends(start: Store, jobs: Sequence[Job]) -> set[tuple[tuple[str, ...], str]]:
-    """What the jobs answer and leave behind, done one after the other, in every order."""
+    """Return what the jobs answer and leave behind when they run one after the other, in every
+    order.
+    """
     ends = set()
-    everybody = range(len(jobs))
-    patient = [which for which in everybody if not jobs[which].yields]
-    for order in [*permutations(everybody), *permutations(patient)]:
+    numbers = range(len(jobs))
+    unyielding = [number for number in numbers if not jobs[number].yields]
+    for order in [*permutations(numbers), *permutations(unyielding)]:
         store = copied(start)
-        answers = dict.fromkeys(everybody, "StoreContended")
-        for which in order:
-            answers[which] = jobs[which].do(store)
+        answers = dict.fromkeys(numbers, "StoreContended")
+        for number in order:
+            answers[number] = jobs[number].do(store)
         ends.add((tuple(answers.values()), left_behind(store)))
     return ends
 
 
-class SealedMemory(MemoryStore):
-    """Its records are sealed, for they go on to other stores."""
+class PersistentMemory(MemoryStore):
+    """A store whose records are authenticated, so that other stores can hold them."""
 
     volatile = False
 
 
 def copied(store: Store) -> MemoryStore:
-    copy = SealedMemory()
+    copy = PersistentMemory()
     record = store.load(WHO)
     if record.revision:
         copy.commit(Principal(id=WHO), record, store.history(WHO))
     return copy
 
 
-# Mutants: what a statement might have been. Each runs one or several statements instead, each a step of its own.
+# Mutants: broken forms of a statement. Each runs one or more statements, as separate steps.
 
 Execute = Callable[[str, Any], Any]
-COMPARED = re.compile(r"revision = (\?|%s) AND tag = (\?|%s)")
+# What a transaction reads of its own writes: other processes cannot change or see it.
+INSIDE = re.compile(r"PRAGMA|SELECT revision, tag|SELECT NOT EXISTS")
+COMPARISON = re.compile(r"revision = (\?|%s) AND tag = (\?|%s)")
 
 
 def as_written(sql: str, values: Any, execute: Execute) -> Any:
@@ -138,25 +149,30 @@ def as_written(sql: str, values: Any, execute: Execute) -> Any:
 
 
 def never_compared(sql: str, values: Any, execute: Execute) -> Any:
-    return execute(COMPARED.sub(r"(revision = \1 OR tag = \2 OR 1 = 1)", sql), values)
+    return execute(COMPARISON.sub(r"(revision = \1 OR tag = \2 OR 1 = 1)", sql), values)
 
 
 def compared_loosely(sql: str, values: Any, execute: Execute) -> Any:
-    return execute(COMPARED.sub(r"revision >= \1 AND length(tag) = length(\2)", sql), values)
+    return execute(COMPARISON.sub(r"revision >= \1 AND length(tag) = length(\2)", sql), values)
 
 
 def checked_then_written(sql: str, values: Any, execute: Execute) -> Any:
     if not sql.startswith("UPDATE"):
-        return execute(sql, values)
-    table, where = sql.split()[1], sql[sql.index("WHERE") :]
-    if execute(f"SELECT count(*) FROM {table} {where}", values[3:]).fetchone()[0] == 1:
+        return no_transaction(sql, values, execute)  # which would make it one step
+    start = sql.index("WHERE")
+    table, where = sql.split()[1], sql[start:].partition("RETURNING")[0]
+    before = len(re.findall(r"\?|%s", sql[:start]))
+    counted = execute(f"SELECT count(*) FROM {table} {where}", values[before:])
+    rows = counted.rows if isinstance(counted, Answer) else counted.fetchall()
+    if rows[0][0] == 1:
         return never_compared(sql, values, execute)
     return execute(sql, values)
 
 
 def first_record_overwritten(sql: str, values: Any, execute: Execute) -> Any:
     upsert = """ON CONFLICT (account, kind, name) DO UPDATE
-        SET revision = excluded.revision, state = excluded.state, tag = excluded.tag"""
+        SET revision = excluded.revision, state = excluded.state, tag = excluded.tag,
+            audit_tag = excluded.audit_tag"""
     return execute(sql.replace("ON CONFLICT DO NOTHING", upsert), values)
 
 
@@ -178,18 +194,22 @@ MUTANTS: dict[str, Callable[[str, Any, Execute], Any]] = {
 }
 
 
-# The worker's side
+# The worker
 
 
 class Stepper:
-    """Between the store and its database: asks before each statement, and tells how it ended."""
+    """Stands between a store and its database: it asks before each statement and reports how it
+    ended.
+    """
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
-        self.mutant: Callable[[str, Any, Execute], Any] | None = None  # None: nobody is playing
+        self.mutant: Callable[[str, Any, Execute], Any] | None = (
+            None  # None: no schedule is running
+        )
 
     def statement(self, sql: str, values: Any, execute: Execute) -> Any:
-        if self.mutant is None:
+        if self.mutant is None or INSIDE.match(sql):
             return execute(sql, values)
         return self.mutant(
             sql, values, lambda sql, values: self._step(sql, lambda: execute(sql, values))
@@ -199,12 +219,12 @@ class Stepper:
         self._pipe.send(("want", " ".join(sql.split()[:3])))
         self._pipe.recv()
         try:
-            done = work()
+            result = work()
         except Exception as error:
             self._pipe.send(("did", type(error).__name__))
             raise
         self._pipe.send(("did", ""))
-        return done
+        return result
 
     def sleep(self, seconds: float) -> None:
         if self.mutant is None:
@@ -214,11 +234,20 @@ class Stepper:
             self._pipe.recv()
 
 
+def forget_marks(store: Store) -> None:
+    """Forget which revisions *store* committed: each schedule starts with an older database.
+
+    A store that remembers them would take it for a restored backup.
+    """
+    if isinstance(store, SQLiteStore):
+        store._marks.clear()
+
+
 _sleep = time.sleep
 
 
 def worker(pipe: Connection, engine: str, place: str) -> None:
-    """Open the real store of *engine*, then do jobs, statement by granted statement."""
+    """Open the store of *engine*, then run jobs, one granted statement at a time."""
     stepper = Stepper(pipe)
     time.sleep = stepper.sleep
 
@@ -229,41 +258,47 @@ def worker(pipe: Connection, engine: str, place: str) -> None:
         def executemany(self, sql: str, rows: Any) -> Any:
             return stepper.statement(sql, rows, super().executemany)
 
-    class SteppedCursor(psycopg.Cursor[Any]):
-        def execute(self, sql: Any, values: Any = ()) -> Any:  # type: ignore[override]  # as the store calls it
-            return stepper.statement(sql, values, super().execute)
+    class SteppedPostgresStore(PostgresStore):
+        def _perform(self, call: Any, step: Any) -> Answer:
+            perform = super()._perform
+
+            def execute(sql: str, values: Any) -> Answer:
+                return perform(call, replace(step, sql=sql, values=values))
+
+            return stepper.statement(step.sql, step.values, execute)
 
     sqlite3.connect = partial(sqlite3.connect, factory=SteppedConnection)
-    psycopg.Cursor = SteppedCursor  # type: ignore[misc]  # the store's own name for it
-    with ExitStack() as opened:
+    postgres.PROBE_EVERY = float("inf")  # a probe in the middle would change the schedules
+    with ExitStack() as stack:
         store: SQLiteStore | PostgresStore
         if engine == "sqlite":
-            store = opened.enter_context(SQLiteStore(place, unsafe_not_durable=True))
+            store = stack.enter_context(SQLiteStore(place, unsafe_not_durable=True))
             number = 0
         else:
-            pool = opened.enter_context(
+            pool = stack.enter_context(
                 psycopg_pool.ConnectionPool(
                     place, kwargs={"autocommit": True}, min_size=1, max_size=1, open=True
                 )
             )
-            store = PostgresStore(pool, unsafe_not_durable=True)
+            store = SteppedPostgresStore(pool, unsafe_not_durable=True)
             with pool.connection() as connection:
                 number = connection.info.backend_pid
         store.load(WHO)
         pipe.send(("ready", number))
-        while (given := pipe.recv()) is not None:
-            job, mutant = given
+        while (message := pipe.recv()) is not None:
+            job, mutant = message
+            forget_marks(store)
             stepper.mutant = MUTANTS.get(mutant, as_written)
             answer = job.do(store)
             stepper.mutant = None
             pipe.send(("end", answer))
 
 
-# The controller's side
+# The controller
 
 
 class Database(Protocol):
-    """Where the schedules run: read and reset from outside, at once."""
+    """The database of the schedules, read and reset from outside."""
 
     engine: str
     place: str
@@ -272,11 +307,11 @@ class Database(Protocol):
 
     def reset(self, start: Store) -> None: ...
 
-    def waits_for_a_lock(self, number: int) -> bool: ...
+    def waits_for_lock(self, number: int) -> bool: ...
 
 
 @dataclass
-class Found:
+class Violation:
     """A schedule that no serial order explains."""
 
     trace: list[tuple[int, str]]
@@ -291,12 +326,12 @@ class Found:
 @dataclass
 class Report:
     schedules: int
-    bad: list[Found]
+    bad: list[Violation]
     ends: set[tuple[str, ...]]
 
 
 class Explorer:
-    """Processes that do jobs in every order of their statements."""
+    """Processes that run jobs in every order of their statements."""
 
     def __init__(self, database: Database, processes: int) -> None:
         self._database = database
@@ -322,7 +357,10 @@ class Explorer:
     def explore(
         self, start: Store, jobs: Sequence[Job], mutant: str = "", *, sample: int | None = None
     ) -> Report:
-        """Every schedule of *jobs*, or a *sample* of so many, at random; with a *mutant*, until one is bad."""
+        """Run every schedule of *jobs*, or a random *sample* of so many.
+
+        With a *mutant*, stop at the first schedule that no serial order explains.
+        """
         serial = serial_ends(start, jobs)
         report = Report(0, [], set())
         chance = random.Random(sample)
@@ -330,7 +368,7 @@ class Explorer:
         while sample is None or report.schedules < sample:
             self._database.reset(start)
             run = Run(self._pipes[: len(jobs)], self._numbers, self._database, choose)
-            run.play(jobs, mutant)
+            run.execute(jobs, mutant)
             report.schedules += 1
             report.ends.add(tuple(run.answers))
             try:
@@ -338,7 +376,7 @@ class Explorer:
             except (VmfaError, AssertionError) as unsound:
                 left = f"unsound: {unsound}"
             if (tuple(run.answers), left) not in serial:
-                report.bad.append(Found(run.trace, run.answers, left))
+                report.bad.append(Violation(run.trace, run.answers, left))
                 if mutant:
                     return report
             if sample is None:
@@ -349,7 +387,7 @@ class Explorer:
         return report
 
 
-Choose = Callable[[int], int]  # of so many workers that could go on, the one that does
+Choose = Callable[[int], int]  # one of so many workers that can go on
 
 
 def first(among: int) -> int:
@@ -357,20 +395,22 @@ def first(among: int) -> int:
 
 
 def after(prefix: list[int]) -> Choose:
-    """The choices of *prefix*, then the first there is."""
+    """Take the choices of *prefix*, then always the first."""
     left = iter(prefix)
     return lambda among: next(left, 0)
 
 
 def next_schedule(choices: list[tuple[int, int]]) -> list[int] | None:
-    """Depth first: the deepest choice that has another branch takes it."""
+    """Search depth first: the deepest choice that has another branch takes it."""
     while choices and choices[-1][0] + 1 >= choices[-1][1]:
         choices.pop()
     return [choice for choice, _ in choices[:-1]] + [choices[-1][0] + 1] if choices else None
 
 
 class Run:
-    """One schedule: ``trace`` is what was done, ``choices`` which was taken of how many."""
+    """One schedule. ``trace`` is what was done, ``choices`` are the branches taken and their
+    numbers.
+    """
 
     def __init__(
         self, pipes: list[Connection], numbers: list[int], database: Database, choose: Choose
@@ -385,13 +425,13 @@ class Run:
         self._state = ["running"] * len(pipes)  # ready, running, blocked, asleep, awake or ended
         self._wants = [""] * len(pipes)
 
-    def play(self, jobs: Sequence[Job], mutant: str) -> None:
+    def execute(self, jobs: Sequence[Job], mutant: str) -> None:
         for pipe, job in zip(self._pipes, jobs, strict=True):
             pipe.send((job, mutant))
         while True:
             self._settle()
             able = [who for who, state in enumerate(self._state) if state in ("ready", "awake")]
-            if not able:  # whoever slept may look again
+            if not able:  # those that sleep may try again
                 able = [who for who, state in enumerate(self._state) if state == "asleep"]
             if not able:
                 assert set(self._state) == {"ended"}, f"stuck: {self._state} after {self.trace}"
@@ -403,22 +443,24 @@ class Run:
             self._pipes[chosen].send("go")
 
     def _settle(self) -> None:
-        """Wait until everybody wants something, sleeps, has ended, or waits for a lock that another one holds."""
+        """Wait until each worker wants a statement, sleeps, has ended, or waits for a lock of
+        another one.
+        """
         until = time.monotonic() + 20
         while moving := [
             who for who, state in enumerate(self._state) if state in ("running", "blocked")
         ]:
-            heard = [self._hear(who) for who in moving]
-            if any(heard):
+            messages = [self._receive(who) for who in moving]
+            if any(messages):
                 continue
             for who in moving:
-                blocked = self._database.waits_for_a_lock(self._numbers[who])
+                blocked = self._database.waits_for_lock(self._numbers[who])
                 self._state[who] = "blocked" if blocked else "running"
             if all(self._state[who] == "blocked" for who in moving) and "ready" in self._state:
                 return
             assert time.monotonic() < until, f"stuck: {self._state} after {self.trace}"
 
-    def _hear(self, who: int) -> bool:
+    def _receive(self, who: int) -> bool:
         if not self._pipes[who].poll(0.001):
             return False
         kind, text = self._pipes[who].recv()

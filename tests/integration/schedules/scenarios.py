@@ -1,4 +1,6 @@
-"""What is played: where each game starts, who does what at once, and the databases it is played on."""
+"""Where each scenario starts, which operations it runs at once, and the databases of the
+schedules.
+"""
 
 from __future__ import annotations
 
@@ -9,44 +11,52 @@ from pathlib import Path
 
 import psycopg
 import psycopg_pool
-from interleaving import SERVICE, WHO, Job, SealedMemory
+from interleaving import SERVICE, WHO, Job, PersistentMemory, forget_marks
 
 from postgres_server import Server, fresh_schema, with_options
-from support import MASTER, START, HandClock, Phone, enroll
-from vmfa import CodeRejected, DerivedKeys, DeviceRegistry, Key, MemoryStore, SQLiteStore, Store
-from vmfa.record import columns
+from support import MASTER, START, enroll
+from vmfa import (
+    CodeRejected,
+    DerivedKeys,
+    DeviceRegistry,
+    MemoryStore,
+    Principal,
+    SQLiteStore,
+    Store,
+)
 from vmfa.stores.postgres import PostgresStore
+from vmfa.testing import Account, AuthenticatorApp, FrozenClock
 
 
 @dataclass
-class Game:
+class Scenario:
     start: MemoryStore
     jobs: list[Job]
 
 
-def _registry(clock: HandClock) -> tuple[MemoryStore, DeviceRegistry]:
-    store = SealedMemory()
+def _registry(clock: FrozenClock) -> tuple[MemoryStore, DeviceRegistry]:
+    store = PersistentMemory()
     return store, DeviceRegistry(store, keys=DerivedKeys(MASTER), issuer="Example", clock=clock)
 
 
-def _enrolled(failures: int = 0) -> tuple[MemoryStore, Phone, float]:
-    """Somebody with a device that has *failures*, his phone, and the time of its next step."""
-    clock = HandClock()
+def _enrolled(failures: int = 0) -> tuple[MemoryStore, Account, float]:
+    """Return a store with a device that has *failures*, its phone, and the next step's time."""
+    clock = FrozenClock()
     store, registry = _registry(clock)
-    somebody = enroll(registry, clock, WHO)
+    enrolled = enroll(registry, clock, WHO)
     clock.advance(30)
     for _ in range(failures):
         with suppress(CodeRejected):
-            registry.verify(WHO, somebody.phone.wrong_code())
-    return store, somebody.phone, clock.now
+            registry.verify(WHO, enrolled.phone.wrong_code())
+    return store, enrolled.phone, clock()
 
 
 def _enrolling() -> tuple[MemoryStore, Job, float]:
-    """Somebody whose wizard is open, and the confirmation that closes it."""
-    clock = HandClock()
+    """Return a store with an open enrollment, and the confirmation that closes it."""
+    clock = FrozenClock()
     store, registry = _registry(clock)
     opened = registry.open_enrollment(WHO, by=SERVICE, label="alice@example.com")
-    phone = Phone(Key.from_base32(opened.base32), clock)
+    phone = AuthenticatorApp(clock).scan(opened.uri)
     return (
         store,
         Job(
@@ -61,69 +71,69 @@ def _enrolling() -> tuple[MemoryStore, Job, float]:
 OPEN = {"by": SERVICE, "label": "alice@example.com"}
 
 
-def verify_verify(processes: int) -> Game:
-    """One code, presented by everybody."""
+def verify_verify(processes: int) -> Scenario:
+    """All present one code."""
     store, phone, now = _enrolled()
-    return Game(store, [Job("verify", now, {"code": phone.code()})] * processes)
+    return Scenario(store, [Job("verify", now, {"code": phone.code()})] * processes)
 
 
-def guess_guess(processes: int) -> Game:
-    """The last guess before the throttle: one is evaluated."""
+def guess_guess(processes: int) -> Scenario:
+    """One more guess is evaluated before the throttle."""
     store, phone, now = _enrolled(failures=2)
-    return Game(store, [Job("verify", now, {"code": phone.wrong_code()})] * processes)
+    return Scenario(store, [Job("verify", now, {"code": phone.wrong_code()})] * processes)
 
 
-def verify_deactivate(processes: int) -> Game:
+def verify_deactivate(processes: int) -> Scenario:
     store, phone, now = _enrolled()
     verify = Job("verify", now, {"code": phone.code()})
-    return Game(store, [verify, Job("deactivate", now, {"by": SERVICE}), verify][:processes])
+    return Scenario(store, [verify, Job("deactivate", now, {"by": SERVICE}), verify][:processes])
 
 
-def confirm_confirm(processes: int) -> Game:
+def confirm_confirm(processes: int) -> Scenario:
     store, confirm, _ = _enrolling()
-    return Game(store, [confirm] * processes)
+    return Scenario(store, [confirm] * processes)
 
 
-def open_confirm(processes: int) -> Game:
+def open_confirm(processes: int) -> Scenario:
     store, confirm, now = _enrolling()
-    return Game(store, [Job("open_enrollment", now, OPEN), confirm, confirm][:processes])
+    return Scenario(store, [Job("open_enrollment", now, OPEN), confirm, confirm][:processes])
 
 
-def open_open(processes: int) -> Game:
-    """The first record of a principal, made by everybody."""
-    return Game(SealedMemory(), [Job("open_enrollment", START, OPEN)] * processes)
+def open_open(processes: int) -> Scenario:
+    """All create the first record of a principal."""
+    return Scenario(PersistentMemory(), [Job("open_enrollment", START, OPEN)] * processes)
 
 
-def resync_verify(processes: int) -> Game:
-    """The code that signs in is one of the two that resynchronise."""
+def resync_verify(processes: int) -> Scenario:
+    """The code that signs in is one of the two that resynchronize."""
     store, phone, now = _enrolled()
     resync = Job("resync", now, {"by": SERVICE, **phone.pair(1)})
     verify = Job("verify", now, {"code": phone.code()})
-    return Game(store, [resync, verify, verify][:processes])
+    return Scenario(store, [resync, verify, verify][:processes])
 
 
-def forget_verify(processes: int) -> Game:
+def forget_verify(processes: int) -> Scenario:
     store, phone, now = _enrolled()
     verify = Job("verify", now, {"code": phone.code()})
-    return Game(store, [Job("forget", now, {"by": SERVICE}), verify, verify][:processes])
+    return Scenario(store, [Job("forget", now, {"by": SERVICE}), verify, verify][:processes])
 
 
-def confirm_read(processes: int) -> Game:
-    """Nobody sees a record without its events."""
+def confirm_read(processes: int) -> Scenario:
+    """A record is never seen without its events."""
     store, confirm, now = _enrolling()
-    return Game(store, [confirm, Job("read", now), confirm][:processes])
+    return Scenario(store, [confirm, Job("read", now), confirm][:processes])
 
 
-def prune_confirm(processes: int) -> Game:
-    """History is written anew while it grows."""
+def prune_confirm(processes: int) -> Scenario:
+    """The history is redacted while it grows."""
     store, confirm, now = _enrolling()
     prune = Job("prune_history", now, {"by": SERVICE, "older_than": int(now) + 1}, yields=True)
-    return Game(store, [prune, confirm, confirm][:processes])
+    return Scenario(store, [prune, confirm, confirm][:processes])
 
 
-GAMES: dict[str, Callable[[int], Game]] = {
-    game.__name__: game
-    for game in (
+SCENARIOS: dict[str, Callable[[int], Scenario]] = {
+    scenario.__name__: scenario
+    for scenario in (
         verify_verify,
         guess_guess,
         verify_deactivate,
@@ -138,13 +148,11 @@ GAMES: dict[str, Callable[[int], Game]] = {
 }
 
 
-SHORT = {
-    "verify_verify",
-    "guess_guess",
-}  # three processes have 150 schedules, where the others have a million
+# Three processes have some hundred schedules here, and a million in the other scenarios.
+SHORT = {("postgres", "verify_verify"), ("postgres", "guess_guess")}
 
 
-class SQLiteGround:
+class SQLiteDatabase:
     engine = "sqlite"
 
     def __init__(self, path: Path) -> None:
@@ -162,21 +170,19 @@ class SQLiteGround:
         db.execute("BEGIN IMMEDIATE")
         db.execute("DELETE FROM principal")
         db.execute("DELETE FROM event")
-        if record.revision:
-            db.execute("INSERT INTO principal VALUES (?, ?, ?, ?, ?, ?)", columns(record))
-        for e in events:
-            row = (*columns(record)[:3], e.number, e.document(), e.tag)
-            db.execute("INSERT INTO event VALUES (?, ?, ?, ?, ?, ?)", row)
         db.execute("COMMIT")
+        forget_marks(self._store)
+        if record.revision:
+            assert self._store.commit(Principal(id=WHO), record, events)
 
-    def waits_for_a_lock(self, number: int) -> bool:
-        return False  # it answers that it is busy, and sleeps
+    def waits_for_lock(self, number: int) -> bool:
+        return False  # it reports that it is busy, and the store sleeps
 
     def close(self) -> None:
         self._store.close()
 
 
-class PostgresGround:
+class PostgresDatabase:
     engine = "postgres"
 
     def __init__(self, conninfo: str) -> None:
@@ -196,20 +202,15 @@ class PostgresGround:
         with self._db.transaction():
             self._db.execute("DELETE FROM vmfa_principal")
             self._db.execute("DELETE FROM vmfa_event")
-            if record.revision:
-                self._db.execute(
-                    "INSERT INTO vmfa_principal VALUES (%s, %s, %s, %s, %s, %s)", columns(record)
-                )
-            for e in events:
-                row = (*columns(record)[:3], e.number, e.document(), e.tag)
-                self._db.execute("INSERT INTO vmfa_event VALUES (%s, %s, %s, %s, %s, %s)", row)
+        if record.revision:
+            assert self._store.commit(Principal(id=WHO), record, events)
 
-    def waits_for_a_lock(self, number: int) -> bool:
-        found = self._db.execute(
+    def waits_for_lock(self, number: int) -> bool:
+        row = self._db.execute(
             "SELECT cardinality(pg_blocking_pids(%s)) > 0", (number,)
         ).fetchone()
-        assert found is not None
-        return bool(found[0])
+        assert row is not None
+        return bool(row[0])
 
     def close(self) -> None:
         self._db.close()
@@ -217,13 +218,13 @@ class PostgresGround:
 
 
 @contextmanager
-def ground(
+def open_database(
     engine: str, folder: Path, server: Callable[[], Server]
-) -> Iterator[SQLiteGround | PostgresGround]:
-    """A database of *engine* for schedules; *server* is asked only where it is needed."""
+) -> Iterator[SQLiteDatabase | PostgresDatabase]:
+    """Open a database of *engine* for schedules. *server* is called only if it is needed."""
     if engine == "sqlite":
-        with closing(SQLiteGround(folder / "schedules.db")) as made:
-            yield made
+        with closing(SQLiteDatabase(folder / "schedules.db")) as database:
+            yield database
     else:
-        with fresh_schema(server()) as conninfo, closing(PostgresGround(conninfo)) as played:
-            yield played
+        with fresh_schema(server()) as conninfo, closing(PostgresDatabase(conninfo)) as database:
+            yield database

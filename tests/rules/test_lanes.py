@@ -152,7 +152,7 @@ class TestToken:
         outcome = outcome_of(lambda: verify(world, other.code(), token, BOB))
         assert isinstance(outcome, SignInClosed)
 
-    def test_it_is_worthless_for_another_device(self, world, phone, token):
+    def test_it_is_not_valid_for_another_device(self, world, phone, token):
         world.registry.deactivate(ALICE, by=SERVICE)
         phone = world.enroll()
         fail_often(world, phone, CLOSED_AT)
@@ -167,7 +167,7 @@ class TestToken:
         world.clock.set(token.expires_at)
         assert isinstance(outcome_of(lambda: verify(world, phone.code(1), token)), SignInClosed)
 
-    def test_forget_clients_makes_every_token_worthless(self, world, phone, token):
+    def test_forget_clients_invalidates_every_token(self, world, phone, token):
         owner = by_method(ALICE, world.clock())
         world.registry.forget_clients(ALICE, by=owner)
         assert world.history_types()[-1] is EventType.CLIENTS_FORGOTTEN
@@ -238,6 +238,26 @@ class TestLanes:
             error = error_of(lambda: verify(world, phone.code()))
         assert (type(error), error.remedy, error.retry_after) == (SignInClosed, "reopen", None)
         assert error.message_id == "closed"
+
+    def test_a_lane_closed_by_failures_announces_no_wait(self, world, phone, token):
+        """Seventy-five failures also use up the budget down to the reserve."""
+        now = int(world.clock())
+        world.store_state(
+            device={"failures": CLOSED_AT - 1, "budget": 26, "budget_updated_at": now}
+        )
+        for expected in (CodeRejected, SignInClosed):
+            error = error_of(lambda: verify(world, phone.wrong_code()))
+            assert (type(error), error.retry_after) == (expected, None)
+            assert error.remedy == "reopen"
+
+    def test_the_tenth_failure_of_a_token_announces_the_wait_of_the_other_lane(
+        self, world, phone, token
+    ):
+        fail_often(world, phone, MAX_CLIENT_FAILURES - 1, token)
+        world.clock.advance(HOUR)
+        error = error_of(lambda: verify(world, phone.wrong_code(), token))
+        assert (type(error), error.retry_after) == (CodeRejected, None)
+        assert isinstance(outcome_of(lambda: verify(world, phone.code(), token)), Receipt)
 
     def test_the_reserve_of_the_budget_is_for_known_clients(self, world, phone, token):
         now = int(world.clock())
@@ -312,8 +332,10 @@ class TestFailingTokens:
         world.clock.advance(HOUR)
         assert isinstance(outcome_of(lambda: verify(world, phone.code(), token)), Receipt)
 
-    def test_the_record_keeps_four_failing_tokens_and_a_fifth_counts_as_none(self, world, phone):
-        tokens = [world.sign_in(phone).client_token for _ in range(5)]
+    def test_the_record_keeps_four_failing_tokens_and_a_fifth_counts_as_unknown(
+        self, world, phone
+    ):
+        tokens = [world.sign_in(phone).client_token for _ in range(6)]
         for token in tokens[:4]:
             fail_often(world, phone, 1, token)
         assert world.device().known_failures == 4
@@ -321,6 +343,29 @@ class TestFailingTokens:
         device = world.device()
         assert (device.failures, device.known_failures) == (1, 4)
         assert len(device.clients.failing) == 4
+        world.clock.advance(HOUR)
+        assert isinstance(outcome_of(lambda: verify(world, phone.code(), tokens[5])), Receipt)
+
+    def test_a_fifth_failing_token_waits_like_a_client_without_one(self, world, phone):
+        tokens = [world.sign_in(phone).client_token for _ in range(30)]
+        for token in tokens[:4]:
+            fail_often(world, phone, MAX_CLIENT_FAILURES, token)
+        world.clock.advance(HOUR)
+        outcomes = [
+            outcome_of(lambda t=token: verify(world, phone.wrong_code(), t))
+            for token in tokens[4:]
+        ]
+        evaluated = [outcome for outcome in outcomes if type(outcome) is CodeRejected]
+        assert len(evaluated) == 3
+        assert evaluated[-1].retry_after == 15
+
+    def test_stolen_tokens_do_not_keep_a_client_out_that_did_not_fail(self, world, phone):
+        tokens = [world.sign_in(phone).client_token for _ in range(5)]
+        for token in tokens[:4]:
+            fail_often(world, phone, MAX_CLIENT_FAILURES, token)
+        fail_often(world, phone, 50)
+        world.clock.advance(HOUR)
+        assert isinstance(outcome_of(lambda: verify(world, phone.code(), tokens[4])), Receipt)
 
     def test_a_demoted_token_does_not_block_other_clients(self, world, phone, token):
         other = world.sign_in(phone).client_token
@@ -359,6 +404,14 @@ class TestGivenToken:
         assert given.expires_at == closed.clock() + DAY
         closed.clock.advance(DAY)
         assert isinstance(outcome_of(lambda: verify(closed, phone.code(), given)), SignInClosed)
+
+    def test_a_resync_does_not_use_it_up(self, closed, phone):
+        given = closed.registry.give_client_token(ALICE, by=SERVICE)
+        closed.clock.advance(2 * STEP)
+        closed.resync(phone.pair(), client=given)
+        closed.store_state(device={"failures": CLOSED_AT})
+        closed.clock.advance(STEP)
+        assert isinstance(outcome_of(lambda: verify(closed, phone.code(), given)), Receipt)
 
     def test_a_second_one_replaces_the_first(self, closed, phone):
         first = closed.registry.give_client_token(ALICE, by=SERVICE)
@@ -409,6 +462,22 @@ class TestReopen:
         })
         world.registry.reopen(ALICE, by=by_method(ALICE, world.clock()))
         assert isinstance(error_of(lambda: verify(world, phone.code())), SignInClosed)
+
+
+    def test_the_policy_must_have_known_clients(self):
+        world = World()
+        phone = world.enroll()
+        world.fail(phone)
+        with world.nothing_written(), pytest.raises(InvalidValue):
+            world.registry.reopen(ALICE, by=by_method(ALICE, world.clock() + STEP))
+
+
+def test_without_known_clients_a_sign_in_clears_both_counters():
+    world = World()
+    phone = world.enroll()
+    world.store_state(device={"failures": 2, "known_failures": 60})
+    world.sign_in(phone)
+    assert (world.device().failures, world.device().known_failures) == (0, 0)
 
 
 class TestRestoreBudget:

@@ -1,0 +1,3 @@
+"""The PostgreSQL server of the tests."""
+
+from postgres_server import database, server  # noqa: F401  # fixtures
