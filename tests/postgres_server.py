@@ -1,4 +1,7 @@
-"""A PostgreSQL for the tests: that of VMFA_TEST_POSTGRES, or one that is started and removed."""
+"""A PostgreSQL server for the tests.
+
+It is the one in VMFA_TEST_POSTGRES, or a temporary server that the tests start and remove.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,10 @@ from psycopg.conninfo import make_conninfo
 
 
 class Server:
-    """``conninfo`` reaches it as a role that may create schemas. ``ours``: it may be stopped."""
+    """A server, and the connection string of a role that may create schemas.
+
+    If it is ``ours``, tests may stop and start it.
+    """
 
     def __init__(self, conninfo: str, engine: Any = None) -> None:
         self.conninfo = conninfo
@@ -29,7 +35,7 @@ class Server:
         return self._engine is not None
 
     def stop(self, mode: str) -> None:
-        """*mode* "immediate" is the crash: no checkpoint, no farewell."""
+        """Stop the server. *mode* "immediate" is like a crash, without a checkpoint."""
         self._control("-m", mode, "stop")
 
     def start(self) -> None:

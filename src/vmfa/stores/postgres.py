@@ -47,6 +47,7 @@ from ._sql import (
     read_events,
     read_principals,
 )
+from .base import WaitObserver, ignore_wait
 
 try:
     import psycopg
@@ -546,7 +547,7 @@ class Call(Generic[T]):
             self.current, self.session, step.sql, step.values, self.deadline,
             prepare=self._store.prepare and self.current.prepare_threshold is not None,
         )
-        self._broken = time.monotonic() > self.deadline  # canceled: too late for the next one
+        self._broken = time.monotonic() > self.deadline  # cancelled: too late for the next one
 
     def failed(self, error: Failure) -> StoreError | None:
         """Return the error to raise, or None to wait for :meth:`pause` and to try again."""
@@ -605,6 +606,7 @@ class Postgres:
         self.unsafe_not_durable = unsafe_not_durable
         self.require_synchronous_standby = require_synchronous_standby
         self.source = source
+        self.on_wait: WaitObserver = ignore_wait
         self.prepare = True  # until a pooler turns out to lose prepared statements
         self.pool_failed = False  # the last attempt to get a connection of a given pool failed
         self._sessions: WeakKeyDictionary[Any, Session] = WeakKeyDictionary()
@@ -784,13 +786,18 @@ class PostgresStore(Postgres):
                     self._give_back(call)  # again, in case an exception interrupted the first
                 if failure is not None:
                     raise failure  # noqa: TRY301  # annotated below if it is not ours
-                time.sleep(call.pause())
+                pause = call.pause()
+                self.on_wait("retry", pause)
+                time.sleep(pause)
         except BaseException as error:
             call.annotate(error)
             raise
 
     def _attempt(self, call: Call[T]) -> T:
-        call.begin(self._acquire(call))
+        started = time.monotonic()
+        connection = self._acquire(call)
+        self.on_wait("connection", time.monotonic() - started)
+        call.begin(connection)
         step = call.next(None)
         while step is not None:
             step = call.next(self._perform(call, step))

@@ -122,26 +122,31 @@ class AsyncPostgresStore(Postgres):
                     await self._give_back(call)  # again, in case the first was interrupted
                 if failure is not None:
                     raise failure  # noqa: TRY301  # annotated below if it is not ours
-                await asyncio.sleep(call.pause())
+                pause = call.pause()
+                self.on_wait("retry", pause)
+                await asyncio.sleep(pause)
         except BaseException as error:
             call.annotate(error)
             raise
 
     async def _attempt(self, call: Call[T], finish: bool) -> T:
-        call.begin(await self._acquire(call))
-        canceled = False
+        started = time.monotonic()
+        connection = await self._acquire(call)
+        self.on_wait("connection", time.monotonic() - started)
+        call.begin(connection)
+        cancelled = False
         step = call.next(None)
         while step is not None:
             answer, was_cancelled = await self._perform(call, step, finish)
-            canceled = canceled or was_cancelled
+            cancelled = cancelled or was_cancelled
             step = call.next(answer)
-        if canceled:
+        if cancelled:
             raise asyncio.CancelledError
         return call.value
 
     async def _perform(self, call: Call[Any], step: Step, finish: bool) -> tuple[Answer, bool]:
-        """Return the answer to one statement, and whether the task was canceled meanwhile."""
-        canceled = False
+        """Return the answer to one statement, and whether the task was cancelled meanwhile."""
+        cancelled = False
         for wait in call.exchange(step):
             if wait.cancel:
                 cancel(call.current)
@@ -151,9 +156,9 @@ class AsyncPostgresStore(Postgres):
             except asyncio.CancelledError:
                 if not finish:
                     raise
-                canceled = True
+                cancelled = True
                 wait.ready = True  # look again, and then wait until the same deadline
-        return call.answer, canceled
+        return call.answer, cancelled
 
     async def _acquire(self, call: Call[Any]) -> psycopg.AsyncConnection[Any]:
         if isinstance(self.source, str):
