@@ -215,8 +215,9 @@ def serving(framework: str, directory: Path) -> Iterator[tuple[Site, str]]:
     keys = DerivedKeys(MASTER)
     with patch("examples.service.accounts.PasswordHasher", FastHasher):
         if framework == "flask":
-            from examples.flask.app import create_app
             from werkzeug.serving import make_server
+
+            from examples.flask.app import create_app
 
             app = create_app(keys=keys, directory=directory, clock=clock)
             server = make_server("127.0.0.1", 0, app, threaded=True)
@@ -233,6 +234,7 @@ def serving(framework: str, directory: Path) -> Iterator[tuple[Site, str]]:
                 services.registry._store.close()
         else:
             import uvicorn
+
             from examples.fastapi.app import create_app as create_async_app
 
             async_app = create_async_app(keys=keys, directory=directory, clock=clock)

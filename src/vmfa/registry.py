@@ -501,7 +501,7 @@ class DeviceRegistry:
     ) -> None:
         """Treat every code up to a time as used, after a fail-over that may have lost commits.
 
-        Calling it again changes nothing. An open enrollment is cancelled.
+        Calling it again changes nothing. An open enrollment is canceled.
 
         :param principal: the owner of the device.
         :param by: the actor that asks.

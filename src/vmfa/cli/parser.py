@@ -656,7 +656,7 @@ PROGRAM: Final = Group(
             name="mark-spent",
             run=support.mark_spent,
             about="Treat every code up to a time as used, after a fail-over.",
-            more="Or after the restore of a backup. Open enrollments are cancelled.",
+            more="Or after the restore of a backup. Open enrollments are canceled.",
             arguments=(_one_or_all, _until, _files, _utc),
         ),
         SUPPORT,
