@@ -19,7 +19,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from test_postgres_store import outcome, registry_over
 
 from lossy_proxy import LossyProxy
-from programs import needed
+from programs import require_program
 from support import enroll
 from vmfa import Actor, PrincipalId, Receipt, StoreCorrupt, StoreUnavailable, VmfaError
 from vmfa.stores.postgres import PostgresStore
@@ -34,7 +34,7 @@ SERVICE = Actor.trusted_service("test")
 @contextmanager
 def pgbouncer(database: str, folder: Path, mode: str, *, size: int = 3) -> Iterator[str]:
     """A pooler before *database*; the connection string that leads through it."""
-    program = needed("pgbouncer", "pgbouncer")
+    program = require_program("pgbouncer", "pgbouncer")
     with LossyProxy(database) as relay:  # PgBouncer's user cannot reach the server's socket
         relay.let_everyone_connect()
         yield from _pgbouncer(database, program, folder, mode, size, relay)
