@@ -18,7 +18,7 @@ from vmfa.testing import FrozenClock
 
 ALICE = PrincipalId.user("123456789012", "u-4711")
 SERVICE = Actor.trusted_service("test")
-SOME_OR_ALL = pytest.mark.parametrize("step", [23, pytest.param(1, marks=pytest.mark.slow)])
+SOME_OR_ALL = pytest.mark.parametrize("step", [61, pytest.param(3, marks=pytest.mark.slow)])
 
 
 class Changes:
