@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import socket
 import tempfile
+from pathlib import Path
 from threading import Event, Thread
 from typing import Self
 
@@ -22,9 +23,9 @@ class LossyProxy:
     def __init__(self, conninfo: str) -> None:
         with psycopg.connect(conninfo) as db:
             self._host, self._port = db.info.host, db.info.port
-        self._folder = tempfile.mkdtemp(prefix="vmfa-wire-")
+        self.folder = tempfile.mkdtemp(prefix="vmfa-wire-")
         self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(f"{self._folder}/.s.PGSQL.5432")
+        self._listener.bind(f"{self.folder}/.s.PGSQL.5432")
         self._listener.listen(64)
         self._text = b""
         self._fault = ""
@@ -33,7 +34,11 @@ class LossyProxy:
         self._sockets: list[socket.socket] = []
         self.happened = Event()
         self.conninfo = make_conninfo(
-            conninfo, host=self._folder, port=5432, sslmode="disable", gssencmode="disable",
+            conninfo,
+            host=self.folder,
+            port=5432,
+            sslmode="disable",
+            gssencmode="disable",
             application_name="lossy",
         )
         Thread(target=self._accept, daemon=True).start()
@@ -57,10 +62,13 @@ class LossyProxy:
     def answer_error(self, sql: str, sqlstate: str) -> None:
         """Answer the next statement that contains *sql* with an error instead of forwarding it."""
         fields = b"SERROR\0VERROR\0C" + sqlstate.encode() + b"\0Mthe row is secret\0\0"
-        self._error = (
-            b"E" + (len(fields) + 4).to_bytes(4) + fields + b"Z" + (5).to_bytes(4) + b"I"
-        )
+        self._error = b"E" + (len(fields) + 4).to_bytes(4) + fields + b"Z" + (5).to_bytes(4) + b"I"
         self._arm(sql, "error")
+
+    def let_everyone_connect(self) -> None:
+        """Let other users of the machine connect."""
+        Path(self.folder).chmod(0o755)
+        (Path(self.folder) / ".s.PGSQL.5432").chmod(0o777)
 
     def fall_silent(self) -> None:
         """Forward nothing any more; new connections are accepted and never answered."""
@@ -77,7 +85,7 @@ class LossyProxy:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         _close(*self._sockets)
-        shutil.rmtree(self._folder)
+        shutil.rmtree(self.folder)
 
     def _accept(self) -> None:
         while True:
@@ -92,7 +100,8 @@ class LossyProxy:
             self._sockets.append(server)
             losing = Event()
             for target, ends in (
-                (self._to_server, (client, server)), (self._to_client, (server, client))
+                (self._to_server, (client, server)),
+                (self._to_client, (server, client)),
             ):
                 Thread(target=target, args=(*ends, losing), daemon=True).start()
 

@@ -115,7 +115,8 @@ def _resealed(
         envelope = before.envelope
         if envelope is None:  # forgotten meanwhile
             return ResealResult(principal=principal)
-        current = _key_id(envelope.tag) == current_id
+        current = _key_id(envelope.tag) == current_id  # RULE-RESEAL
+        # RULE-LEAK
         if covered is not None and not _is_covered(before, covered.get(principal), keys):
             problem = CHANGED_SINCE if current else NOT_COVERED
             return ResealResult(principal=principal, problem=problem)

@@ -75,10 +75,10 @@ TESTS: dict[str, list[str]] = {  # what tests a module that runs at import; othe
     "recovery": ["tests/rules"],
     "rules": ["tests/rules", "tests/advisory"],
     "stores": ["tests/stores", "tests/contract"],
-    "stores._sql": ["tests/stores", "tests/contract", "tests/postgres"],
-    "stores._pool": ["tests/postgres"],
-    "stores.postgres": ["tests/postgres"],
-    "stores.postgres_async": ["tests/postgres"],
+    "stores._sql": ["tests/stores", "tests/contract", "tests/integration/postgres"],
+    "stores._pool": ["tests/integration/postgres"],
+    "stores.postgres": ["tests/integration/postgres"],
+    "stores.postgres_async": ["tests/integration/postgres"],
     "stores.threads": ["tests/test_aio.py", "tests/test_both_registries.py"],
     "testing": ["tests/testing", "tests/contract"],
     "throttle": ["tests/rules", "tests/advisory"],
@@ -219,7 +219,7 @@ def forked(
             for descriptor in (0, 1, 2):
                 os.dup2(null, descriptor)
             work(writer)
-        except BaseException:  # noqa: BLE001  # of the campaign, or of a mutant that no test reports
+        except BaseException:  # noqa: BLE001  # reported as unclear
             os.write(writer, b"unclear " + repr(traceback.format_exc(limit=-3)).encode() + b"\n")
         finally:
             os._exit(0)

@@ -1,4 +1,4 @@
-"""Work done in a forked child: its own process, its own limits, perhaps without root's privileges."""
+"""Work in a forked child, with its own limits and perhaps without root's privileges."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ def fork(work: Callable[[], object]) -> tuple[int, int]:
     """Begin *work* in a child; its process id, and the pipe on which its outcome will come."""
     reading, writing = os.pipe()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # forking beside threads is what is tested
+        warnings.simplefilter(
+            "ignore", DeprecationWarning
+        )  # forking beside threads is what is tested
         child = os.fork()
     if child:
         os.close(writing)

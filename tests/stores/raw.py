@@ -1,4 +1,4 @@
-"""The database as somebody sees it who can write it: without the library, and without waiting for the disk."""
+"""The database as another program sees it, without waiting for the disk."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ def rows(path: Path) -> list[Any]:
     """All that is stored, byte for byte."""
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.text_factory = bytes
-        return [db.execute(f"SELECT * FROM {table} ORDER BY 1, 2, 3, 4").fetchall() for table in ("principal", "event")]
+        return [
+            db.execute(f"SELECT * FROM {table} ORDER BY 1, 2, 3, 4").fetchall()
+            for table in ("principal", "event")
+        ]
 
 
 @contextmanager

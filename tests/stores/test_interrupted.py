@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -191,7 +192,7 @@ def test_a_signal_handler_that_uses_the_store_is_refused_or_served(store: Any) -
     while True:
         change = decide()
         interrupter = Interrupter(nth, handler)
-        assert interrupter(lambda: store.commit(*change)) is True
+        assert interrupter(partial(store.commit, *change)) is True
         if not interrupter.where:
             break
         assert store.load(ALICE) == change[1], interrupter.where

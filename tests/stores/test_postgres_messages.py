@@ -68,8 +68,13 @@ def test_an_error_of_the_server_says_that_nothing_was_changed(
 
 @pytest.mark.parametrize(
     "error",
-    [ServerError("08006"), ServerError("57P01"), ServerError("40003"), ConnectionLost("x"),
-     psycopg.OperationalError()],
+    [
+        ServerError("08006"),
+        ServerError("57P01"),
+        ServerError("40003"),
+        ConnectionLost("x"),
+        psycopg.OperationalError(),
+    ],
     ids=repr,
 )
 def test_a_lost_connection_is_in_doubt_only_after_the_final_statement(error: Any) -> None:
@@ -91,8 +96,12 @@ def test_a_silent_server_is_in_doubt_only_after_the_final_statement() -> None:
 
 @pytest.mark.parametrize(
     "error",
-    [NoConnection("all in use"), psycopg_pool.PoolTimeout(), psycopg_pool.PoolClosed(),
-     psycopg_pool.TooManyRequests()],
+    [
+        NoConnection("all in use"),
+        psycopg_pool.PoolTimeout(),
+        psycopg_pool.PoolClosed(),
+        psycopg_pool.TooManyRequests(),
+    ],
     ids=repr,
 )
 @pytest.mark.parametrize("final", [False, True])
@@ -126,9 +135,9 @@ def test_a_setting_that_is_not_safe_is_refused(
     place: int, value: Any, kind: type[StoreError], words: str
 ) -> None:
     def faults(probe: list[Any]) -> list[StoreError]:
-        return list(postgres._setting_faults(
-            probe, unsafe_not_durable=False, require_standby=False
-        ))
+        return list(
+            postgres._setting_faults(probe, unsafe_not_durable=False, require_standby=False)
+        )
 
     probe = list(PROBE)
     assert not faults(probe)
@@ -140,25 +149,30 @@ def test_a_setting_that_is_not_safe_is_refused(
 
 @pytest.mark.parametrize(
     ("commit", "standbys", "refused"),
-    [("on", "s1", False), ("remote_apply", "s1", False), ("remote_write", "s1", False),
-     ("local", "s1", True), ("off", "s1", True), ("on", "", True), ("on", None, True)],
+    [
+        ("on", "s1", False),
+        ("remote_apply", "s1", False),
+        ("remote_write", "s1", False),
+        ("local", "s1", True),
+        ("off", "s1", True),
+        ("on", "", True),
+        ("on", None, True),
+    ],
 )
 def test_a_required_standby_is_waited_for(
     commit: str, standbys: str | None, refused: bool
 ) -> None:
     probe = list(PROBE)
     probe[1], probe[7] = commit, standbys
-    faults = list(postgres._setting_faults(
-        probe, unsafe_not_durable=True, require_standby=True
-    ))
+    faults = list(postgres._setting_faults(probe, unsafe_not_durable=True, require_standby=True))
     assert ["standby" in str(fault) for fault in faults] == [True] * refused
 
 
 def test_a_setting_that_the_engine_does_not_have_is_not_a_fault() -> None:
     probe = (1, None, None, None, None, None, None, None, None, 0.0)
-    assert not list(postgres._setting_faults(
-        probe, unsafe_not_durable=False, require_standby=False
-    ))
+    assert not list(
+        postgres._setting_faults(probe, unsafe_not_durable=False, require_standby=False)
+    )
 
 
 @pytest.mark.parametrize(
@@ -178,9 +192,15 @@ def test_the_network_is_never_waited_for_without_a_limit(
 ) -> None:
     """None of these is a setting of the server, which a pooler would pass on."""
     assert PostgresStore(conninfo, timeout=4.5).settings() == {
-        "connect_timeout": 4, "tcp_user_timeout": 5000, "application_name": "vmfa",
-        "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3,
-        "client_encoding": "UTF8", "autocommit": True, **changed,
+        "connect_timeout": 4,
+        "tcp_user_timeout": 5000,
+        "application_name": "vmfa",
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "client_encoding": "UTF8",
+        "autocommit": True,
+        **changed,
     }
 
 
@@ -195,8 +215,9 @@ def test_after_an_undone_change_a_missing_connection_leaves_nothing_in_doubt() -
     call.in_doubt = True
     assert call.failed(ServerError("40001")) is None
     failure = call.failed(NoConnection("gone"))
-    assert type(failure) is StoreUnavailable
+    assert type(failure) is StoreContended  # why the call was repeated
     assert NOTHING in str(failure)
+    assert not call.in_doubt
 
 
 def test_a_statement_does_not_show_its_values() -> None:

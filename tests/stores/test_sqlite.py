@@ -1,4 +1,4 @@
-"""The SQLite store: its file, what it refuses to open, and what happens when the disk does not take it."""
+"""The SQLite store: its file, what it refuses to open, and a disk that fails."""
 
 from __future__ import annotations
 
@@ -59,7 +59,9 @@ def test_the_file_is_its_owners_alone_under_any_umask(path: Path, umask: int) ->
     try:
         with SQLiteStore(path) as store:
             store.load(ALICE)
-            modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
+            modes = {
+                file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()
+            }
     finally:
         os.umask(before)
     assert modes == {"mfa.db": 0o600, "mfa.db-wal": 0o600, "mfa.db-shm": 0o600}
@@ -80,7 +82,10 @@ def test_the_file_names_its_program_and_its_schema(store: SQLiteStore, path: Pat
 
 def test_every_commit_of_the_live_connection_is_durable(store: SQLiteStore) -> None:
     store.load(ALICE)
-    pragma = {name: sqlite._pragma(store._connection, name) for name in ("journal_mode", "synchronous", "fullfsync")}
+    pragma = {
+        name: sqlite._pragma(store._connection, name)
+        for name in ("journal_mode", "synchronous", "fullfsync")
+    }
     assert pragma == {"journal_mode": "wal", "synchronous": 2, "fullfsync": 1}
 
 
@@ -91,9 +96,13 @@ def test_less_is_had_only_by_name(path: Path) -> None:
         assert sqlite._pragma(store._connection, "synchronous") == 1
 
 
-def test_a_disk_that_cannot_do_write_ahead_logs_is_refused(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_cannot_do_write_ahead_logs_is_refused(
+    store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pragma = sqlite._pragma
-    monkeypatch.setattr(sqlite, "_pragma", lambda db, text: "delete" if "journal" in text else pragma(db, text))
+    monkeypatch.setattr(
+        sqlite, "_pragma", lambda db, text: "delete" if "journal" in text else pragma(db, text)
+    )
     with pytest.raises(StoreUnavailable, match="WAL"):
         store.load(ALICE)
 
@@ -101,11 +110,15 @@ def test_a_disk_that_cannot_do_write_ahead_logs_is_refused(store: SQLiteStore, m
 @pytest.mark.parametrize("name", ["", ":memory:", b"", b":memory:"])
 def test_a_store_is_a_file(name: str | bytes) -> None:
     with pytest.raises(InvalidValue, match="MemoryStore"):
-        SQLiteStore(os.fsdecode(name) if isinstance(name, str) else name)  # type: ignore[arg-type]  # bytes
+        SQLiteStore(name)  # type: ignore[arg-type]  # bytes work too
 
 
-@pytest.mark.parametrize("name", ["a?b=c&d", "a#b", "100%25.db", "file:mfa.db", "é 😀 'q' \"q\"", "-x"])
-def test_a_file_may_have_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["a?b=c&d", "a#b", "100%25.db", "file:mfa.db", "é 😀 'q' \"q\"", "-x"]
+)
+def test_a_file_may_have_any_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     monkeypatch.chdir(tmp_path)
     for _ in range(2):
         with SQLiteStore(name) as store:
@@ -116,7 +129,7 @@ def test_a_file_may_have_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_a_relative_path_means_one_file_whatever_directory_the_process_goes_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A daemon opens, forks, changes its directory: it must not go on with an empty store somewhere else."""
+    """A daemon that changes its directory must not go on with an empty store there."""
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.chdir(tmp_path)
@@ -128,7 +141,9 @@ def test_a_relative_path_means_one_file_whatever_directory_the_process_goes_to(
     assert not list(elsewhere.iterdir())
 
 
-def test_a_restart_keeps_the_state(enrolled: Enrolled, store: SQLiteStore, path: Path, keys: DerivedKeys) -> None:
+def test_a_restart_keeps_the_state(
+    enrolled: Enrolled, store: SQLiteStore, path: Path, keys: DerivedKeys
+) -> None:
     enrolled.sign_in()
     before = store.load(enrolled.principal)
     history = store.history(enrolled.principal)
@@ -149,7 +164,9 @@ def test_a_closed_store_opens_again(store: SQLiteStore, enrolled: Enrolled) -> N
 
 def test_operators_can_filter_devices(enrolled: Enrolled, path: Path) -> None:
     device = enrolled.device
-    shown = raw.run(path, "SELECT name, serial, sync, disabled, failures, budget, enrolled_at FROM device")
+    shown = raw.run(
+        path, "SELECT name, serial, sync, disabled, failures, budget, enrolled_at FROM device"
+    )
     assert shown == [("u-4711", device.serial, "in sync", 0, 0, 100, device.enrolled_at)]
 
 
@@ -158,7 +175,12 @@ def test_the_file_holds_neither_a_code_nor_a_key(enrolled: Enrolled, path: Path)
     enrolled.sign_in()
     stored = b"".join(files(path.parent).values())
     key = enrolled.phone.key
-    for secret in (reveal(key), base32(key).encode(), b64encode(reveal(key)), f'"{code}"'.encode()):
+    for secret in (
+        reveal(key),
+        base32(key).encode(),
+        b64encode(reveal(key)),
+        f'"{code}"'.encode(),
+    ):
         assert secret not in stored
         assert secret.hex().encode() not in stored
 
@@ -177,10 +199,16 @@ def foreign(path: Path, *statements: str) -> None:
     [
         ["CREATE TABLE theirs (x)"],
         ["PRAGMA application_id = 7"],
-        ["PRAGMA journal_mode = WAL", "CREATE TABLE theirs (x)", "INSERT INTO theirs VALUES (randomblob(9999))"],
+        [
+            "PRAGMA journal_mode = WAL",
+            "CREATE TABLE theirs (x)",
+            "INSERT INTO theirs VALUES (randomblob(9999))",
+        ],
     ],
 )
-def test_another_programs_database_is_refused_and_left_as_it_is(path: Path, statements: list[str]) -> None:
+def test_another_programs_database_is_refused_and_left_as_it_is(
+    path: Path, statements: list[str]
+) -> None:
     foreign(path, *statements)
     before = files(path.parent)
     with SQLiteStore(path) as store:
@@ -208,7 +236,10 @@ def left_by_a_crash(path: Path, *statements: str) -> None:
 def test_another_programs_unfinished_log_is_left_as_it_is(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     left_by_a_crash(
-        path, "CREATE TABLE theirs (x)", "PRAGMA wal_checkpoint(TRUNCATE)", "INSERT INTO theirs VALUES (1)"
+        path,
+        "CREATE TABLE theirs (x)",
+        "PRAGMA wal_checkpoint(TRUNCATE)",
+        "INSERT INTO theirs VALUES (1)",
     )
     before = files(path.parent)
     assert len(before[path.name + "-wal"]) > 0
@@ -234,10 +265,15 @@ def test_an_empty_file_becomes_a_store(path: Path, empty: bytes | None) -> None:
         assert store.load(ALICE).revision == 0
 
 
-def test_a_store_that_another_process_makes_meanwhile_is_used(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_another_process_makes_meanwhile_is_used(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with SQLiteStore(path) as first:
         first.load(ALICE)
-    pragma, earlier = sqlite._pragma, [sqlite.APPLICATION_ID, 0]  # not yet ours when looked at without the lock
+    pragma, earlier = (
+        sqlite._pragma,
+        [sqlite.APPLICATION_ID, 0],
+    )  # not yet ours when looked at without the lock
 
     def look(db: sqlite3.Connection, text: str) -> object:
         return earlier.pop(0) if earlier and text == "application_id" else pragma(db, text)
@@ -248,15 +284,21 @@ def test_a_store_that_another_process_makes_meanwhile_is_used(path: Path, monkey
     assert not earlier
 
 
-@pytest.mark.parametrize("content", [b"\0\0", b"x" * 100, b"no database " * 999, b"SQLite format 3\0" + b"\xff" * 5000])
-def test_what_is_no_database_is_refused_and_left_as_it_is(path: Path, content: bytes) -> None:
+@pytest.mark.parametrize(
+    "content", [b"\0\0", b"x" * 100, b"no database " * 999, b"SQLite format 3\0" + b"\xff" * 5000]
+)
+def test_a_file_that_is_not_a_database_is_refused_and_not_changed(
+    path: Path, content: bytes
+) -> None:
     path.write_bytes(content)
     with SQLiteStore(path) as store, pytest.raises(StoreCorrupt):
         store.load(ALICE)
     assert files(path.parent) == {path.name: content}
 
 
-def test_a_newer_schema_is_refused_and_left_as_it_is(store: SQLiteStore, enrolled: Enrolled, path: Path) -> None:
+def test_a_newer_schema_is_refused_and_left_as_it_is(
+    store: SQLiteStore, enrolled: Enrolled, path: Path
+) -> None:
     store.close()
     raw.run(path, "PRAGMA user_version = 2")
     before = files(path.parent)
@@ -265,7 +307,9 @@ def test_a_newer_schema_is_refused_and_left_as_it_is(store: SQLiteStore, enrolle
     assert files(path.parent) == before
 
 
-@pytest.mark.parametrize("statement", ["PRAGMA user_version = 0", "DROP TABLE principal", "DROP TABLE event"])
+@pytest.mark.parametrize(
+    "statement", ["PRAGMA user_version = 0", "DROP TABLE principal", "DROP TABLE event"]
+)
 def test_a_file_without_its_parts_is_refused(
     store: SQLiteStore, enrolled: Enrolled, path: Path, statement: str
 ) -> None:
@@ -275,11 +319,27 @@ def test_a_file_without_its_parts_is_refused(
         enrolled.registry.deactivate(enrolled.principal, by=enrolled.actor_with_mfa())
 
 
-def test_a_truncated_file_is_never_an_empty_store(store: SQLiteStore, enrolled: Enrolled, path: Path) -> None:
+def test_a_truncated_file_is_never_an_empty_store(
+    store: SQLiteStore, enrolled: Enrolled, path: Path
+) -> None:
     """What must not happen: a log-in page that asks nobody for a code any more."""
     store.close()
     whole = path.read_bytes()
-    for length in (2, 15, 16, 99, 100, 511, 512, 1024, 4095, 4096, 8192, len(whole) // 2, len(whole) - 4096):
+    for length in (
+        2,
+        15,
+        16,
+        99,
+        100,
+        511,
+        512,
+        1024,
+        4095,
+        4096,
+        8192,
+        len(whole) // 2,
+        len(whole) - 4096,
+    ):
         path.write_bytes(whole[:length])
         with pytest.raises(StoreError):
             enrolled.registry.requires_code(enrolled.principal)
@@ -288,7 +348,9 @@ def test_a_truncated_file_is_never_an_empty_store(store: SQLiteStore, enrolled: 
     assert enrolled.sign_in()
 
 
-def test_damage_anywhere_is_a_named_error_or_none(store: SQLiteStore, enrolled: Enrolled, path: Path) -> None:
+def test_damage_anywhere_is_a_named_error_or_none(
+    store: SQLiteStore, enrolled: Enrolled, path: Path
+) -> None:
     enrolled.sign_in()
     store.close()
     whole = path.read_bytes()
@@ -322,7 +384,7 @@ def test_damage_anywhere_is_a_named_error_or_none(store: SQLiteStore, enrolled: 
 
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
-    """A directory that everybody can reach: pytest's own are closed to a child without privileges."""
+    """A directory for a child without privileges, which cannot enter those of pytest."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)
@@ -335,7 +397,9 @@ def told_without_privileges(path: Path, clock: HandClock, *codes: str) -> set[st
     def present() -> set[str]:
         told = set()
         with SQLiteStore(path) as store:
-            registry = DeviceRegistry(store, keys=DerivedKeys(MASTER), issuer="Example", clock=clock)
+            registry = DeviceRegistry(
+                store, keys=DerivedKeys(MASTER), issuer="Example", clock=clock
+            )
             for code in codes:
                 try:
                     registry.verify(ALICE, code)
@@ -348,10 +412,14 @@ def told_without_privileges(path: Path, clock: HandClock, *codes: str) -> set[st
 
 
 def alice_in(path: Path) -> tuple[HandClock, list[str]]:
-    """A store with Alice's device in it, closed; a clock, and a right and a wrong code of its time."""
+    """Return a clock, and a right and a wrong code, of a store with Alice's device."""
     clock = HandClock()
     with SQLiteStore(path) as store:
-        alice = enroll(DeviceRegistry(store, keys=DerivedKeys(MASTER), issuer="Example", clock=clock), clock, ALICE)
+        alice = enroll(
+            DeviceRegistry(store, keys=DerivedKeys(MASTER), issuer="Example", clock=clock),
+            clock,
+            ALICE,
+        )
     if os.getuid() == 0:
         os.chown(path, NOBODY, NOBODY)
     clock.advance(30)
@@ -393,14 +461,21 @@ def test_a_file_that_may_not_be_written_is_unavailable(open_folder: Path, mode: 
 
 def test_a_path_that_leads_nowhere_is_unavailable(tmp_path: Path) -> None:
     (tmp_path / "a file").write_text("")
-    for path in (tmp_path, tmp_path / "a file" / "mfa.db", tmp_path / "missing" / "mfa.db", tmp_path / ("x" * 300)):
+    for path in (
+        tmp_path,
+        tmp_path / "a file" / "mfa.db",
+        tmp_path / "missing" / "mfa.db",
+        tmp_path / ("x" * 300),
+    ):
         with SQLiteStore(path) as store, pytest.raises(StoreUnavailable):
             store.load(ALICE)
     assert [file.name for file in tmp_path.iterdir()] == ["a file"]
 
 
-def test_a_full_disk_answers_right_and_wrong_alike_and_counts_nothing(enrolled: Enrolled, path: Path) -> None:
-    """No verdict leaves without its commit: who can fill the disk learns nothing and gains no guesses."""
+def test_a_full_disk_answers_right_and_wrong_alike_and_counts_nothing(
+    enrolled: Enrolled, path: Path
+) -> None:
+    """A full disk reveals nothing about a code and gives no further guesses."""
     enrolled.clock.advance(30)
     before = raw.rows(path)
 
@@ -417,7 +492,9 @@ def test_a_full_disk_answers_right_and_wrong_alike_and_counts_nothing(enrolled: 
                 told.append(f"{type(error).__name__}: {error}")
         return told
 
-    with closing(sqlite3.connect(path)) as other:  # keeps the log from being removed when the store closes at the fork
+    with closing(
+        sqlite3.connect(path)
+    ) as other:  # keeps the log from being removed when the store closes at the fork
         other.execute("SELECT count(*) FROM principal").fetchall()
         told = in_child(guess)
     assert len(set(told)) == 1
@@ -465,7 +542,10 @@ def test_a_writer_that_stays_busy_is_store_contended_and_nothing_is_counted(
 ) -> None:
     enrolled.clock.advance(30)
     before = raw.rows(path)
-    with closing(sqlite3.connect(path, isolation_level=None)) as other, SQLiteStore(path, timeout=0.02) as store:
+    with (
+        closing(sqlite3.connect(path, isolation_level=None)) as other,
+        SQLiteStore(path, timeout=0.02) as store,
+    ):
         registry = DeviceRegistry(store, keys=keys, issuer="Example", clock=enrolled.clock)
         other.execute("BEGIN IMMEDIATE")
         assert registry.requires_code(enrolled.principal)  # readers do not wait for writers
@@ -477,7 +557,9 @@ def test_a_writer_that_stays_busy_is_store_contended_and_nothing_is_counted(
         assert registry.verify(enrolled.principal, enrolled.phone.code())
 
 
-def test_a_transaction_that_cannot_be_rolled_back_ends_with_its_connection(store: SQLiteStore) -> None:
+def test_a_transaction_that_cannot_be_rolled_back_ends_with_its_connection(
+    store: SQLiteStore,
+) -> None:
     broken: list[sqlite3.Connection] = []
 
     def break_down(db: sqlite3.Connection) -> None:
@@ -494,7 +576,9 @@ def test_a_transaction_that_cannot_be_rolled_back_ends_with_its_connection(store
     assert store.load(ALICE).revision == 0
 
 
-def test_an_interrupted_transaction_is_rolled_back(store: SQLiteStore, enrolled: Enrolled, path: Path) -> None:
+def test_an_interrupted_transaction_is_rolled_back(
+    store: SQLiteStore, enrolled: Enrolled, path: Path
+) -> None:
     def interrupted(db: sqlite3.Connection) -> None:
         db.execute("BEGIN IMMEDIATE")
         db.execute("DELETE FROM principal")

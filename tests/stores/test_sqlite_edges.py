@@ -1,4 +1,4 @@
-"""What only shows at the edges of the SQLite store: signals in a transaction, destroyed references, lost files."""
+"""The SQLite store: signals in a transaction, destroyed references, lost files."""
 
 from __future__ import annotations
 
@@ -37,11 +37,15 @@ SERVICE = Actor.trusted_service("test")
 def registry(tmp_path: Path):
     with SQLiteStore(tmp_path / "mfa.db") as store:
         clock = HandClock()
-        yield DeviceRegistry(store, keys=DerivedKeys(MASTER), issuer="Example", clock=clock), clock, store
+        yield (
+            DeviceRegistry(store, keys=DerivedKeys(MASTER), issuer="Example", clock=clock),
+            clock,
+            store,
+        )
 
 
 def test_a_signal_handler_does_not_break_the_transaction_it_falls_into(registry, monkeypatch):
-    """All in one transaction or not at all, also where a handler uses the store that is committing."""
+    """One transaction, also if a signal handler uses the store that is committing."""
     registry, clock, store = registry
     enroll(registry, clock, ALICE)
     met = []
@@ -77,12 +81,14 @@ def test_a_signal_handler_does_not_break_the_transaction_it_falls_into(registry,
         store.close()
     assert len(met) == 1
     assert not registry.requires_code(ALICE)
-    assert [event.type.value for event in registry.history(ALICE, by=SERVICE)][-1] == "device deactivated"
+    assert [event.type.value for event in registry.history(ALICE, by=SERVICE)][
+        -1
+    ] == "device deactivated"
 
 
 @pytest.mark.parametrize("end", ["deactivate", "cancel", "supersede", "forget"])
 def test_the_reference_of_a_destroyed_key_is_in_no_file(registry, tmp_path, end):
-    """Dropping the reference destroys the key: it is overwritten in the file, and the log is emptied."""
+    """A removed key reference is overwritten in the file, and the log is emptied."""
     registry, clock, store = registry
     if end in ("cancel", "supersede"):
         registry.open_enrollment(ALICE, by=SERVICE, label="a")
@@ -112,18 +118,23 @@ def test_a_reader_in_the_way_does_not_undo_the_answer(registry, tmp_path):
 
 
 @pytest.mark.parametrize("content", [None, b""])
-def test_a_lost_file_is_not_a_database_in_which_nobody_has_a_device(tmp_path, content):
+def test_without_create_a_missing_file_is_unavailable(tmp_path, content):
     """With create=False a missing or emptied file is an error, and none is made."""
     path = tmp_path / "mfa.db"
     if content is not None:
         path.write_bytes(content)
-    with SQLiteStore(path, create=False) as store, pytest.raises(StoreUnavailable, match="missing or empty"):
+    with (
+        SQLiteStore(path, create=False) as store,
+        pytest.raises(StoreUnavailable, match="missing or empty"),
+    ):
         store.load(ALICE)
     assert path.exists() == (content is not None)
 
 
 @pytest.mark.parametrize("create", [True, False])
-def test_a_file_that_is_lost_between_the_look_and_the_opening_is_not_made_anew(tmp_path, monkeypatch, create):
+def test_a_file_that_is_removed_while_it_is_opened_is_not_created_again(
+    tmp_path, monkeypatch, create
+):
     path = tmp_path / "mfa.db"
     with SQLiteStore(path) as store:
         store.load(ALICE)
@@ -144,7 +155,10 @@ def test_a_file_that_is_lost_between_the_look_and_the_opening_is_not_made_anew(t
         monkeypatch.setattr(SQLiteStore, "_refuse_foreign", losing)
     else:
         monkeypatch.setattr(os.path, "getsize", losing_sooner)
-    with SQLiteStore(path, create=create) as store, pytest.raises(StoreUnavailable, match="cannot be opened"):
+    with (
+        SQLiteStore(path, create=create) as store,
+        pytest.raises(StoreUnavailable, match="cannot be opened"),
+    ):
         store.load(ALICE)
     assert not path.exists()
 
@@ -172,12 +186,18 @@ def test_health_names_what_is_wrong(registry, tmp_path):
     assert isinstance(problem, StoreCorrupt)
 
 
-@pytest.mark.parametrize(("edit", "error"), [
-    ("state || ' x'", RecordTampered), ("""replace(state, '[1,', '[2,')""", StoreTooNew),
-])
-@pytest.mark.parametrize("keys", [UnsafePlainKeys(), DerivedKeys(MASTER)], ids=["plain", "derived"])
+@pytest.mark.parametrize(
+    ("edit", "error"),
+    [
+        ("state || ' x'", RecordTampered),
+        ("""replace(state, '[1,', '[2,')""", StoreTooNew),
+    ],
+)
+@pytest.mark.parametrize(
+    "keys", [UnsafePlainKeys(), DerivedKeys(MASTER)], ids=["plain", "derived"]
+)
 def test_a_row_that_cannot_be_read_is_in_no_frame_of_its_refusal(tmp_path, keys, edit, error):
-    """The document holds the reference to the key, and of a plain key the key itself: error trackers record locals."""
+    """The document contains the key reference, and error trackers record local variables."""
     with SQLiteStore(tmp_path / "mfa.db") as store:
         clock = HandClock()
         registry = DeviceRegistry(store, keys=keys, issuer="Example", clock=clock)
@@ -186,7 +206,10 @@ def test_a_row_that_cannot_be_read_is_in_no_frame_of_its_refusal(tmp_path, keys,
         with closing(sqlite3.connect(tmp_path / "mfa.db")) as db:
             db.execute(f"UPDATE principal SET state = {edit}")
             db.commit()
-        for use in (lambda: registry.verify(ALICE, "123456"), lambda: registry.requires_code(ALICE)):
+        for use in (
+            lambda: registry.verify(ALICE, "123456"),
+            lambda: registry.requires_code(ALICE),
+        ):
             with pytest.raises(error) as caught:
                 use()
             assert_silent(caught.value, material, material.decode())

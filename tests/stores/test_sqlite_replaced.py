@@ -112,7 +112,7 @@ def test_closing_the_store_accepts_a_restored_file(
     assert enrolled.sign_in()
 
 
-def test_a_principal_that_another_process_enrolls_again_is_no_restore(
+def test_a_principal_that_another_process_enrolls_again_is_accepted(
     enrolled: Enrolled, store: SQLiteStore, path: Path
 ) -> None:
     for _ in range(5):
@@ -130,7 +130,9 @@ def test_a_principal_that_another_process_enrolls_again_is_no_restore(
 
 
 def test_a_process_remembers_a_bounded_number_of_principals(
-    registry: DeviceRegistry, store: SQLiteStore, clock: FrozenClock,
+    registry: DeviceRegistry,
+    store: SQLiteStore,
+    clock: FrozenClock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(sqlite, "MAX_MARKS", 3)
@@ -151,7 +153,7 @@ def test_removed_text_is_in_no_file_when_the_call_returns(
     registry, who = enrolled.registry, enrolled.principal
     enrolled.clock.advance(60)
     registry.deactivate(who, by=SERVICE, reason="lost on the way to Ulm")
-    for number in range(40):
+    for _ in range(40):
         registry.open_enrollment(who, by=SERVICE, label="x")
         registry.cancel_enrollment(who, by=SERVICE)
         enrolled.clock.advance(20_000)

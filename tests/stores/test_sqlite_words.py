@@ -84,11 +84,13 @@ def test_a_disk_that_fails_during_the_commit_leaves_the_outcome_unknown(
     [
         (
             sqlite3.OperationalError("Could not decode to UTF-8 column 'state'"),
-            RecordTampered, "a stored record is not text",
+            RecordTampered,
+            "a stored record is not text",
         ),
         (
             UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"),
-            StoreCorrupt, "the database is damaged",
+            StoreCorrupt,
+            "the database is damaged",
         ),
         (
             sqlite3.ProgrammingError("Cannot operate on a closed database."),
@@ -114,12 +116,15 @@ def refusal(store: SQLiteStore) -> tuple[type[VmfaError], str]:
 def test_a_file_that_cannot_be_opened_is_unavailable(tmp_path: Path) -> None:
     (tmp_path / "a file").write_text("")
     assert refusal(SQLiteStore(tmp_path / "a file" / "mfa.db")) == (
-        StoreUnavailable, "the database file cannot be created: Not a directory")
-    assert refusal(SQLiteStore(tmp_path)) == (
-        StoreUnavailable, UNUSABLE.format("SQLITE_CANTOPEN"))
+        StoreUnavailable,
+        "the database file cannot be created: Not a directory",
+    )
+    assert refusal(SQLiteStore(tmp_path)) == (StoreUnavailable, UNUSABLE.format("SQLITE_CANTOPEN"))
     for missing in (tmp_path / "missing", tmp_path / "a file"):
         assert refusal(SQLiteStore(missing, create=False)) == (
-            StoreUnavailable, "the database file is missing or empty")
+            StoreUnavailable,
+            "the database file is missing or empty",
+        )
     for name in (":memory:", "", "mfa\0.db"):
         with pytest.raises(InvalidValue, match="use MemoryStore"):
             SQLiteStore(name)
@@ -129,15 +134,18 @@ def test_a_file_that_cannot_be_opened_is_unavailable(tmp_path: Path) -> None:
     ("statement", "kind", "message"),
     [
         (
-            "PRAGMA user_version = 2", StoreTooNew,
+            "PRAGMA user_version = 2",
+            StoreTooNew,
             "the database has schema 2; this release reads up to 1",
         ),
         (
-            "PRAGMA user_version = 0", SchemaUntrusted,
+            "PRAGMA user_version = 0",
+            SchemaUntrusted,
             "the schema version or the encoding is missing or is not as vmfa created it",
         ),
         (
-            "PRAGMA application_id = 7", SchemaUntrusted,
+            "PRAGMA application_id = 7",
+            SchemaUntrusted,
             "this is the database of another program",
         ),
     ],
@@ -158,7 +166,9 @@ def test_another_program_that_creates_the_file_first_keeps_it(
         SQLiteStore, "_refuse_foreign", lambda _: raw.run(path, "CREATE TABLE theirs (x)")
     )
     assert refusal(SQLiteStore(path)) == (
-        SchemaUntrusted, "this is the database of another program")
+        SchemaUntrusted,
+        "this is the database of another program",
+    )
     assert raw.run(path, "SELECT name FROM sqlite_master") == [("theirs",)]
 
 
@@ -170,7 +180,9 @@ def test_a_disk_without_write_ahead_logs_is_refused(
         sqlite, "_pragma", lambda db, text: "delete" if "journal" in text else pragma(db, text)
     )
     assert refusal(store) == (
-        StoreUnavailable, "SQLite offers journal mode delete here: a durable store needs WAL")
+        StoreUnavailable,
+        "SQLite offers journal mode delete here: a durable store needs WAL",
+    )
 
 
 def test_a_call_inside_a_call_of_the_same_thread_is_refused(store: SQLiteStore) -> None:
@@ -185,7 +197,7 @@ def test_a_call_inside_a_call_of_the_same_thread_is_refused(store: SQLiteStore) 
 # Waiting
 
 
-def test_who_waits_looks_again_soon_and_then_every_hundredth_of_a_second(
+def test_retry_backoff_doubles_to_10ms(
     enrolled: Enrolled, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pauses: list[float] = []
@@ -196,7 +208,10 @@ def test_who_waits_looks_again_soon_and_then_every_hundredth_of_a_second(
         sleep(seconds)
 
     monkeypatch.setattr(sqlite.time, "sleep", sleeping)
-    with closing(sqlite3.connect(path, isolation_level=None)) as other, SQLiteStore(path, timeout=0.2) as store:
+    with (
+        closing(sqlite3.connect(path, isolation_level=None)) as other,
+        SQLiteStore(path, timeout=0.2) as store,
+    ):
         held = store.load(enrolled.principal)
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreContended, match=f"^{BUSY}$"):
@@ -208,7 +223,9 @@ def test_who_waits_looks_again_soon_and_then_every_hundredth_of_a_second(
 # The file and its descriptors
 
 
-def test_a_new_file_is_nobody_elses_for_no_moment(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_file_is_never_readable_by_others(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     modes: list[int] = []
     fchmod = os.fchmod
 
@@ -234,7 +251,9 @@ def test_a_file_that_is_there_keeps_its_mode(path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
 
 
-def test_the_name_of_a_new_file_is_on_the_disk_before_it_is_used(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_name_of_a_new_file_is_on_the_disk_before_it_is_used(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     synced: list[tuple[int, int]] = []
     fsync = os.fsync
 
@@ -260,7 +279,9 @@ def test_an_opened_and_closed_store_leaves_no_descriptor(tmp_path: Path) -> None
     assert descriptors() == before
 
 
-def test_a_refused_database_is_not_held_open_by_its_refusal(store: SQLiteStore, path: Path) -> None:
+def test_an_error_does_not_keep_the_database_open(
+    store: SQLiteStore, path: Path
+) -> None:
     """Whoever keeps the error keeps the frames it went through."""
     store.load(ALICE)
     store.close()
@@ -273,7 +294,9 @@ def test_a_refused_database_is_not_held_open_by_its_refusal(store: SQLiteStore, 
 
 
 @pytest.mark.parametrize("pragma", ["secure_delete", "fullfsync"])
-def test_what_sqlite_may_do_untold_is_told(path: Path, monkeypatch: pytest.MonkeyPatch, pragma: str) -> None:
+def test_settings_do_not_depend_on_the_build_of_sqlite(
+    path: Path, monkeypatch: pytest.MonkeyPatch, pragma: str
+) -> None:
     """Some builds overwrite what is deleted by themselves, others do not."""
     connect = sqlite3.connect
 
@@ -289,7 +312,9 @@ def test_what_sqlite_may_do_untold_is_told(path: Path, monkeypatch: pytest.Monke
         assert sqlite._pragma(store._connection, pragma) == 1
 
 
-def test_a_name_is_a_uri_because_it_is_told_so(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_file_is_opened_as_a_uri_in_every_build_of_sqlite(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Some builds take each name that begins so for one, others do not."""
     connect = sqlite3.connect
 
@@ -299,7 +324,9 @@ def test_a_name_is_a_uri_because_it_is_told_so(path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(sqlite.sqlite3, "connect", literal)
     looks: list[bool] = []
     is_foreign = sqlite._is_foreign
-    monkeypatch.setattr(sqlite, "_is_foreign", lambda db: looks.append(is_foreign(db)) or looks[-1])
+    monkeypatch.setattr(
+        sqlite, "_is_foreign", lambda db: looks.append(is_foreign(db)) or looks[-1]
+    )
     with SQLiteStore(path) as store:
         store.load(ALICE)
         store.close()
@@ -311,7 +338,9 @@ def test_a_name_is_a_uri_because_it_is_told_so(path: Path, monkeypatch: pytest.M
 # The log
 
 
-def test_the_log_is_emptied_only_where_a_key_is_destroyed(store: SQLiteStore, enrolled: Enrolled, path: Path) -> None:
+def test_the_log_is_emptied_only_where_a_key_is_destroyed(
+    store: SQLiteStore, enrolled: Enrolled, path: Path
+) -> None:
     log = path.with_name(path.name + "-wal")
     enrolled.registry.deactivate(enrolled.principal, by=enrolled.actor_with_mfa())
     assert log.stat().st_size == 0
@@ -329,7 +358,9 @@ def test_the_log_is_emptied_only_where_a_key_is_destroyed(store: SQLiteStore, en
     assert log.stat().st_size == 0
 
 
-def test_a_log_that_cannot_be_emptied_takes_no_answer_back(enrolled: Enrolled, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_that_cannot_be_emptied_takes_no_answer_back(
+    enrolled: Enrolled, monkeypatch: pytest.MonkeyPatch
+) -> None:
     actor = enrolled.actor_with_mfa()
     tried: list[sqlite3.Connection] = []
 

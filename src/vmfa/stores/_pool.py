@@ -161,7 +161,9 @@ class Slots:
             return NoConnection(self._failure)
         if any(slot.free for slot in self._slots):
             return NoConnection(f"the server did not answer within {seconds:.3g} seconds")
-        return NoConnection(f"all {MAX_CONNECTIONS} connections were in use for {seconds:.3g} seconds")
+        return NoConnection(
+            f"all {MAX_CONNECTIONS} connections were in use for {seconds:.3g} seconds"
+        )
 
     def _is_opening(self, slot: Slot) -> bool:
         raise NotImplementedError

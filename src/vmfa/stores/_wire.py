@@ -10,19 +10,19 @@ from __future__ import annotations
 import re
 import select
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import sha256
 from threading import Thread
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import psycopg
 from psycopg import pq
 
-KINDS: Final = {  # by the object id of a type; everything else is text
-    16: lambda cell: cell == b"t",  # boolean
+KINDS: Final[dict[int, Callable[[bytes], Any]]] = {  # by the object id of a type; others are text
+    16: b"t".__eq__,  # boolean
     20: int, 21: int, 23: int, 26: int,
     701: float,
 }
@@ -30,9 +30,9 @@ GRACE: Final = 0.5  # seconds to wait for the answer to a cancellation
 
 
 class Answer(NamedTuple):
-    """The number of rows that were changed or selected, and the rows."""
+    """How many rows were changed or selected, and the rows."""
 
-    count: int
+    number: int
     rows: list[tuple[Any, ...]]
 
 
@@ -52,15 +52,17 @@ class Silent(Exception):
     """No answer came before the deadline."""
 
 
-class Wait(NamedTuple):
+@dataclass(slots=True)
+class Wait:
     """A request to wait until the connection can be read, or also written.
 
-    The store answers whether it can. ``cancel``: ask the server to cancel the statement first.
+    The store sets ``ready`` if it can. ``cancel``: ask the server to cancel the statement instead.
     """
 
     write: bool
     seconds: float
     cancel: bool = False
+    ready: bool = False
 
 
 Connection = psycopg.Connection[Any] | psycopg.AsyncConnection[Any]
@@ -80,16 +82,17 @@ class Session:
             self.warnings.append(diagnostic.sqlstate or "01000")
 
 
-Exchange = Generator[Wait, bool, Answer]
+T = TypeVar("T")
+Waits = Generator[Wait, None, T]
 
 
 def exchange(
     connection: Connection, session: Session, sql: str, values: Sequence[Any], deadline: float,
     *, prepare: bool,
-) -> Exchange:
+) -> Waits[Answer]:
     """Send one statement and return its answer.
 
-    :param deadline: on the clock of ``time.monotonic()``; then the statement is cancelled.
+    :param deadline: on the clock of ``time.monotonic()``; then the statement is canceled.
     :raises ServerError: the server refused the statement.
     :raises ConnectionLost: the connection ended.
     :raises Silent: the deadline passed, and the cancellation was not answered either.
@@ -114,34 +117,58 @@ def exchange(
     raise lost
 
 
-def _answer(pgconn: pq.abc.PGconn, deadline: float) -> Generator[Wait, bool, pq.abc.PGresult]:
+def _answer(pgconn: pq.abc.PGconn, deadline: float) -> Waits[pq.abc.PGresult]:
     """Return the result of what was sent, as the documentation of libpq describes it."""
-    end, cancelled = deadline, False
+    end, canceled = deadline, False
     results = []
     while True:
         write = pgconn.flush() == 1
         while write or pgconn.is_busy():
-            if (yield Wait(write, end - time.monotonic())):
-                pgconn.consume_input()
+            wait = Wait(write, end - time.monotonic())
+            yield wait
+            if wait.ready:
+                _consume(pgconn)
                 write = write and pgconn.flush() == 1
-            elif cancelled:
+            elif canceled:
                 raise Silent
             else:
-                cancelled, end = True, time.monotonic() + GRACE
+                canceled, end = True, time.monotonic() + GRACE
                 yield Wait(write, 0, cancel=True)
         result = pgconn.get_result()
         if result is None:
             break
         results.append(result)
+        if result.error_field(pq.DiagnosticField.SEVERITY_NONLOCALIZED) == b"FATAL" or (
+            result.error_field(pq.DiagnosticField.SEVERITY) == b"FATAL"
+        ):
+            break  # the connection ends here
     if not results:
         raise ConnectionLost("no result")
     for result in results:
         if result.status not in (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK):
-            state = result.error_field(pq.DiagnosticField.SQLSTATE)
-            if state is None:  # libpq's own error: there was no answer
-                raise ConnectionLost("OperationalError")
-            raise ServerError(state.decode())
+            _raise_error(result)
     return results[-1]
+
+
+def _raise_error(result: pq.abc.PGresult) -> None:
+    state = result.error_field(pq.DiagnosticField.SQLSTATE)
+    if state is None:  # libpq's own error: there was no answer
+        raise ConnectionLost("OperationalError")
+    raise ServerError(state.decode())
+
+
+def _consume(pgconn: pq.abc.PGconn) -> None:
+    """Read what came. A server or a pooler may send an error just before it hangs up."""
+    try:
+        pgconn.consume_input()
+        return
+    except psycopg.Error as error:
+        lost = ConnectionLost(type(error).__name__)
+    if not pgconn.is_busy():
+        result = pgconn.get_result()
+        if result is not None:
+            _raise_error(result)
+    raise lost
 
 
 @lru_cache(64)
@@ -170,7 +197,7 @@ def _read(result: pq.abc.PGresult) -> Answer:
 def cancel(connection: Connection) -> None:
     """Ask the server, in a thread, to cancel the statement of *connection*.
 
-    Before libpq 17 a cancellation blocks the whole process. Then the statement is not cancelled,
+    Before libpq 17 a cancellation blocks the whole process. Then the statement is not canceled,
     and the connection is closed in any case.
     """
     if not psycopg.capabilities.has_cancel_safe():

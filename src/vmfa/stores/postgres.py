@@ -64,11 +64,11 @@ from ._wire import (
     Answer,
     Connection,
     ConnectionLost,
-    Exchange,
     ServerError,
     Session,
     Silent,
     Wait,
+    Waits,
     cancel,
     exchange,
 )
@@ -177,7 +177,7 @@ UPDATE_ALONE: Final = f"""{UPDATE}
 PROVE: Final = f"""SELECT {_PRINCIPAL_UNTOUCHED}
     AND {_EVENT_UNTOUCHED}, revision, tag
     FROM (SELECT 1) AS one LEFT JOIN vmfa_principal
-    ON account = %s AND kind = %s AND name = %s"""
+    ON account = %s AND kind = %s AND name = %s"""  # noqa: S608  # constants only
 APPEND: Final = """INSERT INTO vmfa_event
     (account, kind, name, number, document, salt, content_digest, digest, redactable, audit_tag)
     VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"""
@@ -207,6 +207,7 @@ BEGIN: Final = Step("BEGIN")
 COMMIT: Final = Step("COMMIT", final=True)
 ROLLBACK: Final = Step("ROLLBACK")
 END: Final = Step("COMMIT")  # of a transaction that only read
+DONE: Final = Step("")  # not a statement: the script has ended
 
 
 def schema_sql() -> str:
@@ -343,7 +344,7 @@ def _setting_faults(
         yield StoreUnavailable(
             "synchronous_commit or fsync is off: a crash would take back stored changes"
         )
-    if require_standby and (commit == "local" or commit == "off" or not standbys):
+    if require_standby and (commit in {"local", "off"} or not standbys):
         yield StoreUnavailable(
             "no synchronous standby is waited for (synchronous_commit is"
             f" {commit}, synchronous_standby_names is {standbys!r}): a fail-over would take back"
@@ -412,20 +413,28 @@ def _translate_error(
         ), False
     state = error.sqlstate if isinstance(error, ServerError | psycopg.Error) else None
     if state is None or state.startswith(_LOST):
-        cause = f"the connection was lost ({_name(state) if state else type(error).__name__})"
+        name = str(error) if isinstance(error, ConnectionLost) else type(error).__name__
+        cause = f"the connection was lost ({_name(state) if state else name})"
         if final:
             return _in_doubt(cause), False
         return StoreUnavailable(f"{cause}; nothing was changed"), True
+    return _translate_state(state, creating=creating)
+
+
+def _translate_state(state: str, *, creating: bool) -> tuple[StoreError, bool]:
+    """Return our error for the SQLSTATE of a statement that was undone, and whether to repeat."""
     name = f"{_name(state)}, SQLSTATE {state}"
     if state in _UNDONE or (creating and state in _RACED):
-        return StoreContended(f"others kept changing the same rows ({name}); nothing was changed"), True
+        return StoreContended(
+            f"others kept changing the same rows ({name}); nothing was changed"
+        ), True
     if state in _WAITED:
         return StoreContended(
             f"the database gave up waiting, for a lock for example ({name}); nothing was changed"
         ), False
     if state in _PREPARED:
         return StoreUnavailable(
-            f"a pooler between here and the database mixes its clients' prepared statements"
+            "a pooler between here and the database mixes its clients' prepared statements"
             f" ({name}); nothing was changed"
         ), True
     if state == "42P01":
@@ -436,7 +445,9 @@ def _translate_error(
         return SchemaUntrusted(
             f"the tables are not those that vmfa created ({name}); nothing was changed"
         ), False
-    return StoreUnavailable(f"the database refused a statement ({name}); nothing was changed"), False
+    return StoreUnavailable(
+        f"the database refused a statement ({name}); nothing was changed"
+    ), False
 
 
 def _in_doubt(cause: str) -> OutcomeUnknown:
@@ -457,9 +468,12 @@ class Call(Generic[T]):
     """One call of a store: everything that does not wait."""
 
     value: T
+    answer: Answer  # to the last statement
     current: Any = None  # the connection in use
     own: Any = None  # the pool of the store that it belongs to
     lent: Any = None  # or the connection of a pool that was passed to the store
+    _step = BEGIN  # the statement that was sent last
+    _failure: StoreError | None = None  # of the attempt before
     _begun = False  # the connection is in no transaction of the application
     _broken = False  # a statement was sent and not answered
 
@@ -485,6 +499,7 @@ class Call(Generic[T]):
         :raises InvalidValue: a transaction that is not ours could be open on it.
         """
         self._begun = self._broken = self.in_doubt = False
+        self._step = ROLLBACK  # nothing was sent
         self.current = connection
         if not connection.autocommit:
             raise InvalidValue(
@@ -505,35 +520,34 @@ class Call(Generic[T]):
         self.session = self._store.session(connection)
         self._steps = self._whole()
 
-    def _whole(self) -> Script[T]:
+    def _whole(self) -> Script[None]:
         if self._check and time.monotonic() > self.session.checked_at + PROBE_EVERY:
             self.session.checked_at = float("-inf")
             for fault in (yield from self._store.faults_script()):
                 raise fault
             self.session.checked_at = time.monotonic()
-        return (yield from self._script())
+        self.value = yield from self._script()
+        yield DONE
 
     def next(self, answer: Answer | None) -> Step | None:
         """Return the next statement, or None when ``value`` is there."""
         if self.in_doubt and self.session.warnings:
             raise _in_doubt(f"the database warned ({', '.join(self.session.warnings)})")
-        try:
-            step = self._steps.send(answer)  # type: ignore[arg-type]  # None starts a generator
-        except StopIteration as stop:
-            self.value = stop.value
+        step = self._steps.send(answer)  # type: ignore[arg-type]  # None starts a generator
+        if step is DONE:
             return None
+        self._step = step
         self.in_doubt = step.final
         return step
 
-    def exchange(self, step: Step) -> Exchange:
-        """Send *step* and return its answer."""
+    def exchange(self, step: Step) -> Waits[None]:
+        """Send *step* and store its answer in ``answer``."""
         self._broken = True
-        answer = yield from exchange(
+        self.answer = yield from exchange(
             self.current, self.session, step.sql, step.values, self.deadline,
             prepare=self._store.prepare and self.current.prepare_threshold is not None,
         )
-        self._broken = time.monotonic() > self.deadline  # cancelled: too late for the next one
-        return answer
+        self._broken = time.monotonic() > self.deadline  # canceled: too late for the next one
 
     def failed(self, error: Failure) -> StoreError | None:
         """Return the error to raise, or None to wait for :meth:`pause` and to try again."""
@@ -541,6 +555,11 @@ class Call(Generic[T]):
         failure, again = _translate_error(
             error, final=self.in_doubt, creating=creating, timeout=self._store.timeout
         )
+        if self._step is BEGIN and isinstance(error, ServerError) and error.sqlstate == "08P01":
+            failure, again = StoreUnavailable(
+                "a pooler between here and the database refuses transactions: run it in"
+                " transaction or session mode, not in statement mode; nothing was changed"
+            ), False
         self.in_doubt = isinstance(failure, OutcomeUnknown)
         in_time = time.monotonic() < self.deadline
         if isinstance(error, ServerError):
@@ -548,7 +567,12 @@ class Call(Generic[T]):
                 self._store.prepare = False
             elif in_time and error.sqlstate in _UNDONE | _WAITED:
                 self._broken = False  # an ordinary answer: the connection stays
-        return None if again and in_time else failure
+        if again and in_time:
+            self._failure = failure
+            return None
+        if isinstance(error, NoConnection) and self._failure is not None:
+            return self._failure  # why the call was repeated says more
+        return failure
 
     def leave(self) -> None:
         """Close a connection that is not as it was: a pool would wait for its transaction."""
@@ -761,7 +785,7 @@ class PostgresStore(Postgres):
                 finally:
                     self._give_back(call)  # again, in case an exception interrupted the first
                 if failure is not None:
-                    raise failure
+                    raise failure  # noqa: TRY301  # annotated below if it is not ours
                 pause = call.pause()
                 self.on_wait("retry", pause)
                 time.sleep(pause)
@@ -781,17 +805,12 @@ class PostgresStore(Postgres):
 
     def _perform(self, call: Call[Any], step: Step) -> Answer:
         """Send one statement and wait for its answer."""
-        connection = call.current
-        work = call.exchange(step)
-        try:
-            wait = next(work)
-            while True:
-                if wait.cancel:
-                    cancel(connection)
-                wait = work.send(not wait.cancel and _wait(connection.pgconn.socket, wait))
-        except StopIteration as stop:
-            answer: Answer = stop.value
-        return answer
+        for wait in call.exchange(step):
+            if wait.cancel:
+                cancel(call.current)
+            else:
+                wait.ready = _wait(call.current.pgconn.socket, wait)
+        return call.answer
 
     def _acquire(self, call: Call[Any]) -> psycopg.Connection[Any]:
         if isinstance(self.source, str):

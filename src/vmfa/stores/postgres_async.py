@@ -121,7 +121,7 @@ class AsyncPostgresStore(Postgres):
                 finally:
                     await self._give_back(call)  # again, in case the first was interrupted
                 if failure is not None:
-                    raise failure
+                    raise failure  # noqa: TRY301  # annotated below if it is not ours
                 pause = call.pause()
                 self.on_wait("retry", pause)
                 await asyncio.sleep(pause)
@@ -134,38 +134,31 @@ class AsyncPostgresStore(Postgres):
         connection = await self._acquire(call)
         self.on_wait("connection", time.monotonic() - started)
         call.begin(connection)
-        cancelled = False
+        canceled = False
         step = call.next(None)
         while step is not None:
             answer, was_cancelled = await self._perform(call, step, finish)
-            cancelled = cancelled or was_cancelled
+            canceled = canceled or was_cancelled
             step = call.next(answer)
-        if cancelled:
+        if canceled:
             raise asyncio.CancelledError
         return call.value
 
     async def _perform(self, call: Call[Any], step: Step, finish: bool) -> tuple[Answer, bool]:
-        """Send one statement and wait for its answer. Also return whether the task was cancelled."""
-        work = call.exchange(step)
-        cancelled = False
-        try:
-            wait = next(work)
-            while True:
-                if wait.cancel:
-                    cancel(call.current)
-                    wait = work.send(False)
-                    continue
-                try:
-                    ready = await _wait(call.current.pgconn.socket, wait)
-                except asyncio.CancelledError:
-                    if not finish:
-                        raise
-                    cancelled = True
-                    continue  # wait again, until the same deadline
-                wait = work.send(ready)
-        except StopIteration as stop:
-            answer: Answer = stop.value
-        return answer, cancelled
+        """Return the answer to one statement, and whether the task was canceled meanwhile."""
+        canceled = False
+        for wait in call.exchange(step):
+            if wait.cancel:
+                cancel(call.current)
+                continue
+            try:
+                wait.ready = await _wait(call.current.pgconn.socket, wait)
+            except asyncio.CancelledError:
+                if not finish:
+                    raise
+                canceled = True
+                wait.ready = True  # look again, and then wait until the same deadline
+        return call.answer, canceled
 
     async def _acquire(self, call: Call[Any]) -> psycopg.AsyncConnection[Any]:
         if isinstance(self.source, str):

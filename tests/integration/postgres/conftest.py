@@ -1,4 +1,4 @@
-"""Both PostgreSQL stores behind one face, so that each test here is about both."""
+"""Both PostgreSQL stores behind one interface, so that each test covers both."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ def open_store(request: pytest.FixtureRequest) -> Iterator[OpenStore]:
         if request.param == "sync":
             yield lambda *args, **kwargs: opened.enter_context(PostgresStore(*args, **kwargs))
         else:
-            yield lambda *args, **kwargs: opened.enter_context(Awaited(AsyncPostgresStore(*args, **kwargs)))
+            yield lambda *args, **kwargs: opened.enter_context(
+                Awaited(AsyncPostgresStore(*args, **kwargs))
+            )
 
 
 @pytest.fixture

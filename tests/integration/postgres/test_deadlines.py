@@ -12,12 +12,12 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
+from test_postgres_store import over_pool, pool_of, registry_over, unprepared
 
 from awaited import Awaited
 from lossy_proxy import LossyProxy
 from postgres_server import Server, own_server
 from support import Enrolled, enroll
-from test_postgres_store import over_pool, pool_of, registry_over, unprepared
 from vmfa import (
     Actor,
     AlreadyUsed,
@@ -39,11 +39,11 @@ EVERY_CALL: dict[str, Callable[[Any], object]] = {
     "history": lambda store: store.history(WHO),
     "principals": lambda store: store.principals(WHO.account),
     "create_schema": lambda store: store.create_schema(),
-    "health": lambda store: check_healthy(store),
+    "health": lambda store: raise_problems(store),  # noqa: PLW0108  # defined below
 }
 
 
-def check_healthy(store: Any) -> None:
+def raise_problems(store: Any) -> None:
     for problem in store.health():
         raise problem
 
@@ -160,17 +160,15 @@ def test_a_saturated_pool(store: Any, database: str, name: str) -> None:
     kwargs = {"autocommit": True}
     with pool_of(store, database, kwargs=kwargs, min_size=1, max_size=1) as pool:
         waiting = over_pool(store, pool, timeout=TIMEOUT)
-        if isinstance(store, Awaited):
-            held = store.run(pool.getconn())
-        else:
-            held = pool.getconn()
+        is_async = isinstance(store, Awaited)
+        held = store.run(pool.getconn()) if is_async else pool.getconn()
         with ends_in_time(StoreUnavailable):
             EVERY_CALL[name](waiting)
         start = time.monotonic()
         with pytest.raises(StoreUnavailable):
             EVERY_CALL[name](waiting)
         assert time.monotonic() - start < 0.5  # the next call does not wait as long
-        store.run(pool.putconn(held)) if isinstance(store, Awaited) else pool.putconn(held)
+        store.run(pool.putconn(held)) if is_async else pool.putconn(held)
         assert waiting.load(WHO).revision == 0
 
 
@@ -207,7 +205,7 @@ def expect_standby(server: Server, names: str) -> None:
 def test_a_lost_synchronous_standby(
     replicated: Server, open_store: Any, clock: FrozenClock
 ) -> None:
-    """D2: the warning of the cancelled wait was taken for a success."""
+    """D2: the warning of the canceled wait was taken for a success."""
     expect_standby(replicated, "")
     store = open_store(replicated.conninfo, timeout=TIMEOUT)
     store.create_schema()
@@ -264,9 +262,7 @@ def test_a_required_standby_that_is_bypassed_is_refused(
     open_store(replicated.conninfo).create_schema()
     for setting, names in (("on", ""), ("local", "missing"), ("off", "missing")):
         expect_standby(replicated, names)
-        conninfo = make_conninfo(
-            replicated.conninfo, options=f"-c synchronous_commit={setting}"
-        )
+        conninfo = make_conninfo(replicated.conninfo, options=f"-c synchronous_commit={setting}")
         store = open_store(conninfo, require_synchronous_standby=True, unsafe_not_durable=True)
         with pytest.raises(StoreUnavailable, match="standby"):
             store.load(WHO)

@@ -1,4 +1,4 @@
-"""What is particular to the PostgreSQL stores: what they refuse, what they say, and how they fail."""
+"""The PostgreSQL stores: what they send, what they refuse, and how they fail."""
 
 from __future__ import annotations
 
@@ -25,7 +25,6 @@ import vmfa
 from awaited import Awaited
 from lossy_proxy import LossyProxy
 from postgres_server import Server, with_options
-from reference import vectors
 from support import MASTER, HandClock, check_history, enroll
 from vmfa import (
     Actor,
@@ -127,22 +126,30 @@ def test_life_cycle_events_are_written_in_the_transaction_of_their_change(
     registry.open_enrollment(alice, by=Actor.signed_in(alice), label="alice")
     assert after_the_check(sent) == [
         "SELECT revision, state,",
-        "BEGIN", "INSERT INTO vmfa_principal", "DELETE FROM vmfa_event", "INSERT INTO vmfa_event",
-        "SELECT NOT EXISTS", "COMMIT",
+        "BEGIN",
+        "INSERT INTO vmfa_principal",
+        "DELETE FROM vmfa_event",
+        "INSERT INTO vmfa_event",
+        "SELECT NOT EXISTS",
+        "COMMIT",
     ]
 
 
-def test_who_loses_a_race_leaves_no_transaction_behind(
+def test_a_lost_commit_leaves_no_transaction(
     registry: DeviceRegistry, store: Any, clock: HandClock, alice: PrincipalId, sent: list[str]
 ) -> None:
     enroll(registry, clock, alice)
     held = store.load(alice)
     sent.clear()
-    assert not store.commit(Principal(id=alice, revision=held.revision + 1, envelope=held.envelope), Principal(id=alice), [])
+    assert not store.commit(
+        Principal(id=alice, revision=held.revision + 1, envelope=held.envelope),
+        Principal(id=alice),
+        [],
+    )
     assert sent[-4:-1] == ["BEGIN", "DELETE FROM vmfa_principal", "ROLLBACK"]
 
 
-def test_each_connection_is_looked_over_once(store: Any, database: str, sent: list[str]) -> None:
+def test_each_connection_is_checked_once(store: Any, database: str, sent: list[str]) -> None:
     with pool_of(store, database, kwargs={"autocommit": True}, min_size=1, max_size=1) as pool:
         ours = over_pool(store, pool)
         for _ in range(3):
@@ -155,7 +162,10 @@ def test_the_view_shows_what_operators_filter_by(
 ) -> None:
     device = enroll(registry, clock, alice).device
     registry.open_enrollment(PrincipalId.user(alice.account, "no-device"), by=SERVICE, label="x")
-    rows = sql(database, "SELECT name, serial, sync, disabled, failures, budget, enrolled_at FROM vmfa_device")
+    rows = sql(
+        database,
+        "SELECT name, serial, sync, disabled, failures, budget, enrolled_at FROM vmfa_device",
+    )
     assert rows == [(alice.name, device.serial, "in sync", False, 0, 100, device.enrolled_at)]
 
 
@@ -196,14 +206,16 @@ def test_many_tasks_create_the_schema_at_once(open_store: Any, database: str) ->
     assert stores[0].load(WHO) == Principal(id=WHO)
 
 
-def test_without_tables_there_is_no_store(open_store: Any, database: str) -> None:
+def test_missing_tables_are_unavailable(open_store: Any, database: str) -> None:
     with pytest.raises(StoreUnavailable, match="create_schema"):
         open_store(database).load(WHO)
     (problem,) = open_store(database).health()
     assert isinstance(problem, StoreUnavailable)
 
 
-def test_a_newer_schema_is_refused_and_left_alone(store: Any, open_store: Any, database: str) -> None:
+def test_a_newer_schema_is_refused_and_left_alone(
+    store: Any, open_store: Any, database: str
+) -> None:
     sql(database, "INSERT INTO vmfa_schema VALUES (7)")
     with pytest.raises(StoreTooNew, match="schema 7"):
         open_store(database).load(WHO)
@@ -217,7 +229,9 @@ def test_a_newer_schema_is_refused_and_left_alone(store: Any, open_store: Any, d
     assert sql(database, "SELECT version FROM vmfa_schema") == [(7,)]
 
 
-def test_an_older_schema_asks_for_its_migration(store: Any, open_store: Any, database: str) -> None:
+def test_an_older_schema_asks_for_its_migration(
+    store: Any, open_store: Any, database: str
+) -> None:
     sql(database, "DELETE FROM vmfa_schema")
     with pytest.raises(StoreUnavailable, match=r"schema 0.*create_schema"):
         open_store(database).load(WHO)
@@ -225,19 +239,27 @@ def test_an_older_schema_asks_for_its_migration(store: Any, open_store: Any, dat
     assert open_store(database).load(WHO) == Principal(id=WHO)
 
 
-def test_names_are_ordered_by_their_bytes_whatever_the_database_speaks(store: Any, database: str) -> None:
-    rows = sql(database, """SELECT DISTINCT collation_name FROM information_schema.columns
+def test_names_are_ordered_by_their_bytes_in_every_locale(
+    store: Any, database: str
+) -> None:
+    rows = sql(
+        database,
+        """SELECT DISTINCT collation_name FROM information_schema.columns
         WHERE table_schema = current_schema() AND table_name IN ('vmfa_principal', 'vmfa_event')
-        AND column_name IN ('account', 'kind', 'name')""")
+        AND column_name IN ('account', 'kind', 'name')""",
+    )
     assert rows == [("C",)]
 
 
-def test_a_row_that_names_nobody_is_told_when_principals_are_listed(
+def test_a_row_with_an_impossible_name_is_reported_when_principals_are_listed(
     store: Any, registry: DeviceRegistry, database: str
 ) -> None:
     registry.open_enrollment(WHO, by=SERVICE, label="x")
-    sql(database, f"INSERT INTO vmfa_principal SELECT account, 'admin', 'x', 1, state, tag, audit_tag"
-                  f" FROM vmfa_principal WHERE name = '{WHO.name}'")
+    sql(
+        database,
+        f"INSERT INTO vmfa_principal SELECT account, 'admin', 'x', 1, state, tag, audit_tag"
+        f" FROM vmfa_principal WHERE name = '{WHO.name}'",
+    )
     with pytest.raises(RecordTampered, match="that no principal can have"):
         store.principals(WHO.account)
 
@@ -254,21 +276,35 @@ def test_copies_under_another_account_kind_or_name_change_nothing(
     }
 
     def others() -> list[Any]:
-        return [sql(database, f"SELECT * FROM {table} WHERE NOT ({own}) ORDER BY 1, 2, 3, 4") for table in tables]
+        return [
+            sql(database, f"SELECT * FROM {table} WHERE NOT ({own}) ORDER BY 1, 2, 3, 4")
+            for table in tables
+        ]
 
     def copied() -> list[Any]:
         for table, columns in tables.items():
             sql(database, f"DELETE FROM {table} WHERE NOT ({own})")
-            for there in ("'000', kind, name", "'zzz', kind, name", "account, 'aaa', name", "account, 'zzz', name",
-                          "account, kind, 'a'", "account, kind, 'z'"):
-                sql(database, f"INSERT INTO {table} SELECT {there}, {columns} FROM {table} WHERE {own}")
+            for there in (
+                "'000', kind, name",
+                "'zzz', kind, name",
+                "account, 'aaa', name",
+                "account, 'zzz', name",
+                "account, kind, 'a'",
+                "account, kind, 'z'",
+            ):
+                sql(
+                    database,
+                    f"INSERT INTO {table} SELECT {there}, {columns} FROM {table} WHERE {own}",
+                )
         return others()
 
     planted = copied()
     somebody.sign_in()
     registry.deactivate(alice, by=SERVICE)
     assert [event.type for event in registry.history(alice, by=SERVICE)] == [
-        EventType.OPENED, EventType.ASSIGNED, EventType.DEACTIVATED,
+        EventType.OPENED,
+        EventType.ASSIGNED,
+        EventType.DEACTIVATED,
     ]
     assert others() == planted
     planted = copied()  # of the record as it is now
@@ -281,15 +317,24 @@ def test_history_is_in_order_whatever_the_plan(
     registry: DeviceRegistry, open_store: Any, database: str, clock: HandClock, alice: PrincipalId
 ) -> None:
     enroll(registry, clock, alice)
-    sql(database, "CREATE TABLE old AS SELECT * FROM vmfa_event", "DELETE FROM vmfa_event",
-        "INSERT INTO vmfa_event SELECT * FROM old ORDER BY number DESC")
+    sql(
+        database,
+        "CREATE TABLE old AS SELECT * FROM vmfa_event",
+        "DELETE FROM vmfa_event",
+        "INSERT INTO vmfa_event SELECT * FROM old ORDER BY number DESC",
+    )
     heap_order = "-c enable_indexscan=off -c enable_bitmapscan=off -c enable_indexonlyscan=off"
     history = open_store(with_options(database, heap_order)).history(alice)
     assert [event.number for event in history] == [1, 2]
 
 
-def test_principals_are_in_order_whatever_the_plan(registry: DeviceRegistry, open_store: Any, database: str) -> None:
-    people = [PrincipalId.root(WHO.account), *(PrincipalId.user(WHO.account, name) for name in "abc")]
+def test_principals_are_in_order_whatever_the_plan(
+    registry: DeviceRegistry, open_store: Any, database: str
+) -> None:
+    people = [
+        PrincipalId.root(WHO.account),
+        *(PrincipalId.user(WHO.account, name) for name in "abc"),
+    ]
     for who in people[3:0:-1]:
         registry.open_enrollment(who, by=SERVICE, label="x")
     registry.open_enrollment(people[0], by=Actor.signed_in(people[0]), label="x")
@@ -310,11 +355,15 @@ def test_the_revision_is_compared_beside_the_tag(
 # What is refused
 
 
-def test_commits_that_a_crash_takes_back_are_refused(store: Any, open_store: Any, database: str) -> None:
+def test_commits_that_a_crash_takes_back_are_refused(
+    store: Any, open_store: Any, database: str
+) -> None:
     careless = with_options(database, "-c synchronous_commit=off")
     with pytest.raises(StoreUnavailable, match="synchronous_commit"):
         open_store(careless).load(WHO)
-    assert ["synchronous_commit" in str(problem) for problem in open_store(careless).health()] == [True]
+    assert ["synchronous_commit" in str(problem) for problem in open_store(careless).health()] == [
+        True
+    ]
     told_so = open_store(careless, unsafe_not_durable=True)
     assert told_so.load(WHO) == Principal(id=WHO)
     assert not told_so.health()
@@ -326,15 +375,19 @@ def test_a_read_replica_is_refused(store: Any, open_store: Any, database: str) -
 
 
 @pytest.mark.parametrize("source", [None, 5, object(), b"host=x"])
-def test_what_is_neither_pool_nor_text_is_refused(open_store: Any, source: object) -> None:
-    with pytest.raises(InvalidType, match="source must be a connection string or a connection pool"):
+def test_a_source_of_the_wrong_type_is_refused(open_store: Any, source: object) -> None:
+    with pytest.raises(
+        InvalidType, match="source must be a connection string or a connection pool"
+    ):
         open_store(source)
 
 
 def test_a_bad_connection_string_is_not_repeated(open_store: Any) -> None:
     with pytest.raises(InvalidValue) as caught:
         open_store("host=x hunter2 secret").load(WHO)
-    assert "hunter2" not in "".join(traceback.format_exception(caught.value)).replace('"host=x hunter2 secret"', "")
+    assert "hunter2" not in "".join(traceback.format_exception(caught.value)).replace(
+        '"host=x hunter2 secret"', ""
+    )
     assert caught.value.__context__ is None
 
 
@@ -347,6 +400,7 @@ def test_the_text_of_a_store_shows_no_password(open_store: Any) -> None:
 def pool_of(store: Any, conninfo: str, **kwargs: Any) -> Iterator[Any]:
     """A pool that fits *store*'s kind."""
     if isinstance(store, Awaited):
+
         async def opened() -> Any:
             pool = psycopg_pool.AsyncConnectionPool(conninfo, open=False, **kwargs)
             await pool.open()
@@ -369,8 +423,12 @@ def over_pool(store: Any, pool: Any, **kwargs: Any) -> Any:
     return made
 
 
-def test_a_given_pool_is_used_and_left_open(store: Any, database: str, clock: HandClock, alice: PrincipalId) -> None:
-    with pool_of(store, database, kwargs={"autocommit": True, "row_factory": dict_row}, min_size=1) as pool:
+def test_a_given_pool_is_used_and_left_open(
+    store: Any, database: str, clock: HandClock, alice: PrincipalId
+) -> None:
+    with pool_of(
+        store, database, kwargs={"autocommit": True, "row_factory": dict_row}, min_size=1
+    ) as pool:
         ours = over_pool(store, pool)
         enroll(registry_over(ours, clock), clock, alice).sign_in()
         assert pool.get_stats()["requests_num"] >= 4
@@ -421,7 +479,7 @@ def wire(database: str) -> Iterator[LossyProxy]:
         yield proxy
 
 
-def test_an_answer_lost_after_the_commit_is_no_second_acceptance(
+def test_a_code_whose_answer_was_lost_is_not_accepted_again(
     store: Any, open_store: Any, wire: LossyProxy, clock: HandClock, alice: PrincipalId
 ) -> None:
     somebody = enroll(registry_over(store, clock), clock, alice)
@@ -449,7 +507,7 @@ def test_a_request_lost_before_the_commit_is_not_sent_again(
     assert isinstance(through.verify(alice, somebody.phone.code()), Receipt)
 
 
-def test_a_lost_commit_of_a_life_cycle_event_is_reported_and_whole(
+def test_a_commit_whose_answer_was_lost_is_reported_and_complete(
     store: Any, open_store: Any, wire: LossyProxy, clock: HandClock, alice: PrincipalId
 ) -> None:
     through = registry_over(unprepared(open_store(wire.conninfo)), clock)
@@ -462,10 +520,17 @@ def test_a_lost_commit_of_a_life_cycle_event_is_reported_and_whole(
 
 
 @pytest.mark.parametrize("cut", [LossyProxy.cut_before, LossyProxy.cut_after])
-@pytest.mark.parametrize("statement", ["SELECT revision", "BEGIN", "INTO vmfa_principal", "INTO vmfa_event"])
-def test_what_is_known_not_to_be_committed_is_done_again(
-    store: Any, open_store: Any, wire: LossyProxy, clock: HandClock, alice: PrincipalId,
-    cut: Callable[[LossyProxy, str], None], statement: str,
+@pytest.mark.parametrize(
+    "statement", ["SELECT revision", "BEGIN", "INTO vmfa_principal", "INTO vmfa_event"]
+)
+def test_a_call_that_is_known_not_to_be_committed_is_repeated(
+    store: Any,
+    open_store: Any,
+    wire: LossyProxy,
+    clock: HandClock,
+    alice: PrincipalId,
+    cut: Callable[[LossyProxy, str], None],
+    statement: str,
 ) -> None:
     through = registry_over(unprepared(open_store(wire.conninfo)), clock)
     cut(wire, statement)
@@ -477,15 +542,20 @@ def test_what_is_known_not_to_be_committed_is_done_again(
 def test_a_connection_that_died_idle_costs_nothing(
     store: Any, open_store: Any, database: str, clock: HandClock, alice: PrincipalId
 ) -> None:
-    """A server that was restarted says farewell to idle connections: that is noticed before anything is sent."""
-    registry = registry_over(open_store(make_conninfo(database, application_name=f"idle{os.getpid()}")), clock)
+    """A server that restarts ends idle connections: noticed before anything is sent."""
+    registry = registry_over(
+        open_store(make_conninfo(database, application_name=f"idle{os.getpid()}")), clock
+    )
     somebody = enroll(registry, clock, alice)
     for what in ("load", "commit"):
         clock.advance(30)
         made = registry.operations.verify(alice, somebody.phone.code())
         before = registry._store.load(alice)
-        sql(database, f"""SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
-            WHERE application_name = 'idle{os.getpid()}'""")
+        sql(
+            database,
+            f"""SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+            WHERE application_name = 'idle{os.getpid()}'""",
+        )
         if what == "load":
             before = registry._store.load(alice)
         after = made.decide(before, clock())
@@ -517,8 +587,14 @@ def test_what_the_server_undid_is_repeated(
     ],
 )
 def test_an_error_of_the_server_is_named_and_not_quoted(
-    store: Any, open_store: Any, wire: LossyProxy, clock: HandClock, alice: PrincipalId,
-    code: str, kind: type[StoreError], name: str,
+    store: Any,
+    open_store: Any,
+    wire: LossyProxy,
+    clock: HandClock,
+    alice: PrincipalId,
+    code: str,
+    kind: type[StoreError],
+    name: str,
 ) -> None:
     through = registry_over(unprepared(open_store(wire.conninfo)), clock)
     wire.answer_error("INSERT INTO vmfa_principal", code)
@@ -544,7 +620,7 @@ def test_a_row_lock_that_is_held_too_long_is_contended(
     assert isinstance(impatient.verify(alice, somebody.phone.code()), Receipt)
 
 
-def test_a_store_over_a_connection_string_waits_for_no_lock_longer_than_it_was_told(
+def test_a_locked_row_is_waited_for_until_the_timeout(
     registry: DeviceRegistry, open_store: Any, database: str, clock: HandClock, alice: PrincipalId
 ) -> None:
     somebody = enroll(registry, clock, alice)
@@ -561,11 +637,15 @@ def test_in_serializable_transactions_a_code_counts_once(
     registry: DeviceRegistry, open_store: Any, database: str, clock: HandClock, alice: PrincipalId
 ) -> None:
     somebody = enroll(registry, clock, alice)
-    strict = registry_over(open_store(with_options(database, "-c default_transaction_isolation=serializable")), clock)
+    strict = registry_over(
+        open_store(with_options(database, "-c default_transaction_isolation=serializable")), clock
+    )
     for _ in range(5):
         clock.advance(30)
         with ThreadPoolExecutor(8) as pool:
-            ends = list(pool.map(lambda _: outcome(strict, alice, somebody.phone.code()), range(8)))
+            ends = list(
+                pool.map(lambda _: outcome(strict, alice, somebody.phone.code()), range(8))
+            )
         assert sorted(ends) == ["AlreadyUsed"] * 7 + ["Receipt"]
 
 
@@ -580,6 +660,7 @@ def test_an_exhausted_pool_is_unavailable(store: Any, database: str) -> None:
     with pool_of(store, database, kwargs={"autocommit": True}, min_size=1, max_size=1) as pool:
         ours = over_pool(store, pool, timeout=0.05)
         if isinstance(store, Awaited):
+
             async def hold() -> None:
                 async with pool.connection():
                     with pytest.raises(StoreUnavailable, match="PoolTimeout"):
@@ -607,7 +688,7 @@ def test_a_server_that_is_not_there_is_unavailable(open_store: Any, tmp_path: Pa
     assert isinstance(problem, StoreUnavailable)
 
 
-def test_who_presses_control_c_in_the_middle_of_a_transaction_undoes_it(
+def test_control_c_in_a_transaction_undoes_it(
     registry: DeviceRegistry, store: Any, database: str, clock: HandClock, alice: PrincipalId
 ) -> None:
     class Interrupted(list[AuditEvent]):
@@ -642,7 +723,9 @@ def _forked(work: Callable[[], str]) -> str:
         return ours.recv(1000).decode()
 
 
-def test_a_forked_child_opens_connections_of_its_own(database: str, clock: HandClock, alice: PrincipalId) -> None:
+def test_a_forked_child_opens_connections_of_its_own(
+    database: str, clock: HandClock, alice: PrincipalId
+) -> None:
     with PostgresStore(database) as store:
         store.create_schema()
         registry = registry_over(store, clock)
@@ -655,7 +738,9 @@ def test_a_forked_child_opens_connections_of_its_own(database: str, clock: HandC
         assert isinstance(somebody.sign_in(), Receipt)
 
 
-def test_a_pool_from_before_a_fork_is_refused(store: Any, database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pool_from_before_a_fork_is_refused(
+    store: Any, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pool_of(store, database, kwargs={"autocommit": True}, min_size=1) as pool:
         ours = over_pool(store, pool)
         monkeypatch.setattr(postgres.os, "getpid", lambda: -1)
@@ -664,7 +749,7 @@ def test_a_pool_from_before_a_fork_is_refused(store: Any, database: str, monkeyp
 
 
 def test_one_asynchronous_store_serves_two_event_loops(database: str) -> None:
-    """As two threads of a service that each run a loop: a connection belongs to the loop that opened it."""
+    """Two threads of a service run a loop each: a connection belongs to one loop."""
     shared = AsyncPostgresStore(database)
     with Awaited(shared) as one:
         one.create_schema()
@@ -677,6 +762,7 @@ def test_one_asynchronous_store_serves_two_event_loops(database: str) -> None:
 
 def test_an_asynchronous_store_goes_on_in_the_next_event_loop(database: str) -> None:
     """As a command does that calls ``asyncio.run`` for each thing."""
+
     async def once() -> Principal:
         async with shared:
             await shared.create_schema()
@@ -708,12 +794,16 @@ def test_many_threads_make_one_pool(database: str) -> None:
 # Health
 
 
-def test_a_fit_store_has_no_problems(store: Any) -> None:
+def test_a_healthy_store_has_no_problems(store: Any) -> None:
     assert store.health() == ()
 
 
-@pytest.mark.parametrize(("off", "words"), [(-31, "31 seconds behind"), (31, "31 seconds ahead of")])
-def test_a_clock_that_is_off_the_databases_is_named(store: Any, database: str, off: int, words: str) -> None:
+@pytest.mark.parametrize(
+    ("off", "words"), [(-31, "31 seconds behind"), (31, "31 seconds ahead of")]
+)
+def test_a_clock_that_is_off_the_databases_is_named(
+    store: Any, database: str, off: int, words: str
+) -> None:
     ((now,),) = sql(database, "SELECT extract(epoch FROM clock_timestamp())::float8")
     (problem,) = store.health(now + off)
     assert isinstance(problem, ClockWentBack)
@@ -722,11 +812,19 @@ def test_a_clock_that_is_off_the_databases_is_named(store: Any, database: str, o
     assert store.health(now + 30) == ()
 
 
-def test_all_that_is_wrong_is_told_at_once(store: Any, open_store: Any, database: str) -> None:
+def test_health_reports_everything_that_is_wrong(
+    store: Any, open_store: Any, database: str
+) -> None:
     ((now,),) = sql(database, "SELECT extract(epoch FROM clock_timestamp())::float8")
-    careless = with_options(database, "-c synchronous_commit=off -c default_transaction_read_only=on")
+    careless = with_options(
+        database, "-c synchronous_commit=off -c default_transaction_read_only=on"
+    )
     problems = open_store(careless).health(now + 3600)
-    assert [type(problem) for problem in problems] == [StoreUnavailable, StoreUnavailable, ClockWentBack]
+    assert [type(problem) for problem in problems] == [
+        StoreUnavailable,
+        StoreUnavailable,
+        ClockWentBack,
+    ]
 
 
 # The extra
@@ -734,7 +832,9 @@ def test_all_that_is_wrong_is_told_at_once(store: Any, open_store: Any, database
 
 @pytest.mark.parametrize("missing", ["psycopg", "psycopg_pool"])
 @pytest.mark.parametrize("module", ["postgres", "postgres_async"])
-def test_without_psycopg_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, missing: str, module: str) -> None:
+def test_without_psycopg_the_extra_is_named(
+    monkeypatch: pytest.MonkeyPatch, missing: str, module: str
+) -> None:
     monkeypatch.setitem(sys.modules, missing, None)
     monkeypatch.delitem(sys.modules, "vmfa.stores.postgres")
     found = importlib.util.find_spec(f"vmfa.stores.{module}")
@@ -745,11 +845,16 @@ def test_without_psycopg_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, mis
         found.loader.exec_module(importlib.util.module_from_spec(found))
 
 
-def test_a_store_that_is_not_ours_is_not_changed_by_reading(open_store: Any, database: str) -> None:
+def test_a_store_that_is_not_ours_is_not_changed_by_reading(
+    open_store: Any, database: str
+) -> None:
     with suppress(StoreUnavailable):
         open_store(database).load(WHO)
-    assert sql(database, "SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace "
-                         "WHERE nspname = current_schema()") == [(0,)]
+    assert sql(
+        database,
+        "SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace "
+        "WHERE nspname = current_schema()",
+    ) == [(0,)]
 
 
 def test_the_server_of_these_tests_is_durable(server: Server) -> None:

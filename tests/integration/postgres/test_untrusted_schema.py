@@ -9,8 +9,15 @@ import pytest
 
 from postgres_server import with_options
 from support import Enrolled, enroll
-from vmfa import Actor, CodeRejected, DeviceRegistry, PrincipalId, Receipt, SchemaUntrusted
-from vmfa import StoreUnavailable
+from vmfa import (
+    Actor,
+    CodeRejected,
+    DeviceRegistry,
+    PrincipalId,
+    Receipt,
+    SchemaUntrusted,
+    StoreUnavailable,
+)
 from vmfa.testing import FrozenClock
 
 SERVICE = Actor.trusted_service("test")
@@ -23,38 +30,60 @@ KEEP = """CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
     RETURN OLD; END $$"""
 # S1: each of these turned off replay protection and throttling, or could.
 OBJECTS = {
-    "an AFTER trigger": (FUNCTION, """CREATE TRIGGER undo AFTER UPDATE ON vmfa_principal
-        FOR EACH ROW EXECUTE FUNCTION undo()"""),
-    "a deferred trigger": (FUNCTION, """CREATE CONSTRAINT TRIGGER undo AFTER UPDATE ON
-        vmfa_principal DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION undo()"""),
-    "a BEFORE trigger": (KEEP, """CREATE TRIGGER keep BEFORE UPDATE ON vmfa_principal
-        FOR EACH ROW EXECUTE FUNCTION keep()"""),
-    "a statement trigger": (KEEP, """CREATE TRIGGER keep AFTER UPDATE ON vmfa_principal
-        EXECUTE FUNCTION keep()"""),
-    "a rule that does something else": ("""CREATE RULE nothing AS ON UPDATE TO vmfa_principal
-        DO INSTEAD NOTHING""",),
-    "a rule that does more": ("""CREATE RULE more AS ON UPDATE TO vmfa_principal DO ALSO
-        UPDATE vmfa_event SET number = number""",),
+    "an AFTER trigger": (
+        FUNCTION,
+        """CREATE TRIGGER undo AFTER UPDATE ON vmfa_principal
+        FOR EACH ROW EXECUTE FUNCTION undo()""",
+    ),
+    "a deferred trigger": (
+        FUNCTION,
+        """CREATE CONSTRAINT TRIGGER undo AFTER UPDATE ON
+        vmfa_principal DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION undo()""",
+    ),
+    "a BEFORE trigger": (
+        KEEP,
+        """CREATE TRIGGER keep BEFORE UPDATE ON vmfa_principal
+        FOR EACH ROW EXECUTE FUNCTION keep()""",
+    ),
+    "a statement trigger": (
+        KEEP,
+        """CREATE TRIGGER keep AFTER UPDATE ON vmfa_principal
+        EXECUTE FUNCTION keep()""",
+    ),
+    "a rule that does something else": (
+        """CREATE RULE nothing AS ON UPDATE TO vmfa_principal
+        DO INSTEAD NOTHING""",
+    ),
+    "a rule that does more": (
+        """CREATE RULE more AS ON UPDATE TO vmfa_principal DO ALSO
+        UPDATE vmfa_event SET number = number""",
+    ),
     "row security": ("ALTER TABLE vmfa_principal ENABLE ROW LEVEL SECURITY",),
 }
 AT_OPEN = {
     **OBJECTS,
-    "an event trigger": (KEEP, """CREATE TRIGGER keep BEFORE INSERT ON vmfa_event
-        FOR EACH ROW EXECUTE FUNCTION keep()"""),
+    "an event trigger": (
+        KEEP,
+        """CREATE TRIGGER keep BEFORE INSERT ON vmfa_event
+        FOR EACH ROW EXECUTE FUNCTION keep()""",
+    ),
     "another column": ("ALTER TABLE vmfa_principal ADD COLUMN more TEXT DEFAULT 'x'",),
     "a generated column": (
         "ALTER TABLE vmfa_event ADD COLUMN twice BIGINT GENERATED ALWAYS AS (number * 2) STORED",
     ),
-    "another type": ("DROP VIEW vmfa_device",
-                     "ALTER TABLE vmfa_principal ALTER COLUMN tag TYPE VARCHAR(200)"),
+    "another type": (
+        "DROP VIEW vmfa_device",
+        "ALTER TABLE vmfa_principal ALTER COLUMN tag TYPE VARCHAR(200)",
+    ),
     "another collation": (
         'ALTER TABLE vmfa_principal ALTER COLUMN tag TYPE TEXT COLLATE "POSIX"',
     ),
     "a column that may be null": ("ALTER TABLE vmfa_principal ALTER COLUMN tag DROP NOT NULL",),
     "a check": ("ALTER TABLE vmfa_principal ADD CHECK (revision < 1000)",),
-    "a foreign key": ("CREATE TABLE other (a TEXT COLLATE \"C\", k TEXT COLLATE \"C\","
-                      " n TEXT COLLATE \"C\", FOREIGN KEY (a, k, n) REFERENCES vmfa_principal"
-                      " ON UPDATE CASCADE)",),
+    "a foreign key": (
+        """CREATE TABLE other (a TEXT COLLATE "C", k TEXT COLLATE "C", n TEXT COLLATE "C",
+            FOREIGN KEY (a, k, n) REFERENCES vmfa_principal ON UPDATE CASCADE)""",
+    ),
     "no primary key": ("ALTER TABLE vmfa_event DROP CONSTRAINT vmfa_event_pkey",),
     "a unique index": ("CREATE UNIQUE INDEX one ON vmfa_principal (account, revision)",),
     "a computed index": ("CREATE INDEX computed ON vmfa_principal (upper(name))",),
@@ -126,20 +155,24 @@ def test_a_table_whose_last_trigger_was_dropped_is_trusted(
 ) -> None:
     """PostgreSQL keeps the flag relhastriggers."""
     sql(database, *OBJECTS["an AFTER trigger"], "DROP TRIGGER undo ON vmfa_principal")
-    rows = sql(database, "SELECT relhastriggers FROM pg_class"
-                         " WHERE oid = 'vmfa_principal'::regclass")
+    rows = sql(
+        database, "SELECT relhastriggers FROM pg_class WHERE oid = 'vmfa_principal'::regclass"
+    )
     assert rows == [(True,)]
     assert isinstance(enrolled.sign_in(), Receipt)
     assert store.health() == ()
 
 
-@pytest.mark.parametrize("statement", [
-    "CREATE INDEX by_revision ON vmfa_principal (revision)",
-    "CREATE INDEX by_account ON vmfa_event (account, number DESC)",
-    "CREATE VIEW of_operators AS SELECT name FROM vmfa_device",
-    "DROP VIEW vmfa_device",
-    "ANALYZE vmfa_principal",
-])
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE INDEX by_revision ON vmfa_principal (revision)",
+        "CREATE INDEX by_account ON vmfa_event (account, number DESC)",
+        "CREATE VIEW of_operators AS SELECT name FROM vmfa_device",
+        "DROP VIEW vmfa_device",
+        "ANALYZE vmfa_principal",
+    ],
+)
 def test_a_plain_index_or_a_view_is_allowed(
     enrolled: Enrolled, open_store: Any, database: str, statement: str
 ) -> None:
@@ -187,7 +220,6 @@ def test_a_changed_setting_is_noticed_at_the_next_check(
 ) -> None:
     """D3: within ten seconds; here the check is due at once."""
     store.load(alice)
-    ((role,),) = sql(database, "SELECT current_user")
     inner = getattr(store, "inner", store)
     own = store.run(_own(inner)) if hasattr(store, "run") else inner._own_connections()
     for slot in own._slots:
