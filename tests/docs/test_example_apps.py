@@ -226,6 +226,8 @@ class TestSetUp:
         code1, code2 = old.two_codes()
         page = alice.submit(first, "/device/confirm", code1=code1, code2=code2)
         assert (page.status, page.error) == (404, "This set-up is over. Start again.")
+        reloaded = alice.submit(first_tab, "/device/new")
+        assert (reloaded.status, reloaded.shown_once) == (409, [])
         code1, code2 = phone.two_codes()
         page = alice.submit(second, "/device/confirm", code1=code1, code2=code2)
         assert page.heading == "Save your recovery codes"
@@ -590,9 +592,12 @@ class TestForms:
         data = {"csrf": token, "form": "x" * 20_000}
         assert alice.post("/device/new", data).status == 413
 
-    def test_unknown_pages_and_methods(self, alice: Visitor) -> None:
-        assert alice.get("/unknown").status == 404
-        assert alice.get("/device/new").status == 405
+    def test_unknown_pages_and_methods_leave_the_session_alone(self, alice: Visitor) -> None:
+        for path, status in (("/unknown", 404), ("/device/new", 405), ("/favicon.ico", 404)):
+            page = alice.get(path)
+            assert page.status == status
+            assert "Set-Cookie" not in page.response.headers
+        assert alice.get("/device").status == 200
 
 
 class TestPostgres:
