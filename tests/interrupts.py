@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Thread
 from types import FrameType
@@ -77,19 +76,8 @@ def interrupted_everywhere(
 ) -> int:
     """Interrupt *work* before each of its instructions; *check* after each time.
 
-    All of it runs in a thread of its own: an exception that is raised at the end of an ``except``
-    clause leaves the handled exception as the current one of the thread, and so as the context of
-    every later one.
-
-    :returns: how many instructions there were.
+    Return how many instructions there were.
     """
-    with ThreadPoolExecutor(1) as executor:
-        return executor.submit(_interrupted_everywhere, work, check, step).result()
-
-
-def _interrupted_everywhere(
-    work: Callable[[], Any], check: Callable[[str, BaseException | None], None], step: int
-) -> int:
     nth = 1
     while True:
         interrupter = Interrupter(nth)
