@@ -39,10 +39,10 @@ class CancelledAt:
 
 async def cancelled_at(work: Coroutine[Any, Any, Any], nth: int) -> tuple[bool, Any]:
     """Return whether *work* waited *nth* times, and its value or its exception."""
-    cancelling = CancelledAt(work, nth)
+    canceling = CancelledAt(work, nth)
 
     async def run() -> Any:
-        return await cancelling
+        return await canceling
 
     (end,) = await asyncio.gather(asyncio.ensure_future(run()), return_exceptions=True)
-    return cancelling.reached, end
+    return canceling.reached, end

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Thread
 from types import FrameType
 from typing import Any
 
@@ -31,12 +32,29 @@ class Interrupter:
         self.where = ""
 
     def __call__(self, work: Callable[[], Any]) -> Any:
-        before = sys.gettrace()
-        sys.settrace(self._trace)
-        try:
-            return work()
-        finally:
-            sys.settrace(before)
+        """Call *work* in a thread of its own.
+
+        CPython can lose track of the handled exception when a trace function raises. That ends
+        with the thread, and a lock that stays locked is not hidden by its owner.
+        """
+        results: list[Any] = []
+        errors: list[BaseException] = []
+
+        def run() -> None:
+            sys.settrace(self._trace)
+            try:
+                results.append(work())
+            except BaseException as error:  # noqa: BLE001  # raised again below
+                errors.append(error)
+            finally:
+                sys.settrace(None)
+
+        thread = Thread(target=run)
+        thread.start()
+        thread.join()
+        if errors:
+            raise errors[0]
+        return results[0]
 
     def _trace(self, frame: FrameType, event: str, argument: object) -> Any:
         if not frame.f_code.co_filename.startswith(FOLDER):

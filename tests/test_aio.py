@@ -195,7 +195,7 @@ def test_every_operation_on_every_store(
         await registry.deactivate(alice, by=admin, reason="lost")
         assert [event.type for event in await registry.history(alice, by=SERVICE)] == [
             EventType.OPENED,
-            EventType.CANCELLED,
+            EventType.CANCELED,
             EventType.OPENED,
             EventType.ASSIGNED,
             EventType.RESYNCHRONIZED,

@@ -37,7 +37,7 @@ WORDS = {
     "OPENED": "enrollment opened",
     "SUPERSEDED": "enrollment superseded",
     "EXPIRED": "enrollment expired",
-    "CANCELLED": "enrollment cancelled",
+    "CANCELED": "enrollment canceled",
     "ABANDONED": "enrollment abandoned",
     "ASSIGNED": "device assigned",
     "ADOPTED": "device adopted",

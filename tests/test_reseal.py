@@ -381,6 +381,13 @@ def test_after_a_leak_the_pass_can_be_stopped_and_started_again(service: Service
     assert (changed(results), problems(results)) == ([CAROL, DAVE], {})
 
 
+def test_after_a_leak_a_record_that_was_resealed_twice_is_covered(service: Service) -> None:
+    checkpoints = service.checkpoints(DerivedKeys(OLD))
+    service.reseal(DerivedKeys(NEW, OLD))
+    results = service.reseal(DerivedKeys(NEXT, NEW, OLD), checkpoints=checkpoints)
+    assert (changed(results), problems(results)) == (PEOPLE, {})
+
+
 def test_after_a_leak_a_record_that_a_sign_in_laundered_is_listed(service: Service) -> None:
     """The services still ran with the leaked key as a retired one."""
     leaked, keys = DerivedKeys(OLD), DerivedKeys(NEW, OLD)

@@ -49,6 +49,11 @@ __all__ = ["AsyncStore", "DeviceRegistry", "InThreads"]
 class DeviceRegistry:
     """:class:`vmfa.DeviceRegistry` with ``await``, for one event loop.
 
+    Every method raises a :class:`vmfa.StoreError` if the store fails, :class:`vmfa.ClockWentBack`
+    if the clock is behind a committed time, and :class:`vmfa.UnknownMasterKey` if the record needs
+    another master key. Nothing was counted then. A call that is canceled before its commit begins
+    changes nothing. After that, the commit is completed and the observer is called.
+
     :param store: an asynchronous store. ``InThreads(SQLiteStore(path))`` wraps a blocking one.
     :param keys: the source of device keys, usually :class:`vmfa.DerivedKeys`.
     :param issuer: the name that authenticator apps show.
@@ -59,11 +64,6 @@ class DeviceRegistry:
         are logged.
     :raises InvalidType: an argument has the wrong type.
     :raises InvalidValue: *issuer* is not a valid label.
-
-    Every method raises a :class:`vmfa.StoreError` if the store fails, :class:`vmfa.ClockWentBack`
-    if the clock is behind a committed time, and :class:`vmfa.UnknownMasterKey` if the record needs
-    another master key. Nothing was counted then. A call that is cancelled before its commit begins
-    changes nothing. After that, the commit is completed and the observer is called.
     """
 
     operations: Operations
@@ -427,7 +427,7 @@ class DeviceRegistry:
     ) -> None:
         """Treat every code up to a time as used, after a fail-over that may have lost commits.
 
-        Calling it again changes nothing. An open enrollment is cancelled.
+        Calling it again changes nothing. An open enrollment is canceled.
 
         :param principal: the owner of the device.
         :param by: the actor that asks.
@@ -583,7 +583,7 @@ class DeviceRegistry:
             if decision.principal is before:
                 notify(self._observer, decision)
                 return decision.settle()
-            # A commit that has begun goes on when the caller is cancelled.
+            # A commit that has begun goes on when the caller is canceled.
             commit = asyncio.create_task(self._commit(before, decision))
             self._commits.add(commit)  # the event loop itself keeps weak references to tasks
             commit.add_done_callback(self._committed)
@@ -600,4 +600,4 @@ class DeviceRegistry:
     def _committed(self, commit: asyncio.Task[bool]) -> None:
         self._commits.discard(commit)
         if not commit.cancelled():
-            commit.exception()  # retrieved, in case the caller was cancelled and cannot see it
+            commit.exception()  # retrieved, in case the caller was canceled and cannot see it

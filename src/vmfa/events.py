@@ -31,7 +31,7 @@ class EventType(StrEnum):
     OPENED = "enrollment opened"
     SUPERSEDED = "enrollment superseded"
     EXPIRED = "enrollment expired"
-    CANCELLED = "enrollment cancelled"
+    CANCELED = "enrollment canceled"
     ABANDONED = "enrollment abandoned"  # too many attempts
     ASSIGNED = "device assigned"
     ADOPTED = "device adopted"

@@ -119,7 +119,7 @@ def reanchor(before: Principal, ctx: Context) -> Decision[None]:
 def mark_spent(before: Principal, ctx: Context, until: int) -> Decision[None]:
     """Treat every code up to the Unix time *until* as used, after commits may have been lost.
 
-    It works even if the clock went back, and never lowers a step. An open enrollment is cancelled.
+    It works even if the clock went back, and never lowers a step. An open enrollment is canceled.
     """
     # RULE-MARK-SPENT
     check_time("until", until)
@@ -130,9 +130,9 @@ def mark_spent(before: Principal, ctx: Context, until: int) -> Decision[None]:
         raise errors.InvalidValue("until must not be in the future: pass a Unix time in seconds")
     if session is not None:
         event = ctx.event(EventType.MARKED_SPENT, session.serial, until=until)
-        cancelled = ctx.event(EventType.CANCELLED, session.serial)
+        canceled = ctx.event(EventType.CANCELED, session.serial)
         return Decision(
-            principal=without_key(before), answer=None, events=(event, cancelled)
+            principal=without_key(before), answer=None, events=(event, canceled)
         )
     if device is None:
         return Decision(principal=before, answer=None)

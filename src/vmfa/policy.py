@@ -51,7 +51,7 @@ class Parameters:
 class Policy:
     """The limits of the rules. ``Policy()`` follows AWS, ``Policy.strict()`` the standards.
 
-    :param window: steps before and after the current one whose codes sign in.
+    :param window: how many steps before and after the current one are accepted at sign-in.
     :param enroll_back: steps by which the codes of an enrollment may be late.
     :param enroll_forward: steps by which the codes of an enrollment may be early.
     :param resync_back: steps by which the codes of a resynchronization may be late.

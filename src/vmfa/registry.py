@@ -125,6 +125,10 @@ CONTENDED = "other callers kept changing this principal; nothing was changed. Tr
 class DeviceRegistry:
     """Assigns virtual MFA devices and verifies their codes. Threads can share one registry.
 
+    Every method raises a :class:`vmfa.StoreError` if the store fails, :class:`vmfa.ClockWentBack`
+    if the clock is behind a committed time, and :class:`vmfa.UnknownMasterKey` if the record needs
+    another master key. Nothing was counted then.
+
     :param store: where records are kept, such as :class:`vmfa.SQLiteStore`.
     :param keys: the source of device keys, usually :class:`vmfa.DerivedKeys`.
     :param issuer: the name that authenticator apps show.
@@ -135,10 +139,6 @@ class DeviceRegistry:
         are logged.
     :raises InvalidType: an argument has the wrong type.
     :raises InvalidValue: *issuer* is not a valid label.
-
-    Every method raises a :class:`vmfa.StoreError` if the store fails, :class:`vmfa.ClockWentBack`
-    if the clock is behind a committed time, and :class:`vmfa.UnknownMasterKey` if the record needs
-    another master key. Nothing was counted then.
     """
 
     operations: Operations
@@ -501,7 +501,7 @@ class DeviceRegistry:
     ) -> None:
         """Treat every code up to a time as used, after a fail-over that may have lost commits.
 
-        Calling it again changes nothing. An open enrollment is cancelled.
+        Calling it again changes nothing. An open enrollment is canceled.
 
         :param principal: the owner of the device.
         :param by: the actor that asks.

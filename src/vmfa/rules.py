@@ -379,11 +379,11 @@ def cancel_enrollment(before: Principal, ctx: Context, session_id: str | None) -
         and not session.opened_by_owner
     ):
         raise errors.AccessDenied(
-            "cancelling an enrollment that another person opened requires a current MFA claim "
+            "canceling an enrollment that another person opened requires a current MFA claim "
             "while a binding code is pending",
             missing="mfa claim",
         )
-    event = ctx.event(EventType.CANCELLED, session.serial)
+    event = ctx.event(EventType.CANCELED, session.serial)
     return Decision(principal=without_key(before), answer=None, events=(event,))
 
 

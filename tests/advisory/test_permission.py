@@ -72,7 +72,7 @@ def test_an_administrators_stolen_password_removes_no_device(
         registry.deactivate(ADMIN, by=Actor.admin(ADMIN, mfa=claim))
 
 
-def test_a_session_signed_in_with_the_stolen_phone_loses_its_claim_with_the_phone(
+def test_a_session_signed_in_with_the_stolen_phone_loses_its_claim(
     enrolled: Enrolled, registry: DeviceRegistry, clock: FrozenClock
 ) -> None:
     """A reviewed design: a session stayed "MFA" after its phone was removed, and could remove the

@@ -131,7 +131,7 @@ def test_vikunja_cve_2026_33473_a_code_is_accepted_once(enrolled: Enrolled) -> N
         with pytest.raises(AlreadyUsed):
             enrolled.registry.verify(enrolled.principal, totp(enrolled.phone.key, START + 30))
     with pytest.raises(TypeError, match="after"):
-        verify_totp(enrolled.phone.key, "123456", START)  # type: ignore[call-arg]  # the test
+        verify_totp(enrolled.phone.key, "123456", START)  # type: ignore[call-arg]
 
 
 def test_logto_9109_the_slower_writer_cannot_lower_the_step(

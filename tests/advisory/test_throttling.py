@@ -83,7 +83,7 @@ def test_vikunja_cve_2026_35597_a_failure_is_committed_before_it_is_raised(
         registry.verify(enrolled.principal, enrolled.phone.code(1))
 
 
-def test_right_guess_disclosed_by_the_commits_failure_right_and_wrong_raise_alike(
+def test_right_guess_disclosed_by_the_commits_failure_all_raise_alike(
     keys: DerivedKeys, clock: FrozenClock, alice: PrincipalId
 ) -> None:
     """A reviewed design: on a full disk, a wrong code that could not be counted raised another
@@ -303,14 +303,14 @@ def test_pyjwt_options_a_misspelled_policy_is_refused() -> None:
     Invariant: the policy is frozen, typed and validated.
     """
     with pytest.raises(TypeError):
-        Policy(windwo=1)  # type: ignore[call-arg]  # the test
+        Policy(windwo=1)  # type: ignore[call-arg]
     with pytest.raises(InvalidValue, match="windwo"):
         Policy().replace(windwo=1)
     with pytest.raises(AttributeError):
         Policy().window = 9  # type: ignore[misc]  # the test
     for value in ("1", 1.0, True, None):
         with pytest.raises(TypeError):
-            Policy(window=value)  # type: ignore[arg-type]  # the test
+            Policy(window=value)  # type: ignore[arg-type]
     with pytest.raises(TypeError):
         DeviceRegistry(
             MemoryStore(), keys=DerivedKeys(bytes(32)), issuer="Example", policy={"window": 1}

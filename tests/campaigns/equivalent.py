@@ -53,7 +53,7 @@ EQUIVALENT = [
         SHORTCUT,
     ),
     Equivalent("validators", r"^return \| return \| deleted$", SHORTCUT),
-    Equivalent("policy", r"^return 0 if over < 0 .* \| 32 \| [+-] 1", "a day is below 2**31 s"),
+    Equivalent("policy", r"self\.delay_seconds << .* \| 32 \| [+-] 1", "a day is below 2**31 s"),
     Equivalent("keyuri", r"^counter = _number\(.* \| 1 \| \+ 1", "a number below 0 means none"),
     Equivalent(
         "keyuri",
@@ -68,14 +68,14 @@ EQUIVALENT = [
     Equivalent(
         "keysources.derived", r"^del key \| del key \| deleted", "a key prints as <Key> anyway"
     ),
-    Equivalent("access", r"^if own is None or .* \| without operand 0", FOR_TYPES),
+    Equivalent("access", r"^if \w+ is None or \w+\.account != .* \| without operand 0", FOR_TYPES),
     Equivalent(
         "stores.memory", r"^start = _order\(after\).* \| b?'' \| other (text|bytes)", ROOT_FIRST
     ),
     Equivalent(
         "stores.memory", r"^if current is not before and .* \| without operand 0", SHORTCUT
     ),
-    Equivalent("qr", r" \| border=QUIET \| argument dropped", LIBRARY_DEFAULT),
+    Equivalent("qr", r" \| border=BORDER \| argument dropped", LIBRARY_DEFAULT),
     Equivalent("qr", r" \| (error='l'|boost_error=True|dark='#000') \| arg", LIBRARY_DEFAULT),
     Equivalent("qr", r"^rows\.append\(.* \| 0 \| [+-] 1", SAME_LENGTH),
     Equivalent(

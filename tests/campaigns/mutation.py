@@ -219,7 +219,7 @@ def forked(
             for descriptor in (0, 1, 2):
                 os.dup2(null, descriptor)
             work(writer)
-        except BaseException:  # noqa: BLE001  # of the campaign, or of a mutant that no test reports
+        except BaseException:  # noqa: BLE001  # reported as unclear
             os.write(writer, b"unclear " + repr(traceback.format_exc(limit=-3)).encode() + b"\n")
         finally:
             os._exit(0)

@@ -285,7 +285,10 @@ def test_a_file_that_is_not_an_audit_key_is_refused(audit: Audit, audit_key: str
     path.chmod(0o644)
     code, _, err = audit.run("verify", "123", "--audit-key", audit_key)
     assert code == 5
-    assert err == "vmfa: other users can use the audit key file: restrict it with chmod 600\n"
+    assert err == (
+        f"vmfa: the audit key file {audit_key!r} can be accessed by other users: "
+        "restrict it with chmod 600\n"
+    )
     code, _, err = audit.run("verify", "123", "--audit-key", str(audit.folder / "none"))
     assert code == 5
     assert "create one with 'vmfa keys audit-key FILE'" in err

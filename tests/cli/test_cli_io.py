@@ -10,7 +10,6 @@ import stat
 import sys
 import unicodedata
 import warnings
-from base64 import b64encode
 from getpass import GetPassWarning
 from pathlib import Path
 from threading import Timer
@@ -27,13 +26,13 @@ from vmfa.cli.io import (
     ask,
     check_database,
     create_key_file,
-    decode_master_key,
     escape,
     print_error,
     print_lines,
     read_key_file,
     read_source,
 )
+from vmfa.keysources.loading import decode_master_key
 
 if TYPE_CHECKING:
     from conftest import Terminal
@@ -284,131 +283,20 @@ def key_file(tmp_path: Path) -> Path:
     return path
 
 
-def problem_of(path: Path) -> str:
-    with pytest.raises(EnvironmentProblem) as caught:
-        read_key_file(str(path))
-    return str(caught.value)
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        KEY,
-        KEY.hex().encode(),
-        KEY.hex().upper().encode() + b"\n",
-        b64encode(KEY),
-        b64encode(KEY) + b"\r\n",
-    ],
-)
-def test_a_key_file_is_raw_or_hex_or_base64(key_file: Path, content: bytes) -> None:
-    key_file.write_bytes(content)
+def test_a_key_file_is_read(key_file: Path) -> None:
     assert read_key_file(str(key_file)) == KEY
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        bytes(4096),
-        b"\n" * 32,
-        b"x" * 32,
-        b"ab" * 16,
-        b"A" * 45,
-        b"A" * 43,
-        bytes(range(65)),
-        b"g" * 63 + b"!",
-    ],
-)
-def test_everything_else_is_the_key_itself(key_file: Path, content: bytes) -> None:
-    key_file.write_bytes(content)
-    assert read_key_file(str(key_file)) == content
-
-
-@given(st.binary(min_size=32, max_size=32))
-def test_32_bytes_are_always_the_key_itself(content: bytes) -> None:
-    assert decode_master_key(content) == content
+def test_a_key_file_without_a_key_is_a_problem_of_the_environment(key_file: Path) -> None:
+    key_file.write_bytes(bytes(31))
+    with pytest.raises(EnvironmentProblem, match="does not contain a master key") as caught:
+        read_key_file(str(key_file))
+    assert_silent(caught.value, bytes(31))
 
 
 @given(st.binary(min_size=32, max_size=100), st.sampled_from(["hex", "base64"]))
-def test_every_encoding_is_decoded(key: bytes, encoding: str) -> None:
-    assert decode_master_key(ENCODINGS[encoding](key)) == key
-
-
-@pytest.mark.parametrize("content", [b"", b"short", bytes(31), bytes(4097)])
-def test_a_key_file_without_a_key(key_file: Path, content: bytes) -> None:
-    key_file.write_bytes(content)
-    with pytest.raises(
-        EnvironmentProblem, match=r"does not contain a master key: it needs 32 to 4096"
-    ) as caught:
-        read_key_file(str(key_file))
-    if len(content) == 31:
-        assert_silent(caught.value, content)
-
-
-@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o602, 0o644, 0o610, 0o601])
-def test_a_key_file_that_other_users_can_use(key_file: Path, mode: int) -> None:
-    key_file.chmod(mode)
-    assert problem_of(key_file) == "other users can use the key file: restrict it with chmod 600"
-
-
-@AS_ROOT
-def test_a_key_file_of_another_user_is_refused_for_root_too(key_file: Path) -> None:
-    os.chown(key_file, 12345, -1)
-    assert (
-        problem_of(key_file)
-        == "the key file belongs to another user (uid 12345): run vmfa as that user"
-    )
-
-
-def test_a_key_file_is_checked_by_the_effective_user(
-    key_file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("os.geteuid", lambda: os.getuid() + 1)
-    assert "belongs to another user" in problem_of(key_file)
-
-
-def test_a_key_file_that_does_not_exist(key_file: Path) -> None:
-    key_file.unlink()
-    assert (
-        problem_of(key_file)
-        == "the key file does not exist: create one with 'vmfa keys generate FILE'"
-    )
-
-
-def test_a_fifo_as_key_file_is_refused_without_waiting_for_its_writer(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "fifo", 0o600)
-    assert problem_of(tmp_path / "fifo") == "the key file is not a regular file"
-
-
-@pytest.mark.parametrize("path", ["/dev/zero", "/dev/tty", "."])
-def test_a_device_or_a_directory_as_key_file(path: str) -> None:
-    if os.path.exists(path):
-        assert re.match(
-            r"the key file (is not a regular file|cannot be read: )", problem_of(Path(path))
-        )
-
-
-def test_a_key_file_that_cannot_be_opened(tmp_path: Path) -> None:
-    loop = tmp_path / "loop"
-    loop.symlink_to(loop)
-    assert problem_of(loop) == "the key file cannot be read: Too many levels of symbolic links"
-
-
-def test_no_descriptor_of_a_key_file_stays_open(key_file: Path) -> None:
-    before = os.listdir("/proc/self/fd")
-    read_key_file(str(key_file))
-    key_file.chmod(0o644)
-    problem_of(key_file)
-    create_key_file(str(key_file.with_name("new")))
-    assert os.listdir("/proc/self/fd") == before
-
-
-def test_where_files_have_no_owner_and_no_mode_they_are_not_checked(
-    key_file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As on Windows."""
-    key_file.chmod(0o644)
-    monkeypatch.delattr("os.geteuid")
-    assert read_key_file(str(key_file)) == KEY
+def test_every_encoding_of_a_new_key_file_is_decoded(key: bytes, encoding: str) -> None:
+    assert decode_master_key(ENCODINGS[encoding](key), raw=True) == key
 
 
 # New key files

@@ -292,7 +292,8 @@ def test_exit_5_for_a_key_file_that_is_missing_or_unsafe(terminal: Terminal) -> 
     check(
         terminal.run("show", ALICE),
         5,
-        "other users can use the key file: restrict it with chmod 600",
+        f"the key file {str(terminal.key_file)!r} can be accessed by other users: "
+        "restrict it with chmod 600",
     )
 
 

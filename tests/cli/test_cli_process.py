@@ -243,7 +243,8 @@ def test_a_killed_enrollment_leaves_a_key_file_that_works_or_none(shell: Shell) 
 def test_a_fifo_as_key_file_does_not_hang(shell: Shell) -> None:
     os.mkfifo(shell.folder / "master.key", 0o600)
     ended = shell.run("enroll", ALICE, "--label", "x")
-    assert (ended.returncode, ended.stderr) == (5, b"vmfa: the key file is not a regular file\n")
+    assert ended.returncode == 5
+    assert b"is not a regular file" in ended.stderr
 
 
 def test_the_package_runs_as_a_module(

@@ -431,7 +431,7 @@ class TestDryRun:
         dry_registry.open_enrollment(alice, by=SERVICE, label="alice")
         history = dry_registry.history(alice, by=SERVICE)
         assert [(event.number, event.type) for event in history] == [
-            (1, EventType.OPENED), (2, EventType.CANCELLED), (3, EventType.OPENED),
+            (1, EventType.OPENED), (2, EventType.CANCELED), (3, EventType.OPENED),
         ]
         assert [event.number for event in dry.history(alice, after=1)] == [2, 3]
 

@@ -415,7 +415,7 @@ def _judged(
     delay = min(policy.delay_seconds * 2**over, policy.delay_cap) if over >= 0 else 0
     if delay and now < failed_at + delay:
         return "throttled", ledger
-    used = {"given_at": -1} if action.client == "given" and known else {}
+    cleared: dict[str, int] = {}
     if action.name == "resync":
         if ledger.spent - step > policy.resync_forward + policy.window + 1:
             return "pair not accepted", ledger  # no code can be accepted for a long time
@@ -428,7 +428,7 @@ def _judged(
             return _failure(ledger, now, policy, "pair not accepted", known)
         drift = s - step if abs(s - step) > policy.window else 0
         if known:
-            used["known_failures"] = 0
+            cleared["known_failures"] = 0
         return "yes", ledger._replace(
             spent=s,
             failures=0,
@@ -437,7 +437,7 @@ def _judged(
             base=drift,
             drift=drift,
             last_offset=0,
-            **used,
+            **cleared,
         )
     if not ledger.in_sync:
         return "out of sync", ledger
@@ -455,9 +455,11 @@ def _judged(
         and abs(drift + side - ledger.base) <= policy.login_drift
     ):
         drift, last_offset = drift + side, 0
-    used["known_failures" if known else "failures"] = 0
+    cleared["known_failures" if known else "failures"] = 0
+    if action.client == "given" and known:
+        cleared["given_at"] = -1
     return "yes", ledger._replace(
-        spent=token[1], streak=0, drift=drift, last_offset=last_offset, signed_in_at=now, **used
+        spent=token[1], streak=0, drift=drift, last_offset=last_offset, signed_in_at=now, **cleared
     )
 
 

@@ -239,18 +239,18 @@ class TestFields:
         assert (encode_fields(*one) == encode_fields(*other)) == (one == other)
 
     @given(refs, ids, short, parameters, st.data())
-    def test_no_two_devices_share_a_binding(self, ref, who, serial, parameters, data):
+    def test_no_two_devices_share_a_binding(self, ref, who, serial, shape, data):
         """SEED-BOUND: a key belongs to one device of one principal of one account."""
-        mine = key_binding(ref, who, serial, parameters)
+        mine = key_binding(ref, who, serial, shape)
         other = data.draw(
             st.tuples(refs.map(lambda r: replace(r, scheme=ref.scheme)), ids, short, parameters)
         )
-        assert (key_binding(*other) == mine) == (other == (ref, who, serial, parameters))
+        assert (key_binding(*other) == mine) == (other == (ref, who, serial, shape))
         text = who.account + who.name
         for cut in range(1, len(text)):
             moved = text[:cut], text[cut:]
             if moved != (who.account, who.name) and all(map(is_a_name, moved)):
-                assert key_binding(ref, PrincipalId.user(*moved), serial, parameters) != mine
+                assert key_binding(ref, PrincipalId.user(*moved), serial, shape) != mine
 
 
 class TestRecords:

@@ -76,6 +76,7 @@ class KnownClients(RuleBasedStateMachine):
         self.wrong = self.phone.wrong_code()
         self.failures = self.failed_at = self.known_failures = self.known_failed_at = 0
         self.streak = self.guesses = self.known_guesses = 0
+        self.not_noted = 0  # failures of a fifth failing token, which count as without a token
         self.restored_at = -YEAR
         self.restored = 0
         self.tokens_left, self.growing = BUDGET, START
@@ -99,15 +100,21 @@ class KnownClients(RuleBasedStateMachine):
         return self.tokens[(number - 1) % len(self.tokens)] if self.tokens and number else None
 
     def is_known(self, token: Token | None) -> bool:
-        """Return whether failures with *token* are counted in the lane of known clients."""
+        """Return whether *token* is valid and did not fail ten times in a row."""
         if token is None or token.used or token.epoch != self.epoch:
             return False
         if self.now >= token.expires_at:
             return False
-        failing = {name: f for name, f in self.failing.items() if self.now < f.expires_at}
-        if token.token_id in failing:
-            return failing[token.token_id].failures < 10
-        return len(failing) < 4
+        failing = self.unexpired().get(token.token_id)
+        return failing is None or failing.failures < 10
+
+    def unexpired(self) -> dict[str, Failing]:
+        return {name: f for name, f in self.failing.items() if self.now < f.expires_at}
+
+    def is_noted(self, token: Token | None) -> bool:
+        """Return whether failures with *token*, a known one, are counted apart: of four tokens."""
+        failing = self.unexpired()
+        return token is not None and (token.token_id in failing or len(failing) < 4)
 
     def refilled(self) -> tuple[int, int]:
         returned = max(0, self.now - self.growing) // REFILL
@@ -115,33 +122,37 @@ class KnownClients(RuleBasedStateMachine):
             return BUDGET, self.now
         return self.tokens_left + returned, self.growing + returned * REFILL
 
-    def wait_of(self, known: bool) -> int:
+    def wait_of(self, token: Token | None) -> int:
+        known = self.is_known(token) and self.is_noted(token)
         failures = self.known_failures if known else self.failures
         delay = min(15 * 2 ** min(failures - 3, 30), 3600) if failures >= 3 else 0
         return (
             (self.known_failed_at if known else self.failed_at) + delay - self.now if delay else 0
         )
 
-    def guard(self, known: bool) -> str:
+    def guard(self, token: Token | None) -> str:
+        known = self.is_known(token)
         if self.disabled:
             return "disabled"
         reserve = 0 if known else RESERVE
         if self.refilled()[0] <= reserve or (not known and self.failures >= CAP - RESERVE):
             return "closed"
-        return "throttled" if self.wait_of(known) > 0 else ""
+        return "throttled" if self.wait_of(token) > 0 else ""
 
-    def fail(self, token: Token | None, known: bool) -> None:
+    def fail(self, token: Token | None) -> None:
+        known = self.is_known(token)
         left, self.growing = self.refilled()
         self.tokens_left = left - 1
         self.streak += 1
         if self.now < START + YEAR:
             self.guesses += 1
-        if not known or token is None:
+        if not known or token is None or not self.is_noted(token):
             self.failures, self.failed_at = self.failures + 1, self.now
+            self.not_noted += known
             return
         self.known_guesses += 1
         self.known_failures, self.known_failed_at = self.known_failures + 1, self.now
-        self.failing = {name: f for name, f in self.failing.items() if self.now < f.expires_at}
+        self.failing = self.unexpired()
         failing = self.failing.setdefault(token.token_id, Failing(0, token.expires_at))
         failing.failures += 1
 
@@ -149,7 +160,9 @@ class KnownClients(RuleBasedStateMachine):
         self.streak = 0
         if known and token is not None:
             self.failing.pop(token.token_id, None)
-            token.used = token.given
+
+    def clear_failures_without_token(self) -> None:
+        self.failures = self.not_noted = 0
 
     def keep(self, token: Token) -> None:
         self.tokens = [*self.tokens, token][-MAX_TOKENS:]
@@ -179,12 +192,10 @@ class KnownClients(RuleBasedStateMachine):
         """Guess with or without a stolen token, each time as soon as a guess is evaluated."""
         token = self.token(number)
         for _ in range(guesses):
-            known = self.is_known(token)
-            self.clock.advance(max(0, self.wait_of(known)))
-            known = self.is_known(token)  # it may expire meanwhile
-            reason = self.guard(known)
+            self.clock.advance(max(0, self.wait_of(token)))
+            reason = self.guard(token)
             if not reason:
-                self.fail(token, known)
+                self.fail(token)
                 reason = "pair not accepted" if pairs else "not accepted"
                 reason = "disabled" if self.disabled else reason
             self.run(lambda: self.present(token, pairs), reason)
@@ -202,9 +213,9 @@ class KnownClients(RuleBasedStateMachine):
     @rule(text=st.text(max_size=300))
     def present_any_text_as_a_token(self, text: str) -> None:
         """A token with any fault counts as none and raises no error of its own."""
-        reason = self.guard(False)
+        reason = self.guard(None)
         if not reason:
-            self.fail(None, False)
+            self.fail(None)
             reason = "disabled" if self.disabled else "not accepted"
         self.run(lambda: self.registry.verify(WHO, self.wrong, client=text), reason)
 
@@ -230,8 +241,9 @@ class KnownClients(RuleBasedStateMachine):
         self.clock.advance(30)
         token = self.token(number)
         known = self.is_known(token)
-        expected = self.guard(known) or "yes"
-        if known and self.known_failures < 3 and self.known_guesses < RESERVE:
+        expected = self.guard(token) or "yes"
+        spared = known and self.is_noted(token) and self.known_failures < 3
+        if spared and self.known_guesses + self.not_noted < RESERVE:
             assert expected == "yes"  # failures without a token delay and refuse no known client
         text = token.text if token else None
         receipt = self.run(
@@ -240,10 +252,11 @@ class KnownClients(RuleBasedStateMachine):
         if expected != "yes":
             return
         self.succeed(token, known)
-        if known:
+        if known and token is not None:
             self.known_failures = 0
+            token.used = token.given
         else:
-            self.failures = 0
+            self.clear_failures_without_token()
         self.claim = receipt.claim
         new = receipt.client_token
         assert new is not None
@@ -255,7 +268,7 @@ class KnownClients(RuleBasedStateMachine):
         self.clock.advance(60)
         token = self.token(number)
         known = self.is_known(token)
-        expected = self.guard(known) or "yes"
+        expected = self.guard(token) or "yes"
         self.run(
             lambda: self.registry.resync(
                 WHO,
@@ -267,7 +280,7 @@ class KnownClients(RuleBasedStateMachine):
         )
         if expected == "yes":
             self.succeed(token, known)
-            self.failures = 0
+            self.clear_failures_without_token()
             if known or by_service:
                 self.known_failures = 0
 
@@ -287,7 +300,7 @@ class KnownClients(RuleBasedStateMachine):
             expected = "access denied"
         self.run(lambda: self.registry.reopen(WHO, by=Actor.signed_in(WHO, mfa=claim)), expected)
         if expected == "yes":
-            self.failures = 0
+            self.clear_failures_without_token()
 
     @precondition(lambda self: self.claim is not None)
     @rule()
@@ -340,7 +353,7 @@ class KnownClients(RuleBasedStateMachine):
         if not hasattr(self, "recovery_failed_at"):
             return
         assert self.streak <= self.failures + self.known_failures <= CAP
-        assert self.failures <= CAP - RESERVE
+        assert self.failures - self.not_noted <= CAP - RESERVE
         assert self.guesses <= FIRST_YEAR + BUDGET * self.restored
 
 

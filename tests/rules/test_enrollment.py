@@ -503,7 +503,7 @@ def test_a_session_can_be_canceled(named: bool) -> None:
     world.registry.cancel_enrollment(ALICE, by=ME, session=opened.session_id if named else None)
     state = world.state()
     assert (state.enrollment, state.device, state.key_ref) == (None, None, None)
-    assert world.history_types() == [EventType.OPENED, EventType.CANCELLED]
+    assert world.history_types() == [EventType.OPENED, EventType.CANCELED]
     assert world.observed[-1].serial == opened.serial
     assert type(error_of(lambda: world.confirm(opened, phone.pair()))) is NoSession
     assert world.enroll()

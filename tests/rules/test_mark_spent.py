@@ -96,7 +96,7 @@ def test_an_open_enrollment_is_cancelled(world):
     opened = world.open()
     mark(world, int(world.clock()))
     assert world.state().enrollment is None
-    assert world.history_types()[-2:] == [EventType.MARKED_SPENT, EventType.CANCELLED]
+    assert world.history_types()[-2:] == [EventType.MARKED_SPENT, EventType.CANCELED]
     with pytest.raises(NoSession):
         world.confirm(opened, world.phone(opened).pair())
 

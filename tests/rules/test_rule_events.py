@@ -112,7 +112,7 @@ def test_an_enrollment_that_is_canceled_or_expires() -> None:
     world = World()
     canceled = world.open()
     world.registry.cancel_enrollment(ALICE, by=SERVICE)
-    assert last(world) == [(EventType.CANCELLED, canceled.serial, "", {})]
+    assert last(world) == [(EventType.CANCELED, canceled.serial, "", {})]
     expired = world.open()
     world.clock.advance(900)
     opened = world.open()

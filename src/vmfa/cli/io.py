@@ -10,28 +10,25 @@ import os
 import stat
 import sys
 import warnings
-from base64 import b64decode, b64encode
+from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from getpass import GetPassWarning, getpass
-from re import fullmatch
 from typing import Final, TextIO
 
+from ..errors import InvalidValue
 from ..keys import random_bytes
+from ..keysources import loading
 from .errors import EnvironmentProblem, UnreadableFile, WrongUsage
 
-MAX_LINE_BYTES: Final = 4096  # of a typed line, and of a key file
+MAX_LINE_BYTES: Final = 4096  # of a typed line
 MAX_SOURCE_BYTES: Final = 1 << 26  # of a file to import or to compare with
 MASTER_KEY_BYTES: Final = 32
 MAX_LINKS: Final = 40  # as Linux counts them
-OTHERS: Final = 0o077  # group and others, every access
 OTHERS_WRITE: Final = 0o022
 BLANK: Final = frozenset("\u034f\u115f\u1160\u2800\u3164\uffa0")  # printable, but invisible
 
-_BINARY: Final[int] = getattr(os, "O_BINARY", 0)  # only Windows has it, and lacks the next two
-_OPEN_FLAGS: Final[int] = (
-    os.O_RDONLY | _BINARY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
-)
+_BINARY: Final[int] = getattr(os, "O_BINARY", 0)  # only Windows has it
 
 ENCODINGS: Final[dict[str, Callable[[bytes], bytes]]] = {  # the formats of a key file
     "raw": lambda key: key,
@@ -158,53 +155,23 @@ def read_key_file(path: str) -> bytes:
     :raises EnvironmentProblem: it is missing, is not a regular file, belongs to another user, is
         accessible to others, or does not contain a master key.
     """
-    content = read_private_file(path, "key file", hint="create one with 'vmfa keys generate FILE'")
-    key = decode_master_key(content) if len(content) <= MAX_LINE_BYTES else b""
-    del content  # error trackers record the locals of a raising frame
-    if len(key) >= MASTER_KEY_BYTES:
-        return key
-    del key
-    raise EnvironmentProblem(
-        f"the key file does not contain a master key: it needs {MASTER_KEY_BYTES} to"
-        f" {MAX_LINE_BYTES} bytes; create one with 'vmfa keys generate FILE'"
-    )
+    try:
+        return loading.read_key_file(path)
+    except InvalidValue as error:
+        raise EnvironmentProblem(str(error)) from None
 
 
 def read_private_file(path: str, what: str, *, hint: str) -> bytes:
-    """Return the first bytes of the file *path*, which only its owner can access.
+    """Return the content of the file *path*, which only its owner can access.
 
-    :param what: what the file is, such as "key file".
+    :param what: what the file is, such as "audit key file".
     :param hint: how to create it.
-    :returns: at most one byte more than ``MAX_LINE_BYTES``.
-    :raises EnvironmentProblem: it is missing, is not a regular file, belongs to another user, or
-        is accessible to others.
+    :raises EnvironmentProblem: as for :func:`read_key_file`.
     """
     try:
-        descriptor = os.open(path, _OPEN_FLAGS)  # which does not wait for the writer of a FIFO
-        try:
-            _check_file(os.fstat(descriptor), what, OTHERS, "chmod 600")
-            return os.read(descriptor, MAX_LINE_BYTES + 1)
-        finally:
-            os.close(descriptor)
-    except FileNotFoundError:
-        raise EnvironmentProblem(f"the {what} does not exist: {hint}") from None
-    except OSError as error:
-        raise EnvironmentProblem(f"the {what} cannot be read: {error.strerror}") from None
-
-
-def decode_master_key(content: bytes) -> bytes:
-    """Return the key in the *content* of a key file.
-
-    At least 32 bytes written in hex or Base64, with or without a final line break, are decoded.
-    Everything else is the key itself: 32 raw bytes are too short to be either.
-    """
-    text = content.rstrip(b"\r\n")
-    if fullmatch(rb"([0-9A-Fa-f]{2}){32,}", text):
-        return bytes.fromhex(text.decode("ascii"))
-    if fullmatch(rb"[A-Za-z0-9+/]{43,}={0,2}", text):
-        with suppress(ValueError):
-            return b64decode(text, validate=True)
-    return content
+        return loading.read_private_file(path, what=what, hint=hint)
+    except InvalidValue as error:
+        raise EnvironmentProblem(str(error)) from None
 
 
 def create_key_file(path: str, encoding: str = "raw") -> None:
@@ -278,7 +245,13 @@ def check_database(path: str) -> bool:
         if os.path.lexists(path):
             raise EnvironmentProblem(f"the database cannot be opened: {error.strerror}") from None
         return False
-    _check_file(status, "database", OTHERS_WRITE, "chmod go-w")
+    if not stat.S_ISREG(status.st_mode):
+        raise EnvironmentProblem("the database is not a regular file")
+    _check_owner(status, "database")
+    if hasattr(os, "geteuid") and status.st_mode & OTHERS_WRITE:  # Windows has no such bits
+        raise EnvironmentProblem(
+            "other users can change the database: restrict it with chmod go-w"
+        )
     return True
 
 
@@ -290,16 +263,6 @@ def _links(path: str) -> Iterator[str]:
         if not os.path.islink(path):
             return
         path = os.path.join(os.path.dirname(path), os.readlink(path))
-
-
-def _check_file(status: os.stat_result, what: str, forbidden: int, remedy: str) -> None:
-    """:raises EnvironmentProblem: not a regular file, another user's, or too open a mode."""
-    if not stat.S_ISREG(status.st_mode):
-        raise EnvironmentProblem(f"the {what} is not a regular file")
-    _check_owner(status, what)
-    if hasattr(os, "geteuid") and status.st_mode & forbidden:  # Windows has no such bits
-        access = "use" if forbidden & 0o044 else "change"
-        raise EnvironmentProblem(f"other users can {access} the {what}: restrict it with {remedy}")
 
 
 def _check_owner(status: os.stat_result, what: str, *, root_too: bool = False) -> None:

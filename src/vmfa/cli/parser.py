@@ -123,7 +123,8 @@ class GroupParser(Parser):
         self.add_argument("words", nargs=argparse.REMAINDER)
 
     def format_help(self) -> str:
-        lines = [f"  {command.name:<11} {command.about}" for command in self.group.commands]
+        width = 1 + max(len(command.name) for command in self.group.commands)
+        lines = [f"  {command.name:<{width}} {command.about}" for command in self.group.commands]
         usage = f"usage: {self.prog} [OPTIONS] COMMAND ..."
         return "\n".join([usage, self.group.about, "", *lines, "", GLOBAL_OPTIONS])
 
@@ -655,7 +656,7 @@ PROGRAM: Final = Group(
             name="mark-spent",
             run=support.mark_spent,
             about="Treat every code up to a time as used, after a fail-over.",
-            more="Or after the restore of a backup. Open enrollments are cancelled.",
+            more="Or after the restore of a backup. Open enrollments are canceled.",
             arguments=(_one_or_all, _until, _files, _utc),
         ),
         SUPPORT,

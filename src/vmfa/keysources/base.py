@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from hmac import compare_digest
-from typing import Final, Protocol
+from os import PathLike
+from typing import Final, Protocol, Self
 
 from ..errors import InvalidType, InvalidValue, UnknownMasterKey
 from ..keys import Key, Opaque, encode_fields, hkdf_expand, hkdf_extract, mac, reveal
@@ -86,6 +87,8 @@ class MasterKeys(Opaque):
     :ivar current_id: the id of the current key.
     :raises InvalidType: a master key is not bytes.
     :raises InvalidValue: a master key is too short, or has two roles.
+
+    :meth:`from_file` and :meth:`from_env` load master keys.
     """
 
     __slots__ = ("_authenticating", "_prks", "_subkeys", "current_id")
@@ -122,6 +125,55 @@ class MasterKeys(Opaque):
             _prks=dict(zip(ids, prks, strict=True)),
             current_id=ids[0],
             _subkeys={},
+        )
+
+    @classmethod
+    def from_file(
+        cls,
+        path: str | PathLike[str],
+        *retired: str | PathLike[str],
+        accepted: Iterable[str | PathLike[str]] = (),
+        derive_only: Iterable[str | PathLike[str]] = (),
+    ) -> Self:
+        """Return the master keys in files, one key a file: see the class for their roles.
+
+        A file contains hexadecimal, Base64 or the bytes themselves. ``vmfa keys generate`` creates
+        one. On POSIX only its owner may have access to it; if root owns it, its group may read it.
+
+        :raises InvalidValue: a file is missing, is not a regular file, may be accessed by other
+            users, or does not contain a master key.
+        """
+        from .loading import read_key_file
+
+        return cls(
+            read_key_file(path),
+            *map(read_key_file, retired),
+            accepted=list(map(read_key_file, accepted)),
+            derive_only=list(map(read_key_file, derive_only)),
+        )
+
+    @classmethod
+    def from_env(
+        cls,
+        name: str,
+        *retired: str,
+        accepted: Iterable[str] = (),
+        derive_only: Iterable[str] = (),
+    ) -> Self:
+        """Return the master keys in environment variables: see the class for their roles.
+
+        A variable contains hexadecimal or Base64.
+
+        :param name: the name of the variable with the current master key.
+        :raises InvalidValue: a variable is not set, or does not contain a master key.
+        """
+        from .loading import read_key_variable
+
+        return cls(
+            read_key_variable(name),
+            *map(read_key_variable, retired),
+            accepted=list(map(read_key_variable, accepted)),
+            derive_only=list(map(read_key_variable, derive_only)),
         )
 
     def subkey(self, purpose: str, key_id: str) -> Key:

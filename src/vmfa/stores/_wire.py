@@ -92,7 +92,7 @@ def exchange(
 ) -> Waits[Answer]:
     """Send one statement and return its answer.
 
-    :param deadline: on the clock of ``time.monotonic()``; then the statement is cancelled.
+    :param deadline: on the clock of ``time.monotonic()``; then the statement is canceled.
     :raises ServerError: the server refused the statement.
     :raises ConnectionLost: the connection ended.
     :raises Silent: the deadline passed, and the cancellation was not answered either.
@@ -119,7 +119,7 @@ def exchange(
 
 def _answer(pgconn: pq.abc.PGconn, deadline: float) -> Waits[pq.abc.PGresult]:
     """Return the result of what was sent, as the documentation of libpq describes it."""
-    end, cancelled = deadline, False
+    end, canceled = deadline, False
     results = []
     while True:
         write = pgconn.flush() == 1
@@ -129,10 +129,10 @@ def _answer(pgconn: pq.abc.PGconn, deadline: float) -> Waits[pq.abc.PGresult]:
             if wait.ready:
                 _consume(pgconn)
                 write = write and pgconn.flush() == 1
-            elif cancelled:
+            elif canceled:
                 raise Silent
             else:
-                cancelled, end = True, time.monotonic() + GRACE
+                canceled, end = True, time.monotonic() + GRACE
                 yield Wait(write, 0, cancel=True)
         result = pgconn.get_result()
         if result is None:
@@ -197,7 +197,7 @@ def _read(result: pq.abc.PGresult) -> Answer:
 def cancel(connection: Connection) -> None:
     """Ask the server, in a thread, to cancel the statement of *connection*.
 
-    Before libpq 17 a cancellation blocks the whole process. Then the statement is not cancelled,
+    Before libpq 17 a cancellation blocks the whole process. Then the statement is not canceled,
     and the connection is closed in any case.
     """
     if not psycopg.capabilities.has_cancel_safe():

@@ -547,7 +547,7 @@ class Call(Generic[T]):
             self.current, self.session, step.sql, step.values, self.deadline,
             prepare=self._store.prepare and self.current.prepare_threshold is not None,
         )
-        self._broken = time.monotonic() > self.deadline  # cancelled: too late for the next one
+        self._broken = time.monotonic() > self.deadline  # canceled: too late for the next one
 
     def failed(self, error: Failure) -> StoreError | None:
         """Return the error to raise, or None to wait for :meth:`pause` and to try again."""

@@ -134,19 +134,19 @@ class AsyncPostgresStore(Postgres):
         connection = await self._acquire(call)
         self.on_wait("connection", time.monotonic() - started)
         call.begin(connection)
-        cancelled = False
+        canceled = False
         step = call.next(None)
         while step is not None:
             answer, was_cancelled = await self._perform(call, step, finish)
-            cancelled = cancelled or was_cancelled
+            canceled = canceled or was_cancelled
             step = call.next(answer)
-        if cancelled:
+        if canceled:
             raise asyncio.CancelledError
         return call.value
 
     async def _perform(self, call: Call[Any], step: Step, finish: bool) -> tuple[Answer, bool]:
-        """Return the answer to one statement, and whether the task was cancelled meanwhile."""
-        cancelled = False
+        """Return the answer to one statement, and whether the task was canceled meanwhile."""
+        canceled = False
         for wait in call.exchange(step):
             if wait.cancel:
                 cancel(call.current)
@@ -156,9 +156,9 @@ class AsyncPostgresStore(Postgres):
             except asyncio.CancelledError:
                 if not finish:
                     raise
-                cancelled = True
+                canceled = True
                 wait.ready = True  # look again, and then wait until the same deadline
-        return call.answer, cancelled
+        return call.answer, canceled
 
     async def _acquire(self, call: Call[Any]) -> psycopg.AsyncConnection[Any]:
         if isinstance(self.source, str):

@@ -15,7 +15,7 @@ __all__ = ["AsyncStore", "InThreads"]
 class InThreads:
     """Make a blocking store, such as ``SQLiteStore``, an asynchronous one.
 
-    Every call runs in a thread of the event loop's default executor. A call that is cancelled
+    Every call runs in a thread of the event loop's default executor. A call that is canceled
     still runs to its end in its thread.
 
     :param store: the blocking store.

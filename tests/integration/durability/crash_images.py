@@ -28,11 +28,11 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]  # as pytest would
 
-from writer import WHO, check_history  # noqa: E402  # from the paths above
+from writer import WHO, check_history  # noqa: E402
 
-from support import MASTER  # noqa: E402  # as above
-from vmfa import DerivedKeys, SQLiteStore, VmfaError  # noqa: E402  # as above
-from vmfa.record import check_intact  # noqa: E402  # as above
+from support import MASTER  # noqa: E402
+from vmfa import DerivedKeys, SQLiteStore, VmfaError  # noqa: E402
+from vmfa.record import check_intact  # noqa: E402
 
 STRATEGIES = ("none", "all", "random", "torn", "torn", "names late")
 CALLS = "openat,close,pwrite64,write,fsync,fdatasync,ftruncate,unlink"

@@ -18,7 +18,7 @@ import pytest
 from crash_images import every_crash, record
 from writer import WHO, check_history
 
-from postgres_server import Server, crashable, database, server, with_options  # noqa: F401  # fixtures
+from postgres_server import Server, crashable, database, server, with_options  # noqa: F401
 from programs import require_program
 from support import MASTER
 from vmfa import DerivedKeys, SQLiteStore, Store
@@ -93,7 +93,7 @@ def test_a_killed_sqlite_writer_loses_nothing(tmp_path: Path) -> None:
             check_nothing_lost(store, [line for line in lines if line.count(b" ") == 2][-1])
 
 
-def test_a_killed_postgresql_writer_loses_nothing(database: str) -> None:  # noqa: F811  # the fixture
+def test_a_killed_postgresql_writer_loses_nothing(database: str) -> None:  # noqa: F811
     with PostgresStore(database) as store:
         store.create_schema()
         for _ in range(4):
@@ -103,7 +103,9 @@ def test_a_killed_postgresql_writer_loses_nothing(database: str) -> None:  # noq
             check_nothing_lost(store, lines[-1])
 
 
-def test_a_postgresql_server_stopped_at_once_loses_nothing(crashable: Server) -> None:  # noqa: F811  # the fixture
+def test_a_postgresql_server_stopped_at_once_loses_nothing(
+    crashable: Server,  # noqa: F811
+) -> None:
     """PostgreSQL is stopped in immediate mode under load: writers get named errors and continue
     when the server is back.
     """
@@ -127,7 +129,9 @@ def test_a_postgresql_server_stopped_at_once_loses_nothing(crashable: Server) ->
                     time.sleep(0.1)
 
 
-def test_a_server_without_synchronous_commit_loses_commits(crashable: Server) -> None:  # noqa: F811  # the fixture
+def test_a_server_without_synchronous_commit_loses_commits(
+    crashable: Server,  # noqa: F811
+) -> None:
     """The control: with synchronous_commit off, the test above would notice the loss."""
     if not crashable.ours:
         pytest.skip("only a server of the tests is stopped")

@@ -205,7 +205,7 @@ def expect_standby(server: Server, names: str) -> None:
 def test_a_lost_synchronous_standby(
     replicated: Server, open_store: Any, clock: FrozenClock
 ) -> None:
-    """D2: the warning of the cancelled wait was taken for a success."""
+    """D2: the warning of the canceled wait was taken for a success."""
     expect_standby(replicated, "")
     store = open_store(replicated.conninfo, timeout=TIMEOUT)
     store.create_schema()

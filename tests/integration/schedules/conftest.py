@@ -1,1 +1,1 @@
-from postgres_server import database, server  # noqa: F401  # fixtures
+from postgres_server import database, server  # noqa: F401

@@ -21,10 +21,10 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]  # as pytest would
 
-from interleaving import MUTANTS, Explorer  # noqa: E402  # from the paths above
-from scenarios import SCENARIOS, SHORT, open_database  # noqa: E402  # as above
+from interleaving import MUTANTS, Explorer  # noqa: E402
+from scenarios import SCENARIOS, SHORT, open_database  # noqa: E402
 
-from postgres_server import the_server  # noqa: E402  # as above
+from postgres_server import the_server  # noqa: E402
 
 say = partial(print, flush=True)
 

@@ -25,14 +25,14 @@ from typing import Any
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]  # as pytest would
 
-import psycopg_pool  # noqa: E402  # as above
-from interleaving import SPAWN, WHO  # noqa: E402  # from the paths above
+import psycopg_pool  # noqa: E402
+from interleaving import SPAWN, WHO  # noqa: E402
 
-from postgres_server import fresh_schema, the_server  # noqa: E402  # as above
-from support import MASTER, enroll  # noqa: E402  # as above
-from vmfa import DerivedKeys, DeviceRegistry, SQLiteStore, StoreContended, VmfaError  # noqa: E402  # as above
-from vmfa.stores.postgres import PostgresStore  # noqa: E402  # as above
-from vmfa.testing import FrozenClock  # noqa: E402  # as above
+from postgres_server import fresh_schema, the_server  # noqa: E402
+from support import MASTER, enroll  # noqa: E402
+from vmfa import DerivedKeys, DeviceRegistry, SQLiteStore, StoreContended, VmfaError  # noqa: E402
+from vmfa.stores.postgres import PostgresStore  # noqa: E402
+from vmfa.testing import FrozenClock  # noqa: E402
 
 
 def open_store(engine: str, place: str) -> Any:

@@ -1,0 +1,1 @@
+"""Example applications: the same sign-in with Flask and with FastAPI."""

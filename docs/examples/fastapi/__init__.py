@@ -1,0 +1,1 @@
+"""The example with FastAPI: run ``examples.fastapi.app:create_app`` with ``uvicorn --factory``."""

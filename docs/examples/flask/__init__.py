@@ -1,0 +1,1 @@
+"""The example with Flask: ``flask --app docs/examples/flask/app.py run``."""

@@ -1,0 +1,1 @@
+"""What a service has before it adds vmfa: users, passwords, sessions, a rate limit and pages."""
