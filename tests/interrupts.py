@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Thread
 from types import FrameType
@@ -78,6 +79,22 @@ def interrupted_everywhere(
 
     Return how many instructions there were.
     """
+    return in_a_thread(lambda: _interrupt_everywhere(work, check, step))
+
+
+def in_a_thread(work: Callable[[], Any]) -> Any:
+    """Return what *work* returns in a thread of its own.
+
+    An exception that is raised between two instructions of an ``except`` clause leaves the thread
+    with a handled exception for good, which would become the context of later ones.
+    """
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(work).result()
+
+
+def _interrupt_everywhere(
+    work: Callable[[], Any], check: Callable[[str, BaseException | None], None], step: int
+) -> int:
     nth = 1
     while True:
         interrupter = Interrupter(nth)

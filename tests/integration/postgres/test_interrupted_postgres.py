@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cancelling import cancelled_at
-from interrupts import Interrupt, Interrupter, interrupted_everywhere
+from interrupts import Interrupt, Interrupter, in_a_thread, interrupted_everywhere
 from support import MASTER
 from vmfa import Actor, DerivedKeys, Operations, Principal, PrincipalId, StoreContended
 from vmfa.stores.postgres import PostgresStore
@@ -91,9 +91,13 @@ def test_a_call_that_is_interrupted_loses_no_connection(
 def test_the_connections_survive_many_interrupted_calls(database: str) -> None:
     with PostgresStore(database, timeout=5) as store:
         store.create_schema()
-        for nth in range(1, 3000, 7):
-            with suppress(Interrupt):
-                Interrupter(1 + nth % 400)(lambda: store.load(ALICE))
+
+        def interrupt() -> None:
+            for nth in range(1, 3000, 7):
+                with suppress(Interrupt):
+                    Interrupter(1 + nth % 400)(lambda: store.load(ALICE))
+
+        in_a_thread(interrupt)
         own = store._own_connections()
         assert own.in_use == 0
         assert store.load(ALICE).revision == 0
