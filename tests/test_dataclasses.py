@@ -17,6 +17,7 @@ from vmfa import MfaClaim, Parameters, Policy, Principal, PrincipalId
 DATACLASSES = [
     kind
     for module in pkgutil.walk_packages(vmfa.__path__, "vmfa.")
+    if not module.name.startswith("vmfa.integrations.django.")  # it needs a configured project
     for kind in vars(import_module(module.name)).values()
     if inspect.isclass(kind)
     and kind.__module__ == module.name
