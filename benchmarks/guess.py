@@ -51,7 +51,7 @@ class Attack:
     waits: list[float] = field(default_factory=list)  # seconds, of each sign-in of the user
     refusals: int = 0  # of sign-ins of the user
     warned_at: float | None = None  # the time of the event that the budget is low
-    closed_at: float | None = None  # the time of the first refusal without a delay or a guess
+    closed_at: float | None = None  # the time at which the budget closed the sign-in
     token: vmfa.ClientToken | None = None  # of the user
 
     def __post_init__(self) -> None:
@@ -112,6 +112,8 @@ class Attack:
             delay = refusal.retry_after or HOUR  # the user may reopen it
         except vmfa.CodeRejected as refusal:
             delay = refusal.retry_after or 0
+            if refusal.remedy == "wait" and not isinstance(refusal, vmfa.Throttled):
+                self.closed_at = self.closed_at or self.clock()  # by this guess
         else:
             raise AssertionError("a wrong code was accepted")
         if len(self.guesses) > evaluated:
