@@ -4,6 +4,9 @@ import re
 from importlib.metadata import version as version_of
 from importlib.util import find_spec
 
+import django
+from django.conf import settings
+
 project = "vmfa"
 author = "the vmfa authors"
 copyright = "the vmfa authors"
@@ -20,6 +23,8 @@ autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 optional_packages = ("cryptography", "psycopg", "psycopg_pool", "segno", "opentelemetry")
 autodoc_mock_imports = [name for name in optional_packages if not find_spec(name)]
+settings.configure(INSTALLED_APPS=["vmfa.integrations.django"])
+django.setup()  # the modules of the Django app are imported like in a project
 myst_heading_anchors = 3
 myst_enable_extensions = ["colon_fence", "deflist"]
 

@@ -17,13 +17,14 @@ from vmfa import MfaClaim, Parameters, Policy, Principal, PrincipalId
 DATACLASSES = [
     kind
     for module in pkgutil.walk_packages(vmfa.__path__, "vmfa.")
+    if not module.name.startswith("vmfa.integrations.django.")  # it needs a configured project
     for kind in vars(import_module(module.name)).values()
     if inspect.isclass(kind)
     and kind.__module__ == module.name
     and dataclasses.is_dataclass(kind)
     and not kind.__module__.startswith(("vmfa.cli", "vmfa.testing"))
 ]
-MUTABLE = {"DryRunStore", "Session"}  # they keep state on purpose
+MUTABLE = {"DryRunStore", "Session", "Wait"}  # they keep state on purpose
 FROZEN = [kind for kind in DATACLASSES if kind.__name__ not in MUTABLE]
 RESULTS = {"KnownAnswer", "SelfTest"}  # returned, never built by a caller
 PUBLIC = [kind for kind in FROZEN if kind.__name__ in {*vmfa.__all__} - RESULTS]

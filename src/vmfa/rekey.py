@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from .errors import RecordTampered, UnknownMasterKey
 from .keysources.base import KeySource
-from .keysources.sealed import SealedKeys
 from .models import PrincipalId
 from .record import authenticated, check_intact
 from .registry import ATTEMPTS
 from .stores.base import Store
+
+if TYPE_CHECKING:  # the module needs the extra sealing only where a caller has SealedKeys
+    from .keysources.sealed import SealedKeys
 
 
 @dataclass(frozen=True, slots=True)

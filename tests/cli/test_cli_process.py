@@ -256,3 +256,14 @@ def test_the_package_runs_as_a_module(
         runpy.run_module("vmfa", run_name="__main__")
     assert ended.value.code == 0
     assert capsys.readouterr().out.startswith("vmfa ")
+
+
+def test_the_command_line_works_without_optional_packages(shell: Shell) -> None:
+    block = "; ".join(
+        f"sys.modules[{name!r}] = None" for name in ("cryptography", "psycopg", "segno")
+    )
+    code = f"import sys; {block}; from vmfa.cli.main import main; sys.exit(main(['selftest']))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=shell.folder, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr

@@ -750,7 +750,7 @@ class LoadsFromAReplica(Composed):
 
 
 class Replicated(Composed):
-    """A store with a replica that is a few milliseconds behind."""
+    """A store with a replica that is half a second behind."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -761,7 +761,7 @@ class Replicated(Composed):
         self, before: Principal, after: Principal, events: Sequence[AuditEvent]
     ) -> bool:
         committed = super().commit(before, after, events)
-        self.delayed.append((time.monotonic() + 0.005, before.id))
+        self.delayed.append((time.monotonic() + 0.5, before.id))
         return committed
 
     def caught_up(self) -> Composed:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,11 @@ for module in ("argon2", "fastapi", "flask", "httpx", "multipart", "segno"):
     pytest.importorskip(module, reason="the example applications need the extra examples")
 
 from example_apps import FRAMEWORKS, PASSWORD, Page, Site, Visitor, running  # noqa: E402
+from examples.service.limits import MAX_KEYS, RateLimit  # noqa: E402
+from postgres_server import database, server  # noqa: E402, F401  # fixtures
 from support import MASTER, authenticated  # noqa: E402
 from vmfa import Actor, DerivedKeys, DeviceRegistry, PrincipalId, SQLiteStore  # noqa: E402
+from vmfa.testing import FrozenClock  # noqa: E402
 
 pytestmark = pytest.mark.slow
 
@@ -222,6 +226,8 @@ class TestSetUp:
         code1, code2 = old.two_codes()
         page = alice.submit(first, "/device/confirm", code1=code1, code2=code2)
         assert (page.status, page.error) == (404, "This set-up is over. Start again.")
+        reloaded = alice.submit(first_tab, "/device/new")
+        assert (reloaded.status, reloaded.shown_once) == (409, [])
         code1, code2 = phone.two_codes()
         page = alice.submit(second, "/device/confirm", code1=code1, code2=code2)
         assert page.heading == "Save your recovery codes"
@@ -258,9 +264,8 @@ class TestSetUp:
     def test_a_device_that_the_store_lost_is_not_replaced(self, site: Site) -> None:
         site.add()
         site.enroll(site.visitor())
-        with sqlite3.connect(site.directory / "mfa.db") as database:
-            database.execute("DELETE FROM principal")
-        database.close()
+        with closing(sqlite3.connect(site.directory / "mfa.db")) as rows, rows:
+            rows.execute("DELETE FROM principal")
         thief = site.visitor()
         page = thief.enter_password("alice@example.com")
         assert (page.status, page.heading) == (503, "Sign-in is not possible")
@@ -587,6 +592,42 @@ class TestForms:
         data = {"csrf": token, "form": "x" * 20_000}
         assert alice.post("/device/new", data).status == 413
 
-    def test_unknown_pages_and_methods(self, alice: Visitor) -> None:
-        assert alice.get("/unknown").status == 404
-        assert alice.get("/device/new").status == 405
+    def test_unknown_pages_and_methods_leave_the_session_alone(self, alice: Visitor) -> None:
+        for path, status in (("/unknown", 404), ("/device/new", 405), ("/favicon.ico", 404)):
+            page = alice.get(path)
+            assert page.status == status
+            assert "Set-Cookie" not in page.response.headers
+        assert alice.get("/device").status == 200
+
+
+class TestPostgres:
+    @pytest.mark.parametrize("framework", FRAMEWORKS)
+    def test_devices_are_stored_where_the_environment_says(
+        self, framework: str, tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch  # noqa: F811
+    ) -> None:
+        monkeypatch.setenv("VMFA_POSTGRES", database)
+        with running(framework, tmp_path) as site:
+            assert site.signed_in().get("/security").status == 200
+        assert not (tmp_path / "mfa.db").exists()
+
+
+class TestRateLimit:
+    def test_the_burst_comes_back_evenly(self) -> None:
+        clock = FrozenClock()
+        limit = RateLimit(3, 60, clock=clock)
+        assert [limit.wait("a") for _ in range(5)] == [0, 0, 0, 20, 20]
+        assert limit.wait("b") == 0
+        clock.advance(20)
+        assert [limit.wait("a") for _ in range(2)] == [0, 20]
+        clock.advance(1000)
+        assert [limit.wait("a") for _ in range(4)] == [0, 0, 0, 20]
+
+    def test_its_memory_is_bounded(self) -> None:
+        clock = FrozenClock()
+        limit = RateLimit(1, 60, clock=clock)
+        for number in range(MAX_KEYS + 100):
+            limit.wait(str(number))
+        assert len(limit._full_at) == MAX_KEYS
+        clock.advance(60)
+        limit.wait("new")
+        assert len(limit._full_at) == 1

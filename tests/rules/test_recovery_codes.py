@@ -89,8 +89,9 @@ def test_the_owner_needs_no_binding_code_afterwards():
     world = World(Policy.strict().replace(recovery_codes=1))
     opened = world.open()
     (code,) = world.confirm(opened, world.phone(opened).pair()).recovery_codes.codes
-    remove(world, code)
+    assert remove(world, code).binding_code is None
     world.enroll()
+    assert world.device().recovery.failures == 0
 
 
 def test_one_use_destroys_the_set(world, codes):
@@ -112,6 +113,7 @@ def test_a_code_is_bound_to_its_principal(world, codes):
 def test_they_work_for_a_device_whose_codes_are_not_evaluated(world, codes, change):
     world.store_state(device=change)
     remove(world, codes[0])
+    assert world.state().device is None
 
 
 def test_a_disabled_device_removed_by_its_owner_needs_no_binding_code(world, codes):

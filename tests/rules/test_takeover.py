@@ -59,7 +59,7 @@ def test_a_cancelled_wizard_does_not_use_the_code_up(world):
     opened = world.open(binding_code=code)
     world.registry.cancel_enrollment(ALICE, by=Actor.signed_in(ALICE), session=opened.session_id)
     world.enroll(binding_code=code)
-    world.registry.deactivate(ALICE, by=SERVICE)
+    assert world.state().binding is None
 
 
 def test_the_default_policy_never_disables_by_patient_guessing():

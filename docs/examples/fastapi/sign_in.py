@@ -21,6 +21,7 @@ from .web import (
     page,
     redirect,
     rejected,
+    session_token,
     set_client_cookie,
     set_session_cookie,
     source,
@@ -51,14 +52,14 @@ async def sign_in(
     response = redirect(await next_page(services, user))
     # A new token after each factor: what the browser had before is worthless.
     token = await run_in_threadpool(
-        services.accounts.start_session, user, replaced=request.state.token
+        services.accounts.start_session, user, replaced=session_token(request)
     )
     return set_session_cookie(response, token)
 
 
 @pages.post("/sign-out")
 async def sign_out(request: Request, services: ServicesNeeded) -> Response:
-    await run_in_threadpool(services.accounts.end_session, request.state.token)
+    await run_in_threadpool(services.accounts.end_session, session_token(request))
     response = redirect("/sign-in")
     delete_cookie(response, mfa.SESSION_COOKIE)
     return response

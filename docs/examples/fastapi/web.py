@@ -76,8 +76,7 @@ ServicesNeeded = Annotated[Services, Depends(get_services)]
 
 def load_session(request: Request, services: ServicesNeeded) -> None:
     """Find the session of the browser, for every request."""
-    request.state.token = request.cookies.get(mfa.SESSION_COOKIE, "")
-    request.state.session = services.accounts.session(request.state.token)
+    request.state.session = services.accounts.session(session_token(request))
 
 
 async def protect_forms(request: Request, services: ServicesNeeded) -> None:
@@ -91,7 +90,7 @@ async def protect_forms(request: Request, services: ServicesNeeded) -> None:
     if wait:
         raise Refused("Too many requests", f"Try again in {wait} seconds.", 429, wait=wait)
     submitted = (await request.form()).get("csrf", "")
-    if not isinstance(submitted, str) or not csrf_is_valid(request.state.token, submitted):
+    if not isinstance(submitted, str) or not csrf_is_valid(session_token(request), submitted):
         raise Refused("This page is too old", mfa.OLD_PAGE, 403)
 
 
@@ -102,7 +101,7 @@ def password_required(request: Request) -> Session:
     """
     session: Session | None = request.state.session
     if session is None:
-        raise Redirect("/sign-in?ended" if request.state.token else "/sign-in")
+        raise Redirect("/sign-in?ended" if session_token(request) else "/sign-in")
     return session
 
 
@@ -157,8 +156,8 @@ async def page(
 
     :param wait: the seconds of a ``Retry-After`` header.
     """
-    session: Session | None = getattr(request.state, "session", None)
-    token: str = getattr(request.state, "token", "")
+    session: Session | None = getattr(request.state, "session", None)  # none for unknown paths
+    token = session_token(request)
     is_new = not is_token(token)
     if is_new:
         token = new_token()  # so that the form of a visitor can be told from a forged one
@@ -229,6 +228,11 @@ def set_session_cookie(response: Response, token: str) -> Response:
 def delete_cookie(response: Response, name: str) -> None:
     """Make the browser forget a cookie."""
     response.delete_cookie(name, secure=True, httponly=True, samesite="lax", path="/")
+
+
+def session_token(request: Request) -> str:
+    """Return the token of the session that the browser has, or an empty text."""
+    return request.cookies.get(mfa.SESSION_COOKIE, "")
 
 
 def client_cookie(services: Services, user: User) -> str:

@@ -36,7 +36,7 @@ CREATE TABLE IF NOT EXISTS user (
 CREATE TABLE IF NOT EXISTS session (
     digest TEXT PRIMARY KEY, user_id TEXT NOT NULL REFERENCES user (id),
     password_at INTEGER NOT NULL, claim TEXT NOT NULL DEFAULT '',
-    enrollment TEXT NOT NULL DEFAULT '', used_form TEXT NOT NULL DEFAULT '',
+    enrollment TEXT NOT NULL DEFAULT '', used_forms TEXT NOT NULL DEFAULT '',
     return_to TEXT NOT NULL DEFAULT '', notice TEXT NOT NULL DEFAULT '');
 CREATE TABLE IF NOT EXISTS secret (value TEXT NOT NULL);
 """
@@ -168,7 +168,7 @@ class Accounts:
         token = new_token()
         with self._database() as database:
             database.execute(
-                "UPDATE session SET digest = ?, claim = ?, enrollment = '', used_form = '',"
+                "UPDATE session SET digest = ?, claim = ?, enrollment = '', used_forms = '',"
                 " return_to = '', notice = ? WHERE digest = ?",
                 (_digest(token), _to_json(claim), notice, _digest(session.token)),
             )
@@ -211,11 +211,12 @@ class Accounts:
         )
 
     def is_first_use(self, session: Session, form: str) -> bool:
-        """Return whether the form with this random value was not the last one submitted."""
+        """Return whether the form with this random value was never submitted in this session."""
         with self._database() as database:
             changed = database.execute(
-                "UPDATE session SET used_form = ? WHERE digest = ? AND used_form != ?",
-                (form, _digest(session.token), form),
+                "UPDATE session SET used_forms = used_forms || ? WHERE digest = ?"
+                " AND instr(used_forms, ?) = 0",
+                (f"{form} ", _digest(session.token), form),
             )
             return changed.rowcount == 1
 

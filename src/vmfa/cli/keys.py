@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from ..audit import read_checkpoints
 from ..errors import VmfaError
 from ..models import PrincipalId
-from ..rekey import rekey as rekey_account
 from ..reseal import key_usage, reseal as reseal_account
 from .context import KEY_NOTICE, CommandContext, CommandResult
 from .errors import EnvironmentProblem, WrongUsage
@@ -105,6 +104,9 @@ def reseal(context: CommandContext) -> CommandResult:
 
 def rekey(context: CommandContext) -> CommandResult:
     sealed_keys, accounts = context.sealed_keys, context.accounts()
+
+    from ..rekey import rekey as rekey_account  # needs the same optional package
+
     keys = context.registry.operations.keys
     return _result(
         "rekeyed",

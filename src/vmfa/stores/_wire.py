@@ -18,8 +18,15 @@ from hashlib import sha256
 from threading import Thread
 from typing import Any, Final, NamedTuple, TypeVar
 
-import psycopg
-from psycopg import pq
+from ..errors import MissingExtra
+
+try:
+    import psycopg
+    from psycopg import pq
+except ImportError:
+    raise MissingExtra(
+        "this store needs psycopg 3 and its pool: pip install 'vmfa[postgres]'"
+    ) from None
 
 KINDS: Final[dict[int, Callable[[bytes], Any]]] = {  # by the object id of a type; others are text
     16: b"t".__eq__,  # boolean

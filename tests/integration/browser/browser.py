@@ -12,6 +12,7 @@ from typing import Any
 import pyotp
 import zxingcpp
 from PIL import Image
+from selenium.common.exceptions import WebDriverException
 from selenium.webdriver import ActionChains, Chrome, ChromeOptions, ChromeService
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -200,6 +201,12 @@ class Person:
             lambda driver: driver.execute_script(
                 "return !window.stillHere && document.readyState === 'complete'"
             )
+        )
+
+    def wait_for(self, heading: str) -> None:
+        """Wait for a page with this heading, in a browser that runs no scripts."""
+        WebDriverWait(self.driver, SECONDS, ignored_exceptions=[WebDriverException]).until(
+            lambda _: self.heading == heading
         )
 
     def enter_password(self, email: str = "alice@example.com") -> None:

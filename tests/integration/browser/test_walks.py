@@ -229,12 +229,14 @@ class TestFirstSignIn:
             person.type("E-mail address", ALICE)
             person.type("Password", PASSWORD)
             person.button("Sign in").click()
+            person.wait_for("Set up an authenticator app")
             person.button("Show the QR code").click()
+            person.wait_for("Connect your phone")
             phone = person.scan()
             person.type("First code", phone.code(-1))
             person.type("Next code", phone.code())
             person.button("Connect").click()
-            assert person.heading == "Save your recovery codes"
+            person.wait_for("Save your recovery codes")
         finally:
             person.command("Emulation.setScriptExecutionDisabled", value=False)
 
