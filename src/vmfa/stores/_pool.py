@@ -89,14 +89,17 @@ class Slots:
         """The number of connections that belong to a call."""
         return sum(not slot.free for slot in self._slots)
 
-    def release(self, owner: object) -> None:
+    def release(self, owner: object, *, broken: bool = False) -> None:
         """Give back the connection of *owner*. One in the middle of a transaction is closed.
 
-        Nothing happens if *owner* has none, so this may be called again.
+        Nothing happens if *owner* has none, so this may be called again: by then the connection
+        may belong to another call.
+
+        :param broken: whether to close the connection in any case.
         """
         for slot in self._slots:
             if slot.owner is not None and slot.owner() is owner:
-                if self.closed or not is_idle(slot.connection):
+                if broken or self.closed or not is_idle(slot.connection):
                     slot.discard()
                 slot.idle_since = time.monotonic()
                 slot.owner = None  # last: until here, a second call does all of it again

@@ -59,17 +59,19 @@ class Silent(Exception):
     """No answer came before the deadline."""
 
 
-@dataclass(slots=True)
 class Wait:
     """A request to wait until the connection can be read, or also written.
 
     The store sets ``ready`` if it can. ``cancel``: ask the server to cancel the statement instead.
     """
 
-    write: bool
-    seconds: float
-    cancel: bool = False
-    ready: bool = False
+    __slots__ = ("cancel", "ready", "seconds", "write")
+
+    def __init__(self, write: bool, seconds: float, *, cancel: bool = False) -> None:
+        self.write = write
+        self.seconds = seconds
+        self.cancel = cancel
+        self.ready = False
 
 
 Connection = psycopg.Connection[Any] | psycopg.AsyncConnection[Any]

@@ -11,7 +11,6 @@ import os
 import select
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from math import ceil
@@ -475,7 +474,7 @@ class Call(Generic[T]):
     _step = BEGIN  # the statement that was sent last
     _failure: StoreError | None = None  # of the attempt before
     _begun = False  # the connection is in no transaction of the application
-    _broken = False  # a statement was sent and not answered
+    broken = False  # a statement was sent and not answered
 
     def __init__(
         self, store: Postgres, script: Callable[[], Script[T]], *, check: bool = True
@@ -498,7 +497,7 @@ class Call(Generic[T]):
         :raises psycopg.Error: the connection is dead.
         :raises InvalidValue: a transaction that is not ours could be open on it.
         """
-        self._begun = self._broken = self.in_doubt = False
+        self._begun = self.broken = self.in_doubt = False
         self._step = ROLLBACK  # nothing was sent
         self.current = connection
         if not connection.autocommit:
@@ -542,12 +541,12 @@ class Call(Generic[T]):
 
     def exchange(self, step: Step) -> Waits[None]:
         """Send *step* and store its answer in ``answer``."""
-        self._broken = True
+        self.broken = True
         self.answer = yield from exchange(
             self.current, self.session, step.sql, step.values, self.deadline,
             prepare=self._store.prepare and self.current.prepare_threshold is not None,
         )
-        self._broken = time.monotonic() > self.deadline  # canceled: too late for the next one
+        self.broken = time.monotonic() > self.deadline  # canceled: too late for the next one
 
     def failed(self, error: Failure) -> StoreError | None:
         """Return the error to raise, or None to wait for :meth:`pause` and to try again."""
@@ -566,7 +565,7 @@ class Call(Generic[T]):
             if error.sqlstate in _PREPARED:
                 self._store.prepare = False
             elif in_time and error.sqlstate in _UNDONE | _WAITED:
-                self._broken = False  # an ordinary answer: the connection stays
+                self.broken = False  # an ordinary answer: the connection stays
         if again and in_time:
             self._failure = failure
             return None
@@ -574,10 +573,16 @@ class Call(Generic[T]):
             return self._failure  # why the call was repeated says more
         return failure
 
-    def leave(self) -> None:
-        """Close a connection that is not as it was: a pool would wait for its transaction."""
-        if self._begun and (self._broken or not is_idle(self.current)):
-            self.current.pgconn.finish()
+    def take_lent(self) -> Any:
+        """Return the connection of a given pool to put back, or None.
+
+        The call forgets it first: from then on another call may use it. One that is in the middle
+        of a transaction of this call is closed: the pool would wait for the server.
+        """
+        lent, self.lent = self.lent, None
+        if lent is not None and self._begun and (self.broken or not is_idle(lent)):
+            lent.pgconn.finish()
+        return lent
 
     def pause(self) -> float:
         """Return the seconds to wait before the next attempt."""
@@ -837,13 +842,10 @@ class PostgresStore(Postgres):
         return own
 
     def _give_back(self, call: Call[Any]) -> None:
-        call.leave()
         if call.own is not None:
-            call.own.release(call)
-        elif call.lent is not None:
-            with suppress(ValueError):  # given back before, by an attempt that was interrupted
-                self.source.putconn(call.lent)
-            call.lent = None
+            call.own.release(call, broken=call.broken)
+        elif (lent := call.take_lent()) is not None:
+            self.source.putconn(lent)
 
 
 def _wait(socket: int, wait: Wait) -> bool:

@@ -183,11 +183,9 @@ class AsyncPostgresStore(Postgres):
         return own
 
     async def _give_back(self, call: Call[Any]) -> None:
-        call.leave()
         if call.own is not None:
-            call.own.release(call)
-        elif call.lent is not None:
-            lent, call.lent = call.lent, None
+            call.own.release(call, broken=call.broken)
+        elif (lent := call.take_lent()) is not None:
             returning = asyncio.ensure_future(self.source.putconn(lent))
             self._returning.add(returning)
             returning.add_done_callback(self._returning.discard)

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from threading import Event
 from typing import Any
 
 import psycopg
 import pytest
 from psycopg.pq import TransactionStatus
+from psycopg_pool import ConnectionPool
 
 from postgres_server import fresh_schema, server  # noqa: F401  # fixtures
 from vmfa import Principal, PrincipalId, StoreUnavailable
 from vmfa.stores import _pool
 from vmfa.stores._pool import MAX_CONNECTIONS, NoConnection, OwnConnections
 from vmfa.stores._wire import ConnectionLost
-from vmfa.stores.postgres import PostgresStore
+from vmfa.stores.postgres import Call, PostgresStore, load_script
 
 WHO = PrincipalId.user("123456789012", "u-4711")
 SOON = 10.0  # seconds: more than any machine needs
@@ -229,6 +231,29 @@ def test_a_call_that_meets_a_closed_pool_uses_the_next_one(
     find = store._own_connections
     monkeypatch.setattr(store, "_own_connections", lambda: pools.pop() if pools else find())
     assert store.load(WHO) == Principal(id=WHO)
+
+
+@pytest.mark.parametrize("lent", [False, True])
+def test_a_connection_that_was_given_back_belongs_to_the_next_call(
+    store: PostgresStore, database: str, lent: bool
+) -> None:
+    """Each call gives its connection back twice; meanwhile another call may use it."""
+    with ConnectionPool(
+        database, kwargs={"autocommit": True}, min_size=1, max_size=1, open=True
+    ) as pool:
+        shared = PostgresStore(pool) if lent else store
+        first = Call(shared, partial(load_script, WHO))
+        first.begin(shared._acquire(first))
+        shared._give_back(first)
+        second = Call(shared, partial(load_script, WHO))
+        connection = shared._acquire(second)
+        second.begin(connection)
+        connection.execute("BEGIN")
+        shared._give_back(first)
+        assert not connection.closed
+        connection.execute("ROLLBACK")
+        shared._give_back(second)
+        assert shared.load(WHO) == Principal(id=WHO)
 
 
 def test_many_threads_share_few_connections(store: PostgresStore) -> None:
