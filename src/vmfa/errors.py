@@ -351,7 +351,7 @@ class SchemaUntrusted(StoreError):
 
 
 class StoreCorrupt(StoreError):
-    """The file or database is damaged, or is not a vmfa store."""
+    """The database is damaged, or the file is not an SQLite database."""
 
     reason = "store corrupt"
 
