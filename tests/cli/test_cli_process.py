@@ -227,15 +227,17 @@ def test_a_code_typed_at_a_terminal_is_not_shown(shell: Shell) -> None:
     assert code not in shown + err
 
 
-def test_a_killed_enrollment_leaves_a_key_file_that_works_or_none(shell: Shell) -> None:
+def test_a_killed_enrollment_leaves_a_key_file_that_works_or_is_refused(shell: Shell) -> None:
     for delay in (0.02, 0.06, 0.1, 0.14, 0.2):
         process = shell.start("enroll", ALICE, "--label", "x", "--create-key-file")
         time.sleep(delay)
         process.kill()
         process.communicate(timeout=60)
         key_file = shell.folder / "master.key"
-        if key_file.exists() and key_file.stat().st_size == 32:
-            shell.json("enroll", ALICE, "--label", "x")
+        if key_file.exists():
+            whole = key_file.stat().st_size == 32
+            ended = shell.run("enroll", ALICE, "--label", "x")
+            assert ended.returncode == (0 if whole else 5), ended.stderr
         key_file.unlink(missing_ok=True)
         (shell.folder / "mfa.db").unlink(missing_ok=True)
 

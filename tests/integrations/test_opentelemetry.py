@@ -194,7 +194,8 @@ def test_the_global_providers_are_the_default(clock: FrozenClock) -> None:
         ),
         spans=True,
     )
-    enroll(registry, clock, ALICE).sign_in()
+    user = enroll(registry, clock, ALICE)
+    assert registry.claim_is_valid(ALICE, user.sign_in().claim)
     watch_health(lambda: ())
 
 

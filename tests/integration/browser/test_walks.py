@@ -237,6 +237,7 @@ class TestFirstSignIn:
             person.type("Next code", phone.code())
             person.button("Connect").click()
             person.wait_for("Save your recovery codes")
+            assert person.path == "/device/confirm"
         finally:
             person.command("Emulation.setScriptExecutionDisabled", value=False)
 
