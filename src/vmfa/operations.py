@@ -485,7 +485,10 @@ class Operations:
         :param now: the Unix time in seconds.
         """
         # RULE-CLAIM-VALID
-        check_instance("claim", claim, MfaClaim)
+        if not isinstance(claim, MfaClaim):
+            raise InvalidType(
+                "claim must be of type MfaClaim: pass MfaClaim.from_dict() of what the session keeps"
+            )
         if max_age is not None:
             check_int("max_age", max_age, 0, MAX_INTEGER)
         check_intact(before, self.keys)

@@ -130,7 +130,7 @@ def test_an_edited_record_raises(world, claim):
 
 def test_what_is_not_a_claim_is_refused(world, claim):
     for other in (None, claim.to_dict(), claim.serial):
-        with pytest.raises(InvalidType):
+        with pytest.raises(InvalidType, match=r"MfaClaim\.from_dict\(\)"):
             valid(world, other)
     with pytest.raises(InvalidValue):
         valid(world, claim, max_age=-1)
