@@ -487,7 +487,8 @@ class Operations:
         # RULE-CLAIM-VALID
         if not isinstance(claim, MfaClaim):
             raise InvalidType(
-                "claim must be of type MfaClaim: pass MfaClaim.from_dict() of what the session keeps"
+                "claim must be of type MfaClaim: pass "
+                "MfaClaim.from_dict() of what the session keeps"
             )
         if max_age is not None:
             check_int("max_age", max_age, 0, MAX_INTEGER)
