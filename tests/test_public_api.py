@@ -57,6 +57,12 @@ class TestNames:
     def test_a_module_is_an_attribute_of_the_package(self) -> None:
         assert run_python("import vmfa; print(vmfa.errors.NoDevice.reason)") == "no device"
 
+    def test_a_module_is_found_when_it_is_first_used(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delattr(vmfa, "errors")
+        assert vmfa.errors is sys.modules["vmfa.errors"]
+
     def test_selftest_stays_a_function_after_its_module_is_imported(self) -> None:
         code = "import vmfa.self_test, vmfa; vmfa.SelfTest; print(callable(vmfa.selftest))"
         assert run_python(code) == "True"

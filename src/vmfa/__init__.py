@@ -53,7 +53,7 @@ _MODULES = (  # in the order of their imports, so that a name loads no more than
     "registry", "stores.memory", "stores.sqlite", "self_test",
 )
 
-if not TYPE_CHECKING:  # or a type checker would accept every name
+if not TYPE_CHECKING:  # pragma: no branch  # or a type checker would accept every name
 
     def __getattr__(name: str) -> object:
         """Import a public name when it is first used (PEP 562)."""

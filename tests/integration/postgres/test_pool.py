@@ -190,6 +190,15 @@ def test_while_the_database_is_down_one_attempt_a_second_is_made(
     assert len(attempts) == 2
 
 
+def test_a_thread_that_cannot_be_started_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(_pool.Thread, "start", fail)
+    with pytest.raises(NoConnection, match="no thread could be started"):
+        OwnConnections({}).acquire(Owner(), SOON)
+
+
 def test_after_an_outage_connections_are_opened_again(
     store: PostgresStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

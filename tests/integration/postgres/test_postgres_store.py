@@ -845,6 +845,16 @@ def test_without_psycopg_the_extra_is_named(
         found.loader.exec_module(importlib.util.module_from_spec(found))
 
 
+@pytest.mark.parametrize("module", ["_pool", "_wire"])
+def test_without_psycopg_its_modules_name_the_extra(
+    monkeypatch: pytest.MonkeyPatch, module: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    monkeypatch.delitem(sys.modules, f"vmfa.stores.{module}")
+    with pytest.raises(MissingExtra, match=r"pip install 'vmfa\[postgres\]'$"):
+        importlib.import_module(f"vmfa.stores.{module}")
+
+
 def test_a_store_that_is_not_ours_is_not_changed_by_reading(
     open_store: Any, database: str
 ) -> None:
