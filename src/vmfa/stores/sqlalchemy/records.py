@@ -76,7 +76,7 @@ class Statements:
         one = _named(principal, KEY, "at_")
         stored = and_(one, _named(principal, ("revision", "tag"), "old_"))
         at, new, old = _names("at_", KEY), _names("new_", RECORD), ("old_revision", "old_tag")
-        set_record = {name: bindparam(f"new_{name}") for name in RECORD}
+        set_record: dict[str, Any] = {name: bindparam(f"new_{name}") for name in RECORD}
         after_number = e.number > bindparam("after")
         limit = bindparam("limit", type_=BigInteger)
         history_of = _named(event, KEY, "at_")
@@ -118,6 +118,18 @@ class Statements:
         )
 
 
+    @classmethod
+    def of(cls, tables: Tables, dialect: Dialect) -> Statements:
+        """Return the statements, which SQLAlchemy compiles once if they are the same objects."""
+        known = _statements.get((tables, dialect.name))
+        if known is None:
+            known = _statements[tables, dialect.name] = cls(tables, dialect)
+        return known
+
+
+_statements: dict[tuple[Tables, str], Statements] = {}  # few: an application has one database
+
+
 def _names(prefix: str, names: Sequence[str]) -> tuple[str, ...]:
     return tuple(prefix + name for name in names)
 
@@ -132,7 +144,7 @@ def _insert(table: Table, names: Sequence[str], dialect: Dialect) -> Executable:
     MariaDB has only ``INSERT IGNORE``, which would also ignore that a value does not fit: there,
     the INSERT fails.
     """
-    values = {name: bindparam(name) for name in names}
+    values: dict[str, Any] = {name: bindparam(name) for name in names}
     if dialect.name == "postgresql":
         return postgresql.insert(table).values(values).on_conflict_do_nothing()
     if dialect.name == "sqlite":
@@ -153,16 +165,14 @@ def _untouched(tables: Tables, dialect: Dialect) -> list[ColumnElement[bool]]:
 
 def _later(columns: Any, dialect: Dialect) -> ColumnElement[bool]:
     """Return the condition that a principal comes after another one of its account."""
-    kind, name = bindparam("after_kind"), bindparam("after_name")
+    kind = bindparam("after_kind", type_=columns.kind.type)
+    name = bindparam("after_name", type_=columns.name.type)
     if dialect.name in MYSQL:  # which uses no index for a comparison of tuples
         return and_(
             columns.kind >= kind,
             or_(columns.kind > kind, and_(columns.kind == kind, columns.name > name)),
         )
-    return tuple_(columns.kind, columns.name) > tuple_(
-        bindparam("after_kind", type_=columns.kind.type),
-        bindparam("after_name", type_=columns.name.type),
-    )
+    return tuple_(columns.kind, columns.name) > tuple_(kind, name)
 
 
 class Records:

@@ -8,7 +8,7 @@ from typing import Any, Final
 from sqlalchemy import BigInteger, Column, MetaData, SmallInteger, Table
 from sqlalchemy.dialects.mysql import MEDIUMBLOB, VARBINARY
 from sqlalchemy.engine import Dialect
-from sqlalchemy.types import Text, TypeDecorator, TypeEngine
+from sqlalchemy.types import TEXT, TypeDecorator, TypeEngine
 
 from ...errors import InvalidType, InvalidValue
 from ...validators import MAX_NAME_BYTES
@@ -30,7 +30,7 @@ class ByteText(TypeDecorator[str]):
     :param compared: whether statements compare the column.
     """
 
-    impl = Text
+    impl = TEXT
     cache_ok = True
 
     def __init__(self, max_bytes: int | None = None, *, compared: bool = False) -> None:
@@ -41,10 +41,9 @@ class ByteText(TypeDecorator[str]):
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         """Return the type of the column."""
         if dialect.name in MYSQL:
-            binary = MEDIUMBLOB() if self.max_bytes is None else VARBINARY(self.max_bytes)
-            return dialect.type_descriptor(binary)
+            return MEDIUMBLOB() if self.max_bytes is None else VARBINARY(self.max_bytes)
         collation = "C" if self.compared and dialect.name == "postgresql" else None
-        return dialect.type_descriptor(Text(collation=collation))
+        return TEXT(collation=collation)
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> Any:
         """Return a value as the driver needs it."""
@@ -52,6 +51,7 @@ class ByteText(TypeDecorator[str]):
 
     def process_result_value(self, value: Any, dialect: Dialect) -> str | None:
         """Return a stored value as text."""
+        del dialect
         text: str | None = value.decode() if isinstance(value, bytes) else value
         return text
 
@@ -62,6 +62,11 @@ class Tables:
 
     principal: Table
     event: Table
+
+    @property
+    def both(self) -> tuple[Table, Table]:
+        """Both tables."""
+        return self.principal, self.event
 
 
 def vmfa_tables(
