@@ -176,6 +176,7 @@ MEANINGS: Final[dict[Failure, type[StoreError]]] = {
     Failure.NO_TABLES: StoreUnavailable,
     Failure.CHANGED_TABLES: SchemaUntrusted,
     Failure.CORRUPT: StoreCorrupt,
+    Failure.NOT_TEXT: RecordTampered,
     Failure.REFUSED: StoreUnavailable,
     Failure.UNCERTAIN: StoreUnavailable,
 }
@@ -187,6 +188,7 @@ MESSAGES: Final[dict[Failure, str]] = {
     ),
     Failure.CHANGED_TABLES: "the tables are not those that vmfa created",
     Failure.CORRUPT: "the database reports that it is damaged",
+    Failure.NOT_TEXT: "a stored record is not text",
     Failure.REFUSED: "the database refused a statement",
     Failure.UNCERTAIN: "the database failed",
 }

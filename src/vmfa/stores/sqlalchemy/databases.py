@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from enum import Enum, auto
 from typing import Any, ClassVar
@@ -24,11 +25,12 @@ class Failure(Enum):
     NO_TABLES = auto()
     CHANGED_TABLES = auto()
     CORRUPT = auto()
+    NOT_TEXT = auto()  # a stored value
     REFUSED = auto()
     UNCERTAIN = auto()  # as LOST, and the connection is still there
 
 
-class Database:
+class Database(ABC):
     """One kind of database.
 
     :cvar begin: the statement that begins a transaction.
@@ -42,6 +44,7 @@ class Database:
     closed_before_fork: ClassVar[bool] = False
     certain: ClassVar[frozenset[Failure]] = frozenset(Failure) - {Failure.UNCERTAIN, Failure.LOST}
 
+    @abstractmethod
     def session_settings(
         self, execute: Execute, timeout: float | None, *, durable: bool
     ) -> None:
@@ -50,11 +53,12 @@ class Database:
         :param timeout: seconds for a statement; None sets no limit.
         :param durable: whether every commit must reach the disk.
         """
-        raise NotImplementedError
+        ...
 
+    @abstractmethod
     def in_transaction(self, connection: Any) -> bool:
         """Return whether a transaction is open on a connection of the driver, if it says so."""
-        raise NotImplementedError
+        ...
 
     def faults(
         self, connection: Connection, tables: Tables, *, durable: bool
@@ -64,17 +68,20 @@ class Database:
             yield from self.table_faults(connection, table)
         yield from self.setting_faults(connection, durable=durable)
 
+    @abstractmethod
     def table_faults(self, connection: Connection, table: Table) -> Iterator[StoreError]:
         """Yield what is wrong with *table*."""
-        raise NotImplementedError
+        ...
 
+    @abstractmethod
     def setting_faults(self, connection: Connection, *, durable: bool) -> Iterator[StoreError]:
         """Yield what is wrong with the settings of *connection*."""
-        raise NotImplementedError
+        ...
 
+    @abstractmethod
     def meaning(self, error: DBAPIError) -> tuple[Failure, str]:
         """Return what *error* means, and its name, which quotes nothing that is stored."""
-        raise NotImplementedError
+        ...
 
 
 def not_durable(setting: str, wanted: str) -> StoreUnavailable:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from sqlalchemy import Connection, Table, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from ...errors import StoreError
 from .databases import Database, Execute, Failure, foreign, no_table, not_durable, other_columns
@@ -90,4 +90,6 @@ class SQLite(Database):
         """Return what *error* means, and its name."""
         code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
         name = getattr(error.orig, "sqlite_errorname", type(error).__name__)
+        if code == 0 and isinstance(error, OperationalError):  # of Python, not of SQLite
+            return Failure.NOT_TEXT, name
         return CODES.get(code, Failure.REFUSED), name
