@@ -13,7 +13,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.orm import Session
 
 from ...decision import Decision
-from ...errors import InvalidType, InvalidValue, StoreContended, StoreError, VmfaError
+from ...errors import (
+    InvalidType,
+    InvalidValue,
+    OutcomeUnknown,
+    StoreContended,
+    StoreError,
+    VmfaError,
+)
 from ...models import Principal, PrincipalId
 from ...operations import Operation, clear_frames_of
 from .calls import CHECK_EVERY, database_of, translate_error
@@ -165,7 +172,12 @@ class _Attempts(Generic[T]):
         """Return our error if the commit failed; None for an error of the application."""
         if not self.committing or self._database is None:
             return None
-        return translate_error(self._database, error, committing=True)[0]
+        failure, _ = translate_error(self._database, error, committing=True)
+        return failure if isinstance(failure, (OutcomeUnknown, StoreContended)) else None
+
+    def may_repeat(self, failure: StoreError) -> bool:
+        """Return whether to try again after *failure*."""
+        return isinstance(failure, StoreContended) and self.left > 0
 
 
 class _Repeat(Exception):
@@ -216,22 +228,23 @@ class OwnTransaction(Generic[S]):
     def _run(self, operation: Operation[T], on_success: Callable[[S, T], object] | None) -> T:
         attempts = _Attempts(operation, self._tables, unsafe=self._unsafe)
         while attempts.left:
-            failure: StoreError | None = None
             try:
                 with self._begin() as transaction:
                     attempts.decide(transaction, self._clock())
                     if attempts.accepted and on_success is not None:
                         on_success(transaction, attempts.answer)
+                    if isinstance(transaction, Session):
+                        transaction.flush()  # an error here is one of the application
                     attempts.committing = True
+                return attempts.answer
             except _Repeat:
                 continue
             except DBAPIError as error:
                 failure = attempts.failed(error)
                 if failure is None:
                     raise
-            if failure is not None:
+            if not attempts.may_repeat(failure):
                 raise failure
-            return attempts.answer
         raise StoreContended(CONTENDED)
 
 
@@ -272,20 +285,21 @@ class AsyncOwnTransaction(Generic[A]):
     ) -> T:
         attempts = _Attempts(operation, self._tables, unsafe=self._unsafe)
         while attempts.left:
-            failure: StoreError | None = None
             try:
                 async with self._begin() as transaction:
                     await transaction.run_sync(attempts.decide, self._clock())
                     if attempts.accepted and on_success is not None:
                         await on_success(transaction, attempts.answer)
+                    if isinstance(transaction, AsyncSession):
+                        await transaction.flush()  # an error here is one of the application
                     attempts.committing = True
+                return attempts.answer
             except _Repeat:
                 continue
             except DBAPIError as error:
                 failure = attempts.failed(error)
                 if failure is None:
                     raise
-            if failure is not None:
+            if not attempts.may_repeat(failure):
                 raise failure
-            return attempts.answer
         raise StoreContended(CONTENDED)
