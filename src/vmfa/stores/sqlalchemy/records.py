@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -56,15 +57,31 @@ POSTGRES_UNTOUCHED: Final = """NOT EXISTS (SELECT 1 FROM pg_catalog.pg_trigger
 
 
 class Statement:
-    """One statement, and the names of its values in order. SQLAlchemy compiles it once."""
+    """One statement, and the names of its values in order. SQLAlchemy compiles it once.
 
-    def __init__(self, sql: Executable, *names: str) -> None:
+    :param binary: whether the database stores text as binary values, as MariaDB does.
+    """
+
+    def __init__(self, sql: Executable, *names: str, binary: bool) -> None:
         self._sql = sql
         self._names = names
+        self._binary = binary
 
     def execute(self, connection: Connection, values: Sequence[Any]) -> CursorResult[Any]:
         """Execute the statement with *values*."""
+        if self._binary:
+            values = [value.encode() if isinstance(value, str) else value for value in values]
         return connection.execute(self._sql, dict(zip(self._names, values, strict=True)))
+
+    def rows(self, connection: Connection, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """Execute the statement with *values* and return the rows."""
+        rows = [tuple(row) for row in self.execute(connection, values)]
+        if not self._binary:
+            return rows
+        return [
+            tuple(value.decode() if isinstance(value, bytes) else value for value in row)
+            for row in rows
+        ]
 
 
 class Statements:
@@ -81,37 +98,38 @@ class Statements:
         limit = bindparam("limit", type_=BigInteger)
         history_of = _named(event, KEY, "at_")
         untouched = _untouched(tables, dialect)
+        statement = partial(Statement, binary=dialect.name in MYSQL)
 
-        self.load = Statement(select(*(c[name] for name in RECORD)).where(one), *at)
+        self.load = statement(select(*(c[name] for name in RECORD)).where(one), *at)
         inserted = _insert(principal, (*KEY, *RECORD), dialect)
-        self.insert = Statement(
+        self.insert = statement(
             inserted.execution_options(preserve_rowcount=True), *KEY, *RECORD
         )
         changed = update(principal).where(stored).values(set_record)
-        self.update = Statement(changed, *new, *at, *old)
+        self.update = statement(changed, *new, *at, *old)
         # One statement, where it can prove what it wrote: it changes nothing if an object was
         # added that could change what it does, and otherwise returns the row.
-        self.update_alone = None if dialect.name != "postgresql" else Statement(
+        self.update_alone = None if dialect.name != "postgresql" else statement(
             changed.where(*untouched).returning(c.revision, c.tag), *new, *at, *old
         )
-        self.delete = Statement(delete(principal).where(stored), *at, *old)
-        self.written = Statement(select(c.revision, c.tag).where(one, *untouched), *at)
-        self.append = Statement(
+        self.delete = statement(delete(principal).where(stored), *at, *old)
+        self.written = statement(select(c.revision, c.tag).where(one, *untouched), *at)
+        self.append = statement(
             insert(event).values({name: bindparam(name) for name in (*KEY, *EVENT)}), *KEY, *EVENT
         )
         redacted = and_(
             history_of, after_number, e.number <= bindparam("up_to"), e.redactable == 1
         )
-        self.redact = Statement(
+        self.redact = statement(
             update(event).where(redacted).values(document=None, salt=None), *at, "after", "up_to"
         )
-        self.erase = Statement(delete(event).where(history_of, after_number), *at, "after")
-        self.history = Statement(
+        self.erase = statement(delete(event).where(history_of, after_number), *at, "after")
+        self.history = statement(
             select(*(e[name] for name in EVENT)).where(history_of, after_number)
             .order_by(e.number).limit(limit),
             *at, "after", "limit",
         )
-        self.page = Statement(
+        self.page = statement(
             select(c.kind, c.name).where(c.account == bindparam("account"), _later(c, dialect))
             .order_by(c.kind, c.name).limit(limit),
             "account", "after_kind", "after_name", "limit",
@@ -248,7 +266,7 @@ class Records:
         return read_events(principal, self._rows(self._statements.history, page))
 
     def _rows(self, statement: Statement, values: Sequence[Any]) -> list[Any]:
-        return [tuple(row) for row in statement.execute(self.connection, values)]
+        return statement.rows(self.connection, values)
 
     def _changed(self, statement: Statement, values: Sequence[Any]) -> int:
         """Execute a change and return the number of rows, 0 if the row exists already."""
