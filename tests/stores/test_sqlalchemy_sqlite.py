@@ -558,6 +558,19 @@ def test_the_extra_is_named_where_sqlalchemy_is_missing(monkeypatch: pytest.Monk
         importlib.import_module("vmfa.stores.sqlalchemy")
 
 
+def test_tables_are_not_created_in_a_locked_database(path: Path, engine: Engine) -> None:
+    execute(path, "PRAGMA journal_mode = WAL", "CREATE TABLE account (number)")
+    with (
+        closing(sqlite3.connect(path, isolation_level=None)) as db,
+        SQLAlchemyStore(engine, timeout=0.05) as store,
+    ):
+        db.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreContended, match="SQLITE_BUSY"):
+            store.create_schema()
+        db.execute("ROLLBACK")
+        store.create_schema()
+
+
 # What is logged
 
 
