@@ -174,6 +174,19 @@ def test_a_trigger_is_noticed_at_once_on_postgresql(store: Any, admin: Engine) -
 
 
 @pytest.mark.parametrize("driver", ["psycopg"])
+def test_another_row_than_the_one_that_was_sent_is_an_unknown_outcome(
+    store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One statement is one transaction: it is stored already."""
+    stored = commit_next(store, Principal(id=new_user()))
+    with monkeypatch.context() as patch:
+        patch.setattr("vmfa.stores.sqlalchemy.records.is_written", lambda *_: False)
+        with pytest.raises(OutcomeUnknown, match="another row"):
+            commit_next(store, stored)
+    assert store.load(stored.id).revision == stored.revision + 1
+
+
+@pytest.mark.parametrize("driver", ["psycopg"])
 def test_the_tables_are_those_of_the_postgres_store(store: Any, url: URL) -> None:
     stored = commit_next(store, Principal(id=new_user()), 1)
     conninfo = " ".join(
