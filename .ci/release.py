@@ -30,6 +30,7 @@ from typing import Any, Final
 ROOT: Final = Path(__file__).resolve().parents[1]
 REQUIREMENTS: Final = ".ci/build-requirements.txt"
 REQUIREMENT: Final = re.compile(r"^([\w-]+)==(\S+) \\\n    --hash=sha256:(\w+)$", re.MULTILINE)
+PLACEHOLDER: Final = "FILL IN"  # what the owner of a repository has to write
 BUILD_TYPE: Final = "urn:vmfa:release:1"  # this command
 BUILDER: Final = "urn:vmfa:builder:local"  # a machine of the maintainer
 
@@ -40,17 +41,25 @@ finally:
     del sys.path[0]
 
 
-def git(repository: Path, *arguments: str) -> bytes:
-    command = ["git", "-C", str(repository), *arguments]
+def git(*arguments: str) -> bytes:
+    command = ["git", "-C", str(ROOT), *arguments]
     return subprocess.run(command, check=True, capture_output=True).stdout
 
 
-def check_repository(repository: Path, version: str, *, rehearsal: bool) -> None:
-    """Exit if something is not committed, or if HEAD has no tag of this version."""
-    if git(repository, "status", "--porcelain").strip():
+def committed(path: str) -> str:
+    return git("show", f"HEAD:{path}").decode()
+
+
+def check_repository(version: str, *, rehearsal: bool) -> None:
+    """Exit if something is not committed or not filled in, or if HEAD has no tag of *version*."""
+    if git("status", "--porcelain").strip():
         sys.exit("error: commit or remove all changes first")
-    tags = git(repository, "tag", "--points-at", "HEAD").decode().split()
-    if not rehearsal and f"v{version}" not in tags:
+    tags = git("tag", "--points-at", "HEAD").decode().split()
+    if rehearsal:
+        return
+    if PLACEHOLDER in committed("SECURITY.md"):
+        sys.exit("error: fill in the contacts in SECURITY.md first")
+    if f"v{version}" not in tags:
         sys.exit(f"error: tag the commit first: git tag v{version}")
 
 
@@ -67,11 +76,11 @@ def build_python(folder: Path, requirements: Path) -> str:
 
 
 def statement(
-    archives: dict[str, bytes], repository: Path, requirements: str, started: datetime
+    archives: dict[str, bytes], requirements: str, started: datetime
 ) -> dict[str, Any]:
     """Return an in-toto statement: which files were built from which commit, and how."""
-    commit = git(repository, "rev-parse", "HEAD").decode().strip()
-    tags = git(repository, "tag", "--points-at", "HEAD").decode().split()
+    commit = git("rev-parse", "HEAD").decode().strip()
+    tags = git("tag", "--points-at", "HEAD").decode().split()
     return {
         "_type": "https://in-toto.io/Statement/v1",
         "subject": [
@@ -118,25 +127,24 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=Path, help="where to write; it must not exist")
-    parser.add_argument("--rehearsal", action="store_true", help="do not require the tag")
-    parser.add_argument("--repository", type=Path, default=ROOT, help=argparse.SUPPRESS)
+    parser.add_argument("--rehearsal", action="store_true", help="do not require the tag and the contacts")
     options = parser.parse_args()
-    started, repository = datetime.now(UTC), options.repository
+    started = datetime.now(UTC)
     if options.folder.exists():
         sys.exit("error: the folder exists already")
-    project = tomllib.loads(git(repository, "show", "HEAD:pyproject.toml").decode())["project"]
+    project = tomllib.loads(committed("pyproject.toml"))["project"]
     name = f"{project['name']}-{project['version']}"
-    check_repository(repository, project["version"], rehearsal=options.rehearsal)
+    check_repository(project["version"], rehearsal=options.rehearsal)
     with tempfile.TemporaryDirectory() as scratch:
         tree = Path(scratch) / name
-        with tarfile.open(fileobj=BytesIO(git(repository, "archive", "HEAD"))) as archive:
+        with tarfile.open(fileobj=BytesIO(git("archive", "HEAD"))) as archive:
             archive.extractall(tree, filter="data")
         requirements = tree / REQUIREMENTS
         python = build_python(Path(scratch) / "venv", requirements)
         files, wrong = build_twice(tree, python)
         if wrong:
             sys.exit("\n".join(f"error: {problem}" for problem in wrong))
-        provenance = statement(files, repository, requirements.read_text(), started)
+        provenance = statement(files, requirements.read_text(), started)
         files[f"{name}.cdx.json"] = (tree / "docs/vmfa.cdx.json").read_bytes()
         files[f"{name}.provenance.json"] = f"{json.dumps(provenance, indent=2)}\n".encode()
     sums = "".join(f"{sha256(content)}  {file}\n" for file, content in files.items())

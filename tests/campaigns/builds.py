@@ -73,7 +73,8 @@ def build(tree: Path, folder: str, umask: int, mtime: int, python: str) -> dict[
             str(out),
             str(copy),
         ]
-        if subprocess.run([python, "-c", "import hatchling"], capture_output=True).returncode:
+        probe = [python, "-c", "import hatchling"]
+        if subprocess.run(probe, capture_output=True, check=False).returncode:
             command.remove("--no-isolation")
         environment = {
             name: value for name, value in os.environ.items() if name != "SOURCE_DATE_EPOCH"
