@@ -127,7 +127,9 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=Path, help="where to write; it must not exist")
-    parser.add_argument("--rehearsal", action="store_true", help="do not require the tag and the contacts")
+    parser.add_argument(
+        "--rehearsal", action="store_true", help="do not require the tag and the contacts"
+    )
     options = parser.parse_args()
     started = datetime.now(UTC)
     if options.folder.exists():
