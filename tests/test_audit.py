@@ -636,7 +636,7 @@ def test_a_line_says_what_happened_when_to_whom_and_by_whom(database: Database) 
         "at": "2023-11-14T22:13:30Z", "account": ACCOUNT, "kind": "user", "name": "u-4711",
         "actor": str(event.actor), "serial": event.serial, "type": "device assigned",
         "outcome": "success", "source": "", "reason": "", "details": dict(event.details),
-        "number": 2, "digest": event.digest,
+        "number": 2, "digest": event.digest, "v": 1,
     }
     assert "u-4711" in fields["actor"]
     assert ": " not in line(event)  # no blanks: there are many lines

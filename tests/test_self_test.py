@@ -63,7 +63,10 @@ def test_the_report_contains_the_versions() -> None:
     report = selftest()
     assert report.versions == f"vmfa {version('vmfa')}, {PYTHON}, {ssl.OPENSSL_VERSION}, {SYSTEM}"
     names = [name for name, _ in report.computed_by]
-    assert names == ["sha1", "sha256", "sha512", "hmac with sha256", "AES-256-GCM"]
+    assert names == [
+        "sha1", "sha256", "sha512", "hmac with sha256", "HKDF with sha256", "comparison",
+        "random bytes", "AES-256-GCM",
+    ]  # fmt: skip
     assert dict(report.computed_by)["AES-256-GCM"].startswith(
         f"cryptography {version('cryptography')}, OpenSSL "
     )

@@ -33,6 +33,7 @@ from .stores.base import Store
 from .validators import MAX_INTEGER, check_text
 
 VERSION: Final = 1  # of the file of checkpoints
+LINE_VERSION: Final = 1  # of the fields of an exported event
 PAGE: Final = 1000
 OF_ONE_PRINCIPAL: Final = (  # these errors do not stop the others
     errors.AccessDenied, errors.ClockWentBack, errors.RecordTampered, errors.StoreContended,
@@ -335,6 +336,7 @@ def line(event: AuditEvent) -> str:
     ``number`` is 0 if the event is not stored.
     """
     fields = {
+        "v": LINE_VERSION,
         "number": event.number,
         "type": event.type.value,
         "outcome": event.outcome.value,

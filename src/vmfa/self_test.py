@@ -10,13 +10,13 @@ from __future__ import annotations
 import hashlib
 import platform
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from hmac import digest as hmac_digest
+from hmac import compare_digest, digest as hmac_digest
 from importlib.util import find_spec
 from typing import Any, Final
 
+from .installation import openssl_version, vmfa_version
 from .keys import HASHES, hkdf_expand, hkdf_extract, prepared_hmac
 from .otp import hotp, totp
 
@@ -124,18 +124,29 @@ def selftest() -> SelfTest:
 
     :returns: the report.
     """
+    return SelfTest(
+        tuple(_compare(source, expected, compute) for source, expected, compute in _values()),
+        _versions(),
+        computed_by(),
+    )
+
+
+def computed_by() -> tuple[tuple[str, str], ...]:
+    """Return the primitives that vmfa uses, each with the module that computes it.
+
+    That is "OpenSSL", a module of Python, or "refused" and the error.
+    """
     primitives: dict[str, Callable[[], str]] = {
         name: partial(_hash_module, new) for name, (new, *_) in HASHES.items()
     }
     # hmac uses this one if OpenSSL refuses the hash.
     primitives["hmac with sha256"] = partial(_hash_module, partial(hashlib.new, "sha256"))
+    primitives["HKDF with sha256"] = _hkdf_module
+    primitives["comparison"] = _comparison_module
+    primitives["random bytes"] = _random_source
     if find_spec("cryptography"):
         primitives["AES-256-GCM"] = _gcm_library
-    return SelfTest(
-        tuple(_compare(source, expected, compute) for source, expected, compute in _values()),
-        _versions(),
-        tuple((name, _or_refused(module)) for name, module in primitives.items()),
-    )
+    return tuple((name, _or_refused(module)) for name, module in primitives.items())
 
 
 def _compare(source: str, expected: object, compute: Callable[[], object]) -> KnownAnswer:
@@ -159,6 +170,19 @@ def _hash_module(new: Callable[[], Any]) -> str:
     return "OpenSSL" if module == "_hashlib" else f"Python ({module})"
 
 
+def _hkdf_module() -> str:
+    return f"Python ({hkdf_expand.__module__}), over HMAC"
+
+
+def _comparison_module() -> str:
+    module = compare_digest.__module__
+    return "OpenSSL" if module == "_hashlib" else f"Python ({module})"
+
+
+def _random_source() -> str:
+    return f"the operating system ({platform.system()}), with os.urandom"
+
+
 def _gcm_library() -> str:
     """Return the package and its OpenSSL, which is not the one of Python."""
     from cryptography import __version__
@@ -175,17 +199,9 @@ def _aes_gcm() -> str:
 
 
 def _versions() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    vmfa_version, openssl = "not installed", "no OpenSSL"
-    with suppress(PackageNotFoundError):
-        vmfa_version = version("vmfa")
-    with suppress(ImportError):
-        import ssl
-
-        openssl = ssl.OPENSSL_VERSION
+    openssl = openssl_version().replace("none", "no OpenSSL")
     python = f"{platform.python_implementation()} {platform.python_version()}"
-    return f"vmfa {vmfa_version}, {python}, {openssl}, {platform.system()} {platform.machine()}"
+    return f"vmfa {vmfa_version()}, {python}, {openssl}, {platform.system()} {platform.machine()}"
 
 
 def _values() -> Iterator[tuple[str, object, Callable[[], object]]]:

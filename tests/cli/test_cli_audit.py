@@ -6,12 +6,16 @@ import json
 import re
 import sqlite3
 from contextlib import closing
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-from vmfa import Actor, DerivedKeys, DeviceRegistry, PrincipalId, SQLiteStore
+from vmfa import Actor, DerivedKeys, DeviceRegistry, Policy, PrincipalId, SQLiteStore
+from vmfa.audit import verify_history
 from vmfa.cli.main import main
+from vmfa.ocsf import ocsf_line
+from vmfa.self_test import computed_by
 from vmfa.testing import AuthenticatorApp, FrozenClock
 
 MASTER = bytes(range(32))
@@ -20,7 +24,23 @@ ALICE, BOB, ROOT = (
     PrincipalId.user("123", "bob"),
     PrincipalId.root("1/2"),
 )
-ENVIRONMENT = ["vmfa", "time", "host", "system", "python", "openssl", "fips"]
+ENVIRONMENT = ["vmfa", "commit", "time", "host", "system", "python", "openssl", "fips"]
+
+
+def content_of(report: str) -> list[str]:
+    """Return the lines of a report without its frame, which is checked."""
+    lines = report.splitlines()
+    above = [line.partition(":") for line in lines]
+    assert [name for name, _, _ in above[: len(ENVIRONMENT)]] == ENVIRONMENT
+    primitives = computed_by()
+    start = len(ENVIRONMENT) + len(primitives)
+    assert lines[len(ENVIRONMENT) : start] == [
+        f"{name}: computed by {module}" for name, module in primitives
+    ]
+    end = next(number for number, (name, _, _) in enumerate(above) if name == "policy")
+    assert [line.split()[1] for line in lines[end:-1]] == [item.name for item in fields(Policy)]
+    assert lines[-1].startswith("digest: ")
+    return lines[start:end]
 
 
 class Audit:
@@ -55,11 +75,9 @@ class Audit:
         return code, *self._capsys.readouterr()
 
     def report(self, *arguments: str) -> tuple[int, list[str], str]:
-        """Exit code, the lines below the environment, standard error."""
+        """Exit code, the lines between environment and policy, standard error."""
         code, out, err = self.run(*arguments)
-        lines = out.splitlines()
-        assert [line.partition(":")[0] for line in lines[:7]] == ENVIRONMENT
-        return code, lines[7:], err
+        return code, content_of(out), err
 
     def keep_checkpoint(self, *accounts: str) -> str:
         code, out, _ = self.run("checkpoint", *accounts)
@@ -172,6 +190,46 @@ def test_export_is_one_json_object_a_line(audit: Audit) -> None:
         ("bob", 2),
     ]
     assert json.loads(audit.run("export", "123", "--json")[1]) == {"lines": out.splitlines()}
+
+
+def test_export_in_ocsf_names_the_service(audit: Audit) -> None:
+    code, out, _ = audit.run("export", "123", "--format", "ocsf", "--service", "Example")
+    assert code == 0
+    with SQLiteStore(audit.db) as store:
+        results = verify_history(
+            store, "123", operations=audit.registry(store).operations, by=Actor.support("x"),
+            clock=audit.clock,
+        )
+        events = [event for result in results for event in result.events]
+    assert out.splitlines() == [ocsf_line(event, service="Example") for event in events]
+    assert audit.run("export", "123", "--format", "jsonl")[1] == audit.run("export", "123")[1]
+    assert audit.run("export", "123", "--format", "xml")[0] == 2
+
+
+def test_a_report_is_written_to_a_new_file_and_never_over_another(audit: Audit) -> None:
+    path = audit.folder / "report.txt"
+    code, out, _ = audit.run("verify", "123", "--output", str(path))
+    assert (code, out) == (0, "")
+    assert path.read_text() == audit.run("verify", "123")[1]
+    assert path.stat().st_mode & 0o777 == 0o600
+    path.write_text("signed")
+    code, out, err = audit.run("verify", "123", "--output", str(path))
+    assert (code, out) == (5, "")
+    assert err == "vmfa: the output file exists already and was not changed\n"
+    assert path.read_text() == "signed"
+    code, _, err = audit.run("export", "123", "--output", str(audit.folder / "no" / "x.jsonl"))
+    assert (code, "cannot be created" in err) == (5, True)
+
+
+def test_a_failed_report_is_written_as_well(audit: Audit) -> None:
+    audit.edit("UPDATE principal SET revision = 9 WHERE name = 'alice'")
+    path = audit.folder / "report.json"
+    code, out, err = audit.run("verify", "123", "--json", "--output", str(path))
+    assert (code, out) == (5, "")
+    assert "alice" in err
+    assert [row["reason"] for row in json.loads(path.read_text())["principals"]] == [
+        "record tampered", "intact",
+    ]  # fmt: skip
 
 
 def test_export_goes_on_after_a_checkpoint_and_prints_nothing_if_nothing_is_new(

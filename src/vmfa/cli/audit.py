@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import Final
 
 from ..access import Actor
 from ..audit import (
@@ -19,11 +21,18 @@ from ..audit import (
     verify_history,
     verify_with_audit_key,
 )
+from ..events import AuditEvent
 from ..keysources.base import AuditKey
+from ..ocsf import ocsf_line
 from .context import CommandContext, CommandResult
 from .io import read_private_file, read_source
 from .rendering import principal_data
-from .reports import environment, environment_lines
+from .reports import environment, report_result
+
+FORMATS: Final[dict[str, Callable[[str, AuditEvent], str]]] = {  # service, event: one line
+    "jsonl": lambda _, event: line(event),
+    "ocsf": lambda service, event: ocsf_line(event, service=service),
+}
 
 
 def verify(context: CommandContext) -> CommandResult:
@@ -62,6 +71,7 @@ def export(context: CommandContext) -> CommandResult:
     since = context.args.since
     exported = {old.principal: old for old in _checkpoints(since)}
     results, hidden = _results(context)
+    write = partial(FORMATS[context.args.format], context.args.service)
     lines: list[str] = []
     broken: list[HistoryResult] = []
     for current in results:
@@ -70,7 +80,7 @@ def export(context: CommandContext) -> CommandResult:
         start = (
             0 if old is None or result.problem else old.events
         )  # nothing of another history was exported
-        lines += [line(event) for event in result.events[start:]]
+        lines += [write(event) for event in result.events[start:]]
         if result.problem:
             broken.append(result)
     return CommandResult(data={"lines": lines}, text=lines, failure=_failure(broken, hidden))
@@ -120,7 +130,6 @@ def _audit_key(context: CommandContext) -> AuditKey | None:
 def _report(
     context: CommandContext, results: Iterable[HistoryResult], hidden: Sequence[str] = ()
 ) -> CommandResult:
-    names = environment(context)
     principals: list[dict[str, object]] = []
     text: list[str] = []
     broken: list[HistoryResult] = []
@@ -132,12 +141,10 @@ def _report(
         if result.problem:
             broken.append(result)
     text += [f"HIDDEN  {problem}" for problem in hidden]
-    return CommandResult(
-        data={"environment": names, "principals": principals, "hidden": list(hidden)},
-        text=[
-            *environment_lines(names),
-            *(text or ["no principal of these accounts has a record"]),
-        ],
+    return report_result(
+        context,
+        data={"principals": principals, "hidden": list(hidden)},
+        text=text or ["no principal of these accounts has a record"],
         failure=_failure(broken, hidden),
     )
 

@@ -67,7 +67,12 @@ def print_lines(lines: Iterable[str]) -> None:
 
     :raises OSError: the output cannot be written.
     """
-    _write(sys.stdout, "".join(f"{_printable(line)}\n" for line in lines))
+    _write(sys.stdout, printed(lines))
+
+
+def printed(lines: Iterable[str]) -> str:
+    """Return what :func:`print_lines` prints."""
+    return "".join(f"{_printable(line)}\n" for line in lines)
 
 
 def print_error(text: str) -> None:
@@ -210,6 +215,11 @@ def create_private_file(path: str, content: bytes, what: str) -> None:
     del content  # error trackers record the locals of a raising frame
     if problem:
         raise EnvironmentProblem(f"the {what} {problem}")
+
+
+def create_report_file(path: str, lines: Iterable[str]) -> None:
+    """Write *lines* to the new file *path* as UTF-8, as :func:`print_lines` prints them."""
+    create_private_file(path, printed(lines).encode(), "output file")
 
 
 def _sync_directory(path: str) -> None:

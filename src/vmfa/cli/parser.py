@@ -9,8 +9,9 @@ from itertools import islice
 from textwrap import wrap
 from typing import Any, Final, NoReturn
 
+from ..installation import vmfa_version
 from ..policy import Policy
-from . import audit, codes, devices, importing, keys, reports, support
+from . import audit, codes, devices, evidence, importing, keys, reports, support
 from .context import CommandContext, CommandResult
 from .demo import run_demo
 from .errors import WrongUsage
@@ -292,6 +293,32 @@ def _since(parser: Parser) -> None:
     parser.add_argument("--since", metavar="FILE", help="only the events after this checkpoint")
 
 
+def _export_format(parser: Parser) -> None:
+    parser.add_argument(
+        "--format",
+        choices=tuple(audit.FORMATS),
+        default="jsonl",
+        metavar="FORMAT",
+        help="jsonl (the fields of vmfa, the default) or ocsf (the fields of OCSF)",
+    )
+    parser.add_argument(
+        "--service", default="vmfa", metavar="NAME", help="the service in sign-ins of OCSF (vmfa)"
+    )
+
+
+def _output(parser: Parser) -> None:
+    parser.add_argument(
+        "--output", metavar="FILE", help="write to this file, which must not exist"
+    )
+
+
+def _evidence(parser: Parser) -> None:
+    parser.add_argument("folder", metavar="FOLDER", help="the folder, which must not exist")
+    parser.add_argument(
+        "accounts", nargs="*", metavar="ACCOUNT", help="the accounts whose histories are verified"
+    )
+
+
 def _import(parser: Parser) -> None:
     parser.add_argument(
         "format", choices=importing.FORMATS, metavar="FORMAT", help=", ".join(importing.FORMATS)
@@ -471,7 +498,7 @@ def _json(parser: Parser) -> None:
 
 class _Version(argparse.Action):
     def __call__(self, *_: object) -> NoReturn:
-        raise TextRequested(f"vmfa {reports.vmfa_version()}")
+        raise TextRequested(f"vmfa {vmfa_version()}")
 
 
 def _version(parser: Parser) -> None:
@@ -555,34 +582,44 @@ SUPPORT: Final = Group(
 
 AUDIT: Final = Group(
     name="audit",
-    about="Verify and export histories: verify, checkpoint, compare, export.",
+    about="For auditors: verify, checkpoint, compare, export, evidence.",
     commands=(
         Command(
             name="verify",
             run=audit.verify,
             about="Check every history of the accounts.",
             more="Prints the first event that was changed, removed or moved.",
-            arguments=(_accounts, _case, _audit_key, _files),
+            arguments=(_accounts, _case, _audit_key, _files, _output),
         ),
         Command(
             name="checkpoint",
             run=audit.checkpoint,
             about="Print what later proves the state of every history.",
             more="Keep it where it cannot be changed with write access to the database.",
-            arguments=(_accounts, _case, _audit_key, _files),
+            arguments=(_accounts, _case, _audit_key, _files, _output),
         ),
         Command(
             name="compare",
             run=audit.compare,
             about="Compare the database with a checkpoint.",
             more="Finds deleted rows and restored older rows.",
-            arguments=(_checkpoint_file, _case, _audit_key, _files),
+            arguments=(_checkpoint_file, _case, _audit_key, _files, _output),
         ),
         Command(
             name="export",
             run=audit.export,
             about="Print the events as JSON lines for a SIEM.",
-            arguments=(_accounts, _since, _case, _audit_key, _files),
+            arguments=(
+                _accounts, _since, _export_format, _case, _audit_key, _files, _output,
+            ),
+        ),
+        Command(
+            name="evidence",
+            run=evidence.write_pack,
+            about="Write a folder of reports for an auditor.",
+            more="Self-test, policy, verification of the histories, traceability, bill of "
+            "materials and versions, each with its SHA-256.",
+            arguments=(_evidence, _policy, _case, _audit_key, _files),
         ),
     ),
 )
@@ -680,13 +717,14 @@ PROGRAM: Final = Group(
             name="policy",
             run=reports.policy,
             about="Report how well a policy resists guessing.",
-            arguments=(_policy,),
+            arguments=(_policy, _output),
         ),
         Command(
             name="selftest",
             run=reports.selftest,
             about="Check the cryptography of this installation.",
             more="Computes the known answers of FIPS 180-4, RFC 4226, RFC 6238 and RFC 5869.",
+            arguments=(_output,),
         ),
     ),
 )
