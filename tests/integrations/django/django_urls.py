@@ -14,7 +14,13 @@ from django.views import View
 
 from vmfa.integrations.django.decorators import MfaRequiredMixin, mfa_required
 from vmfa.integrations.django.forms import CodeForm, ResyncForm
-from vmfa.integrations.django.sessions import remember_claim, remember_client
+from vmfa.integrations.django.sessions import (
+    forget_claim,
+    forget_client,
+    principal_of,
+    remember_claim,
+    remember_client,
+)
 
 
 def _texts(form: Any) -> str:
@@ -30,6 +36,15 @@ def code(request: HttpRequest) -> HttpResponse:
         remember_client(response, form.receipt)
         return response
     return HttpResponse(f"{_texts(form)} {form.as_p()}", status=401)
+
+
+@login_required
+def forget(request: HttpRequest) -> HttpResponse:
+    """Forget the claim and the browser."""
+    forget_claim(request)
+    response = HttpResponse("forgotten")
+    forget_client(response, principal_of(request.user))
+    return response
 
 
 @transaction.non_atomic_requests
@@ -71,6 +86,7 @@ urlpatterns = [
     path("code/", code, name="code"),
     path("resync/", resync),
     path("fails/", fails),
+    path("forget/", forget),
     path("exempt/", exempt),
     path("secret/<name>/", secret),
     path("fresh/", fresh),

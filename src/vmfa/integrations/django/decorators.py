@@ -5,18 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import wraps
 from inspect import iscoroutinefunction
-from typing import Any
+from typing import Any, overload
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.http import HttpRequest, HttpResponseBase
-from django.shortcuts import resolve_url
+from django.shortcuts import redirect, resolve_url
 
 from .registry import get_configuration, get_registry
 from .sessions import has_mfa, principal_of
 
 View = Callable[..., Any]
+
+
+@overload
+def mfa_required(view: View, *, max_age: int | None = None) -> View: ...
+
+
+@overload
+def mfa_required(
+    view: None = None, *, max_age: int | None = None
+) -> Callable[[View], View]: ...
 
 
 def mfa_required(
@@ -26,7 +36,7 @@ def mfa_required(
 
     Every request asks the registry whether the claim is still valid. Other requests are redirected
     to ``LOGIN_URL``, to ``VMFA["CODE_URL"]``, or, for users without a device, to
-    ``VMFA["ENROLL_URL"]``, with the path of the view in ``next``.
+    ``VMFA["ENROLL_URL"]``, with the path of the view in ``next`` if it was a GET request.
 
     :param view: the view, synchronous or asynchronous.
     :param max_age: the largest age of the claim in seconds; None for no limit.
@@ -92,4 +102,6 @@ def redirection(request: HttpRequest, max_age: int | None) -> HttpResponseBase |
 def _redirect_to(request: HttpRequest, url: Any) -> HttpResponseBase:
     from django.contrib.auth.views import redirect_to_login
 
+    if request.method not in {"GET", "HEAD"}:
+        return redirect(url)  # what was submitted is lost, and its path may accept no GET
     return redirect_to_login(request.get_full_path(), resolve_url(url))
