@@ -80,6 +80,16 @@ class ByClass(MfaRequiredMixin, View):
         return HttpResponse("the secret of a class")
 
 
+class ByAsyncClass(MfaRequiredMixin, View):
+    async def get(self, request: HttpRequest) -> HttpResponse:
+        return HttpResponse("the secret of an asynchronous class")
+
+
+class PlainAsyncClass(View):
+    async def get(self, request: HttpRequest) -> HttpResponse:
+        return HttpResponse("the secret behind as_view")
+
+
 urlpatterns = [
     path("admin/", admin.site.urls),
     path("login/", LoginView.as_view(template_name="admin/login.html")),
@@ -91,4 +101,6 @@ urlpatterns = [
     path("secret/<name>/", secret),
     path("fresh/", fresh),
     path("class/", ByClass.as_view()),
+    path("async-class/", ByAsyncClass.as_view()),
+    path("as-view/", mfa_required(PlainAsyncClass.as_view())),
 ]

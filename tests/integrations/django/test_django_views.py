@@ -92,6 +92,21 @@ def test_an_old_claim_is_not_enough_where_a_fresh_one_is_required(
     assert client.get("/secret/x/").content == b"the secret of x"
 
 
+@pytest.mark.parametrize(("path", "content"), [
+    ("/async-class/", b"the secret of an asynchronous class"),
+    ("/as-view/", b"the secret behind as_view"),
+])
+def test_an_asynchronous_class_is_guarded(
+    client: Client, enrolled: Enrolled, path: str, content: bytes
+) -> None:
+    browser = AsyncClient()
+    browser.cookies = client.cookies
+    assert async_to_sync(browser.get)(path).url == f"/code/?next={path}"
+    sign_in(client, enrolled)
+    assert async_to_sync(browser.get)(path).content == content
+    assert client.get(path).content == content  # over WSGI
+
+
 def test_a_claim_of_another_user_is_worthless(client: Client, enrolled: Enrolled) -> None:
     sign_in(client, enrolled)
     other = Client()
