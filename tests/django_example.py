@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import sys
@@ -17,6 +18,7 @@ from support import MASTER, authenticated
 from vmfa import Actor, DerivedKeys, PrincipalId
 from vmfa.testing import FrozenClock
 
+DATABASE = "db.sqlite3"
 PROJECT = Path(__file__).parents[1] / "docs" / "examples" / "django"
 CLOCK = FrozenClock()  # of the process with the application
 
@@ -33,7 +35,7 @@ class Application:
     """The application, in the process that serves it."""
 
     def __init__(self, directory: str) -> None:
-        """Prepare the application; its database is a file in *directory*."""
+        """Prepare the application, and make an empty database in *directory*."""
         os.chdir(directory)
         os.environ.update(
             DJANGO_SETTINGS_MODULE="django_example_settings",
@@ -42,15 +44,12 @@ class Application:
         )
         sys.path.append(str(PROJECT))
         import django
-
-        django.setup()
-
-    def migrate(self) -> None:
-        """Create the tables."""
         from django.core.management import call_command
 
+        django.setup()
         call_command("migrate", verbosity=0)
         self.close()
+        self._empty = Path(directory, DATABASE)
 
     def serve(self) -> int:
         """Serve the application in threads, as ``runserver --insecure`` does; return the port."""
@@ -65,6 +64,18 @@ class Application:
         server.set_app(StaticFilesHandler(application))
         Thread(target=server.serve_forever, daemon=True).start()
         return int(server.server_port)
+
+    def start_again(self, directory: str) -> None:
+        """Forget everything, and use an empty database in *directory*."""
+        from django.core import mail
+        from django.core.cache import cache as limits
+        from django.db import connections
+
+        path = Path(directory, DATABASE)
+        shutil.copy(self._empty, path)
+        connections.settings["default"]["NAME"] = str(path)
+        limits.clear()
+        mail.outbox = []  # type: ignore[attr-defined]  # as the backend for tests declares it
 
     def set_clock(self, now: float) -> None:
         CLOCK.set(now)
@@ -95,7 +106,7 @@ class Application:
         """Return the texts of the e-mails to users."""
         from django.core import mail
 
-        return [str(message.body) for message in getattr(mail, "outbox", [])]
+        return [str(message.body) for message in mail.outbox]  # type: ignore[attr-defined]
 
     def change_device(self, principal: PrincipalId, changes: dict[str, Any]) -> None:
         from vmfa.integrations.django.registry import get_store
@@ -134,32 +145,25 @@ class Process(BaseManager):
 Process.register("Application", Application)
 
 
-def start_process(directory: Path) -> tuple[Process, Any]:
-    """Start a process; return it with the application in it."""
+@cache
+def the_application() -> tuple[Any, int]:
+    """Return the application, in a process that ends with this one, and its port."""
+    folder = Path(mkdtemp(prefix="vmfa-django-"))
     process = Process(ctx=get_context("spawn"))
     process.start()
-    return process, process.Application(str(directory))  # type: ignore[attr-defined]
-
-
-@cache
-def empty_database() -> Path:
-    """Return a database with the tables, which takes a second to make."""
-    import atexit
-
-    folder = Path(mkdtemp(prefix="vmfa-django-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    process, application = start_process(folder)
-    application.migrate()
-    process.shutdown()
-    return folder / "db.sqlite3"
+    atexit.register(process.shutdown)
+    application = process.Application(str(folder))  # type: ignore[attr-defined]
+    return application, application.serve()
 
 
 class RemoteClock(FrozenClock):
     """A clock that moves the clock of the application with it."""
 
     def __init__(self, application: Any) -> None:
-        self._application = application
         super().__init__()
+        self._application = application
+        self.set(self.now)
 
     def set(self, now: float) -> None:
         super().set(now)

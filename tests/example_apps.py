@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import socket
 import sqlite3
 import sys
@@ -22,7 +21,7 @@ import httpx
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from argon2 import PasswordHasher
 
-from django_example import RemoteClock, empty_database, start_process
+from django_example import RemoteClock, the_application
 from support import MASTER, authenticated
 from vmfa import Actor, DerivedKeys, DeviceRegistry, Key, PrincipalId, SQLiteStore
 from vmfa.testing import Account, AuthenticatorApp, FrozenClock
@@ -321,9 +320,9 @@ def serving(framework: str, directory: Path) -> Iterator[tuple[Site, str]]:
     Yield the site, without visitors, and its address.
     """
     if framework == "django":
-        with django_application(directory) as (application, clock):
-            site = DjangoSite(directory, clock, application, iter(()))
-            yield site, f"http://localhost:{application.serve()}"
+        application, its_clock, port = django_application(directory)
+        site: Site = DjangoSite(directory, its_clock, application, iter(()))
+        yield site, f"http://localhost:{port}"
         return
     clock = FrozenClock()
     keys = DerivedKeys(MASTER)
@@ -368,15 +367,11 @@ def serving(framework: str, directory: Path) -> Iterator[tuple[Site, str]]:
                 thread.join()
 
 
-@contextmanager
-def django_application(directory: Path) -> Iterator[tuple[Any, FrozenClock]]:
-    """Start a process with the application with Django, and a clock that moves its clock."""
-    shutil.copy(empty_database(), directory)
-    process, application = start_process(directory)
-    try:
-        yield application, RemoteClock(application)
-    finally:
-        process.shutdown()
+def django_application(directory: Path) -> tuple[Any, FrozenClock, int]:
+    """Return the application with Django, a clock that moves its clock, and its port."""
+    application, port = the_application()
+    application.start_again(str(directory))
+    return application, RemoteClock(application), port
 
 
 @contextmanager
@@ -408,14 +403,13 @@ def _running(framework: str, directory: Path) -> Iterator[Site]:
         yield Site(framework, directory, clock, services.accounts, visitors())
         services.registry._store.close()
     elif framework == "django":
-        with django_application(directory) as (application, its_clock):
-            loopback = LoopbackTransport(application.serve())
+        application, its_clock, port = django_application(directory)
 
-            def new_client() -> httpx.Client:
-                return httpx.Client(transport=loopback, base_url=ORIGIN)
+        def new_client() -> httpx.Client:
+            return httpx.Client(transport=LoopbackTransport(port), base_url=ORIGIN)
 
-            django_visitors = (DjangoVisitor(visitor.client) for visitor in visitors())
-            yield DjangoSite(directory, its_clock, application, django_visitors)
+        django_visitors = (DjangoVisitor(visitor.client) for visitor in visitors())
+        yield DjangoSite(directory, its_clock, application, django_visitors)
     else:
         from examples.fastapi.app import create_app as create_async_app
 
