@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from django.forms import CharField
 from django.test import AsyncClient, Client, RequestFactory
+from django.test.utils import override_settings
 from django.utils import translation
 from django_databases import database_alias
 from django_project import KEYS
@@ -411,6 +413,39 @@ def test_every_message_can_be_translated() -> None:
 def test_the_message_is_that_of_the_error(error: CodeRejected) -> None:
     with translation.override("en"):
         assert message_of(error) == error.claimant_message
+
+
+def message_file(texts: dict[str, str]) -> bytes:
+    """Return a compiled message file of gettext."""
+    pairs = sorted({"": "Content-Type: text/plain; charset=UTF-8\n", **texts}.items())
+    strings = [text.encode() for pair in zip(*pairs, strict=True) for text in pair]
+    offset, tables, content = 28 + 8 * len(strings), b"", b""
+    for text in strings:
+        tables += struct.pack("<II", len(text), offset + len(content))
+        content += text + b"\0"
+    originals, translations = 28, 28 + 4 * len(strings)
+    head = struct.pack(
+        "<7I", 0x950412DE, 0, len(pairs), originals, translations, 0, offset
+    )
+    return head + tables + content
+
+
+def test_the_texts_are_those_of_the_message_files_of_the_project(
+    client: Client, enrolled: Enrolled, tmp_path: Path
+) -> None:
+    folder = tmp_path / "de" / "LC_MESSAGES"
+    folder.mkdir(parents=True)
+    (folder / "django.mo").write_bytes(message_file({
+        CLAIMANT_MESSAGES["rejected"]: "Nicht angenommen.",
+        CLAIMANT_MESSAGES["throttled"]: "Warten Sie {wait} Sekunden.",
+        "Code": "Zahl der App",
+    }))
+    with override_settings(LOCALE_PATHS=[tmp_path]), translation.override("de"):
+        answer = client.post("/code/", {"code": "000000"}).content.decode()
+        assert "Nicht angenommen." in answer
+        assert "Zahl der App" in answer
+        assert message_of(Throttled("wait", retry_after=15)) == "Warten Sie 15 Sekunden."
+    assert "Not accepted." in client.post("/code/", {"code": "000000"}).content.decode()
 
 
 def test_the_key_is_not_shown_in_the_settings() -> None:
