@@ -1,74 +1,51 @@
-"""The store on MariaDB, with a server of the test's own. Needs mariadb-server and mysqlclient."""
+"""The store on MariaDB, over mysqlclient or, where that is not installed, PyMySQL."""
 
 from __future__ import annotations
 
-import getpass
-import shutil
-import subprocess
-import time
-from collections.abc import Iterator
-from contextlib import closing
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any
 
 import pytest
-from django.db import connections
-from django_databases import DjangoContract, ThreadsStore, database_alias
 
-from vmfa import Principal, SchemaUntrusted
-from vmfa.integrations.django.store import RECORDS, DjangoStore
-from vmfa.testing._contract_tools import commit_next, new_user
+pymysql = pytest.importorskip("pymysql", reason="needs PyMySQL")
+try:
+    import MySQLdb  # noqa: F401  # mysqlclient
+except ImportError:
+    pymysql.install_as_MySQLdb()
+
+from django.db import connections  # noqa: E402
+from django_databases import DjangoContract, ThreadsStore, database_alias  # noqa: E402
+
+from mariadb_server import MariaDBServer, fresh_database, mariadb  # noqa: E402, F401  # fixture
+from vmfa import OutcomeUnknown, Principal, SchemaUntrusted, StoreUnavailable  # noqa: E402
+from vmfa.integrations.django.store import EVENTS, RECORDS, DjangoStore  # noqa: E402
+from vmfa.testing._contract_tools import commit_next, new_user  # noqa: E402
 
 pytestmark = pytest.mark.slow
-OPTIONS = ("--no-defaults", f"--user={getpass.getuser()}")
-
-
-def stop(server: subprocess.Popen[bytes]) -> None:
-    server.terminate()
-    server.wait(60)
 
 
 @pytest.fixture(scope="module")
-def socket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The socket of a new server."""
-    pytest.importorskip("MySQLdb", reason="needs mysqlclient")
-    server, install = shutil.which("mariadbd"), shutil.which("mariadb-install-db")
-    if server is None or install is None:
-        pytest.skip("needs mariadb-server")
-    folder = tmp_path_factory.mktemp("mariadb")
-    data = f"--datadir={folder / 'data'}"
-    subprocess.run(
-        [install, *OPTIONS, data, "--auth-root-authentication-method=normal"],
-        check=True, stdout=subprocess.DEVNULL, timeout=120,
-    )
-    path = folder / "socket"
-    with (folder / "log").open("w") as log, subprocess.Popen(
-        [server, *OPTIONS, data, f"--socket={path}", "--skip-networking"], stderr=log, stdout=log
-    ) as process:
-        try:
-            deadline = time.monotonic() + 60
-            while not path.exists():
-                assert process.poll() is None, (folder / "log").read_text()
-                assert time.monotonic() < deadline
-                time.sleep(0.1)
-            yield path
-        finally:
-            stop(process)
-
-
-@pytest.fixture(scope="module")
-def alias(socket: Path, _tables: None) -> Iterator[str]:
-    import MySQLdb
-
-    with closing(MySQLdb.connect(unix_socket=str(socket), user="root")) as server:
-        # A collation that takes "a", "A" and "á" for the same, as many projects have it.
-        server.cursor().execute(
-            "CREATE DATABASE project CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci"
-        )
-    with database_alias(
-        "mariadb", ENGINE="django.db.backends.mysql", NAME="project", USER="root",
-        OPTIONS={"unix_socket": str(socket)},
+def alias(mariadb: MariaDBServer, _tables: None) -> Iterator[str]:  # noqa: F811
+    with fresh_database(mariadb) as database, database_alias(
+        "mariadb", ENGINE="django.db.backends.mysql", NAME=database.name, USER=mariadb.user,
+        HOST=mariadb.host, PORT=mariadb.port,
     ) as name:
         yield name
+
+
+def losing_the_connection(
+    alias: str, server: MariaDBServer, statement: str
+) -> AbstractContextManager[None]:
+    """Let the server end the connection before it gets *statement*."""
+    connection = connections[alias]
+
+    def execute(run: Callable[..., Any], sql: str, *args: Any) -> Any:
+        if sql.startswith(statement):
+            server.execute(f"KILL {connection.connection.thread_id()}")
+        return run(sql, *args)
+
+    return connection.execute_wrapper(execute)
 
 
 class TestOnMariaDB(DjangoContract):
@@ -101,3 +78,33 @@ class TestOnMariaDB(DjangoContract):
             (fault,) = store.health()
             cursor.execute("SET GLOBAL innodb_flush_log_at_trx_commit = 1")
         assert "innodb_flush_log_at_trx_commit is 2" in str(fault)
+
+    def test_a_change_whose_events_are_refused_is_rolled_back(
+        self, store: DjangoStore, alias: str
+    ) -> None:
+        stored = commit_next(store, Principal(id=new_user()))
+        others = f"account <> '{stored.id.account}'"
+        with connections[alias].cursor() as cursor:
+            cursor.execute(f"ALTER TABLE {EVENTS} ADD CONSTRAINT refuse CHECK ({others})")
+        with pytest.raises(SchemaUntrusted):
+            commit_next(store, stored, 1)
+        with connections[alias].cursor() as cursor:
+            cursor.execute(f"ALTER TABLE {EVENTS} DROP CONSTRAINT refuse")
+        assert store.load(stored.id) == stored
+        assert list(store.history(stored.id)) == []
+
+    @pytest.mark.parametrize(("statement", "expected"), [
+        ("START", StoreUnavailable), ("UPDATE", StoreUnavailable),
+        ("SELECT revision, tag", StoreUnavailable), ("COMMIT", OutcomeUnknown),
+    ])
+    def test_a_lost_connection_loses_the_transaction(
+        self, store: DjangoStore, alias: str, mariadb: MariaDBServer,  # noqa: F811
+        statement: str, expected: type[Exception],
+    ) -> None:
+        stored = commit_next(store, Principal(id=new_user()))
+        with losing_the_connection(alias, mariadb, statement), pytest.raises(
+            StoreUnavailable
+        ) as caught:
+            commit_next(store, stored)
+        assert type(caught.value) is expected
+        assert store.load(stored.id) == stored

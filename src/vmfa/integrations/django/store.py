@@ -7,7 +7,8 @@ UPDATE, the events, and a SELECT that proves what was written.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, Final, TypeVar
 
 from django.db import Error, IntegrityError, connections, router, transaction
@@ -260,7 +261,7 @@ class _Change:
 
     def _write(self, call: _Call) -> bool:
         after = self.after
-        with transaction.atomic(using=call.connection.alias):
+        with _transaction(call.connection):
             if call.execute(self.statement, self.values) != 1:
                 return False
             if self.prunes:
@@ -281,6 +282,28 @@ class _Change:
         if is_written(call.rows(WRITTEN, self.who), self.before):  # and yet it was not changed
             raise SchemaUntrusted(NOT_WRITTEN)
         return False
+
+
+@contextmanager
+def _transaction(connection: Any) -> Iterator[None]:
+    """Run the block in a transaction.
+
+    On MariaDB and MySQL, ``atomic()`` would take two round trips more: it turns autocommit off
+    and on again.
+    """
+    if connection.vendor != "mysql" or connection.in_atomic_block:
+        with transaction.atomic(using=connection.alias):
+            yield
+        return
+    with connection.cursor() as cursor:
+        cursor.execute("START TRANSACTION")
+        try:
+            yield
+        except BaseException:
+            with suppress(Error):  # then the connection is lost, and the transaction with it
+                cursor.execute("ROLLBACK")
+            raise
+        cursor.execute("COMMIT")
 
 
 def _text(value: Any) -> Any:
