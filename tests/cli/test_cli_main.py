@@ -347,8 +347,8 @@ def test_exit_130_when_interrupted(terminal: Terminal, monkeypatch: pytest.Monke
         "message": "interrupted",
         "remedy": None,
         "retry_after": None,
-        "message_id": None,
-        "claimant_message": None,
+        "message_id": "unavailable",
+        "claimant_message": "The service has a problem. Try again in some minutes, with a new code.",
         "exit_code": 130,
     }
 

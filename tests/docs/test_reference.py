@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import json
+import pkgutil
 import re
 import sqlite3
 from contextlib import closing
@@ -48,11 +50,22 @@ def test_the_api_reference_contains_every_public_name() -> None:
     assert missing == []
 
 
-ERROR_CLASSES = {
-    name: kind
-    for name, kind in inspect.getmembers(errors, inspect.isclass)
-    if issubclass(kind, errors.VmfaError)
-}
+
+def public_errors() -> dict[str, type[errors.VmfaError]]:
+    """Return the errors of every module, except those that only the command line raises."""
+    for module in pkgutil.walk_packages(vmfa.__path__, "vmfa."):
+        if not module.name.startswith(("vmfa.cli", "vmfa.__main__", "vmfa.integrations.django")):
+            importlib.import_module(module.name)
+    found, pending = {}, [errors.VmfaError]
+    while pending:
+        kind = pending.pop()
+        pending += kind.__subclasses__()
+        if kind.__module__.startswith("vmfa.") and not kind.__module__.startswith("vmfa.cli"):
+            found[kind.__name__] = kind
+    return found
+
+
+ERROR_CLASSES = public_errors()
 ERROR_ROWS = rows(DOCS / "errors.md", "error")
 REMEDIES = {"retry", "wait", "resync", "replace", "enroll", "reopen"}
 MISSING = {"mfa claim", "administrator", "recovery proof", "binding code", "permission"}

@@ -204,9 +204,13 @@ async def refused(request: Request, error: VmfaError) -> Response:
     """Return a page for an error that no form can correct."""
     if error.http_status >= 500:
         mfa.log.error("%s: %s", error.reason, error)
-    wait = getattr(error, "retry_after", None)
-    text = mfa.message_for(error)
-    return await message(request, "That did not work", text, error.http_status, wait=wait)
+    return await message(
+        request,
+        "That did not work",
+        error.claimant_message,
+        error.http_status,
+        wait=error.retry_after,
+    )
 
 
 def redirect(path: str) -> Response:

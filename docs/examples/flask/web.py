@@ -93,9 +93,9 @@ def refused(error: VmfaError) -> Response:
         mfa.log.error("%s: %s", error.reason, error)
     return message(
         "That did not work",
-        mfa.message_for(error),
+        error.claimant_message,
         error.http_status,
-        wait=getattr(error, "retry_after", None),
+        wait=error.retry_after,
     )
 
 
