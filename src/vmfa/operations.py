@@ -11,7 +11,13 @@ from dataclasses import replace
 from typing import Generic, NoReturn, TypeVarTuple
 
 from . import guards, maintenance, rules
-from .access import Actor, check_permitted, claimed_device_is_assigned, relationship_to
+from .access import (
+    Actor,
+    check_permitted,
+    claim_problem,
+    claimed_device_is_assigned,
+    relationship_to,
+)
 from .decision import Context, Decision, T
 from .errors import InvalidType, InvalidValue, VmfaError
 from .events import SIGN_INS, TRANSIENT, AuditEvent, EventActor, EventType
@@ -194,11 +200,15 @@ class Operation(Opaque, Generic[T]):
         def claim_is_authentic(principal: PrincipalId, claim: MfaClaim) -> bool:
             return guards.claim_is_authentic(keys, principal, claim)
 
+        problem = claim_problem(
+            actor, own_record, now=context.now, policy=policy, tolerance=tolerance,
+            claim_is_authentic=claim_is_authentic,
+        )
         relationship = relationship_to(
             self.principal, actor, own_record, now=context.now, policy=policy,
-            tolerance=tolerance, claim_is_authentic=claim_is_authentic,
+            tolerance=tolerance, has_mfa=not problem,
         )
-        check_permitted(self.action, relationship, self.principal, actor)
+        check_permitted(self.action, relationship, self.principal, actor, problem)
         return replace(context, relationship=relationship)
 
     def _completed(
