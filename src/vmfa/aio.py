@@ -164,7 +164,7 @@ class DeviceRegistry:
         return await self.run(operation)
 
     async def claim_is_valid(
-        self, principal: PrincipalId, claim: MfaClaim, *, max_age: int | None = None
+        self, principal: PrincipalId, claim: MfaClaim | None, *, max_age: int | None = None
     ) -> bool:
         """Return whether *claim* still proves the second factor of *principal*.
 
@@ -172,8 +172,10 @@ class DeviceRegistry:
         valid after the device was removed. The claim of another method is valid until *max_age*.
 
         :param principal: the owner of the device.
-        :param claim: what the session keeps: ``receipt.claim``, or :meth:`method_claim`.
+        :param claim: what the session keeps: ``receipt.claim``, or :meth:`method_claim`. None, if
+            the session has no claim, is not valid.
         :param max_age: the largest age in seconds; None for no limit.
+        :raises InvalidType: *claim* is neither an MfaClaim nor None.
         :raises RecordTampered: the stored record was edited.
         """
         check_instance("principal", principal, PrincipalId)

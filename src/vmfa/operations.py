@@ -485,7 +485,11 @@ class Operations:
         return before.device is not None
 
     def claim_is_valid(
-        self, before: Principal, claim: MfaClaim, now: float, max_age: int | None = None
+        self,
+        before: Principal,
+        claim: MfaClaim | None,
+        now: float,
+        max_age: int | None = None,
     ) -> bool:
         """Return whether *claim* still proves a second factor of a principal.
 
@@ -495,7 +499,7 @@ class Operations:
         :param now: the Unix time in seconds.
         """
         # RULE-CLAIM-VALID
-        if not isinstance(claim, MfaClaim):
+        if claim is not None and not isinstance(claim, MfaClaim):
             raise InvalidType(
                 "claim must be of type MfaClaim: pass "
                 "MfaClaim.from_dict() of what the session keeps"
@@ -503,6 +507,8 @@ class Operations:
         if max_age is not None:
             check_int("max_age", max_age, 0, MAX_INTEGER)
         check_intact(before, self.keys)
+        if claim is None:
+            return False
         age = to_unix_seconds(now) - claim.at
         period = guards.parameters_of(before, self.policy).period
         return (
