@@ -375,6 +375,15 @@ def test_the_policy_reaches_the_rules(make: Make, alice: PrincipalId) -> None:
     assert "digits=8" in registry.open_enrollment(alice, by=SERVICE, label="x").uri
 
 
+def test_the_policy_can_be_read_and_not_replaced(make: Make) -> None:
+    policy = Policy(claim_seconds=600)
+    registry = make(MemoryStore(), policy=policy)
+    assert registry.policy is policy
+    assert make(MemoryStore()).policy == Policy()
+    with pytest.raises(AttributeError):
+        getattr(registry, "inner", registry).policy = Policy()
+
+
 def test_every_read_is_observed(make: Make, observed: list[AuditEvent]) -> None:
     registry = make(MemoryStore(), observer=observed.append)
     (alice,) = open_all(registry, "alice")

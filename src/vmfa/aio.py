@@ -87,6 +87,11 @@ class DeviceRegistry:
         self._store, self._clock, self._observer = store, clock, observer
         self._commits: set[asyncio.Task[bool]] = set()
 
+    @property
+    def policy(self) -> Policy:
+        """The limits of the rules, such as ``policy.claim_seconds``. They cannot be changed."""
+        return self.operations.policy
+
     # Signing in
 
     async def requires_code(self, principal: PrincipalId) -> bool:

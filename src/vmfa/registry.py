@@ -161,6 +161,11 @@ class DeviceRegistry:
         )
         self._store, self._clock, self._observer = store, clock, observer
 
+    @property
+    def policy(self) -> Policy:
+        """The limits of the rules, such as ``policy.claim_seconds``. They cannot be changed."""
+        return self.operations.policy
+
     # Signing in
 
     def requires_code(self, principal: PrincipalId) -> bool:
