@@ -59,7 +59,7 @@ class DeviceRegistry:
     :param issuer: the name that authenticator apps show.
     :param imported_keys: the key source for devices adopted from other systems.
     :param policy: the limits of the rules; ``Policy()`` by default.
-    :param clock: a function that returns the Unix time in seconds.
+    :param clock: a function that returns the Unix time in seconds. It is called once to check it.
     :param observer: a function that is called with each event after its commit. Exceptions in it
         are logged.
     :raises InvalidType: an argument has the wrong type.

@@ -11,6 +11,7 @@ from .access import Actor
 from .decision import Decision, T
 from .errors import (
     InvalidType,
+    InvalidValue,
     RecordTampered,
     StoreContended,
     StoreError,
@@ -36,7 +37,7 @@ from .models import (
     VirtualDevice,
 )
 from .operations import Operation, Operations, clear_frames_of
-from .otp import check_int
+from .otp import check_int, to_unix_seconds
 from .policy import Parameters, Policy
 from .stores.base import Store
 from .validators import MAX_INTEGER, check_instance, check_text
@@ -45,6 +46,10 @@ __all__ = ["DeviceRegistry"]
 
 ATTEMPTS: Final = 64  # compare-and-set rounds; in each lost one another caller succeeded
 MAX_PAGE: Final = 1_000_000
+CLOCK: Final = (
+    "clock must be a function that returns the Unix time in seconds, as an int or a float: "
+    "pass time.time"
+)
 Observer = Callable[[AuditEvent], None]
 
 
@@ -74,8 +79,12 @@ def check_parts(store: object, clock: object, observer: object, *, is_async: boo
             if is_async
             else "this store is asynchronous: use it with vmfa.aio.DeviceRegistry"
         )
-    if not callable(clock):
-        raise InvalidType("clock must be a function that returns Unix time: pass time.time")
+    if not callable(clock) or _is_coroutine_function(clock):
+        raise InvalidType(CLOCK)
+    try:
+        to_unix_seconds(clock())
+    except (InvalidType, InvalidValue):
+        raise InvalidType(CLOCK) from None
     if observer is not None and (not callable(observer) or _is_coroutine_function(observer)):
         raise InvalidType("observer must be a plain function that takes one event")
 
@@ -134,7 +143,7 @@ class DeviceRegistry:
     :param issuer: the name that authenticator apps show.
     :param imported_keys: the key source for devices adopted from other systems.
     :param policy: the limits of the rules; ``Policy()`` by default.
-    :param clock: a function that returns the Unix time in seconds.
+    :param clock: a function that returns the Unix time in seconds. It is called once to check it.
     :param observer: a function that is called with each event after its commit. Exceptions in it
         are logged.
     :raises InvalidType: an argument has the wrong type.
