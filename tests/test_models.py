@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from dataclasses import fields
 from typing import Any
 
@@ -478,3 +479,11 @@ def test_message(name: str) -> None:
     with pytest.raises((InvalidType, InvalidValue)) as caught:
         create()
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("name", [4711, None, uuid.UUID(int=0), b"u-1"])
+def test_the_id_of_a_user_must_be_text(name: Any) -> None:
+    with pytest.raises(InvalidType, match=r"^name must be a str: pass str\(user\.id\), for example$"):
+        PrincipalId.user("main", name)
+    with pytest.raises(InvalidType, match=r"^account must be a str$"):
+        PrincipalId.user(name, "u-1")

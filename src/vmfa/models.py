@@ -83,8 +83,13 @@ class PrincipalId:
     def user(cls, account: str, name: str) -> PrincipalId:
         """Return the user of *account* with this stored *name*.
 
+        :param account: the tenant. A service with one tenant uses a constant, such as ``"main"``.
+        :param name: the id of the user in your database, as text: ``str(user.id)``.
+        :raises InvalidType: an argument is not a str.
         :raises InvalidValue: a text is empty, too long, not in NFC, or has invisible characters.
         """
+        if not isinstance(name, str):
+            raise InvalidType("name must be a str: pass str(user.id), for example")
         return cls(account=account, kind=Kind.USER, name=name)
 
     @classmethod
