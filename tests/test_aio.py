@@ -586,8 +586,8 @@ MESSAGES: dict[str, tuple[Callable[[], object], str]] = {
     "clock": (
         lambda: vmfa.DeviceRegistry(MemoryStore(), keys=KEYS, issuer="E", clock=5),
         (
-            "clock must be a function that returns the Unix time in seconds, as an int or a float: "
-            "pass time.time"
+            "clock must be a function that returns the Unix time in seconds, as an int or a "
+            "float: pass time.time"
         ),
     ),
     "observer": (

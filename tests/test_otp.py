@@ -522,8 +522,8 @@ MESSAGES = {
     "code": (
         lambda: normalize_code("12345", [6, 8]),
         (
-            "a code must be 6 or 8 of the digits 0 to 9; blanks around them and one blank or hyphen "
-            "in the middle are ignored"
+            "a code must be 6 or 8 of the digits 0 to 9; blanks around it and one blank or hyphen "
+            "in its middle are ignored"
         ),
     ),
 }

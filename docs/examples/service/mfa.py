@@ -8,15 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from vmfa import (
-    AuditEvent,
-    DerivedKeys,
-    EventType,
-    InvalidValue,
-    MfaClaim,
-    Policy,
-    PrincipalId,
-)
+from vmfa import AuditEvent, DerivedKeys, EventType, InvalidValue, MfaClaim, Policy, PrincipalId
 
 from .accounts import Session, User
 
