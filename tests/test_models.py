@@ -416,9 +416,12 @@ class TestAnswers:
         assert (opened.base32, opened.uri) == ("GEZD", "otpauth://")
 
     def test_a_deactivation(self) -> None:
-        deactivation = Deactivation(serial="n", at=5, binding_code=None)
+        deactivation = Deactivation(
+            serial="n", at=5, binding_code=None, binding_code_expires_at=0
+        )
         assert (deactivation.serial, deactivation.at) == ("n", 5)
         assert deactivation.binding_code is None
+        assert deactivation.binding_code_expires_at == 0
 
 
 def test_the_longest_texts_fit() -> None:

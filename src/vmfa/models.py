@@ -511,9 +511,12 @@ class Deactivation(Opaque):
     :ivar serial: the serial number of the device.
     :ivar at: the Unix time of the removal, in seconds.
     :ivar binding_code: the code that the owner needs to enroll again; None if none is needed.
+    :ivar binding_code_expires_at: the Unix time at which the code expires, in seconds; 0 without a
+        code.
     """
 
-    __slots__ = ("at", "binding_code", "serial")
+    __slots__ = ("at", "binding_code", "binding_code_expires_at", "serial")
     serial: str
     at: int
     binding_code: str | None
+    binding_code_expires_at: int
