@@ -31,11 +31,11 @@ INCLUDE: Final = re.compile(
 def code_of(path: Path, name: str) -> str:
     """Return the source of a function or class of the module *path*, with its decorators."""
     source = path.read_text()
+    kinds = ast.AsyncFunctionDef | ast.ClassDef | ast.FunctionDef
     for node in ast.parse(source).body:
-        if isinstance(node, ast.AsyncFunctionDef | ast.ClassDef | ast.FunctionDef):
-            if node.name == name:
-                first = min([node.lineno, *(part.lineno for part in node.decorator_list)])
-                return "\n".join(source.splitlines()[first - 1 : node.end_lineno])
+        if isinstance(node, kinds) and node.name == name:
+            first = min([node.lineno, *(part.lineno for part in node.decorator_list)])
+            return "\n".join(source.splitlines()[first - 1 : node.end_lineno])
     raise LookupError(f"{path} has no function or class {name}")
 
 
@@ -52,7 +52,8 @@ def with_quotes(page: Path) -> str:
 
 def main(arguments: list[str]) -> int:
     """Write the pages, or with ``--check`` print those that are out of date."""
-    outdated = [page for page in sorted(HOWTO.glob("*.md")) if with_quotes(page) != page.read_text()]
+    pages = sorted(HOWTO.glob("*.md"))
+    outdated = [page for page in pages if with_quotes(page) != page.read_text()]
     for page in outdated:
         print(page.name)
         if "--check" not in arguments:
