@@ -239,6 +239,9 @@ class DeviceRegistry:
     ) -> SyncReport:
         """Assign the device with two consecutive codes. Check the report: it may be out of sync.
 
+        Both codes are used. They are no sign-in, so the report has no claim: :meth:`verify` the
+        next code.
+
         :param principal: the owner of the device.
         :param session: the ``session_id`` of the open enrollment.
         :param code1: the first code.

@@ -128,11 +128,10 @@ class MfaRequired:
         """
         registry = services.registry
         principal, claim = mfa.principal_of(session.user), mfa.claim_of(session)
-        if claim is not None:
-            if await registry.claim_is_valid(principal, claim, max_age=self.max_age):
-                return session
-            if not await registry.claim_is_valid(principal, claim):
-                session = replace(session, claim=None)  # its device was removed
+        if await registry.claim_is_valid(principal, claim, max_age=self.max_age):
+            return session
+        if not await registry.claim_is_valid(principal, claim):
+            session = replace(session, claim=None)  # its device was removed
         return_to = "/" + request.url.path.split("/")[1]  # of our own pages: no open redirect
         await run_in_threadpool(
             services.accounts.save_session, replace(session, return_to=return_to)

@@ -176,9 +176,9 @@ def mfa_required(*, max_age: int | None = None) -> Callable[[View[P]], Callable[
                 return to_sign_in()
             registry, accounts = services().registry, services().accounts
             principal, claim = mfa.principal_of(session.user), mfa.claim_of(session)
-            if claim is not None and registry.claim_is_valid(principal, claim, max_age=max_age):
+            if registry.claim_is_valid(principal, claim, max_age=max_age):
                 return view(session, *args, **kwargs)
-            if claim is not None and not registry.claim_is_valid(principal, claim):
+            if not registry.claim_is_valid(principal, claim):
                 session = replace(session, claim=None)  # its device was removed
             return_to = "/" + request.path.split("/")[1]  # of our own pages: no open redirect
             accounts.save_session(replace(session, return_to=return_to))
