@@ -7,7 +7,7 @@ import json
 import pkgutil
 import re
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import fields
 from pathlib import Path
 
@@ -54,7 +54,8 @@ def public_errors() -> dict[str, type[errors.VmfaError]]:
     """Return the errors of every module, except those that only the command line raises."""
     for module in pkgutil.walk_packages(vmfa.__path__, "vmfa."):
         if not module.name.startswith(("vmfa.cli", "vmfa.__main__", "vmfa.integrations.django")):
-            importlib.import_module(module.name)
+            with suppress(errors.MissingExtra):
+                importlib.import_module(module.name)
     found, pending = {}, [errors.VmfaError]
     while pending:
         kind = pending.pop()
