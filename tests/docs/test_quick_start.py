@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from example_apps import FastHasher, Page, PortalTransport, Visitor  # noqa: E40
 from tables import DOCS  # noqa: E402
 from vmfa import Actor, DeviceRegistry, Key, PrincipalId  # noqa: E402
 from vmfa.cli.io import create_key_file  # noqa: E402
+from vmfa.cli.main import main  # noqa: E402
 from vmfa.testing import Account, AuthenticatorApp, FrozenClock  # noqa: E402
 
 PAGE = DOCS / "howto/quick-start.md"
@@ -190,3 +192,20 @@ def test_cookies_are_for_this_site_and_secure(service: Service) -> None:
     (cookie,) = page.response.headers.get_list("Set-Cookie")
     attributes = {part.strip().lower() for part in cookie.split(";")[1:]}
     assert {"secure", "httponly", "samesite=lax"} <= attributes
+
+
+@pytest.mark.parametrize("page", ["quick-start.md", "lost-phone.md"])
+def test_a_lost_phone_is_removed_on_the_command_line(
+    service: Service, page: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    service.enroll()
+    text = (DOCS / "howto" / page).read_text()
+    (command,) = re.findall(r"^ *`?(vmfa deactivate .*?)`?\.?$", text, re.MULTILINE)
+    arguments = [part.replace("u-4711", "1") for part in shlex.split(command)[1:]]
+    assert main(arguments, clock=service.clock) == 0
+    assert "its key is destroyed" in capsys.readouterr().out
+    assert not service.registry.requires_code(ALICE)
+    visitor, _ = service.after_password()
+    assert visitor.get("/device").location == "/code"  # the user table does not know it yet
+    service.names["USERS"]["alice@example.com"]["has_device"] = False
+    assert "/device" in visitor.get("/device").forms
