@@ -10,12 +10,16 @@ from typing import Any
 import pytest
 
 from vmfa import (
+    Actor,
     Deactivation,
+    DerivedKeys,
+    DeviceRegistry,
     EnrollmentSession,
     InvalidType,
     InvalidValue,
     KeyRef,
     Kind,
+    MemoryStore,
     MfaClaim,
     OpenedEnrollment,
     Parameters,
@@ -490,3 +494,20 @@ def test_the_id_of_a_user_must_be_text(name: Any) -> None:
         PrincipalId.user("main", name)
     with pytest.raises(InvalidType, match=r"^account must be a str$"):
         PrincipalId.user(name, "u-1")
+
+
+@pytest.mark.parametrize("principal", ["u-4711", 4711, None])
+def test_the_error_for_another_principal_says_how_to_build_one(principal: Any) -> None:
+    registry = DeviceRegistry(MemoryStore(), keys=DerivedKeys(bytes(32)), issuer="Example")
+    for act in (
+        lambda: registry.requires_code(principal),
+        lambda: registry.claim_is_valid(principal, None),
+        lambda: registry.verify(principal, "123456"),
+        lambda: registry.method_claim(principal, "passkey"),
+        lambda: Actor.signed_in(principal),
+    ):
+        with pytest.raises(InvalidType) as caught:
+            act()
+        assert str(caught.value) == (
+            "principal must be a PrincipalId: pass PrincipalId.user(account, str(user.id))"
+        )

@@ -13,7 +13,7 @@ from typing import Final
 from .errors import AccessDenied, InvalidType, InvalidValue
 from .keys import Opaque
 from .lifecycle import Action
-from .models import MfaClaim, Principal, PrincipalId, WithSecret
+from .models import MfaClaim, Principal, PrincipalId, WithSecret, check_principal
 from .policy import Policy
 from .validators import check_fields, check_text, check_time, instance_of
 
@@ -66,8 +66,8 @@ class Actor(WithSecret):
         if not is_person:
             if self.principal is not None or self.mfa is not None:
                 raise InvalidType(f"{self.role} must not have a principal or a claim")
-        elif not isinstance(self.principal, PrincipalId):
-            raise InvalidType("principal must be of type PrincipalId")
+        else:
+            check_principal(self.principal)
         may_have_claim = self.role in (Role.SIGNED_IN, Role.ADMIN)
         if self.mfa is not None and not (may_have_claim and isinstance(self.mfa, MfaClaim)):
             raise InvalidType(

@@ -25,6 +25,7 @@ from .models import (
     RecoveryCodes,
     SyncReport,
     VirtualDevice,
+    check_principal,
 )
 from .operations import Operation, Operations, clear_frames_of
 from .policy import Parameters, Policy
@@ -41,7 +42,6 @@ from .registry import (
     same_history,
 )
 from .stores.threads import AsyncStore, InThreads
-from .validators import check_instance
 
 __all__ = ["AsyncStore", "DeviceRegistry", "InThreads"]
 
@@ -104,7 +104,7 @@ class DeviceRegistry:
         :raises RecordTampered: the stored record was edited.
         """
         # RULE-REQUIRES
-        check_instance("principal", principal, PrincipalId)
+        check_principal(principal)
         return self.operations.requires_code(await self._store.load(principal))
 
     async def verify(
@@ -183,7 +183,7 @@ class DeviceRegistry:
         :raises InvalidType: *claim* is neither an MfaClaim nor None.
         :raises RecordTampered: the stored record was edited.
         """
-        check_instance("principal", principal, PrincipalId)
+        check_principal(principal)
         before = await self._store.load(principal)
         return self.operations.claim_is_valid(before, claim, self._clock(), max_age)
 

@@ -107,6 +107,17 @@ class PrincipalId:
         return f"{account}/{self.kind}/{self.name}"
 
 
+def check_principal(value: object) -> None:
+    """Check that *value* names a principal.
+
+    :raises InvalidType: it is not a :class:`PrincipalId`.
+    """
+    if not isinstance(value, PrincipalId):
+        raise InvalidType(
+            "principal must be a PrincipalId: pass PrincipalId.user(account, str(user.id))"
+        )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyRef:
     """Where the key of a device comes from. Without it the key is lost.

@@ -38,6 +38,7 @@ from .models import (
     RecoveryCodes,
     SyncReport,
     VirtualDevice,
+    check_principal,
 )
 from .otp import check_int, to_unix_seconds
 from .policy import Parameters, Policy
@@ -122,7 +123,7 @@ class Operation(Opaque, Generic[T]):
         :raises InvalidType: *principal* or *source* has the wrong type.
         :raises InvalidValue: *source* is not valid text.
         """
-        check_instance("principal", self.principal, PrincipalId)
+        check_principal(self.principal)
         check_text("source", self._source, empty=True)
 
     def discard(self) -> None:
@@ -523,7 +524,7 @@ class Operations:
 
         See :meth:`vmfa.DeviceRegistry.method_claim`.
         """
-        check_instance("principal", principal, PrincipalId)
+        check_principal(principal)
         return guards.signed_claim(self.keys, principal, at=to_unix_seconds(at), method=method)
 
 

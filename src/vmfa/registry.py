@@ -35,6 +35,7 @@ from .models import (
     RecoveryCodes,
     SyncReport,
     VirtualDevice,
+    check_principal,
 )
 from .operations import Operation, Operations, clear_frames_of
 from .otp import check_int, to_unix_seconds
@@ -187,7 +188,7 @@ class DeviceRegistry:
         :raises RecordTampered: the stored record was edited.
         """
         # RULE-REQUIRES
-        check_instance("principal", principal, PrincipalId)
+        check_principal(principal)
         return self.operations.requires_code(self._store.load(principal))
 
     def verify(
@@ -266,7 +267,7 @@ class DeviceRegistry:
         :raises InvalidType: *claim* is neither an MfaClaim nor None.
         :raises RecordTampered: the stored record was edited.
         """
-        check_instance("principal", principal, PrincipalId)
+        check_principal(principal)
         before = self._store.load(principal)
         return self.operations.claim_is_valid(before, claim, self._clock(), max_age)
 
