@@ -159,7 +159,7 @@ async def page(
     token = session_token(request)
     is_new = not is_token(token)
     if is_new:
-        token = new_token()  # so that the form of a visitor can be told from a forged one
+        token = new_token()  # so that the form of a visitor differs from a forged one
     if session is not None and session.notice:
         values.setdefault("notice", session.notice)
         accounts = get_services(request).accounts

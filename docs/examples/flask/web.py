@@ -51,7 +51,7 @@ def page(template: str, status: int = 200, *, wait: int | None = None, **values:
     session: Session | None = g.session
     is_new = not is_token(g.token)
     if is_new:
-        g.token = new_token()  # so that the form of a visitor can be told from a forged one
+        g.token = new_token()  # so that the form of a visitor differs from a forged one
     if session is not None and session.notice:
         values.setdefault("notice", session.notice)
         services().accounts.save_session(replace(session, notice=""))
