@@ -519,7 +519,13 @@ MESSAGES = {
         lambda: vmfa.step_at(0, period=0),
         "period must be at least 1 second; period and t0 must fit in 64 bits",
     ),
-    "code": (lambda: normalize_code("12345", [6, 8]), "a code must be 6 or 8 ASCII digits"),
+    "code": (
+        lambda: normalize_code("12345", [6, 8]),
+        (
+            "a code must be 6 or 8 of the digits 0 to 9; blanks around it and one blank or hyphen "
+            "in its middle are ignored"
+        ),
+    ),
 }
 
 

@@ -13,7 +13,7 @@ from typing import Final
 from .errors import AccessDenied, InvalidType, InvalidValue
 from .keys import Opaque
 from .lifecycle import Action
-from .models import MfaClaim, Principal, PrincipalId, WithSecret
+from .models import MfaClaim, Principal, PrincipalId, WithSecret, check_principal
 from .policy import Policy
 from .validators import check_fields, check_text, check_time, instance_of
 
@@ -66,8 +66,8 @@ class Actor(WithSecret):
         if not is_person:
             if self.principal is not None or self.mfa is not None:
                 raise InvalidType(f"{self.role} must not have a principal or a claim")
-        elif not isinstance(self.principal, PrincipalId):
-            raise InvalidType("principal must be of type PrincipalId")
+        else:
+            check_principal(self.principal)
         may_have_claim = self.role in (Role.SIGNED_IN, Role.ADMIN)
         if self.mfa is not None and not (may_have_claim and isinstance(self.mfa, MfaClaim)):
             raise InvalidType(
@@ -233,13 +233,13 @@ def relationship_to(
     now: int,
     policy: Policy,
     tolerance: int,
-    claim_is_authentic: Callable[[PrincipalId, MfaClaim], bool],
+    has_mfa: bool,
 ) -> Relationship:
     """Return how *actor* is related to *target* at the Unix time *now*.
 
-    :param actor_record: the actor's own record, which its claim and proofs are checked against.
-    :param tolerance: seconds by which a claim or proof may lie ahead of *now*.
-    :param claim_is_authentic: checks the MAC of a claim.
+    :param actor_record: the actor's own record, which its proofs are checked against.
+    :param tolerance: seconds by which a proof may lie ahead of *now*.
+    :param has_mfa: whether the actor has a claim without a :func:`claim_problem`.
     """
     if actor.role is Role.SERVICE:
         return _R.SERVICE
@@ -255,11 +255,6 @@ def relationship_to(
         return _R.RECOVERED if recovered else _R.UNRELATED
     if actor.role is Role.RECOVERY_CODE:  # RULE-MATRIX-CODE
         return _R.OWNER_RECOVERY_CODE if actor_id == target else _R.UNRELATED
-    has_mfa = actor.mfa is not None and (
-        -tolerance <= now - actor.mfa.at <= policy.claim_seconds
-        and claimed_device_is_assigned(actor.mfa, actor_record)
-        and claim_is_authentic(actor_id, actor.mfa)
-    )
     if actor_id == target:  # RULE-SELF
         return _R.OWNER_MFA if has_mfa else _R.OWNER
     if not has_mfa or target.is_root:  # RULE-ADMIN
@@ -267,6 +262,40 @@ def relationship_to(
     if actor_id.is_root:
         return _R.ROOT
     return _R.ADMIN if actor.role is Role.ADMIN else _R.UNRELATED
+
+
+def claim_problem(
+    actor: Actor,
+    actor_record: Principal | None,
+    *,
+    now: int,
+    policy: Policy,
+    tolerance: int,
+    claim_is_authentic: Callable[[PrincipalId, MfaClaim], bool],
+) -> str:
+    """Return why the claim of *actor* does not count; empty if it does.
+
+    The MAC is checked first: only the holder of a claim that the library made learns more of it.
+
+    :param actor_record: the actor's own record, which the claim is checked against.
+    :param tolerance: seconds by which the claim may lie ahead of *now*.
+    :param claim_is_authentic: checks the MAC of a claim.
+    """
+    claim = actor.mfa
+    if claim is None or actor.principal is None:
+        return "none was passed"
+    if not claim_is_authentic(actor.principal, claim):
+        return (
+            "the claim is of another principal, was changed, or was made under a master key that "
+            "is not loaded"
+        )
+    if not claimed_device_is_assigned(claim, actor_record):
+        return "the device of the claim was removed"
+    if now - claim.at > policy.claim_seconds:
+        return f"the claim is more than {policy.claim_seconds} seconds old"
+    if now - claim.at < -tolerance:
+        return "the claim is ahead of the clock"
+    return ""
 
 
 def claimed_device_is_assigned(claim: MfaClaim, record: Principal | None) -> bool:
@@ -290,10 +319,15 @@ def _proofs_are_valid(
 
 
 def check_permitted(
-    action: Action, relationship: Relationship, target: PrincipalId, actor: Actor
+    action: Action,
+    relationship: Relationship,
+    target: PrincipalId,
+    actor: Actor,
+    problem: str,
 ) -> None:
     """Check that the permission matrix allows *action*.
 
+    :param problem: the :func:`claim_problem` of *actor*, for the text of the error.
     :raises AccessDenied: it does not. The error says what the actor lacks, and nothing about the
         state of *target*.
     """
@@ -311,14 +345,17 @@ def check_permitted(
         )
     if relationship is _R.OWNER and _R.OWNER_MFA in allowed:
         raise AccessDenied(
-            f"{action} requires a current MFA claim: pass mfa=receipt.claim to Actor.signed_in()",
+            f"{action} requires a current MFA claim ({problem}): "
+            "pass mfa=receipt.claim to Actor.signed_in()",
             missing="mfa claim",
         )
     if relationship is _R.UNRELATED and same_account and _R.ADMIN in allowed:
-        if actor.role is Role.ADMIN or (actor.principal is not None and actor.principal.is_root):
+        is_root = actor.principal is not None and actor.principal.is_root
+        if actor.role is Role.ADMIN or is_root:
+            constructor = "admin" if actor.role is Role.ADMIN else "signed_in"
             raise AccessDenied(
-                f"{action} on another user requires a current MFA claim: "
-                "pass mfa=receipt.claim to Actor.admin()",
+                f"{action} on another user requires a current MFA claim ({problem}): "
+                f"pass mfa=receipt.claim to Actor.{constructor}()",
                 missing="mfa claim",
             )
         raise AccessDenied(

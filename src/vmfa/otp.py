@@ -114,7 +114,8 @@ def verify_totp(
     :param period: the length of a time step, in seconds.
     :param t0: the Unix time at which the steps begin, in seconds.
     :returns: the step. If several steps match, the latest of them.
-    :raises MalformedCode: *code* is not exactly *digits* ASCII digits.
+    :raises MalformedCode: *code* is not *digits* ASCII digits. Blanks around them and one blank or
+        hyphen in the middle are ignored.
     :raises AlreadyUsed: *code* matches a step at or before *after*.
     :raises CodeRejected: *code* matches no step of the window.
     :raises InvalidType: an argument has the wrong type.
@@ -161,7 +162,8 @@ def verify_hotp(
     :param digits: 6, 7 or 8.
     :param algorithm: "sha1", "sha256" or "sha512".
     :returns: the counter. If several counters match, the highest of them.
-    :raises MalformedCode: *code* is not exactly *digits* ASCII digits.
+    :raises MalformedCode: *code* is not *digits* ASCII digits. Blanks around them and one blank or
+        hyphen in the middle are ignored.
     :raises CodeRejected: *code* matches none of the counters.
     :raises InvalidType: an argument has the wrong type.
     :raises InvalidValue: an argument is out of bounds.
@@ -258,7 +260,10 @@ def normalize_code(code: str, lengths: Iterable[int]) -> str:
         if len(compact) == digits and compact.isascii() and compact.isdigit():
             return compact
     del code, text, compact
-    raise MalformedCode(f"a code must be {' or '.join(map(str, lengths))} ASCII digits")
+    raise MalformedCode(
+        f"a code must be {' or '.join(map(str, lengths))} of the digits 0 to 9; blanks around it "
+        "and one blank or hyphen in its middle are ignored"
+    )
 
 
 def check_parameters(algorithm: str, digits: int, period: int = 30, t0: int = 0) -> None:

@@ -450,7 +450,10 @@ def deactivate(
         without_key(before), binding=binding,
         recovered_at=max(before.recovered_at, ctx.now, *by.proofs),
     )
-    answer = models.Deactivation(serial=device.serial, at=ctx.now, binding_code=code)
+    answer = models.Deactivation(
+        serial=device.serial, at=ctx.now, binding_code=code,
+        binding_code_expires_at=binding.expires_at if binding else 0,
+    )
     event = ctx.event(
         EventType.DEACTIVATED, device.serial, reason, disabled=int(device.disabled)
     )

@@ -105,6 +105,26 @@ def test_the_code_lasts_a_day() -> None:
         assert opens(world, code) is good
 
 
+def test_the_removal_says_when_its_code_expires() -> None:
+    """RULE-BINDING: the code counts up to the second before that time."""
+    world = World(Policy.strict())
+    world.enroll()
+    removed = world.registry.deactivate(ALICE, by=SUPPORT)
+    assert removed.binding_code_expires_at == world.clock() + DAY
+    assert removed.binding_code_expires_at == world.state().binding.expires_at
+    world.clock.set(removed.binding_code_expires_at)
+    assert not opens(world, removed.binding_code)
+    world.clock.advance(-1)
+    assert opens(world, removed.binding_code)
+
+
+def test_a_removal_without_a_code_has_no_time_of_expiry() -> None:
+    world = World()
+    world.enroll()
+    removed = world.registry.deactivate(ALICE, by=SUPPORT)
+    assert (removed.binding_code, removed.binding_code_expires_at) == (None, 0)
+
+
 def test_only_a_hash_of_the_code_is_stored() -> None:
     """RULE-BINDING: the code is not in the record, the history, the observed events or the text of
     the answer.

@@ -76,7 +76,7 @@ def exit_code(problem: errors.VmfaError) -> int:
 
 def describe(problem: errors.VmfaError, *, as_json: bool) -> str:
     """Return *problem* as one sentence, or as a JSON object with the same keys for every error."""
-    wait: int | None = getattr(problem, "retry_after", None)
+    wait = problem.retry_after
     remedy = getattr(problem, "remedy", None)
     if as_json:
         return json.dumps(
@@ -85,8 +85,8 @@ def describe(problem: errors.VmfaError, *, as_json: bool) -> str:
                 "message": str(problem),
                 "remedy": remedy,
                 "retry_after": wait,
-                "message_id": getattr(problem, "message_id", None),
-                "claimant_message": getattr(problem, "claimant_message", None),
+                "message_id": problem.message_id,
+                "claimant_message": problem.claimant_message,
                 "exit_code": exit_code(problem),
             }
         )

@@ -28,8 +28,6 @@ MAX_LINKS: Final = 40  # as Linux counts them
 OTHERS_WRITE: Final = 0o022
 BLANK: Final = frozenset("\u034f\u115f\u1160\u2800\u3164\uffa0")  # printable, but invisible
 
-_BINARY: Final[int] = getattr(os, "O_BINARY", 0)  # only Windows has it
-
 ENCODINGS: Final[dict[str, Callable[[bytes], bytes]]] = {  # the formats of a key file
     "raw": lambda key: key,
     "hex": lambda key: key.hex().encode() + b"\n",
@@ -191,20 +189,30 @@ def create_key_file(path: str, encoding: str = "raw") -> None:
 def create_private_file(path: str, content: bytes, what: str) -> None:
     """Write *content* to the new file *path*, which only its owner can access.
 
-    It is on the disk when this returns. A file that exists is never changed.
+    It is on the disk when this returns. A file that exists is never changed. A process that is
+    killed leaves no file at *path* or the whole one, and may leave a temporary file beside it,
+    whose name ends in ``.tmp``.
 
     :param what: what the file is, such as "key file".
     :raises EnvironmentProblem: the file exists, or cannot be written.
     """
+    from tempfile import mkstemp  # most commands do not need it
+
+    directory, name = os.path.split(os.path.abspath(path))
     problem = ""
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o600)
+        descriptor, temporary = mkstemp(prefix=f".{name}.", suffix=".tmp", dir=directory)
         try:
             with open(descriptor, "wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            _sync_directory(os.path.dirname(os.path.abspath(path)))
+            _publish(temporary, path)
+        finally:
+            with suppress(FileNotFoundError):  # it was moved
+                os.unlink(temporary)
+        try:
+            _sync_directory(directory)
         except BaseException:
             os.unlink(path)  # a key that may not be on the disk must not create devices
             raise
@@ -220,6 +228,29 @@ def create_private_file(path: str, content: bytes, what: str) -> None:
 def create_report_file(path: str, lines: Iterable[str]) -> None:
     """Write *lines* to the new file *path* as UTF-8, as :func:`print_lines` prints them."""
     create_private_file(path, printed(lines).encode(), "output file")
+
+
+def _publish(temporary: str, path: str) -> None:
+    """Give the whole file *temporary* the new name *path*.
+
+    A link never replaces a file and needs no second step. Some file systems, such as FAT, have no
+    links. There the name is reserved first: a process that is killed between the two steps leaves
+    an empty file at *path*, which no command accepts as a key.
+
+    :raises FileExistsError: there is a file at *path*. It was not changed.
+    :raises OSError: the name cannot be given.
+    """
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except (AttributeError, NotImplementedError, OSError):
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        try:
+            os.replace(temporary, path)
+        except BaseException:
+            os.unlink(path)
+            raise
 
 
 def _sync_directory(path: str) -> None:
