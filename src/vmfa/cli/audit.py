@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from argparse import ArgumentParser
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Final
@@ -33,6 +34,19 @@ FORMATS: Final[dict[str, Callable[[str, AuditEvent], str]]] = {  # service, even
     "jsonl": lambda _, event: line(event),
     "ocsf": lambda service, event: ocsf_line(event, service=service),
 }
+
+
+def add_format(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--format",
+        choices=tuple(FORMATS),
+        default="jsonl",
+        metavar="FORMAT",
+        help="jsonl (the fields of vmfa, the default) or ocsf (the fields of OCSF)",
+    )
+    parser.add_argument(
+        "--service", default="vmfa", metavar="NAME", help="the service in sign-ins of OCSF (vmfa)"
+    )
 
 
 def verify(context: CommandContext) -> CommandResult:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from argparse import ArgumentParser
 from collections.abc import Iterable, Mapping
 from typing import Final
 
@@ -23,6 +24,13 @@ CONTENTS: Final = {
     "vmfa": "the bill of materials of vmfa (CycloneDX)",
     "versions": "the packages that are installed beside vmfa",
 }
+
+
+def add_folder(parser: ArgumentParser) -> None:
+    parser.add_argument("folder", metavar="FOLDER", help="the folder, which must not exist")
+    parser.add_argument(
+        "accounts", nargs="*", metavar="ACCOUNT", help="the accounts whose histories are verified"
+    )
 
 
 def write_pack(context: CommandContext) -> CommandResult:

@@ -293,29 +293,9 @@ def _since(parser: Parser) -> None:
     parser.add_argument("--since", metavar="FILE", help="only the events after this checkpoint")
 
 
-def _export_format(parser: Parser) -> None:
-    parser.add_argument(
-        "--format",
-        choices=tuple(audit.FORMATS),
-        default="jsonl",
-        metavar="FORMAT",
-        help="jsonl (the fields of vmfa, the default) or ocsf (the fields of OCSF)",
-    )
-    parser.add_argument(
-        "--service", default="vmfa", metavar="NAME", help="the service in sign-ins of OCSF (vmfa)"
-    )
-
-
 def _output(parser: Parser) -> None:
     parser.add_argument(
         "--output", metavar="FILE", help="write to this file, which must not exist"
-    )
-
-
-def _evidence(parser: Parser) -> None:
-    parser.add_argument("folder", metavar="FOLDER", help="the folder, which must not exist")
-    parser.add_argument(
-        "accounts", nargs="*", metavar="ACCOUNT", help="the accounts whose histories are verified"
     )
 
 
@@ -610,7 +590,7 @@ AUDIT: Final = Group(
             run=audit.export,
             about="Print the events as JSON lines for a SIEM.",
             arguments=(
-                _accounts, _since, _export_format, _case, _audit_key, _files, _output,
+                _accounts, _since, audit.add_format, _case, _audit_key, _files, _output,
             ),
         ),
         Command(
@@ -619,7 +599,7 @@ AUDIT: Final = Group(
             about="Write a folder of reports for an auditor.",
             more="Self-test, policy, verification of the histories, traceability, bill of "
             "materials and versions, each with its SHA-256.",
-            arguments=(_evidence, _policy, _case, _audit_key, _files),
+            arguments=(evidence.add_folder, _policy, _case, _audit_key, _files),
         ),
     ),
 )
