@@ -91,13 +91,13 @@ class ChainCheck:
         :raises RecordTampered: the event is not the next one, or was changed. The text gives its
             number.
         """
-        # RULE-HISTORY, RULE-REDACTION, ASVS5-16.4.2
+        # RULE-HISTORY, ASVS5-16.4.2
         record = self._record
         number = self.number + 1
         if event.number != number:
             raise RecordTampered(f"event {number} is missing from the history of this principal")
-        must_be_redacted = event.redactable and number <= record.pruned
-        if is_redacted(event) != must_be_redacted:
+        must_be_redacted = event.redactable and number <= record.pruned  # RULE-REDACTION
+        if is_redacted(event) != must_be_redacted:  # RULE-REDACTION
             contradiction = (
                 "was not redacted, but the record requires it"
                 if must_be_redacted

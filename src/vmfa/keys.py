@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 MIN_KEY_BYTES, MAX_KEY_BYTES = 16, 1024
 HASHES = {  # the constructor, the block size and the digest size in bytes
     "sha1": (hashlib.sha1, 64, 20),
-    "sha256": (hashlib.sha256, 64, 32),
-    "sha512": (hashlib.sha512, 128, 64),
+    "sha256": (hashlib.sha256, 64, 32),  # RFC6238-1.2-HASH
+    "sha512": (hashlib.sha512, 128, 64),  # RFC6238-1.2-HASH
 }
 _set = object.__setattr__  # because an Opaque refuses assignment
 _pack_length = Struct(">I").pack
@@ -73,11 +73,11 @@ class Key(Opaque):
     :raises InvalidValue: *raw* is too short or too long.
     """
 
-    # RFC4226-4-R6, SP80063B-3.1.4.1-STRENGTH
     __slots__ = ("_prepared", "_raw")
     _min_bytes = MIN_KEY_BYTES
 
     def __init__(self, raw: bytes) -> None:
+        # RFC4226-4-R6, SP80063B-3.1.4.1-STRENGTH
         problem = _problem_with(raw, self._min_bytes)
         if problem is not None:
             del raw
@@ -91,10 +91,9 @@ class Key(Opaque):
 
         :raises InvalidValue: *size* is not a permitted length.
         """
-        # RFC4226-7.5-RND, RFC6238-5.1-RAND, ASVS5-6.5.3
         if type(size) is not int or not cls._min_bytes <= size <= MAX_KEY_BYTES:
             raise InvalidValue(f"a key must have {cls._min_bytes} to {MAX_KEY_BYTES} bytes")
-        return cls(random_bytes(size))
+        return cls(random_bytes(size))  # RFC4226-7.5-RND, RFC6238-5.1-RAND, ASVS5-6.5.3
 
     @classmethod
     def from_base32(cls, text: str) -> Key:

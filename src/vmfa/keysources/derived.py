@@ -21,7 +21,7 @@ class DerivedKeys(MasterKeys):
     See :class:`MasterKeys` for the parameters.
     """
 
-    # RFC4226-7.5-DET, RFC6238-3-R2, RFC6238-3-R6, RULE-NO-KEY-STORED
+    # RULE-NO-KEY-STORED
     __slots__ = ()
     scheme = "derived"
 
@@ -50,7 +50,9 @@ class DerivedKeys(MasterKeys):
 
         :raises UnknownMasterKey: this process does not have its master key.
         """
+        # RFC4226-7.5-DET, RFC6238-3-R2, RFC6238-3-R6
         info = key_binding(ref, principal, serial, parameters)
+        # RFC6238-3-R2, RFC6238-3-R6
         return Key(hkdf_expand(self._prk(ref.key_id), info, parameters.key_size))
 
 
