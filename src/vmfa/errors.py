@@ -316,6 +316,13 @@ class UnknownMasterKey(VmfaError):
     http_status = 503
 
 
+class RandomnessFailed(VmfaError):
+    """The random generator of the operating system failed or repeated itself. Nothing changed."""
+
+    reason = "randomness failed"
+    http_status = 503
+
+
 class StoreError(VmfaError):
     """The store failed. No code was accepted."""
 

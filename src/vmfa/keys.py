@@ -7,11 +7,12 @@ for calls of it to find every place that handles key material.
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from hmac import compare_digest, digest as hmac_digest
 from os import urandom
 from struct import Struct
 
-from .errors import InvalidType, InvalidValue
+from .errors import InvalidType, InvalidValue, RandomnessFailed
 
 __all__ = ["Key", "UnsafeShortKey"]
 
@@ -32,10 +33,32 @@ _pack_length = Struct(">I").pack
 _INNER_PAD, _OUTER_PAD = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5C))
 
 
+# A generator that is broken repeats itself. These are digests of the latest draws.
+UNIQUE_BYTES = 12  # the size of the shortest value that must never repeat: the nonce of AES-GCM
+_latest_draws: deque[bytes] = deque(maxlen=64)
+
+
 def random_bytes(size: int) -> bytes:
-    """Return *size* bytes from the operating system's generator: the only source of randomness."""
+    """Return *size* bytes from the operating system's generator: the only source of randomness.
+
+    :raises RandomnessFailed: the generator failed, or repeated one of its latest draws.
+    """
     # ASVS5-11.5.1
-    return urandom(size)
+    try:
+        drawn = urandom(size)
+    except (OSError, NotImplementedError):
+        drawn = b""
+    if len(drawn) != size:
+        raise RandomnessFailed("the random generator of the operating system failed")
+    if size >= UNIQUE_BYTES:
+        digest = hashlib.sha256(drawn[:UNIQUE_BYTES]).digest()
+        if digest in _latest_draws:
+            del drawn  # error trackers record the locals of a raising frame
+            raise RandomnessFailed(
+                "the random generator of the operating system repeated itself: replace this machine"
+            )
+        _latest_draws.append(digest)
+    return drawn
 
 
 class Opaque:
