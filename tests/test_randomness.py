@@ -113,7 +113,7 @@ def test_the_only_source_is_the_generator_of_the_operating_system() -> None:
 
 @pytest.mark.parametrize("size", [12, 15, 16, 20, 32, 64])
 def test_a_draw_is_what_the_operating_system_returned(source: Source, size: int) -> None:
-    """ASVS5-11.5.1, RFC4226-7.5-RND, RFC6238-5.1-RAND: nothing is cut off and nothing is mixed in."""
+    """ASVS5-11.5.1, RFC4226-7.5-RND, RFC6238-5.1-RAND: nothing is cut off or mixed in."""
     assert keys_module.random_bytes(size) == source.blocks[0]
     assert source.sizes == [size]
 
@@ -276,6 +276,11 @@ class Cycle:
         return sha256(bytes([self.number])).digest()[:size]
 
 
+def twice(operation: Callable[[], object]) -> None:
+    operation()
+    operation()
+
+
 DRAWS: dict[str, Callable[[], object]] = {
     "generate a key": Key.generate,
     "derive a key": lambda: DerivedKeys(MASTER).issue(ALICE, SERIAL, Parameters()),
@@ -304,8 +309,7 @@ def test_a_generator_that_repeats_is_noticed(
     """ASVS5-11.5.1: at the second draw at the latest, whatever the sizes of the two are."""
     install(monkeypatch, constant)
     with pytest.raises(RandomnessFailed, match="repeated itself"):
-        for _ in range(2):
-            draw()
+        twice(draw)
 
 
 @pytest.mark.parametrize("period", [1, 2, 63, 64])
@@ -356,8 +360,7 @@ def test_no_operation_commits_without_randomness(
         install(monkeypatch, generator)
         before = world.store.load(ALICE), world.store.load(bob)
         with pytest.raises(RandomnessFailed):
-            for _ in range(2):
-                operation()
+            twice(operation)
         assert (world.store.load(ALICE), world.store.load(bob)) == before
     install(monkeypatch, failing)
     with pytest.raises(RandomnessFailed):  # a receipt with a client token

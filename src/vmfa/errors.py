@@ -364,12 +364,29 @@ class StoreCorrupt(StoreError):
 
 
 class StoreTooNew(StoreError):
-    """A newer version of vmfa wrote this; this version cannot read it."""
+    """A newer version of vmfa wrote this; this version cannot read it.
+
+    :ivar kind: "too new".
+    :ivar number: the number of the event; None if it is the record.
+    """
 
     reason = "store too new"
+    kind = "too new"
+    number: int | None = None
 
 
 class RecordTampered(StoreError):
-    """A stored record or event is not one that vmfa wrote for this principal."""
+    """A stored record or event is not one that vmfa wrote for this principal.
+
+    :ivar kind: what was done to it, as far as it shows: see ``docs/tampering.md``.
+    :ivar number: the number of the first event that is not intact; None if it is the record.
+    """
 
     reason = "record tampered"
+
+    def __init__(
+        self, message: str = "", *, kind: str = "record changed", number: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.number = number

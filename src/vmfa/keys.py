@@ -55,7 +55,7 @@ def random_bytes(size: int) -> bytes:
         if digest in _latest_draws:
             del drawn  # error trackers record the locals of a raising frame
             raise RandomnessFailed(
-                "the random generator of the operating system repeated itself: replace this machine"
+                "the random generator of the operating system repeated itself: replace the machine"
             )
         _latest_draws.append(digest)
     return drawn

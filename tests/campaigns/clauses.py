@@ -33,7 +33,7 @@ import sys
 import tempfile
 import tokenize
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from importlib import import_module
@@ -475,7 +475,9 @@ def main() -> int:
     parser.add_argument("rows", nargs="*", metavar="ID", help="these rows only")
     parser.add_argument("--list", action="store_true", help="print the breaks and stop")
     parser.add_argument("--quick", action="store_true", help="do not record what tests execute")
-    parser.add_argument("--sample", type=int, default=40, metavar="N", help="at most N breaks of each row")
+    parser.add_argument(
+        "--sample", type=int, default=40, metavar="N", help="at most N breaks of each row"
+    )
     parser.add_argument("--suggest", action="store_true", help="search for better tests")
     parser.add_argument("--out", type=Path, help="write the result to this file too")
     options = parser.parse_args()

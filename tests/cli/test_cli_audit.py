@@ -93,6 +93,7 @@ def test_verify_goes_on_after_broken_histories_and_fails(audit: Audit) -> None:
     code, lines, err = audit.report("verify", "123", "1%2F2")
     assert code == 5
     assert re.match(r"123/user/alice  record tampered: .*\b1\b", lines[0])
+    assert lines[0].endswith(" [event 1: unreadable]")
     assert lines[2] == "1%2F2/root/  intact: 2 events"
     assert re.fullmatch(r"vmfa: 123/user/alice: .*\b1\b.*; and 1 more\n", err)
 
@@ -110,8 +111,11 @@ def test_verify_in_json(audit: Audit) -> None:
         "events": 2,
         "reason": "intact",
         "problem": "",
+        "tampering": "",
+        "event": None,
     }
     assert bob["reason"] == "record tampered"
+    assert (bob["event"], bob["tampering"]) == (2, "missing")
     assert list(report["environment"]) == ENVIRONMENT
     assert report["hidden"] == []
     assert json.loads(err)["exit_code"] == 5
@@ -274,6 +278,8 @@ def test_an_auditor_notices_a_changed_tag(audit: Audit, audit_key: str, table: s
     code, lines, _ = audit.report("verify", "123", "--audit-key", audit_key)
     assert code == 5
     assert re.match(r"123/user/alice  record tampered: the tag for auditors of .*wrong", lines[0])
+    place = {"principal": "record: record changed", "event": "event 1: audit tag"}[table]
+    assert lines[0].endswith(f" [{place}]")
     assert lines[1] == "123/user/bob  intact: 2 events"
 
 

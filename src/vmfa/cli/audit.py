@@ -127,8 +127,17 @@ def _report(
     for result in results:
         count, reason = len(result.events), result.reason or "intact"
         data = principal_data(result.principal)
-        principals.append({**data, "events": count, "reason": reason, "problem": result.problem})
-        text.append(f"{result.principal}  {reason}: {result.problem or f'{count} events'}")
+        principals.append(
+            {
+                **data, "events": count, "reason": reason, "problem": result.problem,
+                "tampering": result.tampering, "event": result.event,
+            }
+        )
+        place = "record" if result.event is None else f"event {result.event}"
+        problem = f"{result.problem} [{place}: {result.tampering}]"
+        text.append(
+            f"{result.principal}  {reason}: {problem if result.problem else f'{count} events'}"
+        )
         if result.problem:
             broken.append(result)
     text += [f"HIDDEN  {problem}" for problem in hidden]
