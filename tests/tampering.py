@@ -37,6 +37,9 @@ EVENT_COLUMNS = (
     "account", "kind", "name", "number", "document", "salt", "content_digest", "digest",
     "redactable", "audit_tag",
 )
+CHECKS = (
+    "`verify` with master keys", "`verify` with the audit key", "`compare` with a checkpoint",
+)
 Row = dict[str, Any]
 NOTHING = "not found"
 
@@ -413,8 +416,7 @@ def page(reports: dict[str, tuple[str, ...]]) -> str:
     lines = [
         "<!-- Written by `python tests/tampering.py`. Do not edit. -->",
         "",
-        "| what was done | `verify` with master keys | `verify` with the audit key"
-        " | `compare` with a checkpoint |",
+        f"| what was done | {' | '.join(CHECKS)} |",
         "|---|---|---|---|",
     ]
     lines += [f"| {says} | {' | '.join(found)} |" for says, found in reports.items()]

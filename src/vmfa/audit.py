@@ -414,14 +414,20 @@ def read_checkpoints(text: str) -> list[Checkpoint]:
 
     :raises InvalidValue: the text is not such a document.
     """
+    is_signed = False
     try:
         document = json.loads(text)
+        is_signed = "payload" in document
         check_int("v", document["v"], VERSION, VERSION)
         return [_read_checkpoint(row) for row in document["checkpoints"]]
     except (ValueError, TypeError, KeyError, RecursionError):
-        raise errors.InvalidValue(
-            "not a file of checkpoints that this release wrote"
-        ) from None
+        pass  # raised below
+    raise errors.InvalidValue(
+        "the checkpoints are signed: check the signature with --signed-by, or with"
+        " vmfa.integrations.signing"
+        if is_signed
+        else "not a file of checkpoints that this release wrote"
+    )
 
 
 def _read_checkpoint(row: dict[str, Any]) -> Checkpoint:

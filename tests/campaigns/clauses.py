@@ -65,7 +65,7 @@ from traceability import ID, NOT_EVIDENCE, cited_by_tests, needed_tests, read_cl
 
 RESULTS = ROOT / "docs" / "_data" / "breaks.json"
 SUGGESTED = ("advisory", "importers", "keysources", "property", "rules", "stores", "testing")
-PATIENCE = 30  # seconds of tests for one break
+PATIENCE = 20  # seconds of tests for one break
 REASONS: dict[tuple[str, str], str] = {}
 Lines = range
 
@@ -222,7 +222,7 @@ class Campaign:
         order += sorted(
             tests.difference(order), key=lambda name: (self.seconds.get(name, 1), name)
         )
-        left, taken = float(PATIENCE), []
+        left, taken = PATIENCE / 5 if others else float(PATIENCE), []
         for name in order:
             left -= self.seconds.get(name, 0.05)
             if left < 0 and taken:

@@ -298,3 +298,54 @@ def test_a_file_that_is_not_an_audit_key_is_refused(audit: Audit, audit_key: str
     code, _, err = audit.run("verify", "123", "--audit-key", str(audit.folder / "none"))
     assert code == 5
     assert "create one with 'vmfa keys audit-key FILE'" in err
+
+
+# Across rotations
+
+
+def test_every_command_takes_the_keys_of_a_rotation(audit: Audit) -> None:
+    """RULE-KEY-ROLES, RULE-AUDIT-KEY: records and events under two master keys, before the reseal,
+    after it, and with an audit key.
+    """
+    new, old = audit.folder / "new.key", audit.key
+    new.write_bytes(bytes(range(1, 33)))
+    new.chmod(0o600)
+    checkpoint = audit.keep_checkpoint("123")
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        code = main([*arguments, "--db", str(audit.db)], clock=audit.clock)
+        return code, *audit._capsys.readouterr()
+
+    rotating = ("--key-file", str(new), "--key-file", str(old))
+    rotated = ("--key-file", str(new), "--derive-only-key-file", str(old))
+    with SQLiteStore(audit.db) as store:  # a change under the new key
+        keys = DerivedKeys(new.read_bytes(), old.read_bytes())
+        registry = DeviceRegistry(store, keys=keys, issuer="Example", clock=audit.clock)
+        registry.deactivate(ALICE, by=Actor.trusted_service("tests"))
+    assert run("audit", "verify", "123", "--key-file", str(new))[0] == 5
+    assert run("audit", "verify", "123", "--key-file", str(old))[0] == 5
+
+    def check(*keys: str) -> None:
+        code, out, _ = run("audit", "verify", "123", *keys)
+        assert (code, out.count("intact: ")) == (0, 2)
+        code, out, _ = run("audit", "compare", checkpoint, *keys)
+        assert (code, out.count("intact: ")) == (0, 2)
+        assert run("audit", "export", "123", "--since", checkpoint, *keys)[1].count("\n") == 1
+
+    check(*rotating)
+    audit_key = str(audit.folder / "audit.key")
+    assert main(["keys", "audit-key", audit_key, *rotating]) == 0
+    audit._capsys.readouterr()
+    check("--audit-key", audit_key)
+    assert run("audit", "verify", "123", *rotated)[0] == 5  # Bob's record is under the old key
+    assert run("keys", "reseal", "123", *rotating)[0] == 0
+    check(*rotated)
+    later_audit_key = str(audit.folder / "later.key")
+    assert main(["keys", "audit-key", later_audit_key, *rotated]) == 0
+    audit._capsys.readouterr()
+    check("--audit-key", later_audit_key)
+    check("--audit-key", audit_key)
+    assert main(["keys", "audit-key", str(audit.folder / "x"), "--key-file", str(new)]) == 0
+    audit._capsys.readouterr()
+    code, out, _ = run("audit", "verify", "123", "--audit-key", str(audit.folder / "x"))
+    assert (code, "does not cover the master key" in out) == (5, True)  # the old events

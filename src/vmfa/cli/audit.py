@@ -8,22 +8,21 @@ from collections.abc import Iterable, Iterator, Sequence
 from ..access import Actor
 from ..audit import (
     AuditFailed,
-    Checkpoint,
     HistoryResult,
     checkpoint_document,
     compare as compare_store,
     compare_with,
     compare_with_audit_key,
     line,
-    read_checkpoints,
     verify_history,
     verify_with_audit_key,
 )
 from ..keysources.base import AuditKey
 from .context import CommandContext, CommandResult
-from .io import read_private_file, read_source
+from .io import read_private_file
 from .rendering import principal_data
 from .reports import environment, environment_lines
+from .signing import read_checkpoint_file, sign
 
 
 def verify(context: CommandContext) -> CommandResult:
@@ -39,13 +38,16 @@ def checkpoint(context: CommandContext) -> CommandResult:
         "environment": environment(context),
     }
     broken = [result for result in results if result.problem]
+    signed = sign(context, document)
     return CommandResult(
-        data=document, text=[json.dumps(document)], failure=_failure(broken, hidden)
+        data=document if signed is None else json.loads(signed),
+        text=[json.dumps(document) if signed is None else signed],
+        failure=_failure(broken, hidden),
     )
 
 
 def compare(context: CommandContext) -> CommandResult:
-    checkpoints = read_checkpoints(read_source(context.args.file))
+    checkpoints = read_checkpoint_file(context, context.args.file)
     audit_key = _audit_key(context)
     if audit_key is not None:
         results = compare_with_audit_key(context.store, checkpoints, audit_key=audit_key)
@@ -60,7 +62,8 @@ def compare(context: CommandContext) -> CommandResult:
 
 def export(context: CommandContext) -> CommandResult:
     since = context.args.since
-    exported = {old.principal: old for old in _checkpoints(since)}
+    checkpoints = [] if since is None else read_checkpoint_file(context, since)
+    exported = {old.principal: old for old in checkpoints}
     results, hidden = _results(context)
     lines: list[str] = []
     broken: list[HistoryResult] = []
@@ -74,10 +77,6 @@ def export(context: CommandContext) -> CommandResult:
         if result.problem:
             broken.append(result)
     return CommandResult(data={"lines": lines}, text=lines, failure=_failure(broken, hidden))
-
-
-def _checkpoints(path: str | None) -> list[Checkpoint]:
-    return [] if path is None else read_checkpoints(read_source(path))
 
 
 def _results(context: CommandContext) -> tuple[list[HistoryResult], list[str]]:

@@ -10,7 +10,7 @@ from textwrap import wrap
 from typing import Any, Final, NoReturn
 
 from ..policy import Policy
-from . import audit, codes, devices, importing, keys, reports, support
+from . import audit, codes, devices, importing, keys, reports, signing, support
 from .context import CommandContext, CommandResult
 from .demo import run_demo
 from .errors import WrongUsage
@@ -482,7 +482,7 @@ def _version(parser: Parser) -> None:
 
 KEYS: Final = Group(
     name="keys",
-    about="Manage master keys: generate, report, reseal, rekey, audit-key.",
+    about="Keys: generate, report, reseal, rekey, audit-key, signing-key.",
     commands=(
         Command(
             name="generate",
@@ -503,7 +503,7 @@ KEYS: Final = Group(
             about="Authenticate every record under the current master key.",
             more="Sign-ins may go on meanwhile. After a leak of the old key, stop all services "
             "first and pass a checkpoint that is older than the leak.",
-            arguments=(_accounts, _leak_checkpoint, _files),
+            arguments=(_accounts, _leak_checkpoint, signing.add_signed_by, _files),
         ),
         Command(
             name="rekey",
@@ -519,6 +519,13 @@ KEYS: Final = Group(
             more="It checks records and histories. It computes no code, and the service accepts "
             "nothing that is made with it.",
             arguments=(_new_audit_key_file, _key_files),
+        ),
+        Command(
+            name="signing-key",
+            run=signing.signing_key,
+            about="Write a new key that signs checkpoints, and its public key.",
+            more="Ed25519, in PEM files. Needs the extra signing.",
+            arguments=(signing.add_new_signing_key_file,),
         ),
     ),
 )
@@ -555,7 +562,7 @@ SUPPORT: Final = Group(
 
 AUDIT: Final = Group(
     name="audit",
-    about="Verify and export histories: verify, checkpoint, compare, export.",
+    about="Histories: verify, checkpoint, compare, export, signer.",
     commands=(
         Command(
             name="verify",
@@ -569,20 +576,31 @@ AUDIT: Final = Group(
             run=audit.checkpoint,
             about="Print what later proves the state of every history.",
             more="Keep it where it cannot be changed with write access to the database.",
-            arguments=(_accounts, _case, _audit_key, _files),
+            arguments=(_accounts, signing.add_sign, _case, _audit_key, _files),
         ),
         Command(
             name="compare",
             run=audit.compare,
             about="Compare the database with a checkpoint.",
             more="Finds deleted rows and restored older rows.",
-            arguments=(_checkpoint_file, _case, _audit_key, _files),
+            arguments=(
+                _checkpoint_file, signing.add_signed_by, _case, _audit_key, _files,
+            ),
+        ),
+        Command(
+            name="signer",
+            run=signing.check_signature,
+            about="Check who signed a checkpoint.",
+            more="It needs no database. Needs the extra signing.",
+            arguments=(_checkpoint_file, signing.add_signed_by),
         ),
         Command(
             name="export",
             run=audit.export,
             about="Print the events as JSON lines for a SIEM.",
-            arguments=(_accounts, _since, _case, _audit_key, _files),
+            arguments=(
+                _accounts, _since, signing.add_signed_by, _case, _audit_key, _files,
+            ),
         ),
     ),
 )
