@@ -256,7 +256,7 @@ def relationship_to(
     if actor.role is Role.RECOVERY_CODE:  # RULE-MATRIX-CODE
         return _R.OWNER_RECOVERY_CODE if actor_id == target else _R.UNRELATED
     has_mfa = actor.mfa is not None and (
-        -tolerance <= now - actor.mfa.at <= policy.claim_seconds  # RULE-CLAIM
+        -tolerance <= now - actor.mfa.at <= policy.claim_seconds  # RULE-CLAIM, RULE-CLAIM-AHEAD
         and claimed_device_is_assigned(actor.mfa, actor_record)
         and claim_is_authentic(actor_id, actor.mfa)
     )
@@ -285,6 +285,7 @@ def _proofs_are_valid(
     oldest = min(actor.proofs)
     newer_than_device = record.device is None or oldest > record.device.enrolled_at
     unused = oldest > record.recovered_at
+    # RULE-CLAIM-AHEAD
     fresh = all(-tolerance <= now - proof <= policy.recovery_seconds for proof in actor.proofs)
     return newer_than_device and unused and fresh
 

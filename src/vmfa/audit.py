@@ -317,6 +317,7 @@ def _check_audit_tags(events: Iterable[AuditEvent], audit_key: AuditKey) -> None
 
 
 def _checked(record: Principal, events: list[AuditEvent]) -> tuple[AuditEvent, ...]:
+    # RULE-TAMPERING
     if record.revision == 0 and events:
         raise errors.RecordTampered(
             f"event {events[0].number} is stored without a record of this principal: its row was"
@@ -388,7 +389,7 @@ def line(event: AuditEvent) -> str:
         **_principal_fields(event.principal),
         "digest": event.digest,
     }
-    return json.dumps(fields, separators=(",", ":"))
+    return json.dumps(fields, separators=(",", ":"))  # ASVS5-16.2.4, ASVS5-16.4.1
 
 
 def checkpoint_document(checkpoints: Iterable[Checkpoint], at: float) -> dict[str, object]:

@@ -203,6 +203,7 @@ def _content_digest(salt: str, document: str) -> str:
 def _digest(
     principal: PrincipalId, number: int, before: str, redactable: bool, content_digest: str
 ) -> str:
+    # ASVS5-11.4.3
     return sha256(
         encode_fields(
             "vmfa event v1", principal.account, principal.kind, principal.name, number, before,

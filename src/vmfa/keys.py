@@ -43,7 +43,7 @@ def random_bytes(size: int) -> bytes:
 
     :raises RandomnessFailed: the generator failed, or repeated one of its latest draws.
     """
-    # ASVS5-11.5.1
+    # RULE-RANDOM, ASVS5-11.5.1
     try:
         drawn = urandom(size)
     except (OSError, NotImplementedError):
@@ -100,7 +100,7 @@ class Key(Opaque):
     _min_bytes = MIN_KEY_BYTES
 
     def __init__(self, raw: bytes) -> None:
-        # RFC4226-4-R6, SP80063B-3.1.4.1-STRENGTH
+        # RFC4226-4-R6, SP80063B-3.1.4.1-STRENGTH, ASVS5-11.2.3
         problem = _problem_with(raw, self._min_bytes)
         if problem is not None:
             del raw

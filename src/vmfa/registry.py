@@ -653,7 +653,7 @@ class DeviceRegistry:
             actor_record = self._store.load(actor_record_id) if actor_record_id else None
             # RFC6238-3-R1
             decision = operation.decide(before, self._clock(), actor_record)
-            # ASVS5-16.5.3: the answer leaves after the commit
+            # ASVS5-16.5.2, ASVS5-16.5.3: the answer leaves after the commit
             if decision.principal is before or self._store.commit(
                 before, decision.principal, decision.stored
             ):

@@ -190,6 +190,7 @@ def _failed(
     lane, failures = "unknown", after.failures
     if after.known_failures > device.known_failures:
         lane, failures = "known", after.known_failures
+    # ASVS5-16.3.3
     events = [ctx.event(EventType.REJECTED, serial, answer.reason, failures=failures, lane=lane)]
     if after.budget == policy.budget_warning:
         events.append(ctx.event(EventType.BUDGET_LOW, serial, budget=after.budget))

@@ -110,7 +110,7 @@ def after_failed_code(
 
 def refilled_budget(device: VirtualDevice, now: int, policy: Policy) -> tuple[int, int]:
     """Return the guess budget at *now*, and the Unix time from which the next refill counts."""
-    # RULE-BUDGET
+    # RULE-BUDGET, RULE-GUESS-LIMIT
     refills = max(0, now - device.budget_updated_at) // policy.budget_refill
     if device.budget + refills >= policy.budget:
         return policy.budget, now

@@ -104,6 +104,7 @@ class SigningKey(Opaque):
     @classmethod
     def generate(cls) -> SigningKey:
         """Return a new key from the operating system's generator."""
+        # ASVS5-11.6.1
         return cls(Ed25519PrivateKey.from_private_bytes(random_bytes(KEY_BYTES)))
 
     @classmethod

@@ -45,7 +45,7 @@ class SealedKeys(MasterKeys):
         self, principal: PrincipalId, serial: str, parameters: Parameters, key: Key
     ) -> KeyRef:
         """Return a reference that contains *key*, encrypted under the current master key."""
-        nonce = random_bytes(NONCE_BYTES)
+        nonce = random_bytes(NONCE_BYTES)  # ASVS5-11.3.4
         bound_to = _binding(self.current_id, principal, serial, parameters)
         encrypted = self._cipher(self.current_id).encrypt(nonce, reveal(key), bound_to)
         return KeyRef(scheme=self.scheme, key_id=self.current_id, material=nonce + encrypted)
@@ -68,6 +68,7 @@ class SealedKeys(MasterKeys):
                 return (Key if len(raw) >= 16 else UnsafeShortKey)(raw)
         except InvalidTag:
             pass  # refused below, like material that is too short
+        # ASVS5-11.2.5
         raise RecordTampered("a sealed key was changed, or was sealed for another device")
 
     def needs_rekey(self, ref: KeyRef) -> bool:
@@ -75,6 +76,7 @@ class SealedKeys(MasterKeys):
         return ref.scheme == self.scheme and ref.key_id != self.current_id
 
     def _cipher(self, key_id: str) -> AESGCM:
+        # ASVS5-11.3.1
         return AESGCM(reveal(self.subkey("sealed device key", key_id)))
 
 
