@@ -1,11 +1,14 @@
 """Break the code that cites a requirement, and see whether a test that cites it fails.
 
-    python tests/campaigns/clauses.py                        # every break of every row
-    python tests/campaigns/clauses.py --sample 3             # three breaks a row: part of .ci/run
-    python tests/campaigns/clauses.py RULE-ORDER SEED-TWO    # these rows only
-    python tests/campaigns/clauses.py RULE-ORDER --list      # print the breaks and stop
-    python tests/campaigns/clauses.py --suggest              # for a break that no cited test
-                                                             # notices, search other tests
+    python tests/campaigns/clauses.py                      # up to twelve breaks of every row
+    python tests/campaigns/clauses.py --sample 1000        # every break of every row
+    python tests/campaigns/clauses.py --write              # ... and record the result
+    python tests/campaigns/clauses.py --quick              # one break a row: part of .ci/run
+    python tests/campaigns/clauses.py --check              # is there a result for each row?
+    python tests/campaigns/clauses.py RULE-ORDER SEED-TWO  # these rows only
+    python tests/campaigns/clauses.py RULE-ORDER --list    # print the breaks and stop
+    python tests/campaigns/clauses.py --suggest            # search other tests for a break that
+                                                           # no cited test notices
 
 A row of ``docs/traceability.md`` that is *met* names functions and tests. This command checks
 that they belong together. The breaks are the mutants of ``breaks.py`` in the code that a comment
@@ -16,8 +19,11 @@ with the id of the requirement belongs to:
 * any other comment: the statement or the entry after it.
 
 A row passes if it has a break, and if each break makes a test fail that the row cites. Only
-fast tests count. Texts for people are not broken, and a mutant in ``equivalent.py`` is no break.
-The exit status is 1 if a row does not pass.
+fast tests count. Texts for people are not broken, and a mutant in ``equivalent.py`` or in
+``UNRELATED`` is left out. The exit status is 1 if a row does not pass.
+
+``docs/_data/breaks.json`` has the result of the last complete run: for each row the number of
+breaks, and for some of them the test that noticed it.
 """
 
 from __future__ import annotations
@@ -40,6 +46,7 @@ from importlib import import_module
 from importlib.util import cache_from_source
 from pathlib import Path
 from types import FunctionType
+from typing import Any
 
 from breaks import Mutant, mutants, path_of
 from equivalent import equivalent
@@ -66,7 +73,9 @@ from traceability import ID, NOT_EVIDENCE, cited_by_tests, needed_tests, read_cl
 RESULTS = ROOT / "docs" / "_data" / "breaks.json"
 SUGGESTED = ("advisory", "importers", "keysources", "property", "rules", "stores", "testing")
 PATIENCE = 20  # seconds of tests for one break
-REASONS: dict[tuple[str, str], str] = {}
+RECORDED = 3  # breaks of each row whose test is recorded
+# Breaks of cited code that are not about the requirement, by id and a part of their name.
+UNRELATED: dict[tuple[str, str], str] = {}
 Lines = range
 
 
@@ -157,6 +166,10 @@ def is_break(mutant: Mutant) -> bool:
     return equivalent(mutant.module, mutant.name) is None
 
 
+def is_unrelated(clause: str, name: str) -> bool:
+    return any(clause == of and part in name for of, part in UNRELATED)
+
+
 def rows_and_breaks(
     chosen: Sequence[str],
 ) -> tuple[dict[str, Row], dict[str, dict[str, list[str]]]]:
@@ -178,10 +191,19 @@ def rows_and_breaks(
         if not cited:
             continue
         for mutant in mutants(module, text):
-            ids = [place.clause for place in cited if mutant.line in place.lines]
+            ids = [
+                place.clause
+                for place in cited
+                if mutant.line in place.lines and not is_unrelated(place.clause, mutant.name)
+            ]
             if ids and is_break(mutant):
                 breaks.setdefault(module, {})[mutant.name] = [*dict.fromkeys(ids)]
     return rows, breaks
+
+
+def _order(clause: str, module: str, name: str) -> bytes:
+    """Return a key that orders the breaks of a row: random, and the same each time."""
+    return sha256(f"{clause} {module} {name}".encode()).digest()
 
 
 def sample(
@@ -195,7 +217,7 @@ def sample(
                 of_row[clause].append((module, name))
     taken: dict[str, dict[str, list[str]]] = {}
     for clause, found in of_row.items():
-        found.sort(key=lambda pair: sha256(" ".join((clause, *pair)).encode()).digest())
+        found.sort(key=lambda pair: _order(clause, *pair))
         for module, name in found[:size]:
             taken.setdefault(module, {}).setdefault(name, []).append(clause)
     return taken
@@ -213,7 +235,7 @@ class Campaign:
 
     def ordered(self, row: Row, mutant: Mutant, *, others: bool = False) -> list[str]:
         """Return the tests that may notice a break, the likeliest first."""
-        executed = self.lines.get(str(path_of(mutant.module, self.root)))
+        executed = self.lines.get(str(path_of(mutant.module, self.root).relative_to(self.root)))
         tests = set(self.others if others else row.tests)
         if executed is not None and mutant.place.inside:
             tests &= {name for line in mutant.place.lines for name in executed.get(line, ())}
@@ -247,6 +269,7 @@ class Campaign:
              module: str) -> dict[str, list[str]]:
         """Break functions in forks of this process. Return what remains for :meth:`write`."""
         path = path_of(module, self.root)
+        executed = self.lines.get(str(path.relative_to(self.root)), {})
         remaining: dict[str, list[str]] = {}
         for mutant in mutants(module, path.read_text("utf-8")):
             ids = wanted.get(mutant.name, [])
@@ -270,7 +293,13 @@ class Campaign:
                     if names and not dead:
                         verdict = judge(work, self.seconds)
                         dead = self.take(row, mutant, verdict, others=others)
-                if f"{module}: {mutant.name}" in row.suggested:
+                # What a function created at import has the old code still.
+                outermost = mutant.place.path[-1] if changed else None
+                at_import = not self.lines or outermost is None or any(
+                    "" in executed.get(line, ())
+                    for line in range(outermost.body[0].lineno, (outermost.end_lineno or 0) + 1)
+                )
+                if f"{module}: {mutant.name}" in row.suggested or not (dead or at_import):
                     row.survived.append(f"{module}:{mutant.line}: {mutant.name}")
                 elif not dead:
                     remaining.setdefault(mutant.name, []).append(clause)
@@ -373,7 +402,10 @@ def collect(root: Path, rows: dict[str, Row], *, survey: bool, suggest: bool) ->
         if survey:
             cover.stop()
             data = cover.get_data()
-            lines = {name: data.contexts_by_lineno(name) for name in data.measured_files()}
+            lines = {
+                os.path.relpath(name, root): data.contexts_by_lineno(name)
+                for name in data.measured_files()
+            }
         out.write_bytes(pickle.dumps((names, failed, Survey(seconds, lines))))
         os.write(pipe, b"survived\n")
 
@@ -390,10 +422,17 @@ def collect(root: Path, rows: dict[str, Row], *, survey: bool, suggest: bool) ->
 
 def run_campaign(
     root: Path, rows: dict[str, Row], breaks: dict[str, dict[str, list[str]]],
-    known: Mapping[str, str], *, survey: bool, suggest: bool,
+    known: Mapping[str, str], *, survey: bool, suggest: bool, cache: Path | None,
 ) -> None:
     """Fill in ``killed`` and ``survived`` of each row."""
-    found = collect(root, rows, survey=survey, suggest=suggest)
+    if cache is not None and cache.exists():
+        names, found = pickle.loads(cache.read_bytes())
+        for row in rows.values():
+            row.tests = [name for name in names if row.cites(name)]
+    else:
+        found = collect(root, rows, survey=survey, suggest=suggest)
+        if cache is not None:
+            cache.write_bytes(pickle.dumps(([*found.seconds], found)))
     say(f"{len(rows)} rows, {sum(map(len, breaks.values()))} breaks")
     sys.dont_write_bytecode = True
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
@@ -460,12 +499,34 @@ def report(rows: Mapping[str, Row]) -> int:
     return bad
 
 
-def read_results() -> dict[str, dict[str, str]]:
-    """Return the test that noticed each break of each row, in the last full run."""
-    if not RESULTS.exists():
-        return {}
-    results: dict[str, dict[str, str]] = json.loads(RESULTS.read_text())
+def read_results() -> dict[str, Any]:
+    """Return the result of each row in the last complete run."""
+    results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     return results
+
+
+def write_results(rows: Mapping[str, Row]) -> None:
+    """Record the results of *rows*, and keep those of other rows that are still met."""
+    results = read_results()
+    for clause, row in rows.items():
+        killed = sorted(
+            row.killed.items(), key=lambda pair: _order(clause, *pair[0].split(": ", 1))
+        )
+        results[clause] = {"breaks": len(row.killed), "noticed_by": dict(killed[:RECORDED])}
+    met = [name for name, clause in read_clauses(ROOT).items() if clause.status == "met"]
+    kept = {name: results[name] for name in met if name in results}
+    RESULTS.write_text(json.dumps(kept, indent=1) + "\n")
+
+
+def problems_of_results(rows: Mapping[str, Row]) -> list[str]:
+    """Return which rows have no recorded result, without running a test."""
+    results = read_results()
+    missing = [
+        f"{clause} has no recorded break: run python tests/campaigns/clauses.py {clause} --write"
+        for clause in rows
+        if not results.get(clause, {}).get("breaks")
+    ]
+    return missing + [f"{clause} is recorded and not met" for clause in results.keys() - rows]
 
 
 def main() -> int:
@@ -474,18 +535,26 @@ def main() -> int:
     )
     parser.add_argument("rows", nargs="*", metavar="ID", help="these rows only")
     parser.add_argument("--list", action="store_true", help="print the breaks and stop")
-    parser.add_argument("--quick", action="store_true", help="do not record what tests execute")
     parser.add_argument(
-        "--sample", type=int, default=40, metavar="N", help="at most N breaks of each row"
+        "--quick", action="store_true", help="one break a row; do not record what tests execute"
     )
+    parser.add_argument("--check", action="store_true", help="check the recorded results")
+    parser.add_argument("--write", action="store_true", help="record the results")
+    parser.add_argument(
+        "--sample", type=int, default=12, metavar="N", help="at most N breaks of each row"
+    )
+    parser.add_argument("--survey", type=Path, help="keep in this file what tests execute")
     parser.add_argument("--suggest", action="store_true", help="search for better tests")
     parser.add_argument("--out", type=Path, help="write the result to this file too")
     options = parser.parse_args()
     rows, breaks = rows_and_breaks(options.rows)
     if unknown := set(options.rows).difference(rows):
         sys.exit(f"no row that is met: {', '.join(sorted(unknown))}")
-    if options.sample:
-        breaks = sample(breaks, options.sample)
+    if options.check:
+        problems = problems_of_results(rows)
+        print("\n".join(problems) or f"{len(rows)} rows have results")
+        return 1 if problems else 0
+    breaks = sample(breaks, 1 if options.quick else options.sample)
     if options.list:
         for module, names in breaks.items():
             for name, ids in names.items():
@@ -497,18 +566,25 @@ def main() -> int:
         print("without a break:", *(clause for clause in rows if not counts[clause]))
         print(counts.most_common())
         return 0
+    known = {
+        name: test for row in read_results().values() for name, test in row["noticed_by"].items()
+    }
     with tempfile.TemporaryDirectory(prefix="vmfa-clauses-") as scratch:
         root = Path(scratch).resolve() / "tree"
         prepare(root, scratch)
         run_campaign(
-            root, rows, breaks, {}, survey=not options.quick, suggest=options.suggest
+            root, rows, breaks, known, survey=not options.quick, suggest=options.suggest,
+            cache=options.survey,
         )
     if options.out:
         options.out.write_text(json.dumps(
             {clause: {"killed": row.killed, "survived": row.survived,
                       "suggested": row.suggested}
              for clause, row in rows.items()}, indent=1))
-    return 1 if report(rows) else 0
+    failed = report(rows)
+    if options.write and not failed:
+        write_results(rows)
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":
