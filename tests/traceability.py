@@ -254,8 +254,8 @@ def page(
         "* *Code* lists the functions that cite the id.",
         "* *Tests* lists tests that passed when this page was built.",
         "  `python tests/traceability.py --show ID` prints all of them.",
-        "* *Breaks* is the number of ways in which the code was broken, one at a time. For each of",
-        f"  them a test of the row fails: {sum(breaks.values())} in {len(breaks)} rows.",
+        "* *Breaks* is the number of ways in which the code was broken, one at a time. For each",
+        f"  of them a test of the row fails: {sum(breaks.values())} in {len(breaks)} rows.",
         "  `python tests/campaigns/clauses.py` repeats it.",
         "* Text in “quotation marks” is quoted from the source. All other text is a summary.",
     ]

@@ -9,14 +9,15 @@ from textwrap import dedent
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "tests" / "campaigns"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "campaigns"))
 
 import clauses
 from breaks import mutants
 from clauses import Row, cited_lines, is_break, problems_of_results, sample
+
 from traceability import read_clauses
 
+ROOT = Path(__file__).parents[2]
 FIRST, SECOND = "RULE-" + "ONE", "RULE-" + "TWO"  # in parts: the ids of this file are checked too
 
 
