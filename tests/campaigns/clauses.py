@@ -73,6 +73,7 @@ from traceability import ID, NOT_EVIDENCE, cited_by_tests, needed_tests, read_cl
 RESULTS = ROOT / "docs" / "_data" / "breaks.json"
 SUGGESTED = ("advisory", "importers", "keysources", "property", "rules", "stores", "testing")
 PATIENCE = 20  # seconds of tests for one break
+BREAKS = 12  # of each row, unless an option says otherwise
 RECORDED = 3  # breaks of each row whose test is recorded
 # Breaks of cited code that are not about the requirement, by id and a part of their name.
 UNRELATED: dict[tuple[str, str], str] = {}
@@ -541,7 +542,7 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="check the recorded results")
     parser.add_argument("--write", action="store_true", help="record the results")
     parser.add_argument(
-        "--sample", type=int, default=12, metavar="N", help="at most N breaks of each row"
+        "--sample", type=int, metavar="N", help=f"at most N breaks of each row, not {BREAKS}"
     )
     parser.add_argument("--survey", type=Path, help="keep in this file what tests execute")
     parser.add_argument("--suggest", action="store_true", help="search for better tests")
@@ -554,7 +555,7 @@ def main() -> int:
         problems = problems_of_results(rows)
         print("\n".join(problems) or f"{len(rows)} rows have results")
         return 1 if problems else 0
-    breaks = sample(breaks, 1 if options.quick else options.sample)
+    breaks = sample(breaks, options.sample or (1 if options.quick else BREAKS))
     if options.list:
         for module, names in breaks.items():
             for name, ids in names.items():
