@@ -231,7 +231,7 @@ def page(
     code: Mapping[str, Sequence[str]],
     places: Mapping[str, Sequence[str]],
     outcomes: Mapping[str, str],
-    breaks: Mapping[str, int],
+    breaks: Mapping[str, tuple[int, int]],
 ) -> str:
     """Return the page as Markdown."""
     counts = Counter(clause.status for clause in clauses.values())
@@ -254,9 +254,10 @@ def page(
         "* *Code* lists the functions that cite the id.",
         "* *Tests* lists tests that passed when this page was built.",
         "  `python tests/traceability.py --show ID` prints all of them.",
-        "* *Breaks* is the number of ways in which the code was broken, one at a time. For each",
-        f"  of them a test of the row fails: {sum(breaks.values())} in {len(breaks)} rows.",
-        "  `python tests/campaigns/clauses.py` repeats it.",
+        "* *Breaks* says in how many ways the code was broken, one at a time, and how many of them",
+        f"  a test of the row noticed: {sum(noticed for noticed, _ in breaks.values())} of",
+        f"  {sum(total for _, total in breaks.values())} in {len(breaks)} rows.",
+        "  `python tests/campaigns/clauses.py` repeats it and lists those that no test noticed.",
         "* Text in “quotation marks” is quoted from the source. All other text is a summary.",
     ]
     for prefix, title in SOURCES:
@@ -269,7 +270,10 @@ def page(
 
 
 def _row(
-    clause: Clause, code: Sequence[str], tests: Sequence[str], breaks: int | None
+    clause: Clause,
+    code: Sequence[str],
+    tests: Sequence[str],
+    breaks: tuple[int, int] | None,
 ) -> str:
     status = STATUS[clause.status]
     if clause.duty:
@@ -286,17 +290,17 @@ def _row(
     more = f" and {len(tests) - TESTS_SHOWN} more" if len(tests) > TESTS_SHOWN else ""
     cells = (
         clause.name, clause.level, clause.says, status, places, ", ".join(names) + more,
-        "" if breaks is None else str(breaks),
+        "" if breaks is None else f"{breaks[0]} of {breaks[1]}",
     )
     return f"| {' | '.join(cells)} |"
 
 
-def read_breaks(root: Path, clauses: Mapping[str, Clause]) -> dict[str, int]:
-    """Return how often the code of each row that is met was broken, as far as it is recorded."""
+def read_breaks(root: Path, clauses: Mapping[str, Clause]) -> dict[str, tuple[int, int]]:
+    """Return, for each row that is met, how many breaks were noticed, and how many there were."""
     path = root / "docs" / "_data" / "breaks.json"
     recorded = json.loads(path.read_text()) if path.exists() else {}
     return {
-        name: recorded[name]["breaks"]
+        name: (recorded[name]["noticed"], recorded[name]["breaks"])
         for name, clause in clauses.items()
         if clause.status == "met" and name in recorded
     }

@@ -80,7 +80,7 @@ class VmfaError(Exception):
     :ivar http_status: the status that an HTTP service usually answers with.
     """
 
-    # RULE-ERROR-DATA, ASVS5-16.5.1
+    # RULE-ERROR-DATA
 
     reason: str = "error"
     http_status: int = 500

@@ -100,7 +100,6 @@ class Key(Opaque):
     _min_bytes = MIN_KEY_BYTES
 
     def __init__(self, raw: bytes) -> None:
-        # RFC4226-4-R6, SP80063B-3.1.4.1-STRENGTH, ASVS5-11.2.3
         problem = _problem_with(raw, self._min_bytes)
         if problem is not None:
             del raw
@@ -238,6 +237,7 @@ def _hmac_states(raw: bytes, algorithm: str) -> HmacStates:
 
 
 def _problem_with(raw: bytes, min_bytes: int) -> InvalidType | InvalidValue | None:
+    # RFC4226-4-R6, SP80063B-3.1.4.1-STRENGTH, ASVS5-11.2.3
     if not isinstance(raw, bytes):
         return InvalidType("a key must be bytes; read Base32 text with Key.from_base32(text)")
     if not min_bytes <= len(raw) <= MAX_KEY_BYTES:

@@ -336,7 +336,7 @@ def confirm_enrollment(
         return _attempt_failed(before, ctx, session)
     step, spent = pair
     offset = step - current
-    # SEED-LATE
+    # SEED-LATE, RULE-BETTER-3
     sync = Sync.IN_SYNC if abs(offset) <= policy.window else Sync.OUT_OF_SYNC
     codes_to_save, digests = _new_recovery_codes(before, ctx, session.serial)
     device = VirtualDevice(
@@ -451,9 +451,9 @@ def deactivate(
     # RULE-BINDING-DISABLED
     if ctx.relationship not in OWNERS and (ctx.policy.binding_code_required or device.disabled):
         code, binding = _new_binding(ctx)
-    # SEED-ROTATE, SP80063B-4.3-LOST, ASVS5-6.5.6
     after = replace(
-        without_key(before), binding=binding,
+        without_key(before),  # SEED-ROTATE, SP80063B-4.3-LOST, ASVS5-6.5.6
+        binding=binding,
         recovered_at=max(before.recovered_at, ctx.now, *by.proofs),
     )
     answer = models.Deactivation(serial=device.serial, at=ctx.now, binding_code=code)

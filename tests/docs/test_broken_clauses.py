@@ -101,15 +101,17 @@ def test_a_sample_has_breaks_of_every_row_and_repeats_itself() -> None:
     assert taken == sample(breaks, 3)
     assert sorted(map(len, taken.values())) == [4]
     assert taken["m"]["last"] == [SECOND]
+    (first,) = [name for name in sample(breaks, 1, ["m: line 7"])["m"] if name != "last"]
+    assert first == "line 7"
 
 
 @pytest.mark.parametrize(
     ("recorded", "problems"),
     [
         ({}, ["has no recorded break"]),
-        ({FIRST: {"breaks": 0, "noticed_by": {}}}, ["has no recorded break"]),
-        ({FIRST: {"breaks": 1, "noticed_by": {"m: a": "t"}}}, []),
-        ({FIRST: {"breaks": 1, "noticed_by": {"m: a": "t"}}, SECOND: {}}, ["is recorded and"]),
+        ({FIRST: {"breaks": 1, "noticed": 0, "noticed_by": {}}}, ["has no recorded break"]),
+        ({FIRST: {"breaks": 2, "noticed": 1, "noticed_by": {"m: a": "t"}}}, []),
+        ({FIRST: {"noticed": 1, "noticed_by": {"m: a": "t"}}, SECOND: {}}, ["is recorded and"]),
     ],
 )
 def test_a_row_without_a_result_is_reported(

@@ -21,7 +21,6 @@ class DerivedKeys(MasterKeys):
     See :class:`MasterKeys` for the parameters.
     """
 
-    # RULE-NO-KEY-STORED
     __slots__ = ()
     scheme = "derived"
 
@@ -29,7 +28,7 @@ class DerivedKeys(MasterKeys):
         self, principal: PrincipalId, serial: str, parameters: Parameters
     ) -> tuple[KeyRef, Key]:
         """Return a new key and its reference."""
-        # RFC4226-5.1-K, RFC6238-3-R5
+        # RFC4226-5.1-K, RFC6238-3-R5, RULE-NO-KEY-STORED
         ref = KeyRef(scheme=self.scheme, key_id=self.current_id, material=random_bytes(16))
         return ref, self.reveal(ref, principal, serial, parameters)
 
