@@ -184,33 +184,33 @@ _OWNER_MFA: Final = frozenset({_R.OWNER_MFA})
 # SEED-PERMIT
 ON_USERS: Final[dict[Action, frozenset[Relationship]]] = {
     Action.OPEN: _OWNER | _MANAGERS,  # RULE-MATRIX-ENROLL
-    Action.CONFIRM: _OWNER | _MANAGERS,
-    Action.CANCEL: _OWNER | _MANAGERS,
+    Action.CONFIRM: _OWNER | _MANAGERS,  # RULE-MATRIX-ENROLL
+    Action.CANCEL: _OWNER | _MANAGERS,  # RULE-MATRIX-ENROLL
     Action.RESYNC: _OWNER | _MANAGERS,  # RULE-MATRIX-RESYNC
     Action.READ_DEVICE: _OWNER | _MANAGERS | {_R.SUPPORT},  # RULE-MATRIX-STATE
     Action.READ_HISTORY: _MANAGERS | {_R.OWNER_MFA, _R.SUPPORT},  # RULE-MATRIX-HISTORY
     Action.DEACTIVATE: _MANAGERS  # RULE-MATRIX-DEACTIVATE, RULE-BETTER-6
     | {_R.OWNER_MFA, _R.OWNER_RECOVERY_CODE, _R.SUPPORT},
     Action.RESTORE_BUDGET: _MANAGERS,  # RULE-MATRIX-HELP
-    Action.GIVE_CLIENT_TOKEN: _MANAGERS,
+    Action.GIVE_CLIENT_TOKEN: _MANAGERS,  # RULE-MATRIX-HELP
     Action.FORGET_CLIENTS: _OWNER_MFA,  # RULE-MATRIX-OWNER
-    Action.REOPEN: _OWNER_MFA,
-    Action.REPLACE_RECOVERY_CODES: _OWNER_MFA,
+    Action.REOPEN: _OWNER_MFA,  # RULE-MATRIX-OWNER
+    Action.REPLACE_RECOVERY_CODES: _OWNER_MFA,  # RULE-MATRIX-OWNER
     # RULE-MATRIX-BINDING
     Action.ISSUE_BINDING_CODE: frozenset({_R.ADMIN, _R.SERVICE, _R.SUPPORT}),
     Action.ADOPT: _SERVICE,  # RULE-MATRIX-SERVICE
-    Action.REANCHOR: _SERVICE,
-    Action.FORGET: _SERVICE,
-    Action.PRUNE: _SERVICE,
-    Action.MARK_SPENT: _SERVICE,
+    Action.REANCHOR: _SERVICE,  # RULE-MATRIX-SERVICE
+    Action.FORGET: _SERVICE,  # RULE-MATRIX-SERVICE
+    Action.PRUNE: _SERVICE,  # RULE-MATRIX-SERVICE
+    Action.MARK_SPENT: _SERVICE,  # RULE-MATRIX-SERVICE
 }
 _RECOVERY: Final = frozenset({_R.OWNER_MFA, _R.RECOVERED, _R.SUPPORT})
 
 ON_ROOT: Final[dict[Action, frozenset[Relationship]]] = {  # RULE-MATRIX-ROOT
     Action.OPEN: _OWNER,  # SEED-ROOT
-    Action.CONFIRM: _OWNER,
-    Action.CANCEL: _OWNER,
-    Action.RESYNC: _OWNER,
+    Action.CONFIRM: _OWNER,  # SEED-ROOT
+    Action.CANCEL: _OWNER,  # SEED-ROOT
+    Action.RESYNC: _OWNER,  # SEED-ROOT
     Action.READ_DEVICE: _RECOVERY | {_R.OWNER, _R.SERVICE},
     Action.READ_HISTORY: _RECOVERY | _SERVICE,
     Action.DEACTIVATE: _RECOVERY,  # SEED-RECOVER
@@ -291,29 +291,30 @@ def claim_problem(
         )
     if not claimed_device_is_assigned(claim, actor_record):
         return "the device of the claim was removed"
-    if now - claim.at > policy.claim_seconds:
+    if now - claim.at > policy.claim_seconds:  # RULE-CLAIM
         return f"the claim is more than {policy.claim_seconds} seconds old"
-    if now - claim.at < -tolerance:
+    if now - claim.at < -tolerance:  # RULE-CLAIM-AHEAD
         return "the claim is ahead of the clock"
     return ""
 
 
 def claimed_device_is_assigned(claim: MfaClaim, record: Principal | None) -> bool:
     """Return whether *record* still has the device of *claim*; True for another method."""
-    # RULE-CLAIM
     device = record.device if record is not None else None
-    # RULE-CLAIM-METHOD
+    # RULE-CLAIM, RULE-CLAIM-METHOD
     return bool(claim.method) or (device is not None and device.serial == claim.serial)
 
 
 def _proofs_are_valid(
     actor: Actor, record: Principal | None, now: int, policy: Policy, tolerance: int
 ) -> bool:
+    # RULE-PROOFS
     if record is None:
         return False
-    oldest = min(actor.proofs)  # RULE-PROOFS
+    oldest = min(actor.proofs)
     newer_than_device = record.device is None or oldest > record.device.enrolled_at
     unused = oldest > record.recovered_at
+    # RULE-CLAIM-AHEAD
     fresh = all(-tolerance <= now - proof <= policy.recovery_seconds for proof in actor.proofs)
     return newer_than_device and unused and fresh
 

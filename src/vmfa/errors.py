@@ -103,7 +103,7 @@ class VmfaError(Exception):
     :ivar retry_after: whole seconds to wait; None if waiting is not needed or does not help.
     """
 
-    # RULE-ERROR-DATA, ASVS5-16.5.1
+    # RULE-ERROR-DATA
 
     reason: str = "error"
     http_status: int = 500
@@ -359,6 +359,13 @@ class UnknownMasterKey(VmfaError):
     http_status = 503
 
 
+class RandomnessFailed(VmfaError):
+    """The random generator of the operating system failed or repeated itself. Nothing changed."""
+
+    reason = "randomness failed"
+    http_status = 503
+
+
 class StoreError(VmfaError):
     """The store failed. No code was accepted."""
 
@@ -400,12 +407,29 @@ class StoreCorrupt(StoreError):
 
 
 class StoreTooNew(StoreError):
-    """A newer version of vmfa wrote this; this version cannot read it."""
+    """A newer version of vmfa wrote this; this version cannot read it.
+
+    :ivar kind: "too new".
+    :ivar number: the number of the event; None if it is the record.
+    """
 
     reason = "store too new"
+    kind = "too new"
+    number: int | None = None
 
 
 class RecordTampered(StoreError):
-    """A stored record or event is not one that vmfa wrote for this principal."""
+    """A stored record or event is not one that vmfa wrote for this principal.
+
+    :ivar kind: what was done to it, as far as it shows: see ``docs/tampering.md``.
+    :ivar number: the number of the first event that is not intact; None if it is the record.
+    """
 
     reason = "record tampered"
+
+    def __init__(
+        self, message: str = "", *, kind: str = "record changed", number: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.number = number

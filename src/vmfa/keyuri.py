@@ -192,8 +192,7 @@ def _key(values: dict[str, str], key_type: type[Key]) -> Key:
 
 def _device_parameters(values: dict[str, str]) -> Parameters:
     """Return the parameters of the codes, with the defaults that every app assumes."""
-    # SEED-SIX
-    parameters = Parameters()
+    parameters = Parameters()  # SEED-SIX
     algorithm = _decoded(values.get("algorithm", parameters.algorithm), "algorithm").lower()
     digits = _number("digits", values, parameters.digits)
     period = _number("period", values, parameters.period)

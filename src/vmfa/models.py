@@ -470,7 +470,6 @@ class SyncReport(WithSecret):
     :param steps_off: the distance of the second code from the current step; negative: behind.
     """
 
-    # RULE-BETTER-3
     device: VirtualDevice
     sync: Sync
     steps_off: int
@@ -482,6 +481,7 @@ class SyncReport(WithSecret):
         return codes
 
     def __bool__(self) -> NoReturn:
+        # RULE-BETTER-3
         raise InvalidType("SyncReport cannot be used as a boolean: check report.sync")
 
 

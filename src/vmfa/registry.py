@@ -161,7 +161,7 @@ class DeviceRegistry:
         issuer: str,
         imported_keys: KeySource | None = None,
         policy: Policy | None = None,
-        clock: Callable[[], float] = time.time,  # RFC6238-3-R1
+        clock: Callable[[], float] = time.time,
         observer: Observer | None = None,
     ) -> None:
         check_parts(store, clock, observer, is_async=False)
@@ -662,7 +662,7 @@ class DeviceRegistry:
             return self._attempt(operation)
         except BaseException as error:
             operation.discard()
-            clear_frames_of(error)  # codes may be in their local variables
+            clear_frames_of(error)  # ASVS5-16.5.1: codes may be in their local variables
             raise
 
     def _attempt(self, operation: Operation[T]) -> T:
@@ -671,10 +671,12 @@ class DeviceRegistry:
             before = self._store.load(operation.principal)
             actor_record_id = operation.actor_record_id
             actor_record = self._store.load(actor_record_id) if actor_record_id else None
+            # RFC6238-3-R1
             decision = operation.decide(before, self._clock(), actor_record)
+            # ASVS5-16.5.2, ASVS5-16.5.3: the answer leaves after the commit
             if decision.principal is before or self._store.commit(
                 before, decision.principal, decision.stored
-            ):  # ASVS5-16.5.3: the answer leaves after the commit
+            ):
                 notify(self._observer, decision)
                 return decision.settle()
         raise StoreContended(CONTENDED)

@@ -111,6 +111,7 @@ def test_verify_goes_on_after_broken_histories_and_fails(audit: Audit) -> None:
     code, lines, err = audit.report("verify", "123", "1%2F2")
     assert code == 5
     assert re.match(r"123/user/alice  record tampered: .*\b1\b", lines[0])
+    assert lines[0].endswith(" [event 1: unreadable]")
     assert lines[2] == "1%2F2/root/  intact: 2 events"
     assert re.fullmatch(r"vmfa: 123/user/alice: .*\b1\b.*; and 1 more\n", err)
 
@@ -128,8 +129,11 @@ def test_verify_in_json(audit: Audit) -> None:
         "events": 2,
         "reason": "intact",
         "problem": "",
+        "tampering": "",
+        "event": None,
     }
     assert bob["reason"] == "record tampered"
+    assert (bob["event"], bob["tampering"]) == (2, "missing")
     assert list(report["environment"]) == ENVIRONMENT
     assert report["hidden"] == []
     assert json.loads(err)["exit_code"] == 5
@@ -332,6 +336,8 @@ def test_an_auditor_notices_a_changed_tag(audit: Audit, audit_key: str, table: s
     code, lines, _ = audit.report("verify", "123", "--audit-key", audit_key)
     assert code == 5
     assert re.match(r"123/user/alice  record tampered: the tag for auditors of .*wrong", lines[0])
+    place = {"principal": "record: record changed", "event": "event 1: audit tag"}[table]
+    assert lines[0].endswith(f" [{place}]")
     assert lines[1] == "123/user/bob  intact: 2 events"
 
 
@@ -350,3 +356,54 @@ def test_a_file_that_is_not_an_audit_key_is_refused(audit: Audit, audit_key: str
     code, _, err = audit.run("verify", "123", "--audit-key", str(audit.folder / "none"))
     assert code == 5
     assert "create one with 'vmfa keys audit-key FILE'" in err
+
+
+# Across rotations
+
+
+def test_every_command_takes_the_keys_of_a_rotation(audit: Audit) -> None:
+    """RULE-KEY-ROLES, RULE-AUDIT-KEY: records and events under two master keys, before the reseal,
+    after it, and with an audit key.
+    """
+    new, old = audit.folder / "new.key", audit.key
+    new.write_bytes(bytes(range(1, 33)))
+    new.chmod(0o600)
+    checkpoint = audit.keep_checkpoint("123")
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        code = main([*arguments, "--db", str(audit.db)], clock=audit.clock)
+        return code, *audit._capsys.readouterr()
+
+    rotating = ("--key-file", str(new), "--key-file", str(old))
+    rotated = ("--key-file", str(new), "--derive-only-key-file", str(old))
+    with SQLiteStore(audit.db) as store:  # a change under the new key
+        keys = DerivedKeys(new.read_bytes(), old.read_bytes())
+        registry = DeviceRegistry(store, keys=keys, issuer="Example", clock=audit.clock)
+        registry.deactivate(ALICE, by=Actor.trusted_service("tests"))
+    assert run("audit", "verify", "123", "--key-file", str(new))[0] == 5
+    assert run("audit", "verify", "123", "--key-file", str(old))[0] == 5
+
+    def check(*keys: str) -> None:
+        code, out, _ = run("audit", "verify", "123", *keys)
+        assert (code, out.count("intact: ")) == (0, 2)
+        code, out, _ = run("audit", "compare", checkpoint, *keys)
+        assert (code, out.count("intact: ")) == (0, 2)
+        assert run("audit", "export", "123", "--since", checkpoint, *keys)[1].count("\n") == 1
+
+    check(*rotating)
+    audit_key = str(audit.folder / "audit.key")
+    assert main(["keys", "audit-key", audit_key, *rotating]) == 0
+    audit._capsys.readouterr()
+    check("--audit-key", audit_key)
+    assert run("audit", "verify", "123", *rotated)[0] == 5  # Bob's record is under the old key
+    assert run("keys", "reseal", "123", *rotating)[0] == 0
+    check(*rotated)
+    later_audit_key = str(audit.folder / "later.key")
+    assert main(["keys", "audit-key", later_audit_key, *rotated]) == 0
+    audit._capsys.readouterr()
+    check("--audit-key", later_audit_key)
+    check("--audit-key", audit_key)
+    assert main(["keys", "audit-key", str(audit.folder / "x"), "--key-file", str(new)]) == 0
+    audit._capsys.readouterr()
+    code, out, _ = run("audit", "verify", "123", "--audit-key", str(audit.folder / "x"))
+    assert (code, "does not cover the master key" in out) == (5, True)  # the old events

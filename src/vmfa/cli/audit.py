@@ -11,14 +11,12 @@ from typing import Final
 from ..access import Actor
 from ..audit import (
     AuditFailed,
-    Checkpoint,
     HistoryResult,
     checkpoint_document,
     compare as compare_store,
     compare_with,
     compare_with_audit_key,
     line,
-    read_checkpoints,
     verify_history,
     verify_with_audit_key,
 )
@@ -26,9 +24,10 @@ from ..events import AuditEvent
 from ..keysources.base import AuditKey
 from ..ocsf import ocsf_line
 from .context import CommandContext, CommandResult
-from .io import read_private_file, read_source
+from .io import read_private_file
 from .rendering import principal_data
 from .reports import environment, report_result
+from .signing import read_checkpoint_file, sign
 
 FORMATS: Final[dict[str, Callable[[str, AuditEvent], str]]] = {  # service, event: one line
     "jsonl": lambda _, event: line(event),
@@ -62,13 +61,16 @@ def checkpoint(context: CommandContext) -> CommandResult:
         "environment": environment(context),
     }
     broken = [result for result in results if result.problem]
+    signed = sign(context, document)
     return CommandResult(
-        data=document, text=[json.dumps(document)], failure=_failure(broken, hidden)
+        data=document if signed is None else json.loads(signed),
+        text=[json.dumps(document) if signed is None else signed],
+        failure=_failure(broken, hidden),
     )
 
 
 def compare(context: CommandContext) -> CommandResult:
-    checkpoints = read_checkpoints(read_source(context.args.file))
+    checkpoints = read_checkpoint_file(context, context.args.file)
     audit_key = _audit_key(context)
     if audit_key is not None:
         results = compare_with_audit_key(context.store, checkpoints, audit_key=audit_key)
@@ -83,7 +85,8 @@ def compare(context: CommandContext) -> CommandResult:
 
 def export(context: CommandContext) -> CommandResult:
     since = context.args.since
-    exported = {old.principal: old for old in _checkpoints(since)}
+    checkpoints = [] if since is None else read_checkpoint_file(context, since)
+    exported = {old.principal: old for old in checkpoints}
     results, hidden = _results(context)
     write = partial(FORMATS[context.args.format], context.args.service)
     lines: list[str] = []
@@ -98,10 +101,6 @@ def export(context: CommandContext) -> CommandResult:
         if result.problem:
             broken.append(result)
     return CommandResult(data={"lines": lines}, text=lines, failure=_failure(broken, hidden))
-
-
-def _checkpoints(path: str | None) -> list[Checkpoint]:
-    return [] if path is None else read_checkpoints(read_source(path))
 
 
 def _results(context: CommandContext) -> tuple[list[HistoryResult], list[str]]:
@@ -150,8 +149,17 @@ def _report(
     for result in results:
         count, reason = len(result.events), result.reason or "intact"
         data = principal_data(result.principal)
-        principals.append({**data, "events": count, "reason": reason, "problem": result.problem})
-        text.append(f"{result.principal}  {reason}: {result.problem or f'{count} events'}")
+        principals.append(
+            {
+                **data, "events": count, "reason": reason, "problem": result.problem,
+                "tampering": result.tampering, "event": result.event,
+            }
+        )
+        place = "record" if result.event is None else f"event {result.event}"
+        problem = f"{result.problem} [{place}: {result.tampering}]"
+        text.append(
+            f"{result.principal}  {reason}: {problem if result.problem else f'{count} events'}"
+        )
         if result.problem:
             broken.append(result)
     text += [f"HIDDEN  {problem}" for problem in hidden]

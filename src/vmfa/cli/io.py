@@ -253,6 +253,21 @@ def _publish(temporary: str, path: str) -> None:
             raise
 
 
+def create_public_file(path: str, content: bytes, what: str) -> None:
+    """Write *content* to the new file *path*, which everyone may read.
+
+    :param what: what the file is, such as "public key file".
+    :raises EnvironmentProblem: the file exists, or cannot be written.
+    """
+    try:
+        with open(path, "xb") as file:
+            file.write(content)
+    except FileExistsError:
+        raise EnvironmentProblem(f"the {what} exists already and was not changed") from None
+    except OSError as error:
+        raise EnvironmentProblem(f"the {what} cannot be created: {error.strerror}") from None
+
+
 def _sync_directory(path: str) -> None:
     """Make the new name in the directory *path* durable. Windows has no counterpart."""
     if hasattr(os, "O_DIRECTORY"):

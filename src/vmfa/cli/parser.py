@@ -11,7 +11,7 @@ from typing import Any, Final, NoReturn
 
 from ..installation import vmfa_version
 from ..policy import Policy
-from . import audit, codes, devices, evidence, importing, keys, reports, support
+from . import audit, codes, devices, evidence, importing, keys, reports, signing, support
 from .context import CommandContext, CommandResult
 from .demo import run_demo
 from .errors import WrongUsage
@@ -489,7 +489,7 @@ def _version(parser: Parser) -> None:
 
 KEYS: Final = Group(
     name="keys",
-    about="Manage master keys: generate, report, reseal, rekey, audit-key.",
+    about="Keys: generate, report, reseal, rekey, audit-key, signing-key.",
     commands=(
         Command(
             name="generate",
@@ -510,7 +510,7 @@ KEYS: Final = Group(
             about="Authenticate every record under the current master key.",
             more="Sign-ins may go on meanwhile. After a leak of the old key, stop all services "
             "first and pass a checkpoint that is older than the leak.",
-            arguments=(_accounts, _leak_checkpoint, _files),
+            arguments=(_accounts, _leak_checkpoint, signing.add_signed_by, _files),
         ),
         Command(
             name="rekey",
@@ -526,6 +526,13 @@ KEYS: Final = Group(
             more="It checks records and histories. It computes no code, and the service accepts "
             "nothing that is made with it.",
             arguments=(_new_audit_key_file, _key_files),
+        ),
+        Command(
+            name="signing-key",
+            run=signing.signing_key,
+            about="Write a new key that signs checkpoints, and its public key.",
+            more="Ed25519, in PEM files. Needs the extra signing.",
+            arguments=(signing.add_new_signing_key_file,),
         ),
     ),
 )
@@ -562,7 +569,7 @@ SUPPORT: Final = Group(
 
 AUDIT: Final = Group(
     name="audit",
-    about="For auditors: verify, checkpoint, compare, export, evidence.",
+    about="For auditors: verify, checkpoint, compare, export, signer, evidence.",
     commands=(
         Command(
             name="verify",
@@ -576,21 +583,31 @@ AUDIT: Final = Group(
             run=audit.checkpoint,
             about="Print what later proves the state of every history.",
             more="Keep it where it cannot be changed with write access to the database.",
-            arguments=(_accounts, _case, _audit_key, _files, _output),
+            arguments=(_accounts, signing.add_sign, _case, _audit_key, _files, _output),
         ),
         Command(
             name="compare",
             run=audit.compare,
             about="Compare the database with a checkpoint.",
             more="Finds deleted rows and restored older rows.",
-            arguments=(_checkpoint_file, _case, _audit_key, _files, _output),
+            arguments=(
+                _checkpoint_file, signing.add_signed_by, _case, _audit_key, _files, _output,
+            ),
+        ),
+        Command(
+            name="signer",
+            run=signing.check_signature,
+            about="Check who signed a checkpoint.",
+            more="It needs no database. Needs the extra signing.",
+            arguments=(_checkpoint_file, signing.add_signed_by),
         ),
         Command(
             name="export",
             run=audit.export,
             about="Print the events as JSON lines for a SIEM.",
             arguments=(
-                _accounts, _since, audit.add_format, _case, _audit_key, _files, _output,
+                _accounts, _since, signing.add_signed_by, audit.add_format, _case, _audit_key,
+                _files, _output,
             ),
         ),
         Command(
@@ -599,7 +616,9 @@ AUDIT: Final = Group(
             about="Write a folder of reports for an auditor.",
             more="Self-test, policy, verification of the histories, traceability, bill of "
             "materials and versions, each with its SHA-256.",
-            arguments=(evidence.add_folder, _policy, _case, _audit_key, _files),
+            arguments=(
+                evidence.add_folder, _policy, signing.add_sign, _case, _audit_key, _files,
+            ),
         ),
     ),
 )
