@@ -12,9 +12,10 @@ from batches import error_of, user
 from leaks import assert_silent
 from support import phone_with
 from vmfa import Key, Parameters, UnsafeShortKey
-from vmfa.importers import base
-from vmfa.importers.base import HOTP, ImportedDevice, Rejected, Status, UnreadableSource
+from vmfa.importers import reading
+from vmfa.importers.base import ImportedDevice, Rejected, Status, UnreadableSource
 from vmfa.importers.otpauth import FORM, read
+from vmfa.importers.reading import HOTP
 from vmfa.keyuri import parse
 
 SECRET = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"
@@ -167,8 +168,8 @@ def test_a_short_key_verifies(run_import, registry, clock):
     assert registry.verify(user("a"), phone.code())
 
 
-def test_a_source_that_is_too_long_shows_no_key(monkeypatch):
-    monkeypatch.setattr(base, "MAX_SOURCE_BYTES", 4)
+def test_a_line_that_is_too_long_shows_no_key(monkeypatch):
+    monkeypatch.setattr(reading, "MAX_LINE_CHARACTERS", 4)
     with pytest.raises(UnreadableSource) as caught:
         list(read(URI))
     assert_silent(caught.value, SECRET)

@@ -57,7 +57,10 @@ def _run(arguments: Sequence[str], clock: Callable[[], float]) -> VmfaError | No
             result: CommandResult = args.command.run(context)
         except UnknownMasterKey as error:
             raise context.explain(error) from None
-    print_lines([json.dumps(result.data)] if args.json else result.text)
+    if not args.json:
+        print_lines(result.text)
+    elif result.data is not None:
+        print_lines([json.dumps(result.data)])
     return result.failure
 
 
