@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from vmfa import Actor, InvalidType, InvalidValue, Key, Parameters, PrincipalId
-from vmfa.importers.base import ImportedDevice, Outcome
+from vmfa.importers.base import ImportedDevice, Item, Outcome, Rejected
 
 ACCOUNT = "123456789012"
 OFFERS = (
@@ -61,3 +61,10 @@ def error_of(call: Callable[[], object]) -> str:
 def refusal_of(**values: object) -> str:
     """Return what the core says of impossible parameters."""
     return error_of(lambda: Parameters(**values))
+
+
+def reasons(items: Iterable[Item]) -> dict[str, str]:
+    """Return why each rejected item was rejected, by its owner or else its place."""
+    return {
+        item.owner or item.where: item.reason for item in items if isinstance(item, Rejected)
+    }

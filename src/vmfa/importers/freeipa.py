@@ -75,7 +75,7 @@ def _entry(block: list[str]) -> Entry:
             continue
         name, colon, value = line.partition(":")
         if not colon or value.startswith("<"):
-            del block, line, value
+            del block, line, name, value
             raise UnreadableSource(NOT_LDIF)
         try:
             data = (
@@ -108,14 +108,14 @@ def _item(entry: Entry, *, unsafe_short_keys: bool) -> Item | None:
         period = _number(entry, "ipatokenTOTPtimeStep", 30)
         watermark = _number(entry, "ipatokenTOTPwatermark", 0)
         offset = _number(entry, "ipatokenTOTPclockOffset", 0)
-        (secret,) = entry.get("ipatokenotpkey", (b"",))
-        if not secret:
-            raise InvalidValue("ipatokenOTPkey is missing or is not Base64")
+        keys = entry.get("ipatokenotpkey", ())
+        if len(keys) != 1 or not keys[0]:
+            raise InvalidValue("ipatokenOTPkey is missing, twice, or not Base64")
         return ImportedDevice(
             where=where,
             owner=owner,
             system=f"freeipa: {where}",
-            key=key_type(unsafe_short_keys)(secret),
+            key=key_type(unsafe_short_keys)(keys[0]),
             parameters=Parameters(
                 algorithm=(_text(entry, "ipatokenOTPalgorithm") or "sha1").lower(),
                 digits=_number(entry, "ipatokenOTPdigits", 6),

@@ -49,17 +49,18 @@ def read(source: Source, *, unsafe_short_keys: bool = False, key: str = "") -> I
     :param unsafe_short_keys: import keys below 128 bits, against RFC 4226.
     :param key: the key that the command printed; empty for a decrypted export.
     """
-    cipher = _cipher(key) if key else None
+    cipher, is_encrypted = _cipher(key), key != ""
     del key  # error trackers record the locals of a raising frame
+    if is_encrypted and cipher is None:
+        raise UnreadableSource(WRONG_KEY)
     return Items(lambda: _items(rewound(source), unsafe_short_keys, cipher))
 
 
-def _cipher(key: str) -> Fernet:
+def _cipher(key: str) -> Fernet | None:
     try:
         return Fernet(key)
     except ValueError:
-        del key
-    raise UnreadableSource(WRONG_KEY)
+        return None
 
 
 def entries(records: Iterable[Record], *, unsafe_short_keys: bool = False) -> list[Item]:
@@ -69,7 +70,7 @@ def entries(records: Iterable[Record], *, unsafe_short_keys: bool = False) -> li
 
 def _items(source: Source, unsafe_short_keys: bool, cipher: Fernet | None) -> Iterator[Item]:
     records = json_records(_decrypted(source, cipher) if cipher else source)
-    return map(partial(_item, unsafe_short_keys=unsafe_short_keys), records)
+    yield from map(partial(_item, unsafe_short_keys=unsafe_short_keys), records)
 
 
 def _decrypted(source: Source, cipher: Fernet) -> str:

@@ -73,7 +73,7 @@ def _items(
     item = partial(
         _item, unsafe_short_keys=unsafe_short_keys, owner_is_serial=owner_is_serial
     )
-    return map(item, enumerate(container.keys, 1))
+    yield from map(item, enumerate(container.keys, 1))
 
 
 def _parsed(source: Source) -> PSKC:
