@@ -119,7 +119,6 @@ def test_hotp_is_rejected_with_its_reason(line):
     f"otpauth://steam/a?secret={SECRET}",
     f"otpauth://totp/a?secret={SECRET}&encoder=steam",
     "otpauth://totp/a?secret=JBSWY3DPEHPK3PXP",
-    f"otpauth://totp/?secret={SECRET}",
     "otpauth://totp/a",
     f"otpauth://totp/a?secret={SECRET}#comment",
     f"otpauth://totp/a?secret={SECRET}&x={'x' * 8192}",
@@ -127,6 +126,13 @@ def test_hotp_is_rejected_with_its_reason(line):
 def test_a_uri_is_rejected_with_the_reason_of_the_parser(uri):
     (item,) = read(f"bob {uri}")
     assert item == Rejected(where="line 1", owner="bob", reason=error_of(lambda: parse(uri)))
+
+
+def test_a_uri_without_an_account_name_needs_an_owner():
+    uri = f"otpauth://totp?secret={SECRET}"
+    without, with_owner = read(f"{uri}\nu-1 {uri}")
+    assert without == Rejected(where="line 1", owner="", reason=error_of(lambda: parse(uri)))
+    assert (with_owner.owner, with_owner.key) == ("u-1", Key.from_base32(SECRET))
 
 
 @pytest.mark.parametrize("query", [

@@ -49,7 +49,7 @@ def _item(numbered_line: tuple[int, str], *, unsafe_short_keys: bool) -> Item:
             raise InvalidValue(HOTP)
         if _BLANK_IN_SECRET.search(uri):  # Base32 would absorb the word after it
             raise InvalidValue("the secret contains a blank: a line must end with its URI")
-        key_uri = parse(uri, unsafe_short_key=unsafe_short_keys)
+        key_uri = parse(uri, unsafe_short_key=unsafe_short_keys, require_label=not owner)
         name = owner or key_uri.label
         return ImportedDevice(
             where=where, owner=name, system=f"otpauth: {name}", key=key_uri.key,
