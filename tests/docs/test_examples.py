@@ -9,6 +9,7 @@ import sys
 from code import InteractiveConsole
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -34,6 +35,12 @@ def name_of(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
 
+def close_stores(variables: dict[str, Any]) -> None:
+    """Collect what the examples leave open, here and not in a later test."""
+    variables.clear()
+    gc.collect()
+
+
 def run_examples(page: Path, monkeypatch: pytest.MonkeyPatch, *, last: int | None = None) -> None:
     """Run the first *last* examples of the page, or all, in a module of their own."""
     source = page.read_text()
@@ -42,8 +49,7 @@ def run_examples(page: Path, monkeypatch: pytest.MonkeyPatch, *, last: int | Non
     for example in [*FENCE.finditer(source)][:last]:
         line = source.count("\n", 0, example.start(1))  # so that a traceback shows the right line
         exec(compile("\n" * line + example[1], str(page), "exec"), vars(module))
-    vars(module).clear()
-    gc.collect()
+    close_stores(vars(module))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
@@ -88,4 +94,5 @@ def test_the_tutorial_can_be_typed_into_the_interactive_interpreter(
     for example in FENCE.findall(TUTORIAL.read_text()):
         for line in (*example.splitlines(), ""):
             console.push(line)
+    close_stores(console.locals)
     assert capsys.readouterr().err == ""

@@ -18,6 +18,9 @@ from vmfa.testing import FrozenClock
 
 ALICE = PrincipalId.user("123456789012", "u-4711")
 SERVICE = Actor.trusted_service("test")
+
+# Python reports an exception in a generator that is being collected, and goes on.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 SOME_OR_ALL = pytest.mark.parametrize("step", [61, pytest.param(3, marks=pytest.mark.slow)])
 
 
