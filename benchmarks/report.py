@@ -19,6 +19,7 @@ TITLES: Final = {
     "sqlite": "Verification, SQLite",
     "postgres": "Verification, PostgreSQL",
     "scale": "Scale",
+    "migration": "Import of devices",
     "size": "Size",
     "imports": "Import time and memory",
     "timing": "Timing leaks",

@@ -14,7 +14,7 @@ from functools import cached_property
 from importlib import import_module
 from shlex import quote
 from types import ModuleType
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TextIO, TypeVar
 
 from ..access import Actor
 from ..errors import MissingExtra, UnknownMasterKey, VmfaError
@@ -44,12 +44,12 @@ KEY_NOTICE: Final = (
 class CommandResult:
     """The result of a command.
 
-    :param data: the output with ``--json``.
+    :param data: the output with ``--json``; None if the command has printed it.
     :param text: the output without it, in lines.
     :param failure: an error to report after the output, as when one record of many is unreadable.
     """
 
-    data: Mapping[str, object]
+    data: Mapping[str, object] | None
     text: Sequence[str]
     failure: VmfaError | None = None
 
@@ -140,6 +140,11 @@ class CommandContext:
             return kind(*current, *retired, accepted=accepted, derive_only=derive_only)
         finally:  # error trackers record the locals of a raising frame
             del current, retired, accepted, derive_only
+
+    def close_later(self, file: TextIO) -> TextIO:
+        """Return *file*, which is closed after the command."""
+        self._stack.enter_context(file)
+        return file
 
     @cached_property
     def store(self) -> SQLiteStore:

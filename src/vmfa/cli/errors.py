@@ -36,6 +36,18 @@ class MissingPackage(EnvironmentProblem):
         super().__init__(message, reason="missing extra")
 
 
+class PartlyImported(errors.VmfaError):
+    """Some entries of a source are not imported. The result says which, and why."""
+
+    reason = "partly imported"
+
+
+class NothingImported(errors.InvalidValue):
+    """No entry of a source is imported. The result says why."""
+
+    reason = "nothing imported"
+
+
 class Interrupted(errors.VmfaError):
     """The user pressed Ctrl-C."""
 
@@ -63,6 +75,7 @@ EXIT_CODES: Final[tuple[tuple[type[errors.VmfaError], int], ...]] = (  # the fir
     (errors.DeviceAlreadyAssigned, 4),
     (errors.TooManySessions, 4),
     (errors.TooSoon, 4),
+    (PartlyImported, 6),
     (Bug, 70),
     (Interrupted, 130),
     (errors.VmfaError, 5),

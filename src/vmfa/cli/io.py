@@ -14,6 +14,7 @@ from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from getpass import GetPassWarning, getpass
+from io import StringIO
 from typing import Final, TextIO
 
 from ..errors import InvalidValue
@@ -22,8 +23,9 @@ from ..keysources import loading
 from .errors import EnvironmentProblem, UnreadableFile, WrongUsage
 
 MAX_LINE_BYTES: Final = 4096  # of a typed line
-MAX_SOURCE_BYTES: Final = 1 << 26  # of a file to import or to compare with
+MAX_SOURCE_BYTES: Final = 1 << 26  # of a file that is read as a whole
 MASTER_KEY_BYTES: Final = 32
+PROGRESS_STEP: Final = 100
 MAX_LINKS: Final = 40  # as Linux counts them
 OTHERS_WRITE: Final = 0o022
 BLANK: Final = frozenset("\u034f\u115f\u1160\u2800\u3164\uffa0")  # printable, but invisible
@@ -77,6 +79,37 @@ def print_error(text: str) -> None:
     """Print one line on standard error, unless nothing reads it."""
     with suppress(OSError):
         _write(sys.stderr, f"{_printable(text)}\n")
+
+
+class Progress:
+    """A line on standard error that counts, if a terminal shows it."""
+
+    __slots__ = ("_count", "_shown", "_total", "_visible")
+
+    def __init__(self, total: int) -> None:
+        """Begin at 0 of *total*."""
+        self._count = 0
+        self._total = total
+        self._shown = total >= PROGRESS_STEP and sys.stderr.isatty()
+        self._visible = False
+
+    def advance(self) -> None:
+        """Count one, and show the new count now and then."""
+        self._count += 1
+        if self._shown and self._count % PROGRESS_STEP == 0:
+            self._write(f"\r{self._count} of {self._total}")
+            self._visible = True
+
+    def clear(self) -> None:
+        """Remove the line from the terminal."""
+        if self._visible:
+            self._write("\r\x1b[K")
+            self._visible = False
+
+    def _write(self, text: str) -> None:
+        with suppress(OSError):
+            sys.stderr.write(text)
+            sys.stderr.flush()
 
 
 def _printable(line: str) -> str:
@@ -146,6 +179,24 @@ def read_source(path: str) -> str:
     except UnicodeDecodeError:
         problem = "the file is not UTF-8 text"
     data = b""  # error trackers record the locals of a raising frame
+    raise UnreadableFile(problem)
+
+
+def open_source(path: str) -> TextIO:
+    """Open the file *path*, to read it as UTF-8 text more than once.
+
+    What can be read only once, such as standard input (``-``) or a pipe, is read into memory. The
+    caller closes the file.
+
+    :raises UnreadableFile: it cannot be read, or cannot be read twice and is too long.
+    """
+    try:
+        if path != "-" and stat.S_ISREG(os.stat(path).st_mode):
+            return open(path, encoding="utf-8-sig", newline="\n")  # see above
+    except OSError as error:
+        problem = f"the file cannot be read: {error.strerror}"
+    else:
+        return StringIO(read_source(path))
     raise UnreadableFile(problem)
 
 

@@ -57,7 +57,9 @@ def _run(arguments: Sequence[str], clock: Callable[[], float]) -> VmfaError | No
             result: CommandResult = args.command.run(context)
         except UnknownMasterKey as error:
             raise context.explain(error) from None
-    lines = [json.dumps(result.data)] if args.json else result.text
+    lines: Sequence[str] = result.text
+    if args.json:
+        lines = [] if result.data is None else [json.dumps(result.data)]
     path = getattr(args, "output", None)
     if path is None:
         print_lines(lines)

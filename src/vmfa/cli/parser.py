@@ -25,7 +25,7 @@ EXIT_CODES: Final = """\
 exit codes: 0 done; 1 the code is not accepted; 2 wrong usage or an invalid
 value; 3 access denied; 4 no device, no session, already assigned, too many
 sessions, or too soon; 5 database, clock, master key, files, or a failed check;
-70 a bug in vmfa; 130 interrupted."""
+6 imported in part; 70 a bug in vmfa; 130 interrupted."""
 CODES: Final = (
     "A code that is omitted or - is read from standard input; a terminal does not show it. "
     "A code in an argument is visible to other users in the list of processes."
@@ -335,7 +335,23 @@ def _import(parser: Parser) -> None:
     parser.add_argument(
         "--parameters",
         metavar="ALGORITHM,DIGITS,PERIOD",
-        help="the kind of the devices in FILE, if not sha1,6,30 (django-allauth only)",
+        help="the kind of the devices in FILE, if not sha1,6,30 (django-allauth,"
+        " devise-two-factor and laravel-fortify only)",
+    )
+    parser.add_argument(
+        "--source-key-file",
+        metavar="KEYFILE",
+        help="the key that FILE is encrypted with (pskc: in hex; privacyidea)",
+    )
+    parser.add_argument(
+        "--source-password-file",
+        metavar="PASSWORDFILE",
+        help="the password that FILE is encrypted with (pskc only)",
+    )
+    parser.add_argument(
+        "--owner-is-serial",
+        action="store_true",
+        help="the owner is the serial number of the token; use it with --map (pskc only)",
     )
     parser.add_argument(
         "--allow-incomplete",
@@ -700,7 +716,8 @@ PROGRAM: Final = Group(
             name="import",
             run=importing.import_devices,
             about="Import the devices of another system.",
-            more="Prints a line for each entry. Needs the extra sealing.",
+            more="Prints a line for each entry that is not imported. Needs the extra sealing. Exit"
+            " code 6: some entries are not imported; 2: none is, or FILE cannot be read.",
             arguments=(_import, _files, _create_key_file),
             creates=True,
         ),
