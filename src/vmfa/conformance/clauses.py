@@ -37,10 +37,8 @@ CLAUSES: Final[dict[str, Clause]] = {
         ("RFC4226-5.3-DT", "section 5.3", "The offset is in the last byte of the MAC."),
         ("RFC4226-5.3-DIGITS", "section 5.3", "Codes have six digits, possibly seven or eight."),
         ("RFC4226-7.1-RP2", "section 7.1", "Throttling or lock-out limits guessing."),
-        ("RFC4226-7.2-VALID", "section 7.2", "A right code within the window is accepted, and "
-         "attempts are limited."),
-        ("RFC4226-7.2-LOCK", "section 7.2", "At the maximum number of attempts, the account is "
-         "locked out."),
+        ("RFC4226-7.2-VALID", "section 7.2", "A right code within the window is accepted."),
+        ("RFC4226-7.2-LOCK", "section 7.2", "After too many attempts, the account is locked."),
         ("RFC4226-7.3-T", "section 7.3", "Failures are limited per device, as low as usable."),
         ("RFC4226-7.3-XSESSION", "section 7.3", "The limit holds across login sessions."),
         ("RFC4226-7.4-S", "section 7.4", "The look-ahead window is as low as possible."),
@@ -53,7 +51,7 @@ CLAUSES: Final[dict[str, Clause]] = {
         ("RFC6238-3-R3", "section 3", "TOTP is HOTP of the time step."),
         ("RFC6238-3-R4", "section 3", "Both sides use the same time step."),
         ("RFC6238-3-R5", "section 3", "Each prover has its own secret."),
-        ("RFC6238-4.2-FLOOR", "section 4.2", "The step is the time since T0, divided and floored."),
+        ("RFC6238-4.2-FLOOR", "section 4.2", "The step is the floored quotient of time and period."),
         ("RFC6238-4.2-WIDE", "section 4.2", "Times beyond 32 bits are supported."),
         ("RFC6238-5.1-STORE", "section 5.1", "Keys are stored encrypted."),
         ("RFC6238-5.2-PAST", "section 5.2", "Past steps within the delay are accepted."),

@@ -116,7 +116,7 @@ FORMS: Final[Mapping[str, Callable[[str], object]]] = {
     "a hundred thousand digits": lambda code: code + "0" * 100_000,
     "empty": lambda _code: "",
     "one digit less": lambda code: code[:-1],
-    "number": lambda code: int(code),
+    "number": int,
     "number with a fraction": lambda code: int(code) + 0.7,
     "list": lambda code: [code],
     "object": lambda code: {"code": code},

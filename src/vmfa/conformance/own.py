@@ -93,7 +93,9 @@ class RegistryAdapter(Adapter):
         self._events: list[AuditEvent] = []
         self._claims: dict[tuple[str, str], MfaClaim] = {}
 
-    def _registry(self, store: Store | None = None, policy: Policy | None = None) -> DeviceRegistry:
+    def _registry(
+        self, store: Store | None = None, policy: Policy | None = None
+    ) -> DeviceRegistry:
         return DeviceRegistry(
             store or self._store, keys=DerivedKeys(MASTER), imported_keys=UnsafePlainKeys(),
             issuer="Conformance", policy=policy or self._policy, clock=lambda: self._now,

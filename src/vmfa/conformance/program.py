@@ -138,7 +138,8 @@ class ProgramAdapter(Adapter):
         except ValueError:
             document = None
         if not isinstance(document, dict):
-            raise ValueError("the program answered with a line that is not a JSON object")
+            message = "the program answered with a line that is not a JSON object"
+            raise ValueError(message)  # noqa: TRY004  # of JSON
         return document
 
 

@@ -5,7 +5,18 @@ from __future__ import annotations
 from typing import Final
 
 from ..steps import Case
-from . import baseline, clock, enrollment, guessing, inputs, removal, replay, resync, secret, vector
+from . import (
+    baseline,
+    clock,
+    enrollment,
+    guessing,
+    inputs,
+    removal,
+    replay,
+    resync,
+    secret,
+    vector,
+)
 
 CASES: Final[tuple[Case, ...]] = (
     *baseline.CASES, *vector.CASES, *clock.WINDOW, *replay.CASES, *guessing.CASES,

@@ -16,7 +16,9 @@ def assign(user: str = "alice", *, enroll: bool = False) -> Step:
     return Step(do="assign", user=user, where="enroll" if enroll else "")
 
 
-def provision(key: str, user: str = "alice", expect: str = "accepted", **parameters: int | str) -> Step:
+def provision(
+    key: str, user: str = "alice", expect: str = "accepted", **parameters: int | str
+) -> Step:
     """Assign a device with one of the test keys."""
     return Step(
         do="provision", user=user, arguments={"key": key, **parameters}, expect=expect,
@@ -30,7 +32,7 @@ def verify(
     *,
     user: str = "alice",
     control: bool = False,
-    **arguments: object,
+    **arguments: str,
 ) -> Step:
     """Sign in with *code*."""
     code = Code(text=code) if isinstance(code, str) else code
@@ -39,7 +41,7 @@ def verify(
     )
 
 
-def works(offset: int = 0, user: str = "alice", **arguments: object) -> Step:
+def works(offset: int = 0, user: str = "alice", **arguments: str) -> Step:
     """A control: the right code is accepted."""
     return verify(Code(user=user, offset=offset), user=user, control=True, **arguments)
 

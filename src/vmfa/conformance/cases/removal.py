@@ -50,7 +50,8 @@ CASES: Final = (
     ),
     _case(
         "session-removes-next", "A session of a removed device does not remove the next one.",
-        "ASVS5-7.4.3", Level.DEPTH, "A session signed in with the stolen phone removes the new one.",
+        "ASVS5-7.4.3", Level.DEPTH,
+        "A session signed in with the stolen phone removes the new one.",
         works(session="browser-1"), remove("support"), assign(enroll=True), works(),
         remove("session", "refused", session="browser-1"), *STILL_WORKS,
         requires=("remove", "sessions", "provision|enroll"),
