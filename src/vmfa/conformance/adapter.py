@@ -120,6 +120,7 @@ class TimedAnswer:
     ended: int | None = None
 
 
+START_DELAY: Final = 500_000  # nanoseconds until all threads of a race are awake
 OK: Final = Answer(result=Result.ACCEPTED)
 UNSUPPORTED: Final = Answer(result=Result.UNSUPPORTED)
 
@@ -239,10 +240,18 @@ class Adapter:
     def call_at_once(self, calls: Sequence[Call]) -> list[TimedAnswer]:
         """Make all *calls* at the same time, each in a thread of its own."""
         answers: list[TimedAnswer] = [TimedAnswer(answer=UNSUPPORTED)] * len(calls)
-        barrier = threading.Barrier(len(calls))
+        starts_at = 0
+
+        def choose_start() -> None:
+            nonlocal starts_at
+            starts_at = time.perf_counter_ns() + START_DELAY
+
+        barrier = threading.Barrier(len(calls), action=choose_start)
 
         def run(position: int, call: Call) -> None:
             barrier.wait()
+            while time.perf_counter_ns() < starts_at:
+                pass  # a thread that sleeps would start when others have ended
             started = time.perf_counter_ns()
             answer = self.call(call)
             answers[position] = TimedAnswer(

@@ -10,6 +10,7 @@ import hmac
 from base64 import b32decode, b32encode, b64encode
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 from ..errors import InvalidValue
@@ -78,8 +79,7 @@ class Device:
 
     def wrong_codes(self, now: int) -> Iterator[str]:
         """Yield the codes that the device shows at no step near the Unix time *now*."""
-        step = self.step(now)
-        near = {self.code(step + offset) for offset in range(-NEAR, NEAR + 1)}
+        near = _codes_near(self, self.step(now))
         for number in range(10**self.digits):
             code = str(number * 7919 % 10**self.digits).zfill(self.digits)
             if code not in near:
@@ -93,6 +93,11 @@ class Device:
             "raw bytes": self.key.decode("latin-1"),
             "Base64": b64encode(self.key).decode().rstrip("="),
         }
+
+
+@lru_cache
+def _codes_near(device: Device, step: int) -> frozenset[str]:
+    return frozenset(device.code(step + offset) for offset in range(-NEAR, NEAR + 1))
 
 
 def _translated(zero: str) -> Callable[[str], object]:

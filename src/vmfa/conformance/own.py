@@ -112,6 +112,8 @@ class RegistryAdapter(Adapter):
         except errors.VmfaError as error:
             result = next(result for kind, result in RESULTS if isinstance(error, kind))
             return Answer(result=result, text=f"{type(error).__name__}: {error}")
+        except Exception as error:  # noqa: BLE001  # a bug of the library
+            return Answer.failed(error)
         return Answer(result=Result.ACCEPTED, text=repr(value))
 
     def reset(self) -> Answer:

@@ -16,9 +16,9 @@ from .steps import EVALUATED, EXPECTATIONS, Case, Code, Step
 
 __all__ = ["Entry", "NotObservable", "Player", "Race", "Violated"]
 
-ATTEMPTS: Final = 10  # for each round of a race, until its calls overlap
+ATTEMPTS: Final = 20  # for each round of a race, until its calls overlap
 DEFAULT_KEYS: Final = ("one", "two", "three")
-SHOWN: Final = 300  # characters of a text in a transcript
+SHOWN: Final = 120  # characters of a text in a transcript
 SETTLE: Final = 30  # seconds after an enrollment, so that its codes are over
 
 
@@ -91,6 +91,7 @@ class Player:
         self.entries: list[Entry] = []
         self.race: Race | None = None
         self._suffix = suffix
+        self._resets = 0
         self._wait, self._sleep, self._clock = wait, sleep, clock
         self._started = self.now = START
         self._forget()
@@ -138,7 +139,7 @@ class Player:
         """Return the call of a step, with the codes that the devices show now."""
         arguments = dict(step.arguments)
         if step.do not in {"restart", "set_time", "set_zone", "logs", "rows", "set_read_only"}:
-            arguments["user"] = f"{step.user}{self._suffix}"
+            arguments["user"] = self._account(step.user)
         if step.do == "verify":
             arguments["code"] = self.written(step.code[0])
         if step.do in {"confirm", "resync"}:
@@ -156,8 +157,12 @@ class Player:
         if step.do == "provision_uri":
             arguments.pop("key", None)
         if step.do == "copy_row":
-            arguments["source"] = f"{arguments['source']}{self._suffix}"
+            arguments["source"] = self._account(str(arguments["source"]))
         return Call(operation=step.do, arguments=arguments)
+
+    def _account(self, user: str) -> str:
+        """Return the name of a test account: a new one after each reset that is not possible."""
+        return f"{user}{self._suffix}-{self._resets}" if self._suffix else user
 
     def written(self, code: Code) -> object:
         """Return *code* as the device shows it now, in its form."""
@@ -188,7 +193,7 @@ class Player:
             return
         problem = f"{call.operation}: {answer.result}, expected {step.expect}"
         if answer.result is Result.UNSUPPORTED:
-            raise NotObservable(f"the system does not support {call.operation}")
+            raise NotObservable(f"the system does not support this {call.operation}")
         if answer.result is Result.ERROR:
             raise NotObservable(f"no answer to {call.operation}: {_short(answer.text)}")
         if step.control:
@@ -218,6 +223,7 @@ class Player:
 
     def _do_reset(self, step: Step) -> None:
         self._forget()
+        self._resets += 1
         capabilities = self.adapter.capabilities
         if "reset" in capabilities:
             self._check(

@@ -221,6 +221,12 @@ class _Recorder(Player):
         written["returns"] = {"secret": secret, "enrollment": f"enrollment-{number + 1}"}
         return Answer(result=result, secret=secret, enrollment=f"enrollment-{number + 1}")
 
+    def _do_same(self, step: Step) -> None:
+        first = len(self._calls)
+        for inner in step.steps:
+            self._operate(inner)
+        self._calls[first:] = [{"equal_results": self._calls[first:]}]
+
     def answer_at_once(self, calls: Sequence[Call], step: Step) -> list[TimedAnswer]:
         self._calls.append(
             {

@@ -71,16 +71,20 @@ def confirm(
     expect: str = "accepted",
     user: str = "alice",
     device: int = -1,
+    check: bool = False,
     **arguments: object,
 ) -> Step:
-    """Confirm the newest enrollment with two codes; a control if it is to be accepted."""
+    """Confirm the newest enrollment with two codes.
+
+    It is a control if it is to be accepted, unless *check* says that the case checks it.
+    """
     codes = tuple(
         Code(user=user, offset=offset, device=device) if isinstance(offset, int) else offset
         for offset in offsets
     )
     return Step(
         do="confirm", user=user, code=codes, expect=expect, arguments=arguments,
-        control=expect == "accepted",
+        control=expect == "accepted" and not check,
     )
 
 

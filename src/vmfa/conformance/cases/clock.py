@@ -119,9 +119,9 @@ CASES: Final = (
                 for user, now in zip(("alice", "bob"), BERLIN_HOURS, strict=True)
                 for step in (
                     set_time(now), provision("one", user),
+                    verify(Code(user=user), user=user),
                     verify(Code(user=user, offset=-120), "refused", user=user),
                     verify(Code(user=user, offset=+120), "refused", user=user),
-                    verify(Code(user=user), user=user),
                 )
             ),
         ),

@@ -8,6 +8,7 @@ from ..steps import Case, Code, Level, Step
 from ._build import DAY, WRONG, advance, assign, begin, confirm, repeat, verify, works
 
 TWO: Final = ("enroll", "two-codes")
+SPACED: Final = Code(form="space in the middle")
 GUESSED: Final = "A device is assigned that the user cannot use, or whose code was guessed."
 
 
@@ -63,9 +64,20 @@ CASES: Final = (
     _case(
         "late-code", "A code that sign-in accepts also confirms an enrollment.",
         "RFC6238-5.2-PAST", Level.SHOULD,
-        assign(enroll=True), advance(60), works(-1), begin("bob"), confirm(-2, -1, user="bob"),
+        assign(enroll=True), advance(60), works(-1), begin("bob"),
+        confirm(-2, -1, user="bob", check=True),
         advance(90), verify(Code(user="bob"), user="bob"),
         why="Users can sign in, but not enroll, or enroll and not sign in.",
+    ),
+    _case(
+        "spaced-code", "A code with a space, which sign-in accepts, also confirms.", "SEED-SIX",
+        Level.DEPTH,
+        assign(enroll=True), advance(60), verify(SPACED, control=True), begin("bob"),
+        confirm(
+            Code(user="bob", offset=-1, form=SPACED.form), Code(user="bob", form=SPACED.form),
+            user="bob", check=True,
+        ),
+        why="Users can sign in as their app shows the code, but not enroll.",
     ),
     _case(
         "expired", "An enrollment that was not confirmed in a day ends.",
@@ -92,6 +104,7 @@ CASES: Final = (
         confirm(
             Code(offset=-1), Code(), user="bob", expect="refused", enrollment_of="alice",
         ),
+        confirm(-1, 0, user="bob", expect="refused", enrollment_of="alice"),
         confirm(-1, 0),
         why="An attacker binds a key that they know to another account.",
     ),

@@ -116,7 +116,9 @@ CASES: Final = (
         clauses=("ASVS5-6.1.1",),
         level=Level.SHOULD,
         requires=("time",),
-        steps=(assign(), works(), advance(30), repeat(10, GUESS), advance(DAY), verify()),
+        steps=(
+            assign(), works(), advance(30), repeat(10, GUESS, advance(600)), advance(DAY), verify(),
+        ),
     ),
     Case(
         id="lock-out/other-user",

@@ -101,7 +101,7 @@ CASES: Final = (
         works(-1), advance(300), works(-1), verify(Code(offset=-1), "refused"),
         advance(30), verify(Code(offset=-2), "refused"),
     ),
-    _race(2, 10),
+    _race(2, 5),
     _race(10, 10),
     _race(50, 5),
     Case(
