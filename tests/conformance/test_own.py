@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from postgres_server import database, server  # noqa: F401  # fixtures
-from vmfa import Policy
+from vmfa import Actor, EventType, Policy
 from vmfa.conformance import Report, Result, Verdict, run
 from vmfa.conformance.own import RegistryAdapter, SQLiteAdapter, memory, sqlite
 
@@ -132,3 +132,5 @@ class TestAdapter:
         registry = adapter._registry()
         principal = adapter._principal("alice")
         assert registry.principals(principal.account) == [principal]
+        (event,) = registry.history(principal, by=Actor.support("conformance"))
+        assert event.type is EventType.ADOPTED

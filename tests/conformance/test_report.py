@@ -123,7 +123,7 @@ class TestFormats:
         assert text.count("```") == 8  # no transcript ends its block
 
     def test_junit(self) -> None:
-        suite = ET.fromstring(REPORT.junit())  # noqa: S314  # our own output
+        suite = ET.fromstring(REPORT.junit())
         assert suite.attrib == {
             "name": "conformance of a <system>", "tests": "10", "failures": "4", "skipped": "3",
             "errors": "0",

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from importlib.metadata import PackageNotFoundError
 from typing import Any
 
 import pytest
 
-from vmfa import verify_hotp, verify_totp
+from vmfa import MemoryStore, verify_hotp, verify_totp
 from vmfa.conformance import (
+    TEST_KEYS,
     Adapter,
     Answer,
     Call,
@@ -17,6 +20,7 @@ from vmfa.conformance import (
     FunctionAdapter,
     Report,
     Result,
+    TimedAnswer,
     Verdict,
     run,
 )
@@ -24,6 +28,7 @@ from vmfa.conformance.adapter import OK
 from vmfa.conformance.codes import START, Device
 from vmfa.conformance.own import RegistryAdapter, memory
 from vmfa.conformance.player import Player
+from vmfa.conformance.runner import _measure, kit_version
 from vmfa.conformance.steps import Code, Level, Step
 from vmfa.errors import CodeRejected, InvalidValue
 
@@ -351,6 +356,67 @@ class TestSystemsThatTellLess:
         assert report.results[-1].reason == "the system returned no answers"
 
 
+class TestGuessesAtOnce:
+    """Guesses at the same time are compared with the same guesses one after the other."""
+
+    CASE = "throttling/at-once-evaluated"
+
+    def test_without_a_limit_there_is_nothing_to_compare(self) -> None:
+        system = FunctionAdapter(current_or_previous, name="library")
+        system.capabilities |= {"throttle-reported"}
+        report = run(system, [self.CASE])
+        assert report.results[-1].reason == "one after the other, every guess is evaluated"
+
+    def test_more_guesses_at_once_are_a_violation(self) -> None:
+        class Hasty(RegistryAdapter):
+            def call_at_once(self, calls: Sequence[Call]) -> list[TimedAnswer]:
+                return [TimedAnswer(answer=Answer.of(False), started=0, ended=1) for _ in calls]
+
+        with closing(Hasty(MemoryStore)) as adapter:
+            report = run(adapter, [self.CASE])
+        assert report.results[-1].reason == (
+            "50 of 50 guesses at the same time were evaluated, 3 one after the other"
+        )
+
+
+def test_a_system_that_takes_one_code_gets_the_second() -> None:
+    class OneCode(Adapter):
+        capabilities = frozenset({"reset", "time", "enroll"})
+        codes: Sequence[str] = ()
+
+        def call(self, call: Call) -> Answer:
+            if call.operation == "confirm":
+                self.codes = call.arguments["codes"]  # type: ignore[assignment]
+            return Answer(result=Result.ACCEPTED, secret=Device(key=TEST_KEYS["one"]).secret)
+
+    system = OneCode()
+    run(system, ["baseline"])
+    device = Device(key=TEST_KEYS["one"])
+    assert system.codes == [device.code(device.step(START))]
+
+
+class TestTiming:
+    def test_it_has_no_verdict(self) -> None:
+        system = FunctionAdapter(current_or_previous, name="library")
+        report = run(system, ["baseline"], timing=2)
+        names = [sentence.partition(":")[0] for sentence in report.measurements]
+        assert names == ["wrong code", "code of step -1", "code of step +0", "code of step +1"]
+
+    def test_it_needs_a_clock_and_new_devices(self) -> None:
+        system = memory()
+        system.capabilities -= {"provision", "time"}
+        with closing(system):
+            assert _measure(system, 2) == ("timing not measured: capability provision, time",)
+
+
+def test_a_source_tree_has_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(_name: str) -> str:
+        raise PackageNotFoundError
+
+    monkeypatch.setattr("importlib.metadata.version", missing)
+    assert kit_version() == "not installed"
+
+
 class TestRealTime:
     """A system whose clock cannot be set is audited as far as the kit may wait."""
 
@@ -405,7 +471,8 @@ class TestFunctionAdapter:
             ("restart", {}), ("provision", {"user": "a", "secret": "A"}),
             ("provision_uri", {"user": "a", "uri": "otpauth://"}), ("begin", {"user": "a"}),
             ("confirm", {"user": "a", "enrollment": "e", "codes": []}),
-            ("verify", {"user": "a", "code": "1"}), ("session_counts", {"user": "a", "session": "s"}),
+            ("verify", {"user": "a", "code": "1"}),
+            ("session_counts", {"user": "a", "session": "s"}),
             ("remove", {"user": "a", "proof": "support"}), ("resync", {"user": "a", "codes": []}),
             ("logs", {}), ("rows", {}), ("copy_row", {"source": "a", "user": "b"}),
             ("set_read_only", {"on": True}),

@@ -48,7 +48,7 @@ class AllauthAdapter(Adapter):
         call_command("migrate", verbosity=0)
         self._now = 0
         self._secrets: dict[str, str] = {}
-        self._patches = [
+        self._patches: list[Any] = [
             patch.object(time, "time", lambda: float(self._now)),
             patch.object(timezone, "now", lambda: datetime.fromtimestamp(self._now, UTC)),
         ]

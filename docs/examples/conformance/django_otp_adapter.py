@@ -47,7 +47,7 @@ class DjangoOtpAdapter(Adapter):
         django.setup()
         call_command("migrate", verbosity=0)
         self._now = 0
-        self._patches = [
+        self._patches: list[Any] = [
             patch.object(time, "time", lambda: float(self._now)),
             patch.object(timezone, "now", lambda: datetime.fromtimestamp(self._now, UTC)),
         ]

@@ -20,7 +20,7 @@ OK = Answer(result=Result.ACCEPTED)
 def pyotp_adapter() -> FunctionAdapter:
     """Return an adapter of ``pyotp.TOTP(secret).verify(code)``."""
     return FunctionAdapter(
-        lambda secret, code, now: pyotp.TOTP(secret).verify(code, for_time=now),  # type: ignore[arg-type]  # documented as a datetime, works with Unix time
+        lambda secret, code, now: pyotp.TOTP(secret).verify(code, for_time=now),
         name="pyotp",
         version=version("pyotp"),
     )

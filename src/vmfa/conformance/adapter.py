@@ -9,10 +9,10 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from types import FrameType
 from typing import Final
 
 __all__ = [
@@ -120,7 +120,8 @@ class TimedAnswer:
     ended: int | None = None
 
 
-START_DELAY: Final = 500_000  # nanoseconds until all threads of a race are awake
+PAUSE_EVERY: Final = 4  # calls of functions, in a thread of a race
+PAUSE: Final = 1e-5  # seconds
 OK: Final = Answer(result=Result.ACCEPTED)
 UNSUPPORTED: Final = Answer(result=Result.UNSUPPORTED)
 
@@ -238,47 +239,47 @@ class Adapter:
             return Answer(result=Result.ERROR, text=f"{type(error).__name__}: {error}")
 
     def call_at_once(self, calls: Sequence[Call]) -> list[TimedAnswer]:
-        """Make all *calls* at the same time, each in a thread of its own."""
+        """Make all *calls* at the same time, each in a thread of its own.
+
+        The threads pause in the functions that they call, so that calls of some microseconds
+        overlap, and so that a check and the write that belongs to it come apart if they can.
+        """
         answers: list[TimedAnswer] = [TimedAnswer(answer=UNSUPPORTED)] * len(calls)
-        starts_at = 0
-
-        def choose_start() -> None:
-            nonlocal starts_at
-            starts_at = time.perf_counter_ns() + START_DELAY
-
-        barrier = threading.Barrier(len(calls), action=choose_start)
+        barrier = threading.Barrier(len(calls))
 
         def run(position: int, call: Call) -> None:
             barrier.wait()
-            while time.perf_counter_ns() < starts_at:
-                pass  # a thread that sleeps would start when others have ended
             started = time.perf_counter_ns()
-            answer = self.call(call)
-            answers[position] = TimedAnswer(
-                answer=answer, started=started, ended=time.perf_counter_ns()
-            )
+            sys.setprofile(_pausing_profile())
+            try:
+                answer = self.call(call)
+            finally:
+                sys.setprofile(None)
+            ended = time.perf_counter_ns()
+            answers[position] = TimedAnswer(answer=answer, started=started, ended=ended)
 
         threads = [
             threading.Thread(target=run, args=(position, call))
             for position, call in enumerate(calls)
         ]
-        with _frequent_switches():
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
         return answers
 
 
-@contextmanager
-def _frequent_switches() -> Iterator[None]:
-    """Let threads switch often, so that calls of some microseconds overlap."""
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(interval)
+def _pausing_profile() -> Callable[[FrameType, str, object], None]:
+    """Return a profile function that pauses its thread in some of the calls of functions."""
+    calls = 0
+
+    def pause(_frame: FrameType, event: str, _value: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+        if event == "call" and calls % PAUSE_EVERY == 0:
+            time.sleep(PAUSE)
+
+    return pause
 
 
 class FunctionAdapter(Adapter):

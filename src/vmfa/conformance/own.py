@@ -85,13 +85,14 @@ class RegistryAdapter(Adapter):
         self._zone = os.environ.get("TZ")
         self._number = 0
         self._now = START
-        self._start()
-
-    def _start(self) -> None:
-        self._store = _Switch(self._open_store())
-        self._second = _Switch(self._open_store()) if self._lasting else self._store
+        self._open_stores()
         self._events: list[AuditEvent] = []
         self._claims: dict[tuple[str, str], MfaClaim] = {}
+        self._binding_codes: dict[str, str] = {}
+
+    def _open_stores(self) -> None:
+        self._store = _Switch(self._open_store())
+        self._second = _Switch(self._open_store()) if self._lasting else self._store
 
     def _registry(
         self, store: Store | None = None, policy: Policy | None = None
@@ -121,6 +122,7 @@ class RegistryAdapter(Adapter):
         self._number += 1
         self._events.clear()
         self._claims.clear()
+        self._binding_codes.clear()
         self._set_zone(self._zone)
         return OK
 
@@ -146,10 +148,8 @@ class RegistryAdapter(Adapter):
 
     def restart(self) -> Answer:
         """Close the store and open it again."""
-        claims = self._claims
         self._close_stores()
-        self._start()
-        self._claims = claims
+        self._open_stores()
         return OK
 
     def provision(self, user: str, secret: str, **parameters: Any) -> Answer:
@@ -175,13 +175,14 @@ class RegistryAdapter(Adapter):
         return self.provision(user, secret)
 
     def begin(self, user: str, session: str = "") -> Answer:
-        """Open an enrollment as the owner without MFA."""
+        """Open an enrollment as the owner without MFA, with the binding code of a removal."""
         opened: list[Any] = []
         principal = self._principal(user)
         answer = self._run(
             lambda: opened.append(
                 self._registry().open_enrollment(
-                    principal, by=Actor.signed_in(principal), label="test account"
+                    principal, by=Actor.signed_in(principal), label="test account",
+                    binding_code=self._binding_codes.get(user),
                 )
             )
         )
@@ -236,7 +237,14 @@ class RegistryAdapter(Adapter):
             "session": Actor.signed_in(principal, mfa=self._claims.get((user, session))),
             "administrator password": Actor.admin(self._principal("administrator")),
         }
-        return self._run(lambda: self._registry().deactivate(principal, by=actors[proof]))
+
+        def deactivate() -> object:
+            removed = self._registry().deactivate(principal, by=actors[proof])
+            if removed.binding_code is not None:
+                self._binding_codes[user] = removed.binding_code
+            return removed
+
+        return self._run(deactivate)
 
     def resync(self, user: str, codes: Sequence[str]) -> Answer:
         """Resynchronize as the owner without MFA."""

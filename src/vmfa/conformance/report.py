@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from html import escape
@@ -246,14 +246,6 @@ def race_sentence(race: Race) -> str:
         f"{race.calls} calls at once, {race.rounds} rounds; calls overlapped in "
         f"{race.overlapped} of them, at most {race.at_once} at the same time."
     )
-
-
-def group_results(results: Sequence[CaseResult]) -> dict[str, list[CaseResult]]:
-    """Return the results by the group of their cases, in order."""
-    groups: dict[str, list[CaseResult]] = {}
-    for result in results:
-        groups.setdefault(result.case.group, []).append(result)
-    return groups
 
 
 def _cell(text: str) -> str:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import statistics
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import count
 from secrets import token_hex
 from typing import Final
@@ -47,7 +47,6 @@ def run(
     *,
     wait: float = 0,
     timing: int = 0,
-    progress: Callable[[CaseResult], None] | None = None,
 ) -> Report:
     """Run cases on a system.
 
@@ -58,7 +57,6 @@ def run(
     :param names: ids or groups of cases; all by default.
     :param wait: for a system whose clock cannot be set: the seconds that a case may wait.
     :param timing: the rounds of the measurement of time; 0 for none.
-    :param progress: a function that is called with each result.
     :returns: the report.
     :raises InvalidValue: a name is unknown, or the adapter declares an unknown capability.
     """
@@ -79,8 +77,6 @@ def run(
         if case.group == "baseline" and result.verdict is not Verdict.HELD and not failed:
             failed = f"{case.id} is {result.verdict.value}"
         results.append(result)
-        if progress is not None:
-            progress(result)
     measurements = _measure(adapter, timing) if timing and not failed else ()
     return Report(
         system=adapter.name, version=adapter.version, kit=kit_version(),

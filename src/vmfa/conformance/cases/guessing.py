@@ -117,7 +117,8 @@ CASES: Final = (
         level=Level.SHOULD,
         requires=("time",),
         steps=(
-            assign(), works(), advance(30), repeat(10, GUESS, advance(600)), advance(DAY), verify(),
+            assign(), works(), advance(30), repeat(10, GUESS, advance(600)), advance(DAY),
+            verify(),
         ),
     ),
     Case(
