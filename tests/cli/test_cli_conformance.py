@@ -80,7 +80,7 @@ class TestRun:
         ("level", "case", "code"),
         [
             ("must", "window", 0), ("should", "window", 5), ("any", "window", 5),
-            ("should", "lock-out/used-code", 0), ("any", "lock-out/used-code", 5),
+            ("should", "replay/twin-steps", 0), ("any", "replay/twin-steps", 5),
         ],
     )  # fmt: skip
     def test_the_level_that_fails_is_chosen(

@@ -138,6 +138,6 @@ CASES: Final = (
         why="Impatient users lock themselves out.",
         clauses=("ASVS5-6.1.1",),
         level=Level.DEPTH,
-        steps=(assign(), works(), repeat(20, verify(expect="refused")), advance(60), verify()),
+        steps=(assign(), works(), repeat(20, verify(expect="any")), advance(60), verify()),
     ),
 )  # fmt: skip
