@@ -11,7 +11,7 @@ from typing import Any, Final, NoReturn
 
 from ..installation import vmfa_version
 from ..policy import Policy
-from . import audit, codes, devices, evidence, importing, keys, reports, signing, support
+from . import audit, codes, conformance, devices, evidence, importing, keys, reports, signing, support
 from .context import CommandContext, CommandResult
 from .demo import run_demo
 from .errors import WrongUsage
@@ -127,7 +127,7 @@ class GroupParser(Parser):
         width = 1 + max(len(command.name) for command in self.group.commands)
         lines = [f"  {command.name:<{width}} {command.about}" for command in self.group.commands]
         usage = f"usage: {self.prog} [OPTIONS] COMMAND ..."
-        return "\n".join([usage, self.group.about, "", *lines, "", GLOBAL_OPTIONS])
+        return "\n".join([usage, self.group.about, *lines, "", GLOBAL_OPTIONS])
 
     def choose(self, words: Sequence[str]) -> Command | Group:
         """Return the command or group that the first of *words* names.
@@ -639,6 +639,38 @@ AUDIT: Final = Group(
     ),
 )
 
+CONFORMANCE: Final = Group(
+    name="conformance",
+    about=conformance.ABOUT,
+    commands=(
+        Command(
+            name="list",
+            run=conformance.list_cases,
+            about="List the cases, or the capabilities of an adapter.",
+            arguments=(conformance.add_names, conformance.add_list),
+        ),
+        Command(
+            name="run",
+            run=conformance.run,
+            about="Run the cases on a system.",
+            more="Only the test accounts of the adapter are used.",
+            arguments=(conformance.add_names, conformance.add_run),
+        ),
+        Command(
+            name="template",
+            run=conformance.template,
+            about="Print the template of an adapter.",
+            arguments=(conformance.add_template,),
+        ),
+        Command(
+            name="vectors",
+            run=conformance.vectors,
+            about="Print the cases as JSON, with fixed keys, times and codes.",
+            arguments=(conformance.add_names,),
+        ),
+    ),
+)
+
 PROGRAM: Final = Group(
     name="vmfa",
     about=ABOUT,
@@ -722,6 +754,7 @@ PROGRAM: Final = Group(
             creates=True,
         ),
         AUDIT,
+        CONFORMANCE,
         KEYS,
         Command(
             name="code",
