@@ -62,6 +62,16 @@ class StoreContract:
         del store
         return nullcontext()
 
+    def another_store(self, store: Store) -> AbstractContextManager[Store]:
+        """Return a context manager with a second store on the records of *store*.
+
+        Override it to open the second one as another process does, or on another node of a
+        cluster. Without an override, *store* itself is used twice.
+
+        :param store: the store under test.
+        """
+        return nullcontext(store)
+
     # What is stored
 
     def test_an_unknown_principal_has_revision_0(self, store: Store) -> None:
@@ -101,6 +111,20 @@ class StoreContract:
         )
         record = Principal(id=new_user(), enrollment=session, key_ref=sample_key_ref())
         check_every_field_is_stored(store, record)
+
+    def test_the_largest_numbers_are_stored(self, store: Store) -> None:
+        for largest in (2**31, 2**53 + 1, MAX_INTEGER):
+            check_every_field_is_stored(store, Principal(id=new_user(), revision=largest - 1))
+        user = new_user()
+        for number in (2**31 - 1, 2**53, MAX_INTEGER - 2):
+            record = store.load(user)
+            after = next_record(record, events=number + 1)
+            events = sample_events(user, number, number + 1)
+            check(store.commit(record, after, events) is True, COMMIT_SUCCEEDS)
+            check(
+                [event.number for event in store.history(user, after=number)] == [number + 1],
+                f"the events {number} and {number + 1} are stored with these numbers",
+            )
 
     def test_every_field_of_an_event_is_stored(self, store: Store) -> None:
         user = new_user()
@@ -388,6 +412,34 @@ class StoreContract:
             )
         commit_removal(store, record)
         check(store.load(user).revision == 0, "load() returns no record that was removed")
+
+    def test_a_second_store_sees_a_commit_at_once(self, store: Store) -> None:
+        user = new_user()
+        with self.another_store(store) as other:
+            record = other.load(user)
+            writer, reader = store, other
+            for number in range(1, 9):
+                stale, record = record, commit_next(writer, record, number)
+                check(
+                    reader.load(user) == record,
+                    "load() of a second store returns the last commit of the first one",
+                )
+                check(
+                    len(reader.history(user)) == number,
+                    "history() of a second store includes the last commit of the first one",
+                )
+                check(
+                    list(reader.principals(user.account)) == [user],
+                    "principals() of a second store includes the last commit of the first one",
+                )
+                sentence = "a second store loses against the commit of the first one"
+                check_commit_loses(reader, stale, record, sentence)
+                writer, reader = reader, writer
+            commit_removal(writer, record)
+            check(
+                reader.load(user).revision == 0,
+                "load() of a second store returns no record that the first one removed",
+            )
 
     def test_lists_are_not_shared(self, store: Store) -> None:
         user = new_user()
