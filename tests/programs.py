@@ -14,7 +14,8 @@ from vmfa import Parameters
 
 def require_program(program: str, package: str) -> str:
     """Return the path of *program*. Without it the test is skipped, or fails under CI."""
-    path = shutil.which(program)
+    folders = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin"  # where Debian puts servers
+    path = shutil.which(program, path=folders)
     if path is None:
         missing = f"{program} is not installed: apt-get install {package}"
         if os.environ.get("CI") == "true":

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
@@ -69,7 +70,7 @@ class Slot:
             self.connection = None
 
 
-class Slots:
+class Slots(ABC):
     """What the pools share: everything that does not wait."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
@@ -168,14 +169,14 @@ class Slots:
             f"all {MAX_CONNECTIONS} connections were in use for {seconds:.3g} seconds"
         )
 
-    def _is_opening(self, slot: Slot) -> bool:
-        raise NotImplementedError
+    @abstractmethod
+    def _is_opening(self, slot: Slot) -> bool: ...
 
-    def _start(self, slot: Slot) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _start(self, slot: Slot) -> None: ...
 
-    def _notify(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _notify(self) -> None: ...
 
 
 class OwnConnections(Slots):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -16,7 +17,7 @@ from psycopg_pool import ConnectionPool
 from postgres_server import fresh_schema, server  # noqa: F401  # fixtures
 from vmfa import Principal, PrincipalId, StoreUnavailable
 from vmfa.stores import _pool
-from vmfa.stores._pool import MAX_CONNECTIONS, NoConnection, OwnConnections
+from vmfa.stores._pool import MAX_CONNECTIONS, NoConnection, OwnAsyncConnections, OwnConnections
 from vmfa.stores._wire import ConnectionLost
 from vmfa.stores.postgres import Call, PostgresStore, load_script
 
@@ -188,6 +189,68 @@ def test_while_the_database_is_down_one_attempt_a_second_is_made(
     with pytest.raises(NoConnection):
         own.acquire(Owner(), SOON)
     assert len(attempts) == 2
+
+
+def test_a_call_that_waits_while_connecting_fails_reports_why(
+    own: OwnConnections, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(**_: Any) -> Any:
+        raise psycopg.OperationalError("connection refused")
+
+    taken = owners(own, 1)
+    monkeypatch.setattr(psycopg, "connect", refuse)
+    with pytest.raises(NoConnection, match="connection refused"):
+        own.acquire(Owner(), 0.2)
+    release_all(own, taken)
+    assert own.opened == 1
+
+
+def test_a_connection_that_opens_after_close_is_closed(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect, may_connect = psycopg.connect, Event()
+    connections = []
+
+    def connect_late(**settings: Any) -> Any:
+        may_connect.wait(SOON)
+        connections.append(connect(**settings))
+        return connections[0]
+
+    monkeypatch.setattr(psycopg, "connect", connect_late)
+    own = OwnConnections({"conninfo": database, "autocommit": True})
+    with pytest.raises(NoConnection, match=r"server did not answer within 0\.01 seconds"):
+        own.acquire(Owner(), 0.01)
+    opener = own._slots[0].opener
+    own.close()
+    may_connect.set()
+    opener.join(SOON)
+    assert connections[0].closed
+    assert own.opened == 0
+
+
+def test_an_asynchronous_pool_closes_what_is_idle_in_use_and_opening(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(**_: Any) -> Any:
+        await asyncio.Event().wait()
+
+    async def work() -> None:
+        own = OwnAsyncConnections({"conninfo": database, "autocommit": True})
+        idle, busy = Owner(), Owner()
+        first, second = await own.acquire(idle, SOON), await own.acquire(busy, SOON)
+        monkeypatch.setattr(psycopg.AsyncConnection, "connect", never)
+        with pytest.raises(NoConnection, match=r"server did not answer within 0\.01 seconds"):
+            await own.acquire(Owner(), 0.01)
+        own.release(idle)
+        opening = [slot.opener for slot in own._slots if slot.opener is not None]
+        await own.close()
+        assert first.closed
+        assert not second.closed
+        assert [task.cancelled() for task in opening] == [True]
+        own.release(busy)
+        assert second.closed
+
+    asyncio.run(work())
 
 
 def test_a_thread_that_cannot_be_started_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
