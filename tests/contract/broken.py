@@ -1326,4 +1326,71 @@ class ReturnsTuples(Composed):
         return tuple(super().history(principal, after=after, limit=limit))
 
 
-SOUND: list[type[Store]] = [Composed, Listing, ReturnsTuples, OneOfTwo, RefusesATransaction]
+ACCOUNT_PAGES = "accounts_are_in_order_and_in_pages"
+
+
+class ListingAccounts(Listing):
+    """A sound store that can list its accounts."""
+
+    def has(self, account: str) -> bool:
+        """Return whether *account* is listed."""
+        return True
+
+    def accounts(self, *, after: str = "", limit: int = 1000) -> Sequence[str]:
+        listed = sorted({who.account for who in self._records if self.has(who.account)})
+        return [account for account in listed if account > after][: max(limit, 0)]
+
+
+@caught_by(ACCOUNT_PAGES, "by their bytes")
+class SortsAccountsByCollation(ListingAccounts):
+    def accounts(self, *, after: str = "", limit: int = 1000) -> Sequence[str]:
+        stored = {who.account for who in self._records}
+        listed = sorted(stored, key=lambda account: (account.lower(), account.swapcase()))
+        start = listed.index(after) + 1 if after in listed else 0
+        return [one for one in listed[start:] if one.startswith("contract-")][: max(limit, 0)]
+
+
+@caught_by(ACCOUNT_PAGES, "each account with a record once")
+class ListsEachRecord(ListingAccounts):
+    def accounts(self, *, after: str = "", limit: int = 1000) -> Sequence[str]:
+        listed = sorted(who.account for who in self._records)
+        return [account for account in listed if account > after][: max(limit, 0)]
+
+
+@caught_by(ACCOUNT_PAGES, "each account with a record once")
+class ListsRemovedAccounts(ListingAccounts):
+    def remove(self, principal: PrincipalId) -> None:
+        super().remove(principal)
+        self.removed = principal.account
+
+    def accounts(self, *, after: str = "", limit: int = 1000) -> Sequence[str]:
+        listed = sorted({*super().accounts(), self.removed})
+        return [account for account in listed if account > after][: max(limit, 0)]
+
+
+@caught_by(ACCOUNT_PAGES, "accounts(limit=1) returns at most that many")
+class ListsAllAccounts(ListingAccounts):
+    def accounts(self, *, after: str = "", limit: int = 1000) -> Sequence[str]:
+        return super().accounts(after=after)
+
+
+@caught_by(ACCOUNT_PAGES, "accounts(limit=1) returns at most that many")
+class ListsNoAccountLongerThan300(ListingAccounts):
+    def has(self, account: str) -> bool:
+        return len(account) <= 300
+
+
+for bound, sentence in ((lambda n: n or 1000, "limit=0"), (abs, "limit=-1")):
+
+    class TakesAnotherLimit(ListingAccounts):
+        bound = staticmethod(bound)
+
+        def accounts(self, *, after: str = "", limit: int = 1000) -> Sequence[str]:
+            return super().accounts(after=after, limit=self.bound(limit))
+
+    caught_by(ACCOUNT_PAGES, f"accounts({sentence}) is empty")(TakesAnotherLimit)
+
+
+SOUND: list[type[Store]] = [
+    Composed, Listing, ListingAccounts, ReturnsTuples, OneOfTwo, RefusesATransaction
+]

@@ -10,7 +10,7 @@ from textwrap import wrap
 from typing import Any, Final, NoReturn
 
 from ..policy import Policy
-from . import audit, codes, devices, importing, keys, reports, support
+from . import audit, codes, devices, importing, keys, reports, stores, support
 from .context import CommandContext, CommandResult
 from .demo import run_demo
 from .errors import WrongUsage
@@ -587,6 +587,27 @@ AUDIT: Final = Group(
     ),
 )
 
+STORE: Final = Group(
+    name="store",
+    about="Move to another database: copy, compare.",
+    commands=(
+        Command(
+            name="copy",
+            run=stores.copy,
+            about="Copy every record and history into an empty database.",
+            more="Stop the services first. Then both databases are compared. If it is "
+            "interrupted, repeat the command: it continues.",
+            arguments=(stores.databases, _key_files),
+        ),
+        Command(
+            name="compare",
+            run=stores.compare,
+            about="Check that two databases have the same records and histories.",
+            arguments=(stores.databases, _key_files),
+        ),
+    ),
+)
+
 PROGRAM: Final = Group(
     name="vmfa",
     about=ABOUT,
@@ -670,6 +691,7 @@ PROGRAM: Final = Group(
         ),
         AUDIT,
         KEYS,
+        STORE,
         Command(
             name="code",
             run=codes.code,

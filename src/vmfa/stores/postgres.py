@@ -190,6 +190,8 @@ HISTORY: Final = """SELECT number, document, salt, content_digest, digest, redac
     WHERE account = %s AND kind = %s AND name = %s AND number > %s ORDER BY number LIMIT %s"""
 PAGE: Final = """SELECT kind, name FROM vmfa_principal
     WHERE account = %s AND (kind, name) > (%s, %s) ORDER BY kind, name LIMIT %s"""
+ACCOUNTS: Final = """SELECT DISTINCT account FROM vmfa_principal
+    WHERE account > %s ORDER BY account LIMIT %s"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +269,12 @@ def principals_script(
     start = key(after)[1:] if after is not None else ("", "")
     _, rows = yield Step(PAGE, (account, *start, bounded(limit)))
     return read_principals(account, rows)
+
+
+def accounts_script(after: str, limit: int) -> Script[Sequence[str]]:
+    """Return a page of accounts."""
+    _, rows = yield Step(ACCOUNTS, (after, bounded(limit)))
+    return [account for (account,) in rows]
 
 
 def history_script(
@@ -770,6 +778,10 @@ class PostgresStore(Postgres):
     ) -> Sequence[PrincipalId]:
         """Return a page of the stored principals of *account*."""
         return self._call(Call(self, partial(principals_script, account, after, limit)))
+
+    def accounts(self, *, after: str = "", limit: int = 1000) -> Sequence[str]:
+        """Return a page of the accounts in which a record is stored."""
+        return self._call(Call(self, partial(accounts_script, after, limit)))
 
     def history(
         self, principal: PrincipalId, *, after: int = 0, limit: int = 1000

@@ -103,6 +103,9 @@ PAGE: Final = (
     "SELECT kind, name FROM principal"
     " WHERE account = ? AND (kind, name) > (?, ?) ORDER BY kind, name LIMIT ?"
 )
+ACCOUNTS: Final = (
+    "SELECT DISTINCT account FROM principal WHERE account > ? ORDER BY account LIMIT ?"
+)
 
 FOREIGN: Final = "this is the database of another program"
 CONTENDED: Final = "the database was in use for too long; nothing was changed"
@@ -275,6 +278,10 @@ class SQLiteStore:
         """Return a page of the stored principals of *account*."""
         start = key(after)[1:] if after is not None else ("", "")
         return read_principals(account, self._read(PAGE, (account, *start, bounded(limit))))
+
+    def accounts(self, *, after: str = "", limit: int = 1000) -> Sequence[str]:
+        """Return a page of the accounts in which a record is stored."""
+        return [account for (account,) in self._read(ACCOUNTS, (after, bounded(limit)))]
 
     def history(
         self, principal: PrincipalId, *, after: int = 0, limit: int = 1000

@@ -13,7 +13,7 @@ from ..history import redacted
 from ..models import EnrollmentSession, PendingBinding, Principal, PrincipalId, Receipt
 from ..policy import Parameters
 from ..registry import DeviceRegistry
-from ..stores.base import Store
+from ..stores.base import ListsAccounts, Store
 from ..validators import MAX_INTEGER
 from ._contract_tools import (
     COMMIT_SUCCEEDS,
@@ -550,6 +550,33 @@ class StoreContract:
             == [user for user in users if user.name.encode() > b"b+"],
             "principals(after=...) starts after that name, even if it is not stored",
         )
+
+    def test_accounts_are_in_order_and_in_pages(self, store: Store) -> None:
+        if not isinstance(store, ListsAccounts):
+            return  # a store need not have this method
+        prefix = new_account()
+        for number, end in enumerate(sorted(UNUSUAL_ACCOUNTS, reverse=True)):
+            for name in ("u-1", "u-2")[: 1 + number % 2]:
+                commit_next(store, Principal(id=PrincipalId.user(prefix + end, name)))
+        expected = [prefix + end for end in sorted(UNUSUAL_ACCOUNTS)]
+        removed = prefix + "gone"
+        record = commit_next(store, Principal(id=PrincipalId.root(removed)))
+        commit_removal(store, record)
+        for size in (1, 3, len(expected)):
+            listed: list[str] = []
+            while len(listed) < len(expected):
+                page = store.accounts(after=listed[-1] if listed else prefix, limit=size)
+                check(
+                    0 < len(page) <= size,
+                    f"accounts(limit={size}) returns at most that many accounts",
+                )
+                listed += page
+            check(
+                listed[: len(expected)] == expected,
+                "accounts() returns each account with a record once, by their bytes",
+            )
+        for limit in (0, -1):
+            check(not store.accounts(limit=limit), f"accounts(limit={limit}) is empty")
 
     # Removing
 

@@ -219,11 +219,14 @@ class GaleraCluster:
         for node in self.nodes:
             if node.process is not None:
                 node.signal(signal.SIGCONT)
+        running = [node for node in self.nodes if node.process is not None]
+        for node in running:
+            node.isolate(isolated=False)
+        if len(running) == 1 and running[0].status("cluster_status") != "Primary":
+            running[0].set_option("pc.bootstrap", "1")
         for node in self.nodes:
-            if node.process is None or node.process.poll() is not None:
+            if node not in running:
                 self.start(node)
-            else:
-                node.isolate(isolated=False)
         self.wait_until_whole()
 
     def remove(self) -> None:

@@ -116,6 +116,11 @@ class Statements:
             .order_by(c.kind, c.name).limit(limit),
             "account", "after_kind", "after_name", "limit",
         )
+        self.accounts = Statement(
+            select(c.account).where(c.account > bindparam("after_account")).distinct()
+            .order_by(c.account).limit(limit),
+            "after_account", "limit",
+        )
 
 
 def _names(prefix: str, names: Sequence[str]) -> tuple[str, ...]:
@@ -231,6 +236,10 @@ class Records:
         start = key(after)[1:] if after is not None else ("", "")
         rows = self._rows(self._statements.page, (account, *start, bounded(limit)))
         return read_principals(account, rows)
+
+    def accounts(self, after: str, limit: int) -> Sequence[str]:
+        """Return a page of accounts."""
+        return [row[0] for row in self._rows(self._statements.accounts, (after, bounded(limit)))]
 
     def history(self, principal: PrincipalId, after: int, limit: int) -> Sequence[AuditEvent]:
         """Return a page of events."""

@@ -277,6 +277,11 @@ def principals(
     return records.principals(account, after, limit)
 
 
+def accounts(after: str, limit: int, _: Call[Any], records: Records) -> Sequence[str]:
+    """Return a page of accounts."""
+    return records.accounts(after, limit)
+
+
 def history(
     principal: PrincipalId, after: int, limit: int, _: Call[Any], records: Records
 ) -> Sequence[AuditEvent]:
@@ -371,6 +376,10 @@ class SQLAlchemyStore(Stored):
     ) -> Sequence[PrincipalId]:
         """Return a page of the stored principals of *account*."""
         return self._call(Call(self, partial(principals, account, after, limit)))
+
+    def accounts(self, *, after: str = "", limit: int = 1000) -> Sequence[str]:
+        """Return a page of the accounts in which a record is stored."""
+        return self._call(Call(self, partial(accounts, after, limit)))
 
     def history(
         self, principal: PrincipalId, *, after: int = 0, limit: int = 1000
