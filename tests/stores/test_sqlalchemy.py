@@ -1,49 +1,53 @@
-"""The SQLAlchemy stores, over each driver."""
+"""The SQLAlchemy stores keep the contract of every store, over each driver."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import create_engine
 
-from sqlalchemy_databases import new_database
+from sqlalchemy_databases import ASYNC, SYNC, open_store, sync_url
 from vmfa import Store
-from vmfa.stores.sqlalchemy import SQLAlchemyStore
+from vmfa.stores.sqlalchemy import AsyncSQLAlchemyStore, SQLAlchemyStore
 from vmfa.testing import StoreContract
 
 
 @contextmanager
-def rolled_back(engine: Engine) -> Iterator[None]:
+def rolled_back(url: Any) -> Iterator[None]:
     """A transaction of the application, rolled back at its end."""
+    engine = create_engine(sync_url(url))
     with engine.connect() as connection:
         connection.begin()
         yield
+    engine.dispose()
 
 
-@pytest.fixture(params=["pysqlite", "psycopg", "pymysql"])
-def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
-    with new_database(request.param, tmp_path) as url:
-        engine = create_engine(url)
-        yield engine
-        engine.dispose()
+class SQLAlchemyContract(StoreContract):
+    @pytest.fixture
+    def store(self, request: pytest.FixtureRequest, driver: str, tmp_path: Any) -> Iterator[Any]:
+        with open_store(driver, tmp_path) as store:
+            yield store
+
+    def caller_transaction(self, store: Any) -> AbstractContextManager[Any]:
+        return rolled_back(store._given.url)
 
 
-@pytest.fixture
-def store(engine: Engine) -> Iterator[SQLAlchemyStore]:
-    with SQLAlchemyStore(engine) as store:
-        store.create_schema()
-        yield store
+@pytest.mark.parametrize("driver", ["pysqlite", "aiosqlite"])
+class TestSQLite(SQLAlchemyContract):
+    pass
 
 
-class TestContract(StoreContract):
-    def caller_transaction(self, store: Store) -> AbstractContextManager[Any]:
-        assert isinstance(store, SQLAlchemyStore)
-        return rolled_back(store._given)
+@pytest.mark.slow
+@pytest.mark.parametrize("driver", [name for name in SYNC + ASYNC if "sqlite" not in name])
+class TestServers(SQLAlchemyContract):
+    pass
 
 
-def test_a_healthy_database_has_no_faults(store: SQLAlchemyStore) -> None:
-    assert store.health() == ()
+@pytest.mark.parametrize("kind", [SQLAlchemyStore, AsyncSQLAlchemyStore])
+@pytest.mark.parametrize("name", ["load", "commit", "principals", "history"])
+def test_a_store_has_the_signatures_of_the_protocol(kind: type, name: str) -> None:
+    assert inspect.signature(getattr(kind, name)) == inspect.signature(getattr(Store, name))

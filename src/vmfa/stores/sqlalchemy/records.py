@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -56,15 +57,31 @@ POSTGRES_UNTOUCHED: Final = """NOT EXISTS (SELECT 1 FROM pg_catalog.pg_trigger
 
 
 class Statement:
-    """One statement, and the names of its values in order. SQLAlchemy compiles it once."""
+    """One statement, and the names of its values in order. SQLAlchemy compiles it once.
 
-    def __init__(self, sql: Executable, *names: str) -> None:
+    :param binary: whether the database stores text as binary values, as MariaDB does.
+    """
+
+    def __init__(self, sql: Executable, *names: str, binary: bool) -> None:
         self._sql = sql
         self._names = names
+        self._binary = binary
 
     def execute(self, connection: Connection, values: Sequence[Any]) -> CursorResult[Any]:
         """Execute the statement with *values*."""
+        if self._binary:
+            values = [value.encode() if isinstance(value, str) else value for value in values]
         return connection.execute(self._sql, dict(zip(self._names, values, strict=True)))
+
+    def rows(self, connection: Connection, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """Execute the statement with *values* and return the rows."""
+        rows = [tuple(row) for row in self.execute(connection, values)]
+        if not self._binary:
+            return rows
+        return [
+            tuple(value.decode() if isinstance(value, bytes) else value for value in row)
+            for row in rows
+        ]
 
 
 class Statements:
@@ -76,42 +93,43 @@ class Statements:
         one = _named(principal, KEY, "at_")
         stored = and_(one, _named(principal, ("revision", "tag"), "old_"))
         at, new, old = _names("at_", KEY), _names("new_", RECORD), ("old_revision", "old_tag")
-        set_record = {name: bindparam(f"new_{name}") for name in RECORD}
+        set_record: dict[str, Any] = {name: bindparam(f"new_{name}") for name in RECORD}
         after_number = e.number > bindparam("after")
         limit = bindparam("limit", type_=BigInteger)
         history_of = _named(event, KEY, "at_")
         untouched = _untouched(tables, dialect)
+        statement = partial(Statement, binary=dialect.name in MYSQL)
 
-        self.load = Statement(select(*(c[name] for name in RECORD)).where(one), *at)
+        self.load = statement(select(*(c[name] for name in RECORD)).where(one), *at)
         inserted = _insert(principal, (*KEY, *RECORD), dialect)
-        self.insert = Statement(
+        self.insert = statement(
             inserted.execution_options(preserve_rowcount=True), *KEY, *RECORD
         )
         changed = update(principal).where(stored).values(set_record)
-        self.update = Statement(changed, *new, *at, *old)
+        self.update = statement(changed, *new, *at, *old)
         # One statement, where it can prove what it wrote: it changes nothing if an object was
         # added that could change what it does, and otherwise returns the row.
-        self.update_alone = None if dialect.name != "postgresql" else Statement(
+        self.update_alone = None if dialect.name != "postgresql" else statement(
             changed.where(*untouched).returning(c.revision, c.tag), *new, *at, *old
         )
-        self.delete = Statement(delete(principal).where(stored), *at, *old)
-        self.written = Statement(select(c.revision, c.tag).where(one, *untouched), *at)
-        self.append = Statement(
+        self.delete = statement(delete(principal).where(stored), *at, *old)
+        self.written = statement(select(c.revision, c.tag).where(one, *untouched), *at)
+        self.append = statement(
             insert(event).values({name: bindparam(name) for name in (*KEY, *EVENT)}), *KEY, *EVENT
         )
         redacted = and_(
             history_of, after_number, e.number <= bindparam("up_to"), e.redactable == 1
         )
-        self.redact = Statement(
+        self.redact = statement(
             update(event).where(redacted).values(document=None, salt=None), *at, "after", "up_to"
         )
-        self.erase = Statement(delete(event).where(history_of, after_number), *at, "after")
-        self.history = Statement(
+        self.erase = statement(delete(event).where(history_of, after_number), *at, "after")
+        self.history = statement(
             select(*(e[name] for name in EVENT)).where(history_of, after_number)
             .order_by(e.number).limit(limit),
             *at, "after", "limit",
         )
-        self.page = Statement(
+        self.page = statement(
             select(c.kind, c.name).where(c.account == bindparam("account"), _later(c, dialect))
             .order_by(c.kind, c.name).limit(limit),
             "account", "after_kind", "after_name", "limit",
@@ -121,6 +139,18 @@ class Statements:
             .order_by(c.account).limit(limit),
             "after_account", "limit",
         )
+
+
+    @classmethod
+    def of(cls, tables: Tables, dialect: Dialect) -> Statements:
+        """Return the statements, which SQLAlchemy compiles once if they are the same objects."""
+        known = _statements.get((tables, dialect.name))
+        if known is None:
+            known = _statements[tables, dialect.name] = cls(tables, dialect)
+        return known
+
+
+_statements: dict[tuple[Tables, str], Statements] = {}  # few: an application has one database
 
 
 def _names(prefix: str, names: Sequence[str]) -> tuple[str, ...]:
@@ -137,7 +167,7 @@ def _insert(table: Table, names: Sequence[str], dialect: Dialect) -> Executable:
     MariaDB has only ``INSERT IGNORE``, which would also ignore that a value does not fit: there,
     the INSERT fails.
     """
-    values = {name: bindparam(name) for name in names}
+    values: dict[str, Any] = {name: bindparam(name) for name in names}
     if dialect.name == "postgresql":
         return postgresql.insert(table).values(values).on_conflict_do_nothing()
     if dialect.name == "sqlite":
@@ -158,16 +188,14 @@ def _untouched(tables: Tables, dialect: Dialect) -> list[ColumnElement[bool]]:
 
 def _later(columns: Any, dialect: Dialect) -> ColumnElement[bool]:
     """Return the condition that a principal comes after another one of its account."""
-    kind, name = bindparam("after_kind"), bindparam("after_name")
+    kind = bindparam("after_kind", type_=columns.kind.type)
+    name = bindparam("after_name", type_=columns.name.type)
     if dialect.name in MYSQL:  # which uses no index for a comparison of tuples
         return and_(
             columns.kind >= kind,
             or_(columns.kind > kind, and_(columns.kind == kind, columns.name > name)),
         )
-    return tuple_(columns.kind, columns.name) > tuple_(
-        bindparam("after_kind", type_=columns.kind.type),
-        bindparam("after_name", type_=columns.name.type),
-    )
+    return tuple_(columns.kind, columns.name) > tuple_(kind, name)
 
 
 class Records:
@@ -247,7 +275,7 @@ class Records:
         return read_events(principal, self._rows(self._statements.history, page))
 
     def _rows(self, statement: Statement, values: Sequence[Any]) -> list[Any]:
-        return [tuple(row) for row in statement.execute(self.connection, values)]
+        return statement.rows(self.connection, values)
 
     def _changed(self, statement: Statement, values: Sequence[Any]) -> int:
         """Execute a change and return the number of rows, 0 if the row exists already."""

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Column, MetaData, SmallInteger, Table
+from sqlalchemy import BigInteger, Column, MetaData, SmallInteger, Table, Text
 from sqlalchemy.dialects.mysql import MEDIUMBLOB, VARBINARY
-from sqlalchemy.engine import Dialect
-from sqlalchemy.types import Text, TypeDecorator, TypeEngine
+from sqlalchemy.types import TypeEngine
 
 from ...errors import InvalidType, InvalidValue
 from ...validators import MAX_NAME_BYTES
@@ -19,41 +18,19 @@ MAX_KIND_BYTES: Final = 8
 MAX_DIGEST_BYTES: Final = 128
 
 
-class ByteText(TypeDecorator[str]):
-    """Text that the database stores, compares and sorts as the bytes of its UTF-8 encoding.
+def _text(max_bytes: int | None = None, *, compared: bool = False) -> TypeEngine[str]:
+    """Return the type of text that the database stores and compares as bytes.
 
-    MariaDB and MySQL get a binary type: their text types convert between character sets, and
-    their collations ignore case, accents or blanks at the end. PostgreSQL gets the collation
-    "C" where *compared* is true. SQLite compares bytes unless a column says otherwise.
+    MariaDB gets a binary type: its text types convert between character sets, and their
+    collations ignore case, accents or blanks at the end. PostgreSQL gets the collation "C" where
+    statements compare the column. SQLite compares bytes by default.
 
     :param max_bytes: the longest value, in bytes; None for up to 16 MiB.
     :param compared: whether statements compare the column.
     """
-
-    impl = Text
-    cache_ok = True
-
-    def __init__(self, max_bytes: int | None = None, *, compared: bool = False) -> None:
-        super().__init__()
-        self.max_bytes = max_bytes
-        self.compared = compared
-
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """Return the type of the column."""
-        if dialect.name in MYSQL:
-            binary = MEDIUMBLOB() if self.max_bytes is None else VARBINARY(self.max_bytes)
-            return dialect.type_descriptor(binary)
-        collation = "C" if self.compared and dialect.name == "postgresql" else None
-        return dialect.type_descriptor(Text(collation=collation))
-
-    def process_bind_param(self, value: str | None, dialect: Dialect) -> Any:
-        """Return a value as the driver needs it."""
-        return value.encode() if value is not None and dialect.name in MYSQL else value
-
-    def process_result_value(self, value: Any, dialect: Dialect) -> str | None:
-        """Return a stored value as text."""
-        text: str | None = value.decode() if isinstance(value, bytes) else value
-        return text
+    binary = MEDIUMBLOB() if max_bytes is None else VARBINARY(max_bytes)
+    type_ = Text().with_variant(binary, *MYSQL)
+    return type_.with_variant(Text(collation="C"), "postgresql") if compared else type_
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +39,11 @@ class Tables:
 
     principal: Table
     event: Table
+
+    @property
+    def both(self) -> tuple[Table, Table]:
+        """Both tables."""
+        return self.principal, self.event
 
 
 def vmfa_tables(
@@ -88,20 +70,20 @@ def vmfa_tables(
     principal = Table(
         f"{prefix}principal", metadata, *_key(),
         Column("revision", BigInteger, nullable=False),
-        Column("state", ByteText(), nullable=False),
-        Column("tag", ByteText(MAX_DIGEST_BYTES), nullable=False),
-        Column("audit_tag", ByteText(MAX_DIGEST_BYTES), nullable=False),
+        Column("state", _text(), nullable=False),
+        Column("tag", _text(MAX_DIGEST_BYTES), nullable=False),
+        Column("audit_tag", _text(MAX_DIGEST_BYTES), nullable=False),
         **options,
     )
     event = Table(
         f"{prefix}event", metadata, *_key(),
         Column("number", BigInteger, primary_key=True, nullable=False, autoincrement=False),
-        Column("document", ByteText()),  # null: the event was redacted
-        Column("salt", ByteText(MAX_DIGEST_BYTES)),
-        Column("content_digest", ByteText(MAX_DIGEST_BYTES), nullable=False),
-        Column("digest", ByteText(MAX_DIGEST_BYTES), nullable=False),
+        Column("document", _text()),  # null: the event was redacted
+        Column("salt", _text(MAX_DIGEST_BYTES)),
+        Column("content_digest", _text(MAX_DIGEST_BYTES), nullable=False),
+        Column("digest", _text(MAX_DIGEST_BYTES), nullable=False),
         Column("redactable", SmallInteger, nullable=False),
-        Column("audit_tag", ByteText(MAX_DIGEST_BYTES), nullable=False),
+        Column("audit_tag", _text(MAX_DIGEST_BYTES), nullable=False),
         **options,
     )
     return Tables(principal, event)
@@ -109,7 +91,7 @@ def vmfa_tables(
 
 def _key() -> list[Column[str]]:
     return [
-        Column(name, ByteText(max_bytes, compared=True), primary_key=True, nullable=False)
+        Column(name, _text(max_bytes, compared=True), primary_key=True, nullable=False)
         for name, max_bytes in (
             ("account", MAX_NAME_BYTES), ("kind", MAX_KIND_BYTES), ("name", MAX_NAME_BYTES)
         )
