@@ -184,10 +184,7 @@ class GaleraCluster:
                     "--innodb-buffer-pool-size=32M", "--innodb-flush-log-at-trx-commit=1",
                     "--wsrep-on=ON", f"--wsrep-provider={PROVIDER}", "--wsrep-cluster-name=vmfa",
                     f"--wsrep-node-name={node.name}", f"--wsrep-cluster-address=gcomm://{group}",
-                    "--wsrep-provider-options="
-                    f"base_port={node.group_port};"
-                    f"gmcast.listen_addr=tcp://{HOST}:{node.group_port};"
-                    f"ist.recv_addr={HOST}:{node.ist_port};gcache.size=16M;{DETECTION}",
+                    f"--wsrep-provider-options={self._provider_options(node)}",
                     f"--wsrep-node-address={HOST}:{node.group_port}",
                     f"--wsrep-sst-receive-address={HOST}:{node.sst_port}",
                     "--wsrep-sst-method=rsync", *self._options,
@@ -196,6 +193,13 @@ class GaleraCluster:
                 stdout=log, stderr=log,
             )
         self.wait_until_synced(node)
+
+    @staticmethod
+    def _provider_options(node: Node) -> str:
+        return (
+            f"base_port={node.group_port};gmcast.listen_addr=tcp://{HOST}:{node.group_port};"
+            f"ist.recv_addr={HOST}:{node.ist_port};gcache.size=16M;{DETECTION}"
+        )
 
     def wait_until_synced(self, node: Node) -> None:
         process = node.process

@@ -24,7 +24,6 @@ from vmfa import (
     PrincipalId,
     Receipt,
     Store,
-    StoreContended,
     StoreError,
     VmfaError,
 )
@@ -54,10 +53,10 @@ def new_user(store: Store, name: str) -> Enrolled:
     return enrolled
 
 
-def present(store: Store, user: Enrolled, code: str) -> str:
+def present(store: Store, who: PrincipalId, code: str, clock: FrozenClock) -> str:
     """Present a code and return the name of what happened."""
     try:
-        return type(registry_at(store, user.clock).verify(user.principal, code)).__name__
+        return type(registry_at(store, clock).verify(who, code)).__name__
     except VmfaError as error:
         return type(error).__name__
 
@@ -161,12 +160,7 @@ def presenter(pipe: Connection, url: Any, barrier: Any) -> None:
         while (presented := pipe.recv()) is not None:
             who, code, now = presented
             barrier.wait()
-            try:
-                outcome = type(registry_at(store, lambda: now).verify(who, code)).__name__
-            except VmfaError as error:
-                contended = isinstance(error, StoreContended)
-                outcome = "StoreContended" if contended else type(error).__name__
-            pipe.send(outcome)
+            pipe.send(present(store, who, code, FrozenClock(now)))
 
 
 def hammer(nodes: list[Node], many: int, rounds: int, name: str) -> list[Counter[str]]:

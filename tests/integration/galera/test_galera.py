@@ -13,6 +13,8 @@ from contextlib import AbstractContextManager, closing, contextmanager
 import pytest
 from galera_cluster import GaleraCluster, Node, wait_until
 from galera_users import (
+    ACCOUNT,
+    PERIOD,
     Busy,
     busy_users,
     check_nothing_lost,
@@ -20,13 +22,16 @@ from galera_users import (
     new_user,
     open_store,
     present,
+    registry_at,
 )
 
+from support import Enrolled
 from vmfa import Actor, Principal, Store, StoreContended, StoreError, StoreUnavailable
 from vmfa.testing import StoreContract
 from vmfa.testing._contract_tools import commit_next, new_user as new_principal, next_record
 
 pytestmark = pytest.mark.slow
+SPENT_STEPS = 22  # the resynchronization window forward, and the window
 SERVICE = Actor.trusted_service("tests")
 
 
@@ -37,6 +42,10 @@ def wait_until_all_signed_in(busy: list[Busy], more: int = 3) -> None:
         lambda: all(len(one.accepted) >= goal for one, goal in zip(busy, goals, strict=True)),
         f"every user has signed in {more} times",
     )
+
+
+def sign_in(store: Store, user: Enrolled, code: str) -> str:
+    return present(store, user.principal, code, user.clock)
 
 
 @contextmanager
@@ -126,13 +135,13 @@ def test_a_node_waits_until_it_has_applied_what_others_committed(cluster: Galera
         answers: list[str] = []
         code = user.phone.code()
         with applying_nothing(second):
-            assert present(store, user, code) == "Receipt"
+            assert sign_in(store, user, code) == "Receipt"
             ((stale,),) = second.execute(
                 f"SELECT revision FROM vmfa_principal WHERE name = '{user.principal.name}'",
                 "service",
             )
             assert stale == before.revision  # what a node without causal reads answers
-            thread = threading.Thread(target=lambda: answers.append(present(other, user, code)))
+            thread = threading.Thread(target=lambda: answers.append(sign_in(other, user, code)))
             thread.start()
             thread.join(1)
             assert thread.is_alive()
@@ -148,7 +157,7 @@ def test_a_node_that_is_too_far_behind_is_reported(cluster: GaleraCluster) -> No
         other.load(user.principal)
         second.set_option("repl.causal_read_timeout", "PT1S")
         with applying_nothing(second):
-            assert present(store, user, user.phone.code()) == "Receipt"
+            assert sign_in(store, user, user.phone.code()) == "Receipt"
             with pytest.raises(StoreContended):
                 other.load(user.principal)
         second.set_option("repl.causal_read_timeout", "PT30S")
@@ -165,7 +174,7 @@ def test_a_node_is_killed(cluster: GaleraCluster) -> None:
         wait_until_all_signed_in(busy)
         cluster.start(node)
         wait_until_all_signed_in(busy)
-    print(check_nothing_lost(busy, cluster.nodes))
+    check_nothing_lost(busy, cluster.nodes)
 
 
 def test_a_node_is_killed_and_receives_the_state_of_another(cluster: GaleraCluster) -> None:
@@ -177,7 +186,7 @@ def test_a_node_is_killed_and_receives_the_state_of_another(cluster: GaleraClust
         (node.data / "galera.cache").unlink()
         cluster.start(node)
         wait_until_all_signed_in(busy)
-    assert "rsync SST completed" in node.log.read_text() or "SST" in node.log.read_text()
+    assert "SST received" in node.log.read_text()
     print(check_nothing_lost(busy, cluster.nodes))
 
 
@@ -204,12 +213,12 @@ def test_a_node_stops_for_a_while(cluster: GaleraCluster) -> None:
                 lambda: cluster.nodes[0].status("cluster_size") == "2", "it is taken for dead"
             )
             code = user.phone.code()
-            assert present(other, user, code) == "Receipt"
+            assert sign_in(other, user, code) == "Receipt"
             node.signal(signal.SIGCONT)
-            outcome = present(store, user, code)  # it does not know yet that it was left behind
+            outcome = sign_in(store, user, code)  # it does not know yet that it was left behind
             assert outcome in {"AlreadyUsed", "StoreUnavailable", "StoreContended"}
             cluster.wait_until_whole()
-            assert present(store, user, code) == "AlreadyUsed"
+            assert sign_in(store, user, code) == "AlreadyUsed"
 
 
 # No majority
@@ -223,25 +232,76 @@ def test_a_node_without_a_majority_refuses(cluster: GaleraCluster) -> None:
         for node in cluster.others(alone):
             node.kill()
         wait_until(lambda: alone.status("cluster_status") == "non-Primary", "it notices")
-        assert present(store, user, user.phone.code()) == "StoreUnavailable"
+        with pytest.raises(StoreError):  # or StoreContended: this read had begun to wait
+            store.load(user.principal)
+        assert sign_in(store, user, user.phone.code()) == "StoreUnavailable"
         with pytest.raises(StoreUnavailable):
             store.load(user.principal)
         with pytest.raises(StoreUnavailable):
             store.commit(record, next_record(record), [])
-        assert [type(fault) for fault in store.health()] == [StoreUnavailable]
-        alone.execute("SET GLOBAL wsrep_dirty_reads = ON")  # the others have to be refused as well
-        with pytest.raises(StoreUnavailable), open_store(alone.url) as another:
+        with pytest.raises(StoreUnavailable):
+            store.history(user.principal)
+        assert len(store.health()) == 1
+        alone.execute("SET GLOBAL wsrep_dirty_reads = ON")  # it would answer from the past
+        with open_store(alone.url) as another, pytest.raises(StoreUnavailable):
             another.load(user.principal)
         alone.execute("SET GLOBAL wsrep_dirty_reads = OFF")
         alone.set_option("pc.bootstrap", "1")  # it has everything that was committed
         wait_until(lambda: alone.status("ready") == "ON", "it serves again")
-        assert present(store, user, user.phone.code()) == "Receipt"
+        assert sign_in(store, user, user.phone.code()) == "Receipt"
         cluster.repair()
         with open_store(cluster.nodes[1].url) as other:
-            assert present(other, user, user.phone.code()) == "AlreadyUsed"
+            assert sign_in(other, user, user.phone.code()) == "AlreadyUsed"
+
+
+def bootstrap(cluster: GaleraCluster, nodes: list[Node]) -> None:
+    """Start a cluster from the data of the first of *nodes*, and let the others join."""
+    state = nodes[0].data / "grastate.dat"
+    state.write_text(
+        state.read_text().replace("safe_to_bootstrap: 0", "safe_to_bootstrap: 1")
+    )
+    cluster.start(nodes[0], new_cluster=True)
+    for node in nodes[1:]:
+        cluster.start(node)
+
+
+def test_a_sign_in_is_lost_with_its_node_if_all_crash(cluster: GaleraCluster) -> None:
+    """What the engine cannot promise, and what ``mark_spent`` does about it."""
+    newest, *others = cluster.nodes
+    with open_store(newest.url) as store:
+        user = new_user(store, "lost")
+        code = user.phone.code()
+        with applying_nothing(others[0]), applying_nothing(others[1]):
+            assert sign_in(store, user, code) == "Receipt"
+            for node in cluster.nodes:
+                node.kill()
+    (newest.data / "grastate.dat").unlink()  # its disk is lost
+    bootstrap(cluster, [*others, newest])
+    with open_store(newest.url) as store:
+        registry = registry_at(store, user.clock)
+        device = store.load(user.principal).device
+        assert device is not None
+        assert device.last_step < user.clock() // PERIOD  # the used code is valid again
+        marked = registry.mark_account_spent(ACCOUNT, by=SERVICE, until=int(user.clock()))
+        assert marked > 0
+        assert sign_in(store, user, code) == "AlreadyUsed"
+        user.clock.advance(SPENT_STEPS * PERIOD)
+        assert sign_in(store, user, user.phone.code()) == "Receipt"
 
 
 # Settings
+
+
+def test_a_connection_without_causal_reads_is_refused(cluster: GaleraCluster) -> None:
+    for setting in ("wsrep_sync_wait = 0", "wsrep_sync_wait = 6", "wsrep_dirty_reads = ON"):
+        with open_store(cluster.nodes[0].url) as store:
+            assert store.health() == ()
+            engine = store._engine()
+            with engine.connect() as connection:  # as a proxy does that mixes up connections
+                connection.exec_driver_sql(f"SET SESSION {setting}")
+            (fault,) = store.health()
+            assert isinstance(fault, StoreUnavailable)
+            assert "from the past" in str(fault)
 
 
 def test_settings_that_lose_commits_are_refused(cluster: GaleraCluster) -> None:

@@ -113,7 +113,7 @@ class MariaDB(Database):
             if is_wrong:
                 yield StoreUnavailable(problem)
         cluster: dict[str, str] = dict(
-            tuple(row) for row in connection.execute(text(CLUSTER)).all()  # type: ignore[misc]
+            tuple(row) for row in connection.execute(text(CLUSTER)).all()
         )
         if cluster.get("wsrep_on") == "ON" and not (
             int(cluster["wsrep_sync_wait"]) & READS and cluster["wsrep_dirty_reads"] == "OFF"

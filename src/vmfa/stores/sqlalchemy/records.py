@@ -134,12 +134,11 @@ class Statements:
             .order_by(c.kind, c.name).limit(limit),
             "account", "after_kind", "after_name", "limit",
         )
-        self.accounts = Statement(
+        self.accounts = statement(
             select(c.account).where(c.account > bindparam("after_account")).distinct()
             .order_by(c.account).limit(limit),
             "after_account", "limit",
         )
-
 
     @classmethod
     def of(cls, tables: Tables, dialect: Dialect) -> Statements:
