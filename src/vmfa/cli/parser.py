@@ -126,7 +126,7 @@ class GroupParser(Parser):
         width = 1 + max(len(command.name) for command in self.group.commands)
         lines = [f"  {command.name:<{width}} {command.about}" for command in self.group.commands]
         usage = f"usage: {self.prog} [OPTIONS] COMMAND ..."
-        return "\n".join([usage, self.group.about, "", *lines, "", GLOBAL_OPTIONS])
+        return "\n".join([usage, self.group.about, *lines, "", GLOBAL_OPTIONS])
 
     def choose(self, words: Sequence[str]) -> Command | Group:
         """Return the command or group that the first of *words* names.

@@ -12,7 +12,7 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any
 
-from galera_cluster import GaleraCluster, Node
+from galera_cluster import GaleraCluster, Node, wait_until
 from sqlalchemy import create_engine
 
 from support import MASTER, Enrolled, enroll
@@ -153,9 +153,16 @@ def check_nothing_lost(busy: list[Busy], nodes: list[Node]) -> Counter[str]:
 # The hammer
 
 
+def can_load(store: Store) -> bool:
+    try:
+        return store.load(PrincipalId.user(ACCOUNT, "unknown")).revision == 0
+    except StoreError:
+        return False
+
+
 def presenter(pipe: Connection, url: Any, barrier: Any) -> None:
     with open_store(url, timeout=30) as store:
-        store.load(PrincipalId.user(ACCOUNT, "nobody"))
+        wait_until(lambda: can_load(store), "the node of this process serves")
         pipe.send("ready")
         while (presented := pipe.recv()) is not None:
             who, code, now = presented
