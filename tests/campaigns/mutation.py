@@ -78,6 +78,7 @@ TESTS: dict[str, list[str]] = {  # what tests a module that runs at import; othe
     "stores._sql": ["tests/stores", "tests/contract", "tests/integration/postgres"],
     "stores._pool": ["tests/integration/postgres"],
     "stores.postgres": ["tests/integration/postgres"],
+    "stores._postgres_sql": ["tests/integration/postgres"],
     "stores.postgres_async": ["tests/integration/postgres"],
     "stores.threads": ["tests/test_aio.py", "tests/test_both_registries.py"],
     "testing": ["tests/testing", "tests/contract"],

@@ -23,7 +23,7 @@ from vmfa.events import SIGN_INS, TRANSIENT, AuditEvent, EventActor, EventType
 from vmfa.lifecycle import Action, State
 from vmfa.models import EnrollmentSession, KeyRef, Principal, Sync, VirtualDevice
 from vmfa.record import authenticated, from_columns
-from vmfa.stores.postgres import TABLES
+from vmfa.stores._postgres_sql import TABLES
 
 
 def bare(cell: str) -> str:

@@ -18,7 +18,7 @@ from vmfa import (
     StoreTooNew,
     StoreUnavailable,
 )
-from vmfa.stores import postgres
+from vmfa.stores import _postgres_sql, postgres
 from vmfa.stores._pool import NoConnection
 from vmfa.stores._wire import ConnectionLost, ServerError, Silent
 from vmfa.stores.postgres import PostgresStore
@@ -136,7 +136,7 @@ def test_a_setting_that_is_not_safe_is_refused(
 ) -> None:
     def faults(probe: list[Any]) -> list[StoreError]:
         return list(
-            postgres._setting_faults(probe, unsafe_not_durable=False, require_standby=False)
+            _postgres_sql.setting_faults(probe, unsafe_not_durable=False, require_standby=False)
         )
 
     probe = list(PROBE)
@@ -164,14 +164,16 @@ def test_a_required_standby_is_waited_for(
 ) -> None:
     probe = list(PROBE)
     probe[1], probe[7] = commit, standbys
-    faults = list(postgres._setting_faults(probe, unsafe_not_durable=True, require_standby=True))
+    faults = list(
+        _postgres_sql.setting_faults(probe, unsafe_not_durable=True, require_standby=True)
+    )
     assert ["standby" in str(fault) for fault in faults] == [True] * refused
 
 
 def test_a_setting_that_the_engine_does_not_have_is_not_a_fault() -> None:
     probe = (1, None, None, None, None, None, None, None, None, 0.0)
     assert not list(
-        postgres._setting_faults(probe, unsafe_not_durable=False, require_standby=False)
+        _postgres_sql.setting_faults(probe, unsafe_not_durable=False, require_standby=False)
     )
 
 
@@ -205,13 +207,13 @@ def test_the_network_is_never_waited_for_without_a_limit(
 
 
 def test_retry_backoff_doubles_to_100ms() -> None:
-    call = postgres.Call(PostgresStore(""), postgres.create_script)
+    call = postgres.Call(PostgresStore(""), _postgres_sql.create_script)
     pauses = [call.pause() for _ in range(9)]
     assert pauses == [0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.1, 0.1]
 
 
 def test_after_an_undone_change_a_missing_connection_leaves_nothing_in_doubt() -> None:
-    call = postgres.Call(PostgresStore(""), postgres.create_script)
+    call = postgres.Call(PostgresStore(""), _postgres_sql.create_script)
     call.in_doubt = True
     assert call.failed(ServerError("40001")) is None
     failure = call.failed(NoConnection("gone"))
@@ -221,9 +223,9 @@ def test_after_an_undone_change_a_missing_connection_leaves_nothing_in_doubt() -
 
 
 def test_a_statement_does_not_show_its_values() -> None:
-    assert "a reference" not in repr(postgres.Step(postgres.LOAD, ("a reference",)))
+    assert "a reference" not in repr(_postgres_sql.Step(_postgres_sql.LOAD, ("a reference",)))
     with pytest.raises(FrozenInstanceError):
-        postgres.COMMIT.final = False  # type: ignore[misc]  # on purpose
+        _postgres_sql.COMMIT.final = False  # type: ignore[misc]  # on purpose
 
 
 def test_the_printed_schema_is_one_transaction() -> None:

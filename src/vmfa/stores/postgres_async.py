@@ -13,10 +13,14 @@ from weakref import WeakKeyDictionary
 from ..errors import StoreError, VmfaError
 from ..events import AuditEvent
 from ..models import Principal, PrincipalId
-from .postgres import (
-    FAILURES,
-    Call,
-    Postgres,
+from .postgres import FAILURES, Call, Postgres
+
+# isort: split
+import psycopg  # only now: postgres says what to install where it is missing
+import psycopg_pool
+
+from ._pool import OwnAsyncConnections
+from ._postgres_sql import (
     Step,
     commit_script,
     create_script,
@@ -24,12 +28,6 @@ from .postgres import (
     load_script,
     principals_script,
 )
-
-# isort: split
-import psycopg  # only now: postgres says what to install where it is missing
-import psycopg_pool
-
-from ._pool import OwnAsyncConnections
 from ._wire import Answer, Wait, cancel
 
 T = TypeVar("T")

@@ -18,8 +18,9 @@ from postgres_server import fresh_schema, server  # noqa: F401  # fixtures
 from vmfa import Principal, PrincipalId, StoreUnavailable
 from vmfa.stores import _pool
 from vmfa.stores._pool import MAX_CONNECTIONS, NoConnection, OwnAsyncConnections, OwnConnections
+from vmfa.stores._postgres_sql import load_script
 from vmfa.stores._wire import ConnectionLost
-from vmfa.stores.postgres import Call, PostgresStore, load_script
+from vmfa.stores.postgres import Call, PostgresStore
 
 WHO = PrincipalId.user("123456789012", "u-4711")
 SOON = 10.0  # seconds: more than any machine needs

@@ -50,6 +50,7 @@ from vmfa import (
     StoreUnavailable,
 )
 from vmfa.stores import postgres
+from vmfa.stores._postgres_sql import Step
 from vmfa.stores.postgres import PostgresStore, schema_sql
 from vmfa.stores.postgres_async import AsyncPostgresStore
 
@@ -78,7 +79,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     statements: list[str] = []
     exchange = postgres.Call.exchange
 
-    def listening(self: Any, step: postgres.Step) -> Any:
+    def listening(self: Any, step: Step) -> Any:
         statements.append(" ".join(step.sql.split()[:3]))
         return exchange(self, step)
 

@@ -16,15 +16,9 @@ from postgres_server import fresh_schema, server  # noqa: F401  # fixtures
 from vmfa import OutcomeUnknown, Principal, PrincipalId, SchemaUntrusted, StoreUnavailable
 from vmfa.models import Envelope
 from vmfa.stores import _wire
+from vmfa.stores._postgres_sql import COLUMNS, CONSTRAINTS, commit_script, load_script
 from vmfa.stores._wire import Answer, ConnectionLost, Session, Wait, exchange
-from vmfa.stores.postgres import (
-    COLUMNS,
-    CONSTRAINTS,
-    Call,
-    PostgresStore,
-    commit_script,
-    load_script,
-)
+from vmfa.stores.postgres import Call, PostgresStore
 from vmfa.stores.postgres_async import AsyncPostgresStore, _wait as wait_asynchronously
 
 WHO = PrincipalId.user("123456789012", "u-4711")
