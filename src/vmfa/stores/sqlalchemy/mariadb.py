@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from ...errors import SchemaUntrusted, StoreError, StoreUnavailable
 from .databases import Database, Execute, Failure, foreign, no_table, not_durable, other_columns
 from .records import number_of
+from .tables import Tables
 
 NUMBERS: Final = {
     Failure.UNDONE: {1020, 1213},  # changed since the snapshot; deadlock
@@ -31,6 +32,7 @@ SETTINGS: Final = """SELECT @@innodb_flush_log_at_trx_commit AS flush_log, @@sql
     @@max_allowed_packet AS max_packet, @@version AS version"""
 CLUSTER: Final = """SHOW SESSION VARIABLES
     WHERE variable_name IN ('wsrep_on', 'wsrep_sync_wait', 'wsrep_dirty_reads')"""
+NODE: Final = "SHOW STATUS LIKE 'wsrep_ready'"
 READS: Final = 1  # in wsrep_sync_wait: a SELECT waits for what other nodes committed
 TABLE: Final = """SELECT table_type, engine FROM information_schema.tables
     WHERE table_schema = coalesce(:schema, database()) AND table_name = :table"""
@@ -82,6 +84,31 @@ class MariaDB(Database):
         """Return whether a transaction is open on a connection of PyMySQL or asyncmy."""
         return bool(getattr(connection, "server_status", 0) & IN_TRANSACTION)
 
+    def faults(
+        self, connection: Connection, tables: Tables, *, durable: bool
+    ) -> Iterator[StoreError]:
+        """Yield what is wrong with the node, the tables and the settings of *connection*."""
+        cluster: dict[str, str] = dict(
+            tuple(row) for row in connection.execute(text(CLUSTER)).all()
+        )
+        if cluster.get("wsrep_on") == "ON":
+            ((_, ready),) = connection.execute(text(NODE)).all()
+            if ready != "ON":  # every SELECT would wait, and fail
+                yield StoreUnavailable(
+                    "this node of the cluster does not serve: it has no majority, or it has not"
+                    " received all changes yet"
+                )
+                return
+            waits, dirty = cluster["wsrep_sync_wait"], cluster["wsrep_dirty_reads"]
+            if not int(waits) & READS or dirty != "OFF":
+                yield StoreUnavailable(
+                    f"wsrep_sync_wait is {waits} and wsrep_dirty_reads is {dirty} on this"
+                    " connection: a node of the cluster would answer from the past. The store sets"
+                    " 1 and OFF on its own connections, and a proxy that shares connections"
+                    " between clients loses that"
+                )
+        yield from super().faults(connection, tables, durable=durable)
+
     def table_faults(self, connection: Connection, table: Table) -> Iterator[StoreError]:
         """Yield what is wrong with *table*."""
         named = {"schema": table.schema, "table": table.name}
@@ -112,18 +139,6 @@ class MariaDB(Database):
         for is_wrong, problem in _problems(row):
             if is_wrong:
                 yield StoreUnavailable(problem)
-        cluster: dict[str, str] = dict(
-            tuple(row) for row in connection.execute(text(CLUSTER)).all()
-        )
-        if cluster.get("wsrep_on") == "ON" and not (
-            int(cluster["wsrep_sync_wait"]) & READS and cluster["wsrep_dirty_reads"] == "OFF"
-        ):
-            yield StoreUnavailable(
-                "this connection has lost the settings that the store gave it"
-                f" (wsrep_sync_wait is {cluster['wsrep_sync_wait']}, wsrep_dirty_reads is"
-                f" {cluster['wsrep_dirty_reads']}): a node of the cluster would answer from the"
-                " past. Connect without a proxy that shares connections between clients"
-            )
 
     def meaning(self, error: DBAPIError) -> tuple[Failure, str]:
         """Return what *error* means, and its name."""
