@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -46,7 +47,7 @@ def engine(url: URL) -> Iterator[Engine]:
 
 
 def project(folder: Path, engine: Engine, metadata: MetaData) -> Config:
-    config = Config(folder / "alembic.ini", stdout=(folder / "log").open("w"))
+    config = Config(folder / "alembic.ini", stdout=StringIO())
     if not (folder / "migrations").exists():
         command.init(config, str(folder / "migrations"))
         (folder / "migrations" / "env.py").write_text(ENVIRONMENT)
@@ -55,7 +56,6 @@ def project(folder: Path, engine: Engine, metadata: MetaData) -> Config:
     return config
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_a_migration_creates_the_tables(tmp_path: Path, engine: Engine) -> None:
     metadata = MetaData()
     Table("account", metadata, Column("number", Integer, primary_key=True))

@@ -110,7 +110,7 @@ class Statements:
         # One statement, where it can prove what it wrote: it changes nothing if an object was
         # added that could change what it does, and otherwise returns the row.
         self.update_alone = None if dialect.name != "postgresql" else statement(
-            changed.where(*untouched).returning(c.revision, c.tag), *new, *at, *old
+            changed.where(*untouched[:1]).returning(c.revision, c.tag), *new, *at, *old
         )
         self.delete = statement(delete(principal).where(stored), *at, *old)
         self.written = statement(select(c.revision, c.tag).where(one, *untouched), *at)
@@ -175,7 +175,7 @@ def _insert(table: Table, names: Sequence[str], dialect: Dialect) -> Executable:
 
 
 def _untouched(tables: Tables, dialect: Dialect) -> list[ColumnElement[bool]]:
-    """Return conditions that are false if an object changes what a statement does."""
+    """Return a condition for each table: that no object changes what a statement does."""
     if dialect.name != "postgresql":
         return []
     names = [
