@@ -233,7 +233,7 @@ def _verified(
     audit_key: AuditKey | None = None,
 ) -> HistoryResult:
     try:
-        record, events = _read(store, principal, authenticate)
+        record, events = read_intact(store, principal, authenticate)
         if audit_key is not None:
             _check_audit_tags(events, audit_key)
     except OF_ONE_PRINCIPAL as error:
@@ -249,12 +249,14 @@ def _verified(
     return HistoryResult(principal=principal, checkpoint=checkpoint, events=events)
 
 
-def _read(
+def read_intact(
     store: Store, principal: PrincipalId, authenticate: Callable[[PrincipalId], Principal]
 ) -> tuple[Principal, tuple[AuditEvent, ...]]:
-    """Return the authenticated record and its history.
+    """Return the record of *principal* and all events of its history, oldest first.
 
-    :raises RecordTampered: one of them is not intact.
+    :param authenticate: loads the record and raises an error if it is not authentic.
+    :raises RecordTampered: the record or its history is not intact.
+    :raises StoreContended: other processes kept changing the principal.
     """
     for _ in range(ATTEMPTS):
         record = authenticate(principal)

@@ -94,6 +94,8 @@ def test_the_json_keys_of_device_commands_are_documented(
     for command in ("keys report", "keys reseal", "keys rekey"):
         run(command, "1")
     run("keys audit-key", str(tmp_path / "audit.key"))
+    for command in ("store copy", "store compare"):
+        run(command, str(tmp_path / "mfa.db"), str(tmp_path / "copy.db"))
     run("mark-spent", "1/u", "--until", str(int(clock())))
     for command in ("support client-token", "support restore-budget"):
         run(command, "1/u")

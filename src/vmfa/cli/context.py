@@ -14,7 +14,7 @@ from functools import cached_property
 from importlib import import_module
 from shlex import quote
 from types import ModuleType
-from typing import TYPE_CHECKING, Final, TextIO, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol, TextIO, TypeVar
 
 from ..access import Actor
 from ..errors import MissingExtra, UnknownMasterKey, VmfaError
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ..keysources.sealed import SealedKeys
 
 K = TypeVar("K", bound=MasterKeys)
+S = TypeVar("S", bound="Closable")
 
 SERVICE: Final = "vmfa command line"  # the trusted service that acts by default
 KEY_NOTICE: Final = (
@@ -52,6 +53,13 @@ class CommandResult:
     data: Mapping[str, object] | None
     text: Sequence[str]
     failure: VmfaError | None = None
+
+
+class Closable(Protocol):
+    """A store with connections."""
+
+    def close(self) -> None:
+        """Close the connections."""
 
 
 class CommandContext:
@@ -168,6 +176,11 @@ class CommandContext:
             self.store, keys=keys, imported_keys=imported_keys, issuer=issuer, clock=self.clock,
             policy=self.args.command.policy,
         )
+
+    def enter(self, store: S) -> S:
+        """Return *store*, which is closed at the end of the command."""
+        self._stack.callback(store.close)
+        return store
 
     def explain(self, error: UnknownMasterKey) -> VmfaError:
         """Return *error*. If imported keys may be the reason for it, say how to read them."""

@@ -11,7 +11,19 @@ from typing import Any, Final, NoReturn
 
 from ..installation import vmfa_version
 from ..policy import Policy
-from . import audit, codes, conformance, devices, evidence, importing, keys, reports, signing, support
+from . import (
+    audit,
+    codes,
+    conformance,
+    devices,
+    evidence,
+    importing,
+    keys,
+    reports,
+    signing,
+    stores,
+    support,
+)
 from .context import CommandContext, CommandResult
 from .demo import run_demo
 from .errors import WrongUsage
@@ -671,6 +683,27 @@ CONFORMANCE: Final = Group(
     ),
 )
 
+STORE: Final = Group(
+    name="store",
+    about="Move to another database: copy, compare.",
+    commands=(
+        Command(
+            name="copy",
+            run=stores.copy,
+            about="Copy every record and history into an empty database.",
+            more="Stop the services first. Then both databases are compared. If it is "
+            "interrupted, repeat the command: it continues.",
+            arguments=(stores.databases, _key_files),
+        ),
+        Command(
+            name="compare",
+            run=stores.compare,
+            about="Check that two databases have the same records and histories.",
+            arguments=(stores.databases, _key_files),
+        ),
+    ),
+)
+
 PROGRAM: Final = Group(
     name="vmfa",
     about=ABOUT,
@@ -756,6 +789,7 @@ PROGRAM: Final = Group(
         AUDIT,
         CONFORMANCE,
         KEYS,
+        STORE,
         Command(
             name="code",
             run=codes.code,

@@ -149,6 +149,8 @@ ORPHANS: Final = """SELECT DISTINCT kind, name FROM vmfa_event
         SELECT 1 FROM vmfa_principal WHERE vmfa_principal.account = vmfa_event.account
         AND vmfa_principal.kind = vmfa_event.kind AND vmfa_principal.name = vmfa_event.name)
     ORDER BY kind, name LIMIT %s"""
+ACCOUNTS: Final = """SELECT DISTINCT account FROM vmfa_principal
+    WHERE account > %s ORDER BY account LIMIT %s"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +237,12 @@ def orphans_script(
     start = key(after)[1:] if after is not None else ("", "")
     _, rows = yield Step(ORPHANS, (account, *start, bounded(limit)))
     return read_principals(account, rows)
+
+
+def accounts_script(after: str, limit: int) -> Script[Sequence[str]]:
+    """Return a page of accounts."""
+    _, rows = yield Step(ACCOUNTS, (after, bounded(limit)))
+    return [account for (account,) in rows]
 
 
 def history_script(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ..events import AuditEvent
 from ..models import Principal, PrincipalId
@@ -72,6 +72,19 @@ class Store(Protocol):
 
         :param after: the number of the last event of the page before.
         :returns: at most *limit* events, in the order of their numbers.
+        """
+        ...
+
+
+@runtime_checkable
+class ListsAccounts(Protocol):
+    """A store that can list its accounts. A registry does not need it; a copy does."""
+
+    def accounts(self, *, after: str = "", limit: int = 1000) -> Sequence[str]:
+        """Return a page of the accounts in which a record is stored.
+
+        :param after: the last account of the page before.
+        :returns: at most *limit* accounts, by their bytes.
         """
         ...
 

@@ -25,13 +25,14 @@ from interleaving import MUTANTS, Explorer  # noqa: E402
 from scenarios import SCENARIOS, SHORT, open_database  # noqa: E402
 
 from postgres_server import the_server  # noqa: E402
+from sqlalchemy_databases import SYNC  # noqa: E402
 
 say = partial(print, flush=True)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--engine", choices=["sqlite", "postgres"], action="append")
+    parser.add_argument("--engine", choices=["sqlite", "postgres", *SYNC], action="append")
     parser.add_argument("--scenario", choices=list(SCENARIOS), action="append")
     parser.add_argument("--processes", type=int, choices=[2, 3], action="append")
     parser.add_argument("--sample", type=int, default=2000)

@@ -27,15 +27,23 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]  # a
 
 import psycopg_pool  # noqa: E402
 from interleaving import SPAWN, WHO  # noqa: E402
+from sqlalchemy import create_engine, make_url  # noqa: E402
 
 from postgres_server import fresh_schema, the_server  # noqa: E402
+from sqlalchemy_databases import SYNC, new_database, store_at  # noqa: E402
 from support import MASTER, enroll  # noqa: E402
 from vmfa import DerivedKeys, DeviceRegistry, SQLiteStore, StoreContended, VmfaError  # noqa: E402
 from vmfa.stores.postgres import PostgresStore  # noqa: E402
+from vmfa.stores.sqlalchemy import SQLAlchemyStore  # noqa: E402
 from vmfa.testing import FrozenClock  # noqa: E402
+
+ENGINES = ("sqlite", "postgres", *SYNC)  # the last ones are drivers of SQLAlchemy
 
 
 def open_store(engine: str, place: str) -> Any:
+    if engine in SYNC:
+        pool = {"pool_size": 10, "max_overflow": 0, "pool_timeout": 60}
+        return SQLAlchemyStore(create_engine(place, **pool), timeout=60)
     return SQLiteStore(place) if engine == "sqlite" else PostgresStore(place)
 
 
@@ -45,6 +53,14 @@ def new_place(engine: str) -> Iterator[str]:
     if engine == "sqlite":
         with tempfile.TemporaryDirectory() as folder:
             yield f"{folder}/hammer.db"
+    elif engine in SYNC:
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            new_database(engine, Path(folder)) as url,
+            store_at(url) as store,
+        ):
+            store.create_schema()
+            yield url.render_as_string(hide_password=False)
     else:
         with fresh_schema(the_server()) as conninfo:
             with PostgresStore(conninfo) as store:
@@ -97,6 +113,10 @@ def open_store_with_one_connection(engine: str, place: str) -> Iterator[Any]:
     """
     if engine == "sqlite":
         with SQLiteStore(place) as store:
+            yield store
+    elif engine in SYNC:
+        one = create_engine(make_url(place), pool_size=1, max_overflow=0)
+        with SQLAlchemyStore(one, timeout=60) as store:
             yield store
     else:
         options = {"autocommit": True}
@@ -154,10 +174,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--many", type=int, default=50)
     parser.add_argument("--rounds", type=int, default=50)
+    parser.add_argument("--engine", choices=ENGINES, action="append")
     options = parser.parse_args()
     say = partial(print, flush=True)
     failed = 0
-    for engine in ("sqlite", "postgres"):
+    for engine in options.engine or ENGINES:
         for way, hammer in WAYS.items():
             start = time.monotonic()
             rounds = hammer(engine, options.many, options.rounds)

@@ -23,7 +23,9 @@ from multiprocessing.connection import Connection
 from typing import Any, Protocol
 
 import psycopg_pool
+from sqlalchemy import create_engine
 
+from sqlalchemy_databases import SYNC
 from support import MASTER
 from vmfa import (
     Actor,
@@ -42,6 +44,7 @@ from vmfa.record import check_intact
 from vmfa.stores import postgres
 from vmfa.stores._wire import Answer
 from vmfa.stores.postgres import PostgresStore
+from vmfa.stores.sqlalchemy import SQLAlchemyStore, calls
 
 WHO = PrincipalId.user("123456789012", "u-4711")
 SERVICE = Actor.trusted_service("schedules")
@@ -140,8 +143,9 @@ def copied(store: Store) -> MemoryStore:
 
 Execute = Callable[[str, Any], Any]
 # What a transaction reads of its own writes: other processes cannot change or see it.
-INSIDE = re.compile(r"PRAGMA|SELECT revision, tag|SELECT NOT EXISTS")
-COMPARISON = re.compile(r"revision = (\?|%s) AND tag = (\?|%s)")
+INSIDE = re.compile(r"PRAGMA|SELECT (\w+\.)?revision, (\w+\.)?tag|SELECT NOT EXISTS")
+VALUE = r"(\?|%s|%\(\w+\)s(?:::\w+)?)"
+COMPARISON = re.compile(rf"(?:\w+\.)?revision = {VALUE} AND (?:\w+\.)?tag = {VALUE}")
 
 
 def as_written(sql: str, values: Any, execute: Execute) -> Any:
@@ -270,8 +274,11 @@ def worker(pipe: Connection, engine: str, place: str) -> None:
     sqlite3.connect = partial(sqlite3.connect, factory=SteppedConnection)
     postgres.PROBE_EVERY = float("inf")  # a probe in the middle would change the schedules
     with ExitStack() as stack:
-        store: SQLiteStore | PostgresStore
-        if engine == "sqlite":
+        store: SQLiteStore | PostgresStore | SQLAlchemyStore
+        if engine in SYNC:
+            store = stack.enter_context(stepped_sqlalchemy_store(place, stepper))
+            number = connection_number(store)
+        elif engine == "sqlite":
             store = stack.enter_context(SQLiteStore(place, unsafe_not_durable=True))
             number = 0
         else:
@@ -292,6 +299,38 @@ def worker(pipe: Connection, engine: str, place: str) -> None:
             answer = job.do(store)
             stepper.mutant = None
             pipe.send(("end", answer))
+
+
+CONNECTION_NUMBER = {
+    "sqlite": "SELECT 0", "postgresql": "SELECT pg_backend_pid()",
+    "mariadb": "SELECT connection_id()",
+}  # fmt: skip
+
+
+def stepped_sqlalchemy_store(place: str, stepper: Stepper) -> SQLAlchemyStore:
+    """Return a store with one connection, whose statements *stepper* sees."""
+    calls.CHECK_EVERY = float("inf")
+    one = create_engine(place, pool_size=1, max_overflow=0)
+    store = SQLAlchemyStore(one, timeout=60, unsafe_not_durable=True)
+    dialect = store._engine().dialect
+    do_execute = dialect.do_execute
+
+    def stepped(cursor: Any, sql: str, values: Any, context: Any = None) -> None:
+        def execute(sql: str, values: Any) -> Any:
+            do_execute(cursor, sql, values, context)
+            return cursor
+
+        stepper.statement(sql, values, execute)
+
+    dialect.do_execute = stepped  # type: ignore[method-assign]
+    return store
+
+
+def connection_number(store: SQLAlchemyStore) -> int:
+    engine = store._engine()
+    with engine.connect() as connection:
+        query = CONNECTION_NUMBER[engine.dialect.name]
+        return int(connection.exec_driver_sql(query).scalar_one())
 
 
 # The controller

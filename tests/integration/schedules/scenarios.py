@@ -12,8 +12,10 @@ from pathlib import Path
 import psycopg
 import psycopg_pool
 from interleaving import SERVICE, WHO, Job, PersistentMemory, forget_marks
+from sqlalchemy import NullPool, create_engine, text
 
 from postgres_server import Server, fresh_schema, with_options
+from sqlalchemy_databases import SYNC, new_database
 from support import MASTER, START, enroll
 from vmfa import (
     CodeRejected,
@@ -25,6 +27,7 @@ from vmfa import (
     Store,
 )
 from vmfa.stores.postgres import PostgresStore
+from vmfa.stores.sqlalchemy import SQLAlchemyStore
 from vmfa.testing import Account, AuthenticatorApp, FrozenClock
 
 
@@ -217,12 +220,59 @@ class PostgresDatabase:
         self._pool.close()
 
 
+WAITS: dict[str, str] = {
+    "psycopg": "SELECT cardinality(pg_blocking_pids(:number)) > 0",
+    "pymysql": (
+        "SELECT count(*) FROM information_schema.innodb_trx"
+        " WHERE trx_state = 'LOCK WAIT' AND trx_mysql_thread_id = :number"
+    ),
+}
+
+
+class SQLAlchemyDatabase:
+    def __init__(self, driver: str, place: str) -> None:
+        self.engine = driver
+        self.place = place
+        self._admin = create_engine(place, isolation_level="AUTOCOMMIT")
+        self._store = SQLAlchemyStore(
+            create_engine(place, poolclass=NullPool), unsafe_not_durable=True
+        )
+        self._store.create_schema()
+
+    def store(self) -> Store:
+        return self._store
+
+    def reset(self, start: Store) -> None:
+        record, events = start.load(WHO), start.history(WHO)
+        with self._admin.connect() as connection:
+            for table in self._store.tables.both:
+                connection.execute(table.delete())
+        if record.revision:
+            assert self._store.commit(Principal(id=WHO), record, events)
+
+    def waits_for_lock(self, number: int) -> bool:
+        query = WAITS.get(self.engine)
+        if query is None:
+            return False
+        with self._admin.connect() as connection:
+            return bool(connection.execute(text(query), {"number": number}).scalar_one())
+
+    def close(self) -> None:
+        self._store.close()
+        self._admin.dispose()
+
+
 @contextmanager
 def open_database(
     engine: str, folder: Path, server: Callable[[], Server]
-) -> Iterator[SQLiteDatabase | PostgresDatabase]:
+) -> Iterator[SQLiteDatabase | PostgresDatabase | SQLAlchemyDatabase]:
     """Open a database of *engine* for schedules. *server* is called only if it is needed."""
-    if engine == "sqlite":
+    if engine in SYNC:
+        with new_database(engine, folder) as url:
+            place = url.render_as_string(hide_password=False)
+            with closing(SQLAlchemyDatabase(engine, place)) as database:
+                yield database
+    elif engine == "sqlite":
         with closing(SQLiteDatabase(folder / "schedules.db")) as database:
             yield database
     else:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from hammer import WAYS
+from hammer import ENGINES, WAYS
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("engine", ["sqlite", "postgres"])
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize(
     ("way", "many"), [("threads", 20), pytest.param("processes", 5, marks=pytest.mark.slow)]
 )
