@@ -28,7 +28,7 @@ from vmfa import (
 )
 from vmfa.cli.io import create_key_file
 from vmfa.errors import RandomnessFailed
-from vmfa.importers.base import SharedKeys
+from vmfa.importers.base import Survey
 from vmfa.keys import reveal
 from vmfa.keysources.sealed import SealedKeys
 from world import ALICE, RFC_KEY, SERVICE, SUPPORT, World
@@ -225,7 +225,7 @@ def test_a_binding_code(source: Source) -> None:
 
 def test_the_secret_of_an_import(source: Source) -> None:
     """The keys of a batch are compared as digests under a random key of 32 bytes."""
-    assert SharedKeys([])._secret == source.blocks[0]
+    assert Survey([])._secret == source.blocks[0]
     assert source.sizes == [32]
 
 
@@ -285,7 +285,7 @@ DRAWS: dict[str, Callable[[], object]] = {
     "generate a key": Key.generate,
     "derive a key": lambda: DerivedKeys(MASTER).issue(ALICE, SERIAL, Parameters()),
     "seal a key": lambda: SealedKeys(MASTER).issue(ALICE, SERIAL, Parameters()),
-    "compare imported keys": lambda: SharedKeys([]),
+    "compare imported keys": lambda: Survey([]),
 }
 
 
@@ -416,7 +416,7 @@ def test_the_page_lists_every_draw(source: Source, tmp_path: Path) -> None:
 
     world = World(POLICY, imported_keys=SealedKeys(MASTER))
     draw(lambda: create_key_file(str(tmp_path / "key")), "master key of `vmfa keys generate`")
-    draw(lambda: SharedKeys([]), "key that compares the keys of an import")
+    draw(lambda: Survey([]), "key that compares the keys of an import")
     for algorithm, name in (("sha1", "SHA-1"), ("sha256", "SHA-256"), ("sha512", "SHA-512")):
         parameters = Parameters(algorithm=algorithm)
         key = f"sealed or plain key, {name}"

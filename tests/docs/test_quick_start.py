@@ -99,7 +99,7 @@ def service(
 
 def test_a_user_sets_up_a_phone_and_signs_in(service: Service) -> None:
     visitor, page = service.after_password()
-    page = visitor.follow(visitor.follow(page))  # to the page for a code, and on to the set-up
+    page = visitor.follow(page)  # to the page for a code, and on to the set-up
     page = visitor.submit(page, "/device")
     assert "<svg" in page.text
     assert page.response.headers["Cache-Control"] == "no-store"
