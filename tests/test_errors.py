@@ -123,6 +123,7 @@ class TestFamily:
             errors.AccessDenied("no", missing="mfa claim"),
             errors.Throttled("wait", retry_after=5),
             errors.PairRejected("over", remedy="enroll"),
+            errors.RecordTampered("event 4 was changed", kind="changed", number=4),
         ):
             again = pickle.loads(pickle.dumps(error))
             assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))

@@ -29,6 +29,7 @@ __all__ = [
     "OutOfSync",
     "OutcomeUnknown",
     "PairRejected",
+    "RandomnessFailed",
     "RecordTampered",
     "RecoveryCodeRejected",
     "SchemaUntrusted",

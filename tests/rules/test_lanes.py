@@ -85,6 +85,16 @@ class TestToken:
         assert ALICE.account not in token.text
         assert token.expires_at == world.clock() + 90 * DAY
 
+    @pytest.mark.parametrize("byte", [b"\xff", b"\xfb"])
+    def test_it_needs_no_escaping_in_a_url(self, byte):
+        """RULE-CLIENT-TOKEN: the id is written in the URL-safe alphabet of Base64."""
+        world = World(POLICY)
+        phone = world.enroll()
+        world.operations.random = lambda size: byte * size
+        text = world.sign_in(phone).client_token.text
+        assert not set("/+=") & set(text)
+        assert set(text.split(".")[1]) & set("-_")
+
     def test_each_receipt_renews_it(self, world, phone, token):
         later = world.sign_in(phone).client_token
         assert later.text != token.text
