@@ -590,9 +590,10 @@ def test_a_claim_that_is_not_authentic_does_not_count() -> None:
         (Action.DEACTIVATE, Actor.signed_in(PEER), "administrator"),
         (Action.DEACTIVATE, Actor.signed_in(FOREIGN), "permission"),
         (Action.ADOPT, Actor.signed_in(ALICE), "permission"),
+        (Action.ADOPT, Actor.signed_in(PEER), "permission"),  # no administrator may do this
         (Action.OPEN, Actor.support("case 17"), "permission"),
     ],
-    ids=["owner", "admin", "peer", "foreign", "import", "support"],
+    ids=["owner", "admin", "peer", "foreign", "import", "import of a peer", "support"],
 )
 def test_the_error_says_what_the_actor_lacks(action: Action, actor: Actor, missing: str) -> None:
     _, act = prepared(action, ALICE)

@@ -105,6 +105,7 @@ class TestFamily:
     def test_reasons_are_constants_that_logs_and_metrics_rely_on(self):
         assert {kind.__name__: kind.reason for kind in KINDS} == REASONS
         assert len(set(REASONS.values())) == len(REASONS)
+        assert errors.VmfaError.http_status == 500
 
     @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
     def test_pickles_and_copies_with_its_data(self, kind):
@@ -123,6 +124,7 @@ class TestFamily:
             errors.AccessDenied("no", missing="mfa claim"),
             errors.Throttled("wait", retry_after=5),
             errors.PairRejected("over", remedy="enroll"),
+            errors.RecordTampered("event 4 was changed", kind="changed", number=4),
         ):
             again = pickle.loads(pickle.dumps(error))
             assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))

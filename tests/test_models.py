@@ -160,6 +160,20 @@ class TestVirtualDevice:
         )
         assert numbers == (0, 0, 0, 0, 0)
 
+    def test_a_new_device_has_no_failures(self):
+        """RULE-RANGES: the defaults are within the ranges, and the earliest that they can be."""
+        device = VirtualDevice(**DEVICE)
+        optional = {
+            field.name: getattr(device, field.name)
+            for field in fields(VirtualDevice)
+            if field.name not in DEVICE and isinstance(getattr(device, field.name), int)
+        }
+        assert optional == {
+            "disabled": False, "drift": 0, "synced_drift": 0, "last_offset": 0, "failures": 0,
+            "failed_at": 0, "known_failures": 0, "known_failed_at": 0,
+            "budget_restored_at": -MAX_INTEGER,
+        }
+
     @pytest.mark.parametrize("name", DEVICE_BOUNDS)
     def test_every_number_is_bounded(self, name: str) -> None:
         """RULE-RANGES: a number outside of its bounds is refused, and so is another type."""

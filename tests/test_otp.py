@@ -152,6 +152,7 @@ class TestSteps:
     def test_seconds_left_with_another_period_and_t0(self):
         assert vmfa.seconds_left(100, period=60, t0=7) == 27
         assert vmfa.next_step_at(100, period=60, t0=7) == 127
+        assert vmfa.seconds_left(130, period=60, t0=7) == 57
 
     @pytest.mark.parametrize(
         "at",

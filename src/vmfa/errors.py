@@ -30,6 +30,7 @@ __all__ = [
     "OutOfSync",
     "OutcomeUnknown",
     "PairRejected",
+    "RandomnessFailed",
     "RecordTampered",
     "RecoveryCodeRejected",
     "SchemaUntrusted",

@@ -35,7 +35,7 @@ _INNER_PAD, _OUTER_PAD = (bytes(byte ^ pad for byte in range(256)) for pad in (0
 
 # A generator that is broken repeats itself. These are digests of the latest draws.
 UNIQUE_BYTES = 12  # the size of the shortest value that must never repeat: the nonce of AES-GCM
-_latest_draws: deque[bytes] = deque(maxlen=64)
+_latest_draws: deque[str] = deque(maxlen=64)
 
 
 def random_bytes(size: int) -> bytes:
@@ -51,7 +51,7 @@ def random_bytes(size: int) -> bytes:
     if len(drawn) != size:
         raise RandomnessFailed("the random generator of the operating system failed")
     if size >= UNIQUE_BYTES:
-        digest = hashlib.sha256(drawn[:UNIQUE_BYTES]).digest()
+        digest = hashlib.sha256(drawn[:UNIQUE_BYTES]).hexdigest()
         if digest in _latest_draws:
             del drawn  # error trackers record the locals of a raising frame
             raise RandomnessFailed(

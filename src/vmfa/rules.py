@@ -454,7 +454,7 @@ def deactivate(
     after = replace(
         without_key(before),  # SEED-ROTATE, SP80063B-4.3-LOST, ASVS5-6.5.6
         binding=binding,
-        recovered_at=max(before.recovered_at, ctx.now, *by.proofs),
+        recovered_at=max(before.recovered_at, ctx.now, *by.proofs),  # RULE-PROOFS
     )
     answer = models.Deactivation(
         serial=device.serial, at=ctx.now, binding_code=code,

@@ -163,14 +163,14 @@ def _after(tree: ast.AST, line: int) -> Lines:
 
 def is_break(mutant: Mutant) -> bool:
     """Return whether *mutant* changes what the code does, and not only a text for people."""
-    _, _, done = mutant.name.rpartition(" | ")
+    changed, done = mutant.name.split(" | ")[-2:]
     if done.startswith("other text"):
         node = mutant.place.node
         if isinstance(node, ast.Constant) and " " in str(node.value):
             return False
         if isinstance(mutant.place.parent, ast.JoinedStr):
             return False
-    if done.startswith("argument None") and isinstance(mutant.place.node, ast.JoinedStr):
+    if done.startswith("argument None") and changed.startswith(("f'", 'f"')):
         return False
     return equivalent(mutant.module, mutant.name) is None
 
