@@ -1,14 +1,15 @@
 """Django: a verification with vmfa and with django-otp, on the same database and connection.
 
-PostgreSQL and MariaDB are servers of the benchmark's own, reached over TCP; the client has a
-processor of its own. Each database is measured in a process of its own, because Django's settings
-are global. If the folder for temporary files is not on a real disk, the figures of durable commits
-mean nothing.
+PostgreSQL and MariaDB are servers of the benchmark's own, reached over TCP. Each database is
+measured in a process of its own, because Django's settings are global. VMFA_BENCH_DJANGO, a part
+of a title, selects databases. If the folder for temporary files is not on a real disk, the figures
+of durable commits mean nothing.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -42,6 +43,12 @@ WARM_UP = 1001  # operations: SQLite has its first checkpoint by then
 
 def measured(database: Mapping[str, Any], setting: str, rounds: int) -> Series:
     """Return the seconds of both, on one database, after the statement *setting*."""
+    try:
+        import MySQLdb  # noqa: F401  # mysqlclient
+    except ImportError:
+        import pymysql
+
+        pymysql.install_as_MySQLdb()
     device = DjangoDevice(database)
     from vmfa.integrations.django.store import DjangoStore
 
@@ -76,6 +83,9 @@ def databases(stack: ExitStack) -> Iterator[tuple[str, Mapping[str, Any], str]]:
         name = stack.enter_context(schema(conninfo, value))
         database = django_database(with_settings(conninfo, name, value))
         yield f"PostgreSQL, synchronous_commit = {value}", database, ""
+    if shutil.which("mariadbd") is None:
+        print("mariadbd is not installed: MariaDB is left out")
+        return
     server = stack.enter_context(mariadb_server())
     for value in ("2", "1"):
         server.execute(

@@ -18,6 +18,7 @@ TITLES: Final = {
     "verify": "Verification in memory",
     "sqlite": "Verification, SQLite",
     "postgres": "Verification, PostgreSQL",
+    "django_store": "Verification through Django",
     "scale": "Scale",
     "migration": "Import of devices",
     "size": "Size",

@@ -1,4 +1,4 @@
-"""Forms for a code and for a pair of codes. A form presents them once, when it is validated.
+"""Forms for a code, a pair of codes and a recovery code, presented once, when validated.
 
 An error that is not about the codes, such as :class:`vmfa.StoreError`, is raised by
 ``is_valid()``.

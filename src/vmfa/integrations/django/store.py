@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
 from django.db import Error, IntegrityError, connections, router, transaction
@@ -62,6 +62,20 @@ UPDATE_ALONE: Final = f"""{UPDATE}
     AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_rewrite WHERE ev_class = '{RECORDS}'::regclass)
     AND NOT (SELECT relrowsecurity FROM pg_catalog.pg_class WHERE oid = '{RECORDS}'::regclass)
     RETURNING revision, tag"""
+# On MariaDB it is a block that does the same in a transaction of its own, in one round trip. It
+# returns a row if it wrote what it should.
+UPDATE_ALONE_MARIADB: Final = f"""BEGIN NOT ATOMIC
+    DECLARE EXIT HANDLER FOR SQLEXCEPTION BEGIN ROLLBACK; RESIGNAL; END;
+    START TRANSACTION;
+    {UPDATE};
+    IF ROW_COUNT() = 1 AND EXISTS ({WRITTEN} AND revision = %s AND tag = %s) THEN
+        COMMIT;
+        SELECT 'written';
+    ELSE
+        ROLLBACK;
+        SELECT 'not written' FROM DUAL WHERE FALSE;
+    END IF;
+    END"""
 APPEND: Final = (
     f"INSERT INTO {EVENTS} (account, kind, name, number, document, salt, content_digest, digest,"
     " redactable, audit_tag) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
@@ -207,10 +221,7 @@ class _Call:
 
         :raises InvalidValue: the caller is in a transaction.
         """
-        connection = self.connection
-        if TestMode.depth == 0 and (
-            connection.in_atomic_block or not connection.get_autocommit()
-        ):
+        if TestMode.depth == 0 and _in_transaction(self.connection):
             raise InvalidValue(OUTER_TRANSACTION)
 
     def execute(self, statement: str, values: tuple[Any, ...]) -> int:
@@ -249,11 +260,8 @@ class _Change:
     def run(self, call: _Call) -> bool:
         """Write the change; return False if the stored record is another one."""
         try:
-            if call.connection.vendor == "postgresql" and self.statement == UPDATE and not (
-                self.events or self.prunes
-            ):
-                return self._update_alone(call)
-            return self._write(call)
+            statement = self._alone(call.connection)
+            return self._update_alone(call, statement) if statement else self._write(call)
         except IntegrityError:
             if self.before.envelope is None and call.rows(WRITTEN, self.who):
                 return False  # another caller stored the first record
@@ -274,14 +282,35 @@ class _Change:
             call.committing = True
         return True
 
-    def _update_alone(self, call: _Call) -> bool:
+    def _alone(self, connection: Any) -> str:
+        """Return the statement that is the whole change; empty if there is none."""
+        if self.statement != UPDATE or self.events or self.prunes:
+            return ""
+        if connection.vendor == "postgresql":
+            return UPDATE_ALONE
+        if connection.vendor == "mysql" and connection.mysql_is_mariadb and (
+            not _in_transaction(connection)
+        ):
+            return UPDATE_ALONE_MARIADB
+        return ""
+
+    def _update_alone(self, call: _Call, statement: str) -> bool:
+        values = self.values
+        if statement == UPDATE_ALONE_MARIADB:
+            revision, _, tag, *_ = values
+            values = (*values, *self.who, revision, tag)
         call.committing = True
-        if call.rows(UPDATE_ALONE, self.values):
+        if call.rows(statement, values):
             return True
         call.committing = False
         if is_written(call.rows(WRITTEN, self.who), self.before):  # and yet it was not changed
             raise SchemaUntrusted(NOT_WRITTEN)
         return False
+
+
+def _in_transaction(connection: Any) -> bool:
+    """Return whether the caller has a transaction."""
+    return bool(connection.in_atomic_block or not connection.get_autocommit())
 
 
 @contextmanager
@@ -291,19 +320,24 @@ def _transaction(connection: Any) -> Iterator[None]:
     On MariaDB and MySQL, ``atomic()`` would take two round trips more: it turns autocommit off
     and on again.
     """
-    if connection.vendor != "mysql" or connection.in_atomic_block:
+    if connection.vendor != "mysql" or _in_transaction(connection):
         with transaction.atomic(using=connection.alias):
             yield
         return
     with connection.cursor() as cursor:
-        cursor.execute("START TRANSACTION")
         try:
+            cursor.execute("START TRANSACTION")
             yield
-        except BaseException:
-            with suppress(Error):  # then the connection is lost, and the transaction with it
+            cursor.execute("COMMIT")
+        except Exception:
+            try:
                 cursor.execute("ROLLBACK")
+            except Error:
+                connection.close()  # then the server rolls back
             raise
-        cursor.execute("COMMIT")
+        except BaseException:  # interrupted: the next answer may belong to this statement
+            connection.close()
+            raise
 
 
 def _text(value: Any) -> Any:
