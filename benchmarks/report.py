@@ -19,6 +19,7 @@ TITLES: Final = {
     "sqlite": "Verification, SQLite",
     "postgres": "Verification, PostgreSQL",
     "django_store": "Verification through Django",
+    "sqlalchemy_store": "Verification, SQLAlchemy",
     "scale": "Scale",
     "migration": "Import of devices",
     "size": "Size",
