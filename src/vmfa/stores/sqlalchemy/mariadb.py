@@ -32,7 +32,6 @@ SETTINGS: Final = """SELECT @@innodb_flush_log_at_trx_commit AS flush_log, @@sql
     @@max_allowed_packet AS max_packet, @@version AS version"""
 CLUSTER: Final = """SHOW SESSION VARIABLES
     WHERE variable_name IN ('wsrep_on', 'wsrep_sync_wait', 'wsrep_dirty_reads')"""
-NODE: Final = "SHOW STATUS LIKE 'wsrep_ready'"
 READS: Final = 1  # in wsrep_sync_wait: a SELECT waits for what other nodes committed
 TABLE: Final = """SELECT table_type, engine FROM information_schema.tables
     WHERE table_schema = coalesce(:schema, database()) AND table_name = :table"""
@@ -87,18 +86,11 @@ class MariaDB(Database):
     def faults(
         self, connection: Connection, tables: Tables, *, durable: bool
     ) -> Iterator[StoreError]:
-        """Yield what is wrong with the node, the tables and the settings of *connection*."""
+        """Yield what is wrong with the tables and with the settings of *connection*."""
         cluster: dict[str, str] = dict(
             tuple(row) for row in connection.execute(text(CLUSTER)).all()
         )
         if cluster.get("wsrep_on") == "ON":
-            ((_, ready),) = connection.execute(text(NODE)).all()
-            if ready != "ON":  # every SELECT would wait, and fail
-                yield StoreUnavailable(
-                    "this node of the cluster does not serve: it has no majority, or it has not"
-                    " received all changes yet"
-                )
-                return
             waits, dirty = cluster["wsrep_sync_wait"], cluster["wsrep_dirty_reads"]
             if not int(waits) & READS or dirty != "OFF":
                 yield StoreUnavailable(
