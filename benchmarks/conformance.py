@@ -31,7 +31,7 @@ PYTHON = {
     "pyotp": f"{EXAMPLES}/libraries.py:pyotp_adapter",
 }
 NODE = ("otplib", "speakeasy")
-MARKS = {"held": "held", "violated": "**violated**", "not observable": "–"}
+MARKS = {"held": "held", "violated": "**violated**", "not observable": "-"}
 LINKS = {
     "RFC 4226": "https://www.rfc-editor.org/rfc/rfc4226#",
     "RFC 6238": "https://www.rfc-editor.org/rfc/rfc6238#",

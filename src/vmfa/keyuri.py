@@ -212,17 +212,14 @@ def _device_parameters(values: dict[str, str]) -> Parameters:
     if "period" in values:  # Swift programs write 30.0
         values = {**values, "period": _PERIOD.sub("", values["period"])}
     period = _number("period", values, parameters.period)
-    values_by_name = {"algorithm": algorithm, "digits": digits, "period": period}
-    try:
-        return Parameters(**values_by_name)  # type: ignore[arg-type]  # checked
-    except InvalidValue:
-        pass  # find the one that is wrong
-    for name, value in values_by_name.items():
+    for name, value in (("algorithm", algorithm), ("digits", digits), ("period", period)):
+        if value == getattr(parameters, name):
+            continue
         try:
-            replace(parameters, **{name: value})  # type: ignore[arg-type]  # checked
+            parameters = replace(parameters, **{name: value})  # type: ignore[arg-type]  # checked
         except InvalidValue as error:
             raise KeyUriError(str(error), name) from None
-    raise KeyUriError("the parameters of a key URI do not fit together", "digits")
+    return parameters
 
 
 def _number(name: str, values: dict[str, str], default: int) -> int:

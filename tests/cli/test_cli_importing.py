@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
 from base64 import b32encode, b64encode
 from contextlib import redirect_stdout
 from functools import partial
+from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
 
 import pytest
+from pskc import PSKC
 
 from batches import peak_memory
 from vmfa import (
@@ -446,6 +449,42 @@ def test_if_the_requirements_are_unknown_the_extra_is_named(
     monkeypatch.delitem(sys.modules, "vmfa.qr", raising=False)
     outcome = terminal.run("enroll", f"{ACCOUNT}/u-1", "--label", "alice", "--qr")
     assert "-m pip install 'vmfa[qr]'" in outcome.err
+
+
+# Encrypted sources
+
+
+EXPORT = Path(__file__).parents[1] / "importers" / "exports" / "privacyidea-3.14.pi"
+
+
+def test_an_export_of_privacyidea_needs_its_key(run, terminal: Terminal) -> None:
+    terminal.clock.advance(1795567981 - terminal.clock())  # when it was exported
+    key_file = terminal.folder / "tokens.key"
+    key_file.write_text("raz4i5RXl2hJSFW_zyb61_aE-GolbnUtItGyE5ObYwU=\n")
+    (terminal.folder / "map").write_text('{"alice@example": "u-1"}')
+    options = ("--map", str(terminal.folder / "map"), "--source-key-file", str(key_file))
+    outcome = run("privacyidea", EXPORT.read_text(), *options, "--json")
+    assert (outcome.code, outcome.data["adopted"], outcome.data["refused"]) == (6, 1, 4)
+    key_file.write_text("x")
+    outcome = run("privacyidea", EXPORT.read_text(), *options, "--json")
+    assert (outcome.code, outcome.problem["reason"]) == (2, "unreadable source")
+
+
+def test_the_options_of_pskc(run, terminal: Terminal) -> None:
+    container = PSKC()
+    container.add_key(
+        serial="S-1", algorithm="urn:ietf:params:xml:ns:keyprov:pskc:totp", secret=bytes(20)
+    )
+    container.encryption.setup_pbkdf2("correct horse")
+    file = io.BytesIO()
+    container.write(file)
+    password = terminal.folder / "password"
+    password.write_text("correct horse\n")
+    options = ("--source-password-file", str(password))
+    assert run("pskc", file.getvalue().decode()).code == 2
+    outcome = run("pskc", file.getvalue().decode(), *options)
+    assert (outcome.code, outcome.out.splitlines()[0][:8]) == (2, "refused:")
+    assert run("pskc", file.getvalue().decode(), *options, "--owner-is-serial").code == 0
 
 
 # Long sources

@@ -25,7 +25,16 @@ from vmfa import (
     StoreUnavailable,
     UnknownMasterKey,
 )
-from vmfa.importers.base import Items, Principals, Rejected, Status, UnreadableSource, adopt_all
+from vmfa.importers import base
+from vmfa.importers.base import (
+    Items,
+    Principals,
+    Rejected,
+    Status,
+    Survey,
+    UnreadableSource,
+    adopt_all,
+)
 from vmfa.importers.dry_run import DryRunStore
 
 
@@ -311,3 +320,24 @@ def test_the_memory_of_a_batch_does_not_grow_with_its_rejected_items(registry):
         )
 
     assert peak_memory(count) < 1 << 20
+
+
+class TestSurvey:
+    def test_it_counts_the_entries(self):
+        items = [device(), Rejected(where="line 2", owner="", reason="HOTP"), device(1)]
+        assert Survey(items).entries == 3
+
+    def test_a_source_has_at_most_two_million_entries(self, monkeypatch):
+        assert base.MAX_ENTRIES == 2_000_000
+        monkeypatch.setattr(base, "MAX_ENTRIES", 2)
+        assert Survey([device(), device(1)]).entries == 2
+        with pytest.raises(UnreadableSource, match=r"^the source has more than 2 entries$"):
+            Survey([device(), device(1), device(2)])
+
+    def test_only_keys_of_several_owners_are_shared(self):
+        items = [
+            device(), device(1), device(1), device(2), device(3, key=KEYS[2]),
+            Rejected(where="line 9", owner="", reason="HOTP"),
+        ]
+        survey = Survey(items)
+        assert [survey.is_shared(item) for item in items[:5]] == [False] * 3 + [True] * 2
