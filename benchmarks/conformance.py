@@ -87,7 +87,9 @@ def render(data: dict[str, Any]) -> str:
     lines = ["<!-- Built by `python benchmarks/conformance.py`. Do not edit. -->", ""]
     lines += ["<!-- summary -->", ""]
     lines += [f"Run on {data['date']} with the cases `{data['cases'][:16]}`.", ""]
-    lines.append("| system | version | held | violated: MUST | SHOULD | in depth | not observable |")
+    lines.append(
+        "| system | version | held | violated: MUST | SHOULD | in depth | not observable |"
+    )
     lines.append("|---|---|---|---|---|---|---|")
     for name, system in systems.items():
         verdicts = system["cases"]

@@ -30,9 +30,9 @@ from .errors import WrongUsage
 from .io import ENCODINGS
 
 ABOUT: Final = 'Assign virtual MFA devices and verify their codes. Try "vmfa demo" first.'
-GLOBAL_OPTIONS: Final = """\
-Options: --db FILE (or $VMFA_DB), --key-file FILE (or $VMFA_KEY_FILE), --json,
---version. "vmfa COMMAND --help" explains a command and the exit codes."""
+GLOBAL_OPTIONS: Final = (
+    "Options: --db FILE, --key-file FILE, --json, --version; and COMMAND --help."
+)
 EXIT_CODES: Final = """\
 exit codes: 0 done; 1 the code is not accepted; 2 wrong usage or an invalid
 value; 3 access denied; 4 no device, no session, already assigned, too many

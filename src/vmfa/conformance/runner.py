@@ -8,10 +8,10 @@ import statistics
 import time
 from collections.abc import Iterable, Sequence
 from itertools import count
-from secrets import token_hex
 from typing import Final
 
 from ..errors import InvalidValue
+from ..keys import random_bytes
 from .adapter import CAPABILITIES, Adapter, Answer, Call, Result, TimedAnswer
 from .cases import CASES
 from .clauses import CLAUSES
@@ -64,7 +64,7 @@ def run(
     if unknown:
         raise InvalidValue(f"no capability has the name {min(unknown)!r}")
     results: list[CaseResult] = []
-    suffix = "" if "reset" in adapter.capabilities else f"-{token_hex(4)}"
+    suffix = "" if "reset" in adapter.capabilities else f"-{random_bytes(4).hex()}"
     failed = ""
     for number, case in enumerate(chosen_cases(names)):
         missing = case.missing(adapter.capabilities)
