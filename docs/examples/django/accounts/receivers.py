@@ -23,7 +23,7 @@ NOTICES = {  # changes that another person could have made
 
 @receiver(audit_event)
 def log_event(event: AuditEvent, **_: object) -> None:
-    """Log an event: it holds no code and no key."""
+    """Log an event. Events never contain a code or a key."""
     log.info(
         "%s: principal=%s actor=%s outcome=%s source=%s",
         event.type, event.principal, event.actor, event.outcome, event.source,
