@@ -38,7 +38,7 @@ STATUS = {
     "none": "not applicable",
     "unbuilt": "not implemented",
 }
-NOT_EVIDENCE = ("demo.py",)  # it shows the rules but does not enforce them
+NOT_EVIDENCE = ("demo.py", "conformance")  # they show or check the rules, and enforce none
 SOURCES = (
     ("RFC4226", "RFC 4226"),
     ("RFC6238", "RFC 6238"),
@@ -80,7 +80,7 @@ def cited_by_code(root: Path) -> dict[str, list[str]]:
     places: dict[str, list[str]] = {}
     package = root / "src" / "vmfa"
     for path in sorted(package.rglob("*.py")):
-        if path.name in NOT_EVIDENCE:
+        if not {*path.relative_to(package).parts}.isdisjoint(NOT_EVIDENCE):
             continue
         module = ".".join(path.relative_to(package).with_suffix("").parts)
         source = path.read_text()
