@@ -18,6 +18,7 @@ TITLES: Final = {
     "verify": "Verification in memory",
     "sqlite": "Verification, SQLite",
     "postgres": "Verification, PostgreSQL",
+    "sqlalchemy_store": "Verification, SQLAlchemy",
     "scale": "Scale",
     "size": "Size",
     "imports": "Import time and memory",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from children import fork, outcome_of
 from sqlalchemy import URL, Engine, NullPool, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
@@ -170,6 +171,19 @@ def test_a_trigger_is_noticed_at_once_on_postgresql(store: Any, admin: Engine) -
     execute(admin, "DROP TRIGGER meddle ON vmfa_principal")
     assert store.load(stored.id) == stored
     commit_next(store, stored, 1)
+
+
+@pytest.mark.parametrize("driver", ["psycopg"])
+def test_another_row_than_the_one_that_was_sent_is_an_unknown_outcome(
+    store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One statement is one transaction: it is stored already."""
+    stored = commit_next(store, Principal(id=new_user()))
+    with monkeypatch.context() as patch:
+        patch.setattr("vmfa.stores.sqlalchemy.records.is_written", lambda *_: False)
+        with pytest.raises(OutcomeUnknown, match="another row"):
+            commit_next(store, stored)
+    assert store.load(stored.id).revision == stored.revision + 1
 
 
 @pytest.mark.parametrize("driver", ["psycopg"])
@@ -448,6 +462,22 @@ def test_tables_that_disappear_are_named(store: Any, admin: Engine) -> None:
     execute(admin, "CREATE TABLE vmfa_principal (one INT)")
     with pytest.raises(SchemaUntrusted, match="not those that vmfa created"):
         store.load(new_user())
+
+
+@pytest.mark.parametrize("driver", ["psycopg", "pymysql"])
+def test_a_constraint_that_refuses_a_change_is_not_ours(store: Any, admin: Engine) -> None:
+    stored = commit_next(store, Principal(id=new_user()))
+    execute(admin, "ALTER TABLE vmfa_event ADD CONSTRAINT c CHECK (number < 0)")
+    with pytest.raises(SchemaUntrusted, match="nothing was changed"):
+        commit_next(store, stored, 1)
+    assert store.load(stored.id) == stored
+
+
+@pytest.mark.parametrize("driver", ["psycopg", "pymysql"])
+def test_no_connection_survives_a_fork(store: Any) -> None:
+    first = commit_next(store, Principal(id=new_user()))
+    assert outcome_of(fork(lambda: commit_next(store, first).revision)) == 2
+    assert store.load(first.id).revision == 2
 
 
 @pytest.mark.parametrize("driver", ["psycopg", "pymysql"])

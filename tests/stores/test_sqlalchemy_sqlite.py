@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
 import sqlite3
 import sys
@@ -17,6 +18,7 @@ import pytest
 from children import fork, outcome_of
 from sqlalchemy import URL, Engine, MetaData, StaticPool, create_engine, event
 from sqlalchemy.engine.default import DefaultDialect
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import QueuePool
 
@@ -24,6 +26,7 @@ from awaited import Awaited
 from vmfa import (
     InvalidType,
     InvalidValue,
+    MissingExtra,
     OutcomeUnknown,
     Principal,
     PrincipalId,
@@ -36,6 +39,9 @@ from vmfa import (
 from vmfa.stores.base import WaitObserver
 from vmfa.stores.sqlalchemy import AsyncSQLAlchemyStore, SQLAlchemyStore, calls, vmfa_tables
 from vmfa.stores.sqlalchemy.calls import Call, database_of
+from vmfa.stores.sqlalchemy.databases import Failure
+from vmfa.stores.sqlalchemy.mariadb import MariaDB
+from vmfa.stores.sqlalchemy.postgresql import PostgreSQL
 from vmfa.testing._contract_tools import commit_next, new_user, next_record, run_in_threads
 from vmfa.validators import MAX_INTEGER
 
@@ -470,6 +476,98 @@ def test_tables_that_cannot_be_created_are_an_error(
 ) -> None:
     execute(path, "CREATE VIEW vmfa_principal AS SELECT 1")
     with SQLAlchemyStore(engine) as store, pytest.raises(StoreUnavailable, match="missing"):
+        store.create_schema()
+
+
+def error_of(**attributes: Any) -> DBAPIError:
+    problem = Exception(*attributes.pop("args", ()))
+    for name, value in attributes.items():
+        setattr(problem, name, value)
+    return DBAPIError("SELECT 1", {}, problem)
+
+
+@pytest.mark.parametrize(
+    ("state", "failure"),
+    [
+        (None, Failure.LOST), ("08006", Failure.LOST), ("57P01", Failure.LOST),
+        ("40003", Failure.LOST), ("40001", Failure.UNDONE), ("40P01", Failure.UNDONE),
+        ("55P03", Failure.WAITED), ("57014", Failure.WAITED), ("XX001", Failure.CORRUPT),
+        ("42P01", Failure.NO_TABLES), ("42703", Failure.CHANGED_TABLES),
+        ("23505", Failure.CHANGED_TABLES), ("XX000", Failure.UNCERTAIN),
+        ("58030", Failure.UNCERTAIN), ("42501", Failure.REFUSED), ("53100", Failure.REFUSED),
+    ],
+)  # fmt: skip
+def test_the_meaning_of_an_error_of_postgresql(state: str | None, failure: Failure) -> None:
+    meaning, name = PostgreSQL().meaning(error_of(sqlstate=state))
+    assert meaning is failure
+    assert name == (f"SQLSTATE {state}" if state else "DBAPIError")
+
+
+@pytest.mark.parametrize(
+    ("number", "failure"),
+    [
+        (None, Failure.LOST), ("text", Failure.LOST), (2013, Failure.LOST), (1927, Failure.LOST),
+        (1213, Failure.UNDONE), (1020, Failure.UNDONE), (1205, Failure.WAITED),
+        (1969, Failure.WAITED), (1146, Failure.NO_TABLES), (1406, Failure.CHANGED_TABLES),
+        (1034, Failure.CORRUPT), (1047, Failure.REFUSED), (1290, Failure.REFUSED),
+    ],
+)  # fmt: skip
+def test_the_meaning_of_an_error_of_mariadb(number: object, failure: Failure) -> None:
+    meaning, _ = MariaDB().meaning(error_of(args=() if number is None else (number, "secret")))
+    assert meaning is failure
+    certain = failure is Failure.UNDONE  # anything else may come after a cluster accepted it
+    assert (meaning in MariaDB.certain) == certain
+
+
+@pytest.mark.parametrize("state", ["ON", "OFF"])
+def test_a_node_of_a_cluster_waits_for_the_others(state: str) -> None:
+    statements: list[str] = []
+
+    def execute(statement: str) -> list[Any]:
+        statements.append(statement)
+        return [("wsrep_on", state)] if statement.startswith("SHOW") else []
+
+    MariaDB().session_settings(execute, None, durable=True)
+    assert any("wsrep_sync_wait = 1" in text for text in statements) == (state == "ON")
+
+
+def test_a_rollback_that_fails_closes_the_connection(
+    store: SQLAlchemyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = commit_next(store, Principal(id=new_user()))
+
+    def fail(connection: Any, cursor: Any, statement: str, *_: object) -> None:
+        if statement == "ROLLBACK":
+            raise sqlite3.OperationalError("lost")
+
+    def disconnect(context: Any) -> None:
+        context.is_disconnect = True
+
+    event.listen(store._engine(), "before_cursor_execute", fail)
+    assert not store.commit(Principal(id=stored.id), next_record(Principal(id=stored.id)), [])
+    assert store.load(stored.id) == stored
+    event.listen(store._engine(), "handle_error", disconnect)
+    assert not store.commit(Principal(id=stored.id), next_record(Principal(id=stored.id)), [])
+    assert store.load(stored.id) == stored
+
+
+def test_the_extra_is_named_where_sqlalchemy_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sqlalchemy", None)
+    monkeypatch.delitem(sys.modules, "vmfa.stores.sqlalchemy")
+    with pytest.raises(MissingExtra, match=r"pip install 'vmfa\[sqlalchemy\]'$"):
+        importlib.import_module("vmfa.stores.sqlalchemy")
+
+
+def test_tables_are_not_created_in_a_locked_database(path: Path, engine: Engine) -> None:
+    execute(path, "PRAGMA journal_mode = WAL", "CREATE TABLE account (number)")
+    with (
+        closing(sqlite3.connect(path, isolation_level=None)) as db,
+        SQLAlchemyStore(engine, timeout=0.05) as store,
+    ):
+        db.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreContended, match="SQLITE_BUSY"):
+            store.create_schema()
+        db.execute("ROLLBACK")
         store.create_schema()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -271,6 +272,43 @@ def test_a_commit_that_fails(
         assert "secret" not in str(caught.value)
         assert caught.value.__context__ is None
     assert lite.logins == []
+
+
+def test_a_commit_that_fails_with_asyncio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = f"sqlite+aiosqlite:///{tmp_path / 'application.db'}"
+    clock, operations = FrozenClock(), Operations(DerivedKeys(MASTER), issuer="Example")
+
+    async def run() -> None:
+        engine = create_async_engine(url)
+        async with engine.begin() as connection:
+            await connection.run_sync(Base.metadata.create_all)
+        own = AsyncOwnTransaction(engine.begin, TABLES, clock=clock)
+        await own.run(operations.open_enrollment(ALICE, by=ME, label="alice@example.com"))
+        cancel = operations.cancel_enrollment(ALICE, by=ME)
+        for code, error in (("IOERR", OutcomeUnknown), ("BUSY", StoreContended)):
+            problem = sqlite3.OperationalError("secret text")
+            problem.sqlite_errorcode = getattr(sqlite3, f"SQLITE_{code}")
+            with monkeypatch.context() as patch:
+                patch.setattr(engine.sync_engine.dialect, "do_commit", raising(problem))
+                with pytest.raises(error):
+                    await own.run(operations.cancel_enrollment(ALICE, by=ME))
+        problem = sqlite3.OperationalError("no answer of vmfa")
+        problem.sqlite_errorcode = sqlite3.SQLITE_CONSTRAINT
+        with monkeypatch.context() as patch:
+            patch.setattr(engine.sync_engine.dialect, "do_commit", raising(problem))
+            with pytest.raises(DBAPIError, match="no answer"):
+                await own.run(operations.cancel_enrollment(ALICE, by=ME))
+        await own.run(cancel)
+        await engine.dispose()
+
+    asyncio.run(run())
+
+
+def raising(problem: Exception) -> Any:
+    def fail(_: object) -> None:
+        raise problem
+
+    return fail
 
 
 # What is refused

@@ -23,7 +23,7 @@ from multiprocessing.connection import Connection
 from typing import Any, Protocol
 
 import psycopg_pool
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, event as listeners
 
 from sqlalchemy_databases import SYNC
 from support import MASTER
@@ -311,6 +311,8 @@ def stepped_sqlalchemy_store(place: str, stepper: Stepper) -> SQLAlchemyStore:
     """Return a store with one connection, whose statements *stepper* sees."""
     calls.CHECK_EVERY = float("inf")
     one = create_engine(place, pool_size=1, max_overflow=0)
+    if one.dialect.name == "sqlite":  # without waiting for the disk
+        listeners.listen(one, "connect", lambda db, _: db.execute("PRAGMA synchronous = OFF"))
     store = SQLAlchemyStore(one, timeout=60, unsafe_not_durable=True)
     dialect = store._engine().dialect
     do_execute = dialect.do_execute

@@ -140,6 +140,5 @@ async def _finished(work: Coroutine[Any, Any, T]) -> T:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
         await asyncio.wait([task])
-        if not task.cancelled():
-            task.exception()  # is retrieved: the caller gets the cancellation
+        _ = task.cancelled() or task.exception()  # retrieved: the caller gets the cancellation
         raise

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any, Final, Generic, TypeVar
 
 from sqlalchemy import URL, Connection, Dialect, Engine, MetaData
@@ -66,38 +65,41 @@ class Call(Generic[T]):
         self._deadline = time.monotonic() + (store.timeout or float("inf"))
         self._reconnections = 0
         self.committing = False  # what commits was sent, and not undone
-        self._begun = False  # a transaction of this call may be open
+        self._begun = False  # a transaction of this call is open
 
     def run(self, connection: Connection) -> T:
         """Do the work over a connection that commits each statement by itself."""
         self.committing = self._begun = False
         store = self._store
-        if connection.info.get(IN_USE):  # an exception interrupted the call before
+        pooled = connection.connection
+        if pooled.info.get(IN_USE):  # an exception interrupted the call before
             connection.invalidate()
-        if store.database.in_transaction(connection.connection.driver_connection):
+            pooled = connection.connection
+        if store.database.in_transaction(pooled.driver_connection):
             raise InvalidValue(
                 "this connection is in a transaction of your application: the pool gives one"
                 " connection to several users; to use a transaction of your own, see"
                 " OwnTransaction"
             )
-        connection.info[IN_USE] = True
+        info = pooled.info
+        info[IN_USE] = True
         try:
             if self._check:
-                store.check(connection)
+                store.check(connection, info)
             result = self._work(self, Records(connection, store.statements))
         except (SQLAlchemyError, UnicodeDecodeError, VmfaError):
-            self._leave(connection)
+            self._leave(connection, info)
             raise
         except BaseException:
             connection.invalidate()  # in the middle of a statement, perhaps
             raise
-        self._leave(connection)
+        self._leave(connection, info)
         return result
 
     def begin(self, connection: Connection) -> None:
         """Begin a transaction."""
-        self._begun = True
         connection.exec_driver_sql(self._store.database.begin)
+        self._begun = True
 
     def commit(self, connection: Connection) -> None:
         """Commit the transaction."""
@@ -105,19 +107,15 @@ class Call(Generic[T]):
         connection.exec_driver_sql("COMMIT")
         self._begun = False
 
-    def _leave(self, connection: Connection) -> None:
+    def _leave(self, connection: Connection, info: dict[Any, Any]) -> None:
         """Leave no transaction on *connection*."""
-        if connection.invalidated:
-            return
-        if self._begun:
-            with suppress(SQLAlchemyError):  # SQLite: the transaction has ended already
+        if self._begun and not connection.invalidated:
+            try:
                 connection.exec_driver_sql("ROLLBACK")
-        if connection.invalidated:
-            return
-        if self._store.database.in_transaction(connection.connection.driver_connection):
-            connection.invalidate()
-        else:
-            connection.info.pop(IN_USE, None)
+            except SQLAlchemyError:
+                connection.invalidate()
+        if not connection.invalidated:
+            info.pop(IN_USE, None)
 
     def failed(self, error: SQLAlchemyError | UnicodeDecodeError) -> StoreError | None:
         """Return the error to raise, or None to wait for :meth:`pause` and to try again."""
@@ -265,12 +263,12 @@ class Stored:
         finally:
             cursor.close()
 
-    def check(self, connection: Connection) -> None:
+    def check(self, connection: Connection, info: dict[Any, Any]) -> None:
         """Check the settings and the tables, from time to time on each connection.
 
+        :param info: what is known of the connection.
         :raises StoreError: the first fault.
         """
-        info = connection.info
         if time.monotonic() < info.get(CHECKED_AT, float("-inf")) + CHECK_EVERY:
             return
         info.pop(CHECKED_AT, None)

@@ -1,4 +1,4 @@
-"""MariaDB, over PyMySQL, asyncmy or mysqlclient."""
+"""MariaDB, over PyMySQL or asyncmy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PostgreSQL, over psycopg or asyncpg."""
+"""PostgreSQL, over psycopg."""
 
 from __future__ import annotations
 
@@ -71,10 +71,7 @@ class PostgreSQL(Database):
 
     def in_transaction(self, connection: Any) -> bool:
         """Return whether a transaction is open on a connection of the driver."""
-        if hasattr(connection, "is_in_transaction"):
-            return bool(connection.is_in_transaction())  # asyncpg
-        info = getattr(connection, "info", None)
-        return bool(info is not None and info.transaction_status)
+        return bool(connection.info.transaction_status)
 
     def table_faults(self, connection: Connection, table: Table) -> Iterator[StoreError]:
         """Yield what is wrong with *table*."""
@@ -122,7 +119,7 @@ class PostgreSQL(Database):
 
     def meaning(self, error: DBAPIError) -> tuple[Failure, str]:
         """Return what *error* means, and its name."""
-        state = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None) or ""
+        state = getattr(error.orig, "sqlstate", None) or ""
         name = f"SQLSTATE {state}" if state else type(error).__name__
         if not state or state.startswith(LOST):
             return Failure.LOST, name

@@ -25,7 +25,7 @@ from sqlalchemy.engine import CursorResult, Dialect
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.sql import ColumnElement, Executable
 
-from ...errors import SchemaUntrusted
+from ...errors import OutcomeUnknown, SchemaUntrusted
 from ...events import AuditEvent
 from ...models import Principal, PrincipalId
 from ...record import from_columns
@@ -224,14 +224,19 @@ class Records:
 
         :returns: False, with nothing written, if the stored record is no longer *before*.
         :raises SchemaUntrusted: an object was added to the table; nothing was written.
+        :raises OutcomeUnknown: another row was written.
         """
         statement = self._statements.update_alone
         assert statement is not None  # noqa: S101  # is_single_update() was asked
         _, values = change(before, after, "insert", "update", "delete")
         rows = self._rows(statement, values)
-        if rows:
-            check_written(rows, after)
+        if is_written(rows, after):
             return True
+        if rows:
+            raise OutcomeUnknown(
+                "the database stored another row than the one that was sent: an object was added"
+                " to the table"
+            )
         stored = self._rows(self._statements.load, key(after.id))
         if is_written([(row[0], row[2]) for row in stored], before):  # and it was not changed
             raise SchemaUntrusted(NOT_WRITTEN)
