@@ -28,6 +28,7 @@ ALGORITHMS: Final = {  # the name, the primitive of CycloneDX, the parameter, wh
     "SHA-512": ("hash", "512", "codes of devices with SHA-512, only in HMAC"),
     "HMAC": ("mac", "", "codes (RFC 4226, RFC 6238), tags of records, events, claims and tokens"),
     "HKDF-SHA-256": ("kdf", "256", "keys of devices and of tags, from a master key (RFC 5869)"),
+    "Ed25519": ("signature", "", "checkpoints; only with the extra signing (RFC 8032)"),
     "AES-256-GCM": ("ae", "256", "keys of imported devices; only with the extra sealing"),
 }
 

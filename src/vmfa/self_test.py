@@ -40,6 +40,12 @@ _ABC: Final = {  # FIPS 180-4: the digests of "abc"
 }
 # GCM specification, test case 14: key, nonce and plaintext are zeros
 _GCM: Final = "cea7403d4d606b6e074ec5d3baf39d18d0d1c8a799996bf0265b98b5d48ab919"
+# RFC 8032 section 7.1, test 1: the private key, and the signature of the empty message
+_ED25519_KEY: Final = "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60"
+_ED25519: Final = (
+    "e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e065224901555"
+    "fb8821590a33bacc61e39701cf9b46bd25bf5f0595bbe24655141438e7a100b"
+)
 _SIZES: Final = {"sha1": 20, "sha256": 32, "sha512": 64}
 _HKDF: Final = (  # RFC 5869 Appendix A: secret, salt, info, pseudorandom key, output
     (
@@ -119,7 +125,8 @@ class SelfTest:
 def selftest() -> SelfTest:
     """Compute the test values of FIPS 180-4, RFC 4226, RFC 6238 and RFC 5869.
 
-    The test includes AES-256-GCM if the extra ``sealing`` is installed. It takes milliseconds,
+    The test includes AES-256-GCM and Ed25519 if the extras ``sealing`` and ``signing`` are
+    installed. It takes milliseconds,
     reads no file and changes nothing. A computation that raises an error has failed.
 
     :returns: the report.
@@ -145,7 +152,8 @@ def computed_by() -> tuple[tuple[str, str], ...]:
     primitives["comparison"] = _comparison_module
     primitives["random bytes"] = _random_source
     if find_spec("cryptography"):
-        primitives["AES-256-GCM"] = _gcm_library
+        primitives["AES-256-GCM"] = partial(_cryptography_library, _aes_gcm)
+        primitives["Ed25519"] = partial(_cryptography_library, _ed25519)
     return tuple((name, _or_refused(module)) for name, module in primitives.items())
 
 
@@ -183,12 +191,12 @@ def _random_source() -> str:
     return f"the operating system ({platform.system()}), with os.urandom"
 
 
-def _gcm_library() -> str:
+def _cryptography_library(compute: Callable[[], str]) -> str:
     """Return the package and its OpenSSL, which is not the one of Python."""
     from cryptography import __version__
     from cryptography.hazmat.backends.openssl import backend
 
-    _aes_gcm()
+    compute()
     return f"cryptography {__version__}, {backend.openssl_version_text()}"
 
 
@@ -196,6 +204,15 @@ def _aes_gcm() -> str:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
     return AESGCM(bytes(32)).encrypt(bytes(12), bytes(16), b"").hex()
+
+
+def _ed25519() -> str:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    key = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(_ED25519_KEY))
+    signature = key.sign(b"")
+    key.public_key().verify(signature, b"")
+    return signature.hex()
 
 
 def _versions() -> str:
@@ -222,6 +239,7 @@ def _values() -> Iterator[tuple[str, object, Callable[[], object]]]:
         yield f"RFC 5869 Appendix A.{number}, expand", okm, partial(expand, len(okm))
     if find_spec("cryptography"):
         yield "GCM specification, test case 14, AES-256", _GCM, _aes_gcm
+        yield "RFC 8032 section 7.1, test 1, Ed25519", _ED25519, _ed25519
     for algorithm in HASHES:
         yield f"RFC 2104, prepared keys, {algorithm}", True, partial(_is_hmac, algorithm)
 

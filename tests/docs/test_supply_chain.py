@@ -80,8 +80,10 @@ def test_the_algorithms_are_those_of_the_self_test() -> None:
     reported = {name for name, _ in computed_by()} - {"comparison", "random bytes"}
     hashes = {name for name in reported if name.startswith("sha")}
     assert hashes == {name for name in named if name.startswith("sha")}
-    assert named - hashes == {"hmac", "hkdfsha256", "aes256gcm"}
-    assert reported - hashes == {"hmac with sha256", "HKDF with sha256", "AES-256-GCM"}
+    assert named - hashes == {"hmac", "hkdfsha256", "aes256gcm", "ed25519"}
+    assert reported - hashes == {
+        "hmac with sha256", "HKDF with sha256", "AES-256-GCM", "Ed25519",
+    }
 
 
 # The release command
