@@ -193,6 +193,7 @@ MESSAGE_IDS = {  # of the errors that are not rejections of a code
     "NoDevice": "rejected",
     "NoSession": "no-session",
     "OutcomeUnknown": "unavailable",
+    "RandomnessFailed": "unavailable",
     "RecordTampered": "unavailable",
     "SchemaUntrusted": "unavailable",
     "StoreContended": "unavailable",

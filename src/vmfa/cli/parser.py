@@ -597,7 +597,7 @@ SUPPORT: Final = Group(
 
 AUDIT: Final = Group(
     name="audit",
-    about="For auditors: verify, checkpoint, compare, export, signer, evidence.",
+    about="Histories: verify, checkpoint, compare, export, signer, evidence.",
     commands=(
         Command(
             name="verify",
