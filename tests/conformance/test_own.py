@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from postgres_server import database, server  # noqa: F401  # fixtures
-from vmfa import Actor, EventType, Policy
+from vmfa import Actor, EventType, MemoryStore, Policy
 from vmfa.conformance import Report, Result, Verdict, run
 from vmfa.conformance.own import RegistryAdapter, SQLiteAdapter, memory, sqlite
 
@@ -65,6 +65,11 @@ def test_a_race_reports_its_evidence(report: Report) -> None:
 def test_sqlite_holds_what_needs_a_lasting_store(case: str) -> None:
     with closing(sqlite()) as adapter:
         assert not_held(run(adapter, [case])) == {}
+
+
+def test_the_owner_enrolls_again_with_the_binding_code_of_the_removal() -> None:
+    with closing(RegistryAdapter(MemoryStore, policy=Policy.strict())) as adapter:
+        assert not_held(run(adapter, ["removal"])) == {}
 
 
 @pytest.mark.slow

@@ -117,7 +117,7 @@ class TestFormats:
             "| violated | 2 violated, 1 not observable |"
         ) in text
         assert "| replay/same-code | MUST | violated | a\\|b &lt;c> |" in text
-        assert "Repeat: `vmfa conformance run --case replay/same-code`" in text
+        assert "Repeat it with the same adapter: `--case replay/same-code`" in text
         assert race_sentence(RACE) in text
         assert "a measurement" in text
         assert text.count("```") == 8  # no transcript ends its block

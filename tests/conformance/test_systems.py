@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from importlib.metadata import PackageNotFoundError
@@ -24,7 +25,7 @@ from vmfa.conformance import (
     Verdict,
     run,
 )
-from vmfa.conformance.adapter import OK
+from vmfa.conformance.adapter import OK, _pausing_profile
 from vmfa.conformance.codes import START, Device
 from vmfa.conformance.own import RegistryAdapter, memory
 from vmfa.conformance.player import Player
@@ -453,6 +454,17 @@ class TestRealTime:
         with pytest.raises(Exception, match="the clock of the system cannot be set"):
             player.play(self.CASE)
         assert slept == []
+
+
+def test_a_thread_of_a_race_pauses_in_every_fourth_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("time.sleep", pauses.append)
+    pause = _pausing_profile()
+    frame = sys._getframe()
+    for _ in range(8):
+        pause(frame, "call", None)
+        pause(frame, "return", None)
+    assert pauses == [1e-5] * 2
 
 
 class TestFunctionAdapter:

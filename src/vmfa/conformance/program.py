@@ -76,7 +76,7 @@ class ProgramAdapter(Adapter):
                 self._start()
             return [_timed(document) for document in self._exchange(calls)]
         except (OSError, ValueError, TimeoutError, ProgramFailed) as error:
-            self.close()  # what it answers from now on cannot be told apart
+            self.close()  # a late answer would be taken for that of another request
             answer = Answer(result=Result.ERROR, text=str(error))
             return [TimedAnswer(answer=answer)] * len(calls)
 

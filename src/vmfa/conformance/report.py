@@ -213,7 +213,8 @@ class Report:
             yield f"{result.case.why} Level: {result.case.level}."
             if result.race is not None:
                 yield from ("", race_sentence(result.race))
-            yield from ("", f"Repeat: `vmfa conformance run --case {result.case.id}`", "", "```")
+            repeat = f"Repeat it with the same adapter: `--case {result.case.id}`"
+            yield from ("", repeat, "", "```")
             yield from (line.replace("`", "'") for line in result.transcript_lines(SHOWN_ENTRIES))
             yield "```"
 

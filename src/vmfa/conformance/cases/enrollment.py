@@ -30,7 +30,7 @@ CASES: Final = (
     _case(
         "before-confirmation", "Before it is confirmed, a device does not sign in.", "SEED-TWO",
         Level.DEPTH, begin(), verify(expect="refused"), confirm(-1, 0),
-        why="Who begins an enrollment in another person's session signs in.",
+        why="An attacker who begins an enrollment for a user signs in with its codes.",
     ),
     _case(
         "same-code-twice", "One code twice does not confirm an enrollment.", "SEED-TWO",

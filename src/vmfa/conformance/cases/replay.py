@@ -9,7 +9,7 @@ from ._build import STILL_WORKS, advance, assign, verify, works
 from .vector import TWINS
 
 ONCE: Final = ("RFC6238-5.2-ONCE", "SP80063B-3.1.4.2-ONCE", "ASVS5-6.5.1")
-SEEN: Final = "Who sees a code, or relays it, signs in with it a second time."
+SEEN: Final = "An attacker who sees or relays a code signs in with it a second time."
 
 
 def _case(

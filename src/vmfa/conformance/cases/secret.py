@@ -10,7 +10,7 @@ from ._build import STILL_WORKS, WRONG, advance, assign, begin, confirm, verify,
 USE: Final = (
     works(), verify(WRONG, "any"), verify(expect="any"), advance(60), works(),
 )
-READ: Final = "Who can read it computes the codes of every device."
+READ: Final = "An attacker who can read it computes the codes of every device."
 
 
 def _scan(where: str, what: str) -> Step:
@@ -38,7 +38,7 @@ CASES: Final = (
     Case(
         id="secrets/codes-in-logs",
         title="No log contains a code.",
-        why="Who can read the log signs in with codes that were logged and refused.",
+        why="An attacker who can read the log signs in with codes that were logged and refused.",
         clauses=("ASVS5-16.2.5",),
         level=Level.SHOULD,
         requires=("logs",),
@@ -65,7 +65,7 @@ CASES: Final = (
     Case(
         id="storage/copied-row",
         title="A row that was copied to another user does not sign in.",
-        why="Who can write the database signs in as any user, with a device of their own.",
+        why="An attacker who can write the database signs in as any user.",
         clauses=("RULE-RECORD", "SEED-BOUND"),
         level=Level.DEPTH,
         requires=("copy-row",),
