@@ -101,7 +101,7 @@ class Key(Opaque):
 
     def __init__(self, raw: bytes) -> None:
         problem = _problem_with(raw, self._min_bytes)
-        if problem is not None:
+        if problem is not None:  # ASVS5-16.5.1
             del raw
             raise problem
         _set(self, "_raw", raw)

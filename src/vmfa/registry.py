@@ -662,7 +662,7 @@ class DeviceRegistry:
             return self._attempt(operation)
         except BaseException as error:
             operation.discard()
-            clear_frames_of(error)  # ASVS5-16.5.1: codes may be in their local variables
+            clear_frames_of(error)  # codes may be in their local variables
             raise
 
     def _attempt(self, operation: Operation[T]) -> T:
