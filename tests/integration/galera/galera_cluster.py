@@ -149,10 +149,12 @@ class GaleraCluster:
     def _install_data(self) -> None:
         first = self.nodes[0]
         for node in self.nodes:
-            node.folder.mkdir()
+            # A starting server removes the temporary tables of others from a shared folder.
+            (node.folder / "tmp").mkdir(parents=True)
         subprocess.run(
             [
                 self._install, "--no-defaults", f"--datadir={first.data}",
+                f"--tmpdir={first.folder / 'tmp'}",
                 "--auth-root-authentication-method=normal",
             ],
             check=True, stdout=subprocess.DEVNULL, timeout=START_SECONDS,
@@ -176,7 +178,8 @@ class GaleraCluster:
             node.process = subprocess.Popen(
                 [
                     self._server, "--no-defaults", f"--user={SYSTEM_USER}",
-                    f"--datadir={node.data}", f"--port={node.port}", f"--bind-address={HOST}",
+                    f"--datadir={node.data}", f"--tmpdir={node.folder / 'tmp'}",
+                    f"--port={node.port}", f"--bind-address={HOST}",
                     f"--socket={node.folder / 'socket'}", f"--pid-file={node.folder / 'pid'}",
                     "--skip-name-resolve", "--binlog-format=ROW",
                     "--default-storage-engine=InnoDB", "--innodb-autoinc-lock-mode=2",
