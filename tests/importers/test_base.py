@@ -334,6 +334,10 @@ class TestSurvey:
         with pytest.raises(UnreadableSource, match=r"^the source has more than 2 entries$"):
             Survey([device(), device(1), device(2)])
 
+    def test_an_owner_that_is_not_unicode_text_is_refused(self, run_import):
+        outcomes = run_import([device(owner="\udc80"), device(1), device(owner="u-9")])
+        assert statuses(outcomes) == ["refused", "adopted", "refused"]
+
     def test_only_keys_of_several_owners_are_shared(self):
         items = [
             device(), device(1), device(1), device(2), device(3, key=KEYS[2]),

@@ -90,6 +90,7 @@ def test_two_phones_of_one_user_are_a_conflict(run_import):
     (credential(algorithm="HmacMD5"), {}, "algorithm is not one of RFC 6238"),
     (credential(digits=9), {}, "digits"),
     (credential("short"), {}, "a key must have"),
+    (credential("\ud800" * 20), {}, "the value of secretData is not Unicode text"),
     (credential(), {"enabled": False}, "the user is not enabled"),
     (credential(), {"id": None}, "the user has no id"),
     ({**credential(), "secretData": "x"}, {}, "secretData must be a JSON object in text"),

@@ -232,7 +232,7 @@ class Survey:
         for item in items if repeated else ():
             if isinstance(item, ImportedDevice):
                 key = self._digest(reveal(item.key))
-                owner = self._digest(item.owner.encode())
+                owner = self._digest(item.owner.encode("utf-8", "surrogatepass"))
                 if key in repeated and owners.setdefault(key, owner) != owner:
                     shared.add(key)
         return frozenset(shared)

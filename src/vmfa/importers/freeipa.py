@@ -83,7 +83,7 @@ def _entry(block: list[str]) -> Entry:
                 if value.startswith(":")
                 else value.strip(" ").encode()
             )
-        except InvalidValue:
+        except (InvalidValue, UnicodeEncodeError):
             data = b""
         entry[name.lower()] = (*entry.get(name.lower(), ()), data)
     return entry

@@ -135,7 +135,15 @@ def _fields(credential: Record, name: str) -> Record:
 def _key(data: Record, value: str, kind: type[Key]) -> Key:
     encoding = data.get("secretEncoding")
     if encoding is None:
-        return kind(value.encode())
+        return kind(_utf_8(value))
     if encoding != "BASE32":
         raise InvalidValue("secretEncoding must be BASE32, or missing")
     return kind.from_base32(value)
+
+
+def _utf_8(value: str) -> bytes:
+    try:
+        return value.encode()
+    except UnicodeEncodeError:  # a lone surrogate in the JSON
+        del value
+    raise InvalidValue("the value of secretData is not Unicode text")
