@@ -29,7 +29,7 @@ from .operations import Operations
 from .otp import check_int
 from .record import record_message
 from .registry import ATTEMPTS, Observer, notify
-from .stores.base import Store
+from .stores.base import ListsOrphans, Store
 from .validators import MAX_INTEGER, check_text
 
 VERSION: Final = 1  # of the file of checkpoints
@@ -191,14 +191,10 @@ def compare_with(checkpoint: Checkpoint, result: HistoryResult) -> HistoryResult
 
 
 def _principals_and_orphans(store: Store, account: str) -> Iterator[PrincipalId]:
-    """Yield the principals of *account*, and then those that have events and no record.
-
-    A store in memory keeps a record and its events together, so it has no method for that.
-    """
+    """Yield the principals of *account*, and then those that have events and no record."""
     yield from _principals(store.principals, account)
-    orphans: PageOfPrincipals | None = getattr(store, "orphans", None)
-    if orphans is not None:
-        yield from _principals(orphans, account)
+    if isinstance(store, ListsOrphans):
+        yield from _principals(store.orphans, account)
 
 
 def _principals(read_page: PageOfPrincipals, account: str) -> Iterator[PrincipalId]:

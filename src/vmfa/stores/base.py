@@ -89,6 +89,24 @@ class ListsAccounts(Protocol):
         ...
 
 
+@runtime_checkable
+class ListsOrphans(Protocol):
+    """A store that can list histories without a record. Only an audit needs it.
+
+    A store that keeps a record and its events together has no such histories.
+    """
+
+    def orphans(
+        self, account: str, *, after: PrincipalId | None = None, limit: int = 1000
+    ) -> Sequence[PrincipalId]:
+        """Return a page of the principals of *account* that have events and no record.
+
+        :param after: the last principal of the page before.
+        :returns: at most *limit* principals: root first, then users by the bytes of their names.
+        """
+        ...
+
+
 class AsyncStore(Protocol):
     """:class:`Store` for asyncio: the same methods, as coroutines."""
 

@@ -93,6 +93,12 @@ PAGE: Final = (
     f"SELECT kind, name FROM {RECORDS} WHERE account = %s AND (kind, name) > (%s, %s)"
     " ORDER BY kind, name LIMIT %s"
 )
+ORPHANS: Final = (
+    f"SELECT DISTINCT e.kind, e.name FROM {EVENTS} e"
+    " WHERE e.account = %s AND (e.kind, e.name) > (%s, %s) AND NOT EXISTS ("
+    f"SELECT 1 FROM {RECORDS} r WHERE r.account = e.account AND r.kind = e.kind"
+    " AND r.name = e.name) ORDER BY e.kind, e.name LIMIT %s"
+)
 
 OUTER_TRANSACTION: Final = (
     "vmfa was called inside a transaction of your application, which could undo it: call it "
@@ -162,8 +168,19 @@ class DjangoStore:
         self, account: str, *, after: PrincipalId | None = None, limit: int = 1000
     ) -> Sequence[PrincipalId]:
         """Return a page of the stored principals of *account*."""
+        return self._principals(PAGE, account, after, limit)
+
+    def orphans(
+        self, account: str, *, after: PrincipalId | None = None, limit: int = 1000
+    ) -> Sequence[PrincipalId]:
+        """Return a page of the principals of *account* that have events and no record."""
+        return self._principals(ORPHANS, account, after, limit)
+
+    def _principals(
+        self, statement: str, account: str, after: PrincipalId | None, limit: int
+    ) -> Sequence[PrincipalId]:
         start = key(after)[1:] if after is not None else ("", "")
-        rows = self._read(PAGE, (account, *start, bounded(limit)))
+        rows = self._read(statement, (account, *start, bounded(limit)))
         return read_principals(account, [tuple(map(_text, row)) for row in rows])
 
     def history(

@@ -13,6 +13,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     delete,
+    exists,
     insert,
     or_,
     select,
@@ -132,6 +133,13 @@ class Statements:
         self.page = statement(
             select(c.kind, c.name).where(c.account == bindparam("account"), _later(c, dialect))
             .order_by(c.kind, c.name).limit(limit),
+            "account", "after_kind", "after_name", "limit",
+        )
+        owner = and_(c.account == e.account, c.kind == e.kind, c.name == e.name)
+        self.orphans = statement(
+            select(e.kind, e.name)
+            .where(e.account == bindparam("account"), _later(e, dialect), ~exists().where(owner))
+            .distinct().order_by(e.kind, e.name).limit(limit),
             "account", "after_kind", "after_name", "limit",
         )
         self.accounts = statement(
@@ -267,6 +275,14 @@ class Records:
         """Return a page of principals."""
         start = key(after)[1:] if after is not None else ("", "")
         rows = self._rows(self._statements.page, (account, *start, bounded(limit)))
+        return read_principals(account, rows)
+
+    def orphans(
+        self, account: str, after: PrincipalId | None, limit: int
+    ) -> Sequence[PrincipalId]:
+        """Return a page of principals that have events and no record."""
+        start = key(after)[1:] if after is not None else ("", "")
+        rows = self._rows(self._statements.orphans, (account, *start, bounded(limit)))
         return read_principals(account, rows)
 
     def accounts(self, after: str, limit: int) -> Sequence[str]:
