@@ -12,6 +12,7 @@ APPLICATIONS = (
     "django.contrib.auth",
     "django_otp",
     "django_otp.plugins.otp_totp",
+    "vmfa.integrations.django",
 )
 
 

@@ -63,7 +63,7 @@ class Habits:
     :param skew: seconds by which the phone's clock is ahead.
     :param ppm: parts per million that it gains.
     :param delay: the median of the seconds from reading a code to its arrival (log-normal).
-    :param spread: with 0.5, 95 of 100 delays are below twice the median.
+    :param spread: with 0.5, 92 of 100 delays are below twice the median.
     :param typos: the share of codes that are typed wrongly.
     """
 

@@ -44,6 +44,7 @@ NOW = START
 CURRENT_STEP = step_at(NOW)
 WINDOW = window_steps(CURRENT_STEP, 1, 1)
 MAX_T, MAX_NS = 5.0, 100.0
+REPEATS, MEASUREMENTS = 3, 60_000
 NO_LEAK, LEAK, NOT_REQUIRED = "no leak", "leak", "not required"
 Trace = tuple[Callable[[], object], Callable[[], object]]  # the preparation, and what is timed
 HEAD = ("inputs compared", "Welch's t", "t, cropped", "difference in ns", "expected")
@@ -169,7 +170,7 @@ def welch_t(left: Sequence[float], right: Sequence[float]) -> float:
 def answer(options: Options) -> Iterator[Table]:
     codes = Codes()
     keys, first, last, middle = codes.keys, codes.first, codes.last, codes.middle
-    repeats, count = (1, 6_000) if options.quick else (3, 60_000)
+    repeats, count = (1, 6_000) if options.quick else (REPEATS, MEASUREMENTS)
     for key in keys:
         vmfa.totp(key, NOW)  # prepares its HMAC states
     scanned, verified = partial(traces, with_scan, keys), partial(traces, with_verify_totp, keys)

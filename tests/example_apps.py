@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import re
 import socket
+import sqlite3
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from threading import Thread
+from typing import Any
 from unittest.mock import patch
 
 import httpx
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from argon2 import PasswordHasher
 
-from support import MASTER
-from vmfa import DerivedKeys, Key, PrincipalId
+from django_example import RemoteClock, the_application
+from support import MASTER, authenticated
+from vmfa import Actor, DerivedKeys, DeviceRegistry, Key, PrincipalId, SQLiteStore
 from vmfa.testing import Account, AuthenticatorApp, FrozenClock
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -28,7 +31,7 @@ sys.path.append(str(DOCS))  # where the package "examples" is
 
 PASSWORD = "correct horse battery"
 ORIGIN = "https://service.test"
-FRAMEWORKS = ["flask", "fastapi"]
+FRAMEWORKS = ["flask", "fastapi", "django"]
 
 
 class Forms(HTMLParser):
@@ -67,8 +70,18 @@ class Page:
         return self.response.text
 
     @property
+    def redirects(self) -> bool:
+        return self.status in {302, 303}
+
+    @property
     def location(self) -> str | None:
-        return self.response.headers.get("Location")
+        """Where the answer redirects to, without the page to come back to."""
+        location: str | None = self.response.headers.get("Location")
+        return location and location.partition("?")[0]
+
+    @property
+    def path(self) -> str:
+        return self.response.request.url.path
 
     @property
     def heading(self) -> str:
@@ -94,6 +107,9 @@ class Page:
 class Visitor:
     """One browser: it keeps cookies and submits forms as the page shows them."""
 
+    email_field = "email"
+    csrf_field = "csrf"
+
     def __init__(self, client: httpx.Client) -> None:
         self.client = client
 
@@ -114,16 +130,35 @@ class Visitor:
         return self.post(action, {**form, **values})
 
     def follow(self, page: Page) -> Page:
-        """Load the page that *page* redirects to."""
-        assert page.status == 303, (page.status, page.heading, page.error)
-        assert page.location is not None
-        return self.get(page.location)
+        """Load the page that *page* redirects to, perhaps over others."""
+        assert page.redirects, (page.status, page.heading, page.error)
+        while page.redirects:
+            page = self.get(page.response.headers["Location"])
+        return page
+
+    def lands_on(self, path: str) -> str:
+        """Return the path of the page that *path* leads to."""
+        page = self.get(path)
+        return self.follow(page).path if page.redirects else page.path
+
+    def token(self, path: str) -> dict[str, str]:
+        """Return the field with the token that the forms of a page have."""
+        value = self.get(path).forms["/sign-out"][self.csrf_field]
+        return {self.csrf_field: value}
 
     def enter_password(self, email: str, password: str = PASSWORD) -> Page:
-        return self.submit(self.get("/sign-in"), "/sign-in", email=email, password=password)
+        values = {self.email_field: email, "password": password}
+        return self.submit(self.get("/sign-in"), "/sign-in", **values)
 
     def enter_code(self, code: str, **values: str) -> Page:
         return self.submit(self.get("/code"), "/code", code=code, **values)
+
+
+class DjangoVisitor(Visitor):
+    """A browser at the application with Django, whose forms have Django's names."""
+
+    email_field = "username"
+    csrf_field = "csrfmiddlewaretoken"
 
 
 @dataclass
@@ -167,7 +202,7 @@ class Site:
         """Sign in with password and code."""
         visitor.enter_password(email)
         page = visitor.enter_code(phone.code())
-        assert page.status == 303, page.error
+        assert page.redirects, page.error
         self.clock.advance(30)
         return page
 
@@ -180,10 +215,83 @@ class Site:
         self.clock.advance(30)
         return visitor
 
+    # What happens behind the back of the application
+
+    def stored(self) -> bytes:
+        """Return all that the application wrote to its directory."""
+        return b"".join(path.read_bytes() for path in self.directory.iterdir())
+
+    def change_device(self, principal: PrincipalId, **changes: Any) -> None:
+        """Bring the stored device into a state that takes years to reach."""
+        with SQLiteStore(self.directory / "mfa.db") as store:
+            before = store.load(principal)
+            assert before.device is not None
+            device = replace(before.device, **changes)
+            after = replace(before, revision=before.revision + 1, device=device)
+            assert store.commit(before, authenticated(after, DerivedKeys(MASTER)), [])
+
+    def remove_device(self, principal: PrincipalId) -> None:
+        """Remove a device elsewhere, for example with the command line."""
+        with SQLiteStore(self.directory / "mfa.db") as store:
+            registry = DeviceRegistry(
+                store, keys=DerivedKeys(MASTER), issuer="Example", clock=self.clock
+            )
+            registry.deactivate(principal, by=Actor.trusted_service("test"), reason="stolen")
+
+    def lose_devices(self) -> None:
+        """Delete all records of devices."""
+        with closing(sqlite3.connect(self.directory / "mfa.db")) as rows, rows:
+            rows.execute("DELETE FROM principal")
+
+
+class DjangoSite(Site):
+    """The application with Django, which keeps all in one database."""
+
+    def __init__(
+        self, directory: Path, clock: FrozenClock, application: Any, visitors: Iterator[Visitor]
+    ) -> None:
+        super().__init__("django", directory, clock, application, visitors)
+        self._application = application
+
+    def add(self, email: str = "alice@example.com", *, is_admin: bool = False) -> PrincipalId:
+        return PrincipalId.user("main", self._application.add(email, PASSWORD, is_admin).id)
+
+    def stored(self) -> bytes:
+        return super().stored() + self._application.sessions().encode()
+
+    def change_device(self, principal: PrincipalId, **changes: Any) -> None:
+        self._application.change_device(principal, changes)
+
+    def remove_device(self, principal: PrincipalId) -> None:
+        self._application.remove_device(principal)
+
+    def lose_devices(self) -> None:
+        self._application.lose_devices()
+
 
 def FastHasher() -> PasswordHasher:  # noqa: N802  # it stands for a class
     """Return a password hasher that costs nothing: tests enter many passwords."""
     return PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+
+
+class LoopbackTransport(httpx.BaseTransport):
+    """Sends the requests of a client to a port of this machine."""
+
+    def __init__(self, port: int) -> None:
+        self._http, self._port = httpx.HTTPTransport(), port
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        url = request.url.copy_with(scheme="http", host="127.0.0.1", port=self._port)
+        headers = [item for item in request.headers.raw if item[0].lower() != b"host"]
+        answer = self._http.handle_request(
+            httpx.Request(request.method, url, headers=headers, content=request.read())
+        )
+        return httpx.Response(
+            answer.status_code, headers=answer.headers, content=answer.read()
+        )
+
+    def close(self) -> None:
+        self._http.close()
 
 
 class PortalTransport(httpx.BaseTransport):
@@ -211,6 +319,11 @@ def serving(framework: str, directory: Path) -> Iterator[tuple[Site, str]]:
 
     Yield the site, without visitors, and its address.
     """
+    if framework == "django":
+        application, its_clock, port = django_application(directory)
+        site: Site = DjangoSite(directory, its_clock, application, iter(()))
+        yield site, f"http://localhost:{port}"
+        return
     clock = FrozenClock()
     keys = DerivedKeys(MASTER)
     with patch("examples.service.accounts.PasswordHasher", FastHasher):
@@ -254,9 +367,16 @@ def serving(framework: str, directory: Path) -> Iterator[tuple[Site, str]]:
                 thread.join()
 
 
+def django_application(directory: Path) -> tuple[Any, FrozenClock, int]:
+    """Return the application with Django, a clock that moves its clock, and its port."""
+    application, port = the_application()
+    application.start_again(str(directory))
+    return application, RemoteClock(application), port
+
+
 @contextmanager
 def running(framework: str, directory: Path) -> Iterator[Site]:
-    """Run an example application in this process, with its files in *directory*."""
+    """Run an example application, with its files in *directory*."""
     with patch("examples.service.accounts.PasswordHasher", FastHasher):
         yield from _running(framework, directory)
 
@@ -282,6 +402,14 @@ def _running(framework: str, directory: Path) -> Iterator[Site]:
 
         yield Site(framework, directory, clock, services.accounts, visitors())
         services.registry._store.close()
+    elif framework == "django":
+        application, its_clock, port = django_application(directory)
+
+        def new_client() -> httpx.Client:
+            return httpx.Client(transport=LoopbackTransport(port), base_url=ORIGIN)
+
+        django_visitors = (DjangoVisitor(visitor.client) for visitor in visitors())
+        yield DjangoSite(directory, its_clock, application, django_visitors)
     else:
         from examples.fastapi.app import create_app as create_async_app
 

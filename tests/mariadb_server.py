@@ -55,7 +55,9 @@ class MariaDBServer:
         self.folder = folder
         self.socket = folder / "socket"
         self.port = free_port()
-        self._options = (*OPTIONS, f"--datadir={folder / 'data'}")
+        temporary = folder / "tmp"  # a server that starts deletes temporary tables of others
+        temporary.mkdir()
+        self._options = (*OPTIONS, f"--datadir={folder / 'data'}", f"--tmpdir={temporary}")
         self._more = options
         self._process: subprocess.Popen[bytes] | None = None
         subprocess.run(

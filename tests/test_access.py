@@ -23,7 +23,14 @@ from vmfa import (
     UnsafePlainKeys,
     VmfaError,
 )
-from vmfa.access import ON_ROOT, ON_USERS, Relationship, check_permitted, relationship_to
+from vmfa.access import (
+    ON_ROOT,
+    ON_USERS,
+    Relationship,
+    check_permitted,
+    claim_problem,
+    relationship_to,
+)
 from vmfa.lifecycle import Action
 from world import (
     ACCOUNT,
@@ -534,6 +541,17 @@ def relationship(
         now=NOW,
         policy=Policy(),
         tolerance=STEP,
+        has_mfa=not problem_of(actor, record, authentic),
+    )
+
+
+def problem_of(actor: Actor, record: Principal | None, authentic: bool = True) -> str:
+    return claim_problem(
+        actor,
+        record,
+        now=NOW,
+        policy=Policy(),
+        tolerance=STEP,
         claim_is_authentic=lambda principal, claim: authentic,
     )
 
@@ -572,9 +590,10 @@ def test_a_claim_that_is_not_authentic_does_not_count() -> None:
         (Action.DEACTIVATE, Actor.signed_in(PEER), "administrator"),
         (Action.DEACTIVATE, Actor.signed_in(FOREIGN), "permission"),
         (Action.ADOPT, Actor.signed_in(ALICE), "permission"),
+        (Action.ADOPT, Actor.signed_in(PEER), "permission"),  # no administrator may do this
         (Action.OPEN, Actor.support("case 17"), "permission"),
     ],
-    ids=["owner", "admin", "peer", "foreign", "import", "support"],
+    ids=["owner", "admin", "peer", "foreign", "import", "import of a peer", "support"],
 )
 def test_the_error_says_what_the_actor_lacks(action: Action, actor: Actor, missing: str) -> None:
     _, act = prepared(action, ALICE)
@@ -582,26 +601,68 @@ def test_the_error_says_what_the_actor_lacks(action: Action, actor: Actor, missi
     assert (type(error), error.missing) == (AccessDenied, missing)
 
 
+def test_the_error_says_what_is_wrong_with_a_claim() -> None:
+    world = World()
+    world.enroll()
+    now, serial = int(world.clock()), world.device().serial
+    foreign = "the claim is of another principal, was changed, or was made under a master key that"
+    problems = {
+        None: "(none was passed)",
+        signed_claim(ALICE, at=now - HOUR - 1, serial=serial): (
+            "(the claim is more than 3600 seconds old)"
+        ),
+        signed_claim(ALICE, at=now + STEP + 1, serial=serial): "(the claim is ahead of the clock)",
+        signed_claim(ALICE, at=now, serial="0" * 32): "(the device of the claim was removed)",
+        signed_claim(PEER, at=now, serial=serial): f"({foreign} is not loaded)",
+        # The serial number of a claim without a valid MAC is not compared.
+        MfaClaim(at=now, serial="0" * 32): f"({foreign} is not loaded)",
+    }
+    for claim, problem in problems.items():
+        for act in (
+            lambda mfa: world.registry.history(ALICE, by=Actor.signed_in(ALICE, mfa=mfa)),
+            lambda mfa: world.registry.device(PEER, by=Actor.admin(ALICE, mfa=mfa)),
+        ):
+            error = error_of(lambda act=act, claim=claim: act(claim))
+            assert (type(error), error.missing) == (AccessDenied, "mfa claim")
+            assert f"requires a current MFA claim {problem}: pass mfa=" in str(error)
+
+
+@pytest.mark.parametrize("at", [NOW - HOUR, NOW + STEP])
+def test_a_claim_counts_up_to_its_limits(at: int) -> None:
+    actor = Actor.signed_in(ALICE, mfa=MfaClaim(at=at, method="passkey"))
+    assert problem_of(actor, None) == ""
+
+
 MESSAGES: dict[str, tuple[Callable[[], object], str]] = {
     "owner without MFA": (
         lambda: check_permitted(
-            Action.READ_HISTORY, Relationship.OWNER, ALICE, Actor.signed_in(ALICE)
+            Action.READ_HISTORY, Relationship.OWNER, ALICE, Actor.signed_in(ALICE), "none"
         ),
-        "read history requires a current MFA claim: pass mfa=receipt.claim to Actor.signed_in()",
+        (
+            "read history requires a current MFA claim (none): "
+            "pass mfa=receipt.claim to Actor.signed_in()"
+        ),
     ),
     "administrator without MFA": (
-        lambda: check_permitted(Action.DEACTIVATE, UNRELATED, ALICE, Actor.admin(PEER)),
+        lambda: check_permitted(Action.DEACTIVATE, UNRELATED, ALICE, Actor.admin(PEER), "none"),
         (
-            "deactivate on another user requires a current MFA claim: "
+            "deactivate on another user requires a current MFA claim (none): "
             "pass mfa=receipt.claim to Actor.admin()"
         ),
     ),
+    "root without MFA": (
+        lambda: check_permitted(Action.DEACTIVATE, UNRELATED, ALICE, Actor.signed_in(ROOT), "old"),
+        (
+            "deactivate on another user requires a current MFA claim (old): "
+            "pass mfa=receipt.claim to Actor.signed_in()"
+        ),
+    ),
     "another user": (
-        lambda: check_permitted(Action.DEACTIVATE, UNRELATED, ALICE, Actor.signed_in(PEER)),
+        lambda: check_permitted(Action.DEACTIVATE, UNRELATED, ALICE, Actor.signed_in(PEER), ""),
         "deactivate on another user requires an administrator of the account",
     ),
     "support": (
-        lambda: check_permitted(Action.OPEN, Relationship.SUPPORT, ALICE, Actor.support("x")),
+        lambda: check_permitted(Action.OPEN, Relationship.SUPPORT, ALICE, Actor.support("x"), ""),
         "an actor that is support is not allowed to open",
     ),
     "proofs": (

@@ -6,8 +6,10 @@ import asyncio
 import gc
 import inspect
 import logging
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack
+from datetime import datetime
 from functools import wraps
 from itertools import count
 from pathlib import Path
@@ -375,6 +377,15 @@ def test_the_policy_reaches_the_rules(make: Make, alice: PrincipalId) -> None:
     assert "digits=8" in registry.open_enrollment(alice, by=SERVICE, label="x").uri
 
 
+def test_the_policy_can_be_read_and_not_replaced(make: Make) -> None:
+    policy = Policy(claim_seconds=600)
+    registry = make(MemoryStore(), policy=policy)
+    assert registry.policy is policy
+    assert make(MemoryStore()).policy == Policy()
+    with pytest.raises(AttributeError):
+        getattr(registry, "inner", registry).policy = Policy()
+
+
 def test_every_read_is_observed(make: Make, observed: list[AuditEvent]) -> None:
     registry = make(MemoryStore(), observer=observed.append)
     (alice,) = open_all(registry, "alice")
@@ -508,6 +519,11 @@ async def asynchronous_observer(event: AuditEvent) -> None:
     """Its coroutine would never be awaited."""
 
 
+async def asynchronous_clock() -> float:
+    """Its coroutine would never be awaited."""
+    return 0.0
+
+
 PARTS: dict[str, tuple[dict[str, Any], str]] = {
     "a path as the store": ({"store": "mfa.db"}, "SQLiteStore(path)"),
     "an object as the store": ({"store": object()}, "SQLiteStore(path)"),
@@ -515,6 +531,10 @@ PARTS: dict[str, tuple[dict[str, Any], str]] = {
     "a class as the keys": ({"keys": DerivedKeys}, "DerivedKeys(master_key)"),
     "a master key as the keys": ({"keys": MASTER}, "DerivedKeys(master_key)"),
     "a time as the clock": ({"clock": 1_700_000_010.5}, "clock"),
+    "local time as the clock": ({"clock": datetime.now}, "pass time.time"),
+    "text as the time": ({"clock": time.ctime}, "pass time.time"),
+    "no number as the time": ({"clock": lambda: float("nan")}, "pass time.time"),
+    "an asynchronous clock": ({"clock": asynchronous_clock}, "pass time.time"),
     "a list as the observer": ({"observer": []}, "observer"),
     "an asynchronous observer": ({"observer": asynchronous_observer}, "observer"),
     "a dict as the policy": ({"policy": {}}, "policy"),
@@ -565,7 +585,10 @@ MESSAGES: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "clock": (
         lambda: vmfa.DeviceRegistry(MemoryStore(), keys=KEYS, issuer="E", clock=5),
-        "clock must be a function that returns Unix time: pass time.time",
+        (
+            "clock must be a function that returns the Unix time in seconds, as an int or a "
+            "float: pass time.time"
+        ),
     ),
     "observer": (
         lambda: vmfa.DeviceRegistry(MemoryStore(), keys=KEYS, issuer="E", observer=5),

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from vmfa import Actor, MemoryStore, Policy, PrincipalId, StoreError
+from vmfa import Actor, InvalidType, MemoryStore, Policy, PrincipalId, StoreError
 from vmfa.aio import DeviceRegistry, InThreads
 from vmfa.keysources.derived import DerivedKeys
 from vmfa.testing import Account, AuthenticatorApp, FrozenClock
@@ -63,6 +63,12 @@ def test_a_claim_of_another_method_and_its_validity(registry: DeviceRegistry) ->
     claim = registry.method_claim(ALICE, "passkey")
     assert run(registry.claim_is_valid(ALICE, claim, max_age=60))
     assert not run(registry.claim_is_valid(BOB, claim))
+
+
+def test_a_session_without_a_claim_has_no_valid_claim(registry: DeviceRegistry) -> None:
+    assert run(registry.claim_is_valid(ALICE, None)) is False
+    with pytest.raises(InvalidType):
+        run(registry.claim_is_valid(ALICE, {}))  # type: ignore[arg-type]  # must be refused
 
 
 def test_known_clients(registry: DeviceRegistry, clock: FrozenClock) -> None:

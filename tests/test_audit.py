@@ -282,6 +282,28 @@ def test_principals_and_events_are_read_in_pages(
     assert lengths == {ROOT: 2, ALICE: 3, BOB: 2}
 
 
+def test_histories_without_a_record_are_reported_page_by_page(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RULE-TAMPERING: events of principals whose rows are gone."""
+    monkeypatch.setattr("vmfa.audit.PAGE", 1)
+    database.edit("DELETE FROM principal")
+    results = database.verify()
+    assert [*results] == [ROOT, ALICE, BOB]
+    assert {(result.tampering, result.event) for result in results.values()} == {("no record", 1)}
+    assert {result.reason for result in results.values()} == {"record tampered"}
+    database.edit("UPDATE event SET name = ' ' || name WHERE name = ?", ALICE.name)
+    with pytest.raises(AuditFailed, match="a stored row has an invalid principal"):
+        database.verify()
+
+
+def test_a_principal_that_was_forgotten_is_no_history_without_a_record(
+    database: Database,
+) -> None:
+    database.registry.forget(ALICE, by=SERVICE)
+    assert reasons(database.verify()) == {ROOT: "", BOB: ""}
+
+
 def test_an_event_after_the_end_is_noticed_on_every_page(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -636,7 +658,7 @@ def test_a_line_says_what_happened_when_to_whom_and_by_whom(database: Database) 
         "at": "2023-11-14T22:13:30Z", "account": ACCOUNT, "kind": "user", "name": "u-4711",
         "actor": str(event.actor), "serial": event.serial, "type": "device assigned",
         "outcome": "success", "source": "", "reason": "", "details": dict(event.details),
-        "number": 2, "digest": event.digest,
+        "number": 2, "digest": event.digest, "v": 1,
     }
     assert "u-4711" in fields["actor"]
     assert ": " not in line(event)  # no blanks: there are many lines

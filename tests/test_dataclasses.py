@@ -24,7 +24,7 @@ DATACLASSES = [
     and dataclasses.is_dataclass(kind)
     and not kind.__module__.startswith(("vmfa.cli", "vmfa.testing"))
 ]
-MUTABLE = {"DryRunStore", "Session", "Wait"}  # they keep state on purpose
+MUTABLE = {"Session", "Wait"}  # they keep state on purpose
 FROZEN = [kind for kind in DATACLASSES if kind.__name__ not in MUTABLE]
 RESULTS = {"KnownAnswer", "SelfTest"}  # returned, never built by a caller
 PUBLIC = [kind for kind in FROZEN if kind.__name__ in {*vmfa.__all__} - RESULTS]

@@ -31,6 +31,7 @@ BASES = {  # of each error, beside VmfaError
     "OutOfSync": ("CodeRejected",),
     "OutcomeUnknown": ("StoreUnavailable", "StoreError"),
     "PairRejected": ("CodeRejected",),
+    "RandomnessFailed": (),
     "RecordTampered": ("StoreError",),
     "RecoveryCodeRejected": ("CodeRejected",),
     "SchemaUntrusted": ("StoreError",),
@@ -63,6 +64,7 @@ REASONS = {
     "OutOfSync": "out of sync",
     "OutcomeUnknown": "outcome unknown",
     "PairRejected": "pair not accepted",
+    "RandomnessFailed": "randomness failed",
     "RecordTampered": "record tampered",
     "RecoveryCodeRejected": "recovery code not accepted",
     "SchemaUntrusted": "schema untrusted",
@@ -103,6 +105,7 @@ class TestFamily:
     def test_reasons_are_constants_that_logs_and_metrics_rely_on(self):
         assert {kind.__name__: kind.reason for kind in KINDS} == REASONS
         assert len(set(REASONS.values())) == len(REASONS)
+        assert errors.VmfaError.http_status == 500
 
     @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
     def test_pickles_and_copies_with_its_data(self, kind):
@@ -121,6 +124,7 @@ class TestFamily:
             errors.AccessDenied("no", missing="mfa claim"),
             errors.Throttled("wait", retry_after=5),
             errors.PairRejected("over", remedy="enroll"),
+            errors.RecordTampered("event 4 was changed", kind="changed", number=4),
         ):
             again = pickle.loads(pickle.dumps(error))
             assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))
@@ -165,6 +169,42 @@ CLAIMANT_MESSAGES = {
         "or contact an administrator."
     ),
     "out-of-sync": "The device is out of sync. Resynchronize it with two consecutive codes.",
+    "denied": "You are not allowed to do this.",
+    "code-needed": "Enter a code of your app first. Then try again.",
+    "proof-needed": "Confirm your e-mail address and your phone number first. Then try again.",
+    "binding-code-needed": (
+        "Enter the code that you received when your old device was removed. "
+        "If you have none, contact an administrator."
+    ),
+    "no-session": "This set-up is over. Start it again.",
+    "already-assigned": "A device is set up already. Remove it before you set up another one.",
+    "too-many-sessions": "Too many set-ups were started today. Try again later.",
+    "too-soon": "This was done within the last day. Try again later.",
+    "invalid": "An entry is not valid.",
+    "unavailable": "The service has a problem. Try again in some minutes, with a new code.",
+}
+MESSAGE_IDS = {  # of the errors that are not rejections of a code
+    "AccessDenied": "denied",
+    "ClockWentBack": "unavailable",
+    "DeviceAlreadyAssigned": "already-assigned",
+    "InvalidType": "invalid",
+    "InvalidValue": "invalid",
+    "MissingExtra": "unavailable",
+    "NoDevice": "rejected",
+    "NoSession": "no-session",
+    "OutcomeUnknown": "unavailable",
+    "RandomnessFailed": "unavailable",
+    "RecordTampered": "unavailable",
+    "SchemaUntrusted": "unavailable",
+    "StoreContended": "unavailable",
+    "StoreCorrupt": "unavailable",
+    "StoreError": "unavailable",
+    "StoreTooNew": "unavailable",
+    "StoreUnavailable": "unavailable",
+    "TooManySessions": "too-many-sessions",
+    "TooSoon": "too-soon",
+    "UnknownMasterKey": "unavailable",
+    "VmfaError": "unavailable",
 }
 
 
@@ -185,16 +225,34 @@ class TestWhatToDo:
         assert 400 <= kind.http_status <= 599
 
     @pytest.mark.parametrize(
-        "missing",
-        ["mfa claim", "administrator", "recovery proof", "binding code", "permission"],
+        ("missing", "message_id"),
+        [
+            ("mfa claim", "code-needed"),
+            ("administrator", "denied"),
+            ("recovery proof", "proof-needed"),
+            ("binding code", "binding-code-needed"),
+            ("permission", "denied"),
+        ],
     )
-    def test_access_denied_says_what_is_missing(self, missing):
-        assert errors.AccessDenied("no", missing=missing).missing == missing
+    def test_access_denied_says_what_is_missing(self, missing, message_id):
+        error = errors.AccessDenied("no", missing=missing)
+        assert (error.missing, error.message_id) == (missing, message_id)
+        assert error.claimant_message == CLAIMANT_MESSAGES[message_id]
         assert errors.AccessDenied().missing == "permission"
 
     def test_every_rejection_has_a_claimant_message(self):
         kinds = {kind for kind in KINDS if issubclass(kind, errors.CodeRejected)}
         assert all(built(kind).claimant_message.endswith(".") for kind in kinds)
+
+    def test_every_other_error_has_a_claimant_message(self):
+        others = [built(kind) for kind in KINDS if not issubclass(kind, errors.CodeRejected)]
+        assert {type(error).__name__: error.message_id for error in others} == MESSAGE_IDS
+        for error in others:
+            assert error.claimant_message == CLAIMANT_MESSAGES[error.message_id]
+        assert errors.VmfaError.retry_after is None
+
+    def test_a_missing_device_is_shown_as_a_wrong_code(self):
+        assert errors.NoDevice("no").claimant_message == errors.CodeRejected().claimant_message
 
     def test_a_remedy_can_be_passed(self):
         message = errors.CodeRejected("no", remedy="enroll")

@@ -255,7 +255,7 @@ OPAQUE = [
     vmfa.DerivedKeys(bytes(32)),
     vmfa.UnsafePlainKeys(),
     vmfa.OpenedEnrollment(session_id="s", serial="n", expires_at=1, base32=TEXT, uri="otpauth://"),
-    vmfa.Deactivation(serial="n", at=1, binding_code=TEXT),
+    vmfa.Deactivation(serial="n", at=1, binding_code=TEXT, binding_code_expires_at=2),
     vmfa.Operations(vmfa.DerivedKeys(bytes(32)), issuer="E").verify(
         vmfa.PrincipalId.user("a", "b"), "123456"
     ),

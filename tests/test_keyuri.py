@@ -237,6 +237,23 @@ class TestDialects:
             b"1234567890123456"
         )
 
+    @pytest.mark.parametrize(("written", "algorithm"), [
+        ("HmacSHA1", "sha1"), ("HMACSHA1", "sha1"), ("SHA-1", "sha1"), ("HMAC-SHA-256", "sha256"),
+        ("sha_512", "sha512"), ("HmacSHA512", "sha512"),
+    ])
+    def test_the_spellings_of_an_algorithm(self, written, algorithm):
+        assert parse(f"{PLAIN}&algorithm={written}").parameters.algorithm == algorithm
+
+    @pytest.mark.parametrize("period", ["60", "60.0", "60.00"])
+    def test_a_period_that_a_program_wrote_as_a_fraction(self, period):
+        assert parse(f"{PLAIN}&period={period}").parameters.period == 60
+
+    @pytest.mark.parametrize("start", ["totp", "totp/", "totp/Example:"])
+    def test_a_label_is_optional_on_request(self, start):
+        text = f"otpauth://{start}?secret={SECRET}"
+        assert error_of(text).part == "label"
+        assert parse(text, require_label=False).label == ""
+
     def test_parameters_of_apps_are_ignored(self):
         assert (
             parse(f"{PLAIN}&image=https%3A%2F%2Fexample.com%2Fx.png&color=ff0000&lock=true").key
@@ -282,7 +299,8 @@ class TestParseErrors:
         [
             ("", "secret"),
             ("secret", "uri"),
-            (f"issuer=Example&amp;secret={SECRET}", "secret"),
+            (f"issuer=Example&amp;secret={SECRET}", "uri"),
+            (f"secret={SECRET}&amp;digits=8", "uri"),
             ("issuer=Example", "secret"),
             ("secret=", "secret"),
             ("secret=GEZDGNBV1", "secret"),
@@ -313,7 +331,6 @@ class TestParseErrors:
             "",
             "-1",
             "+6",
-            "6.0",
             "6_0",
             "%206",
             "6%20",
@@ -342,7 +359,13 @@ class TestParseErrors:
             ("period=0", "period"),
             ("algorithm=MD5", "algorithm"),
             ("algorithm=", "algorithm"),
-            ("algorithm=SHA-1", "algorithm"),
+            ("algorithm=SHA3-256", "algorithm"),
+            ("algorithm=HmacMD5", "algorithm"),
+            ("interval=60", "interval"),
+            ("T0=30", "t0"),
+            ("period=30.5", "period"),
+            ("digits=6.0", "digits"),
+            ("counter=6.0", "counter"),
             ("algorithm=%C5%BFHA1", "algorithm"),
         ],
     )

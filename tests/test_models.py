@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import uuid
 from dataclasses import fields
 from typing import Any
 
 import pytest
 
 from vmfa import (
+    Actor,
     Deactivation,
+    DerivedKeys,
+    DeviceRegistry,
     EnrollmentSession,
     InvalidType,
     InvalidValue,
     KeyRef,
     Kind,
+    MemoryStore,
     MfaClaim,
     OpenedEnrollment,
     Parameters,
@@ -154,6 +159,20 @@ class TestVirtualDevice:
             device.failed_at,
         )
         assert numbers == (0, 0, 0, 0, 0)
+
+    def test_a_new_device_has_no_failures(self):
+        """RULE-RANGES: the defaults are within the ranges, and the earliest that they can be."""
+        device = VirtualDevice(**DEVICE)
+        optional = {
+            field.name: getattr(device, field.name)
+            for field in fields(VirtualDevice)
+            if field.name not in DEVICE and isinstance(getattr(device, field.name), int)
+        }
+        assert optional == {
+            "disabled": False, "drift": 0, "synced_drift": 0, "last_offset": 0, "failures": 0,
+            "failed_at": 0, "known_failures": 0, "known_failed_at": 0,
+            "budget_restored_at": -MAX_INTEGER,
+        }
 
     @pytest.mark.parametrize("name", DEVICE_BOUNDS)
     def test_every_number_is_bounded(self, name: str) -> None:
@@ -415,9 +434,12 @@ class TestAnswers:
         assert (opened.base32, opened.uri) == ("GEZD", "otpauth://")
 
     def test_a_deactivation(self) -> None:
-        deactivation = Deactivation(serial="n", at=5, binding_code=None)
+        deactivation = Deactivation(
+            serial="n", at=5, binding_code=None, binding_code_expires_at=0
+        )
         assert (deactivation.serial, deactivation.at) == ("n", 5)
         assert deactivation.binding_code is None
+        assert deactivation.binding_code_expires_at == 0
 
 
 def test_the_longest_texts_fit() -> None:
@@ -478,3 +500,28 @@ def test_message(name: str) -> None:
     with pytest.raises((InvalidType, InvalidValue)) as caught:
         create()
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("name", [4711, None, uuid.UUID(int=0), b"u-1"])
+def test_the_id_of_a_user_must_be_text(name: Any) -> None:
+    with pytest.raises(InvalidType, match=r"^name must be a str: pass str\(user\.id\), for"):
+        PrincipalId.user("main", name)
+    with pytest.raises(InvalidType, match=r"^account must be a str$"):
+        PrincipalId.user(name, "u-1")
+
+
+@pytest.mark.parametrize("principal", ["u-4711", 4711, None])
+def test_the_error_for_another_principal_says_how_to_build_one(principal: Any) -> None:
+    registry = DeviceRegistry(MemoryStore(), keys=DerivedKeys(bytes(32)), issuer="Example")
+    for act in (
+        lambda: registry.requires_code(principal),
+        lambda: registry.claim_is_valid(principal, None),
+        lambda: registry.verify(principal, "123456"),
+        lambda: registry.method_claim(principal, "passkey"),
+        lambda: Actor.signed_in(principal),
+    ):
+        with pytest.raises(InvalidType) as caught:
+            act()
+        assert str(caught.value) == (
+            "principal must be a PrincipalId: pass PrincipalId.user(account, str(user.id))"
+        )

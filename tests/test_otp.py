@@ -152,6 +152,7 @@ class TestSteps:
     def test_seconds_left_with_another_period_and_t0(self):
         assert vmfa.seconds_left(100, period=60, t0=7) == 27
         assert vmfa.next_step_at(100, period=60, t0=7) == 127
+        assert vmfa.seconds_left(130, period=60, t0=7) == 57
 
     @pytest.mark.parametrize(
         "at",
@@ -519,7 +520,13 @@ MESSAGES = {
         lambda: vmfa.step_at(0, period=0),
         "period must be at least 1 second; period and t0 must fit in 64 bits",
     ),
-    "code": (lambda: normalize_code("12345", [6, 8]), "a code must be 6 or 8 ASCII digits"),
+    "code": (
+        lambda: normalize_code("12345", [6, 8]),
+        (
+            "a code must be 6 or 8 of the digits 0 to 9; blanks around it and one blank or hyphen "
+            "in its middle are ignored"
+        ),
+    ),
 }
 
 

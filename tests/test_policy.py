@@ -225,6 +225,10 @@ class TestConsistency:
             Policy(**wrong)
         assert str(caught.value) == message
 
+    def test_known_clients_are_allowed_by_the_defaults(self) -> None:
+        """RULE-POLICY: the reserve is below budget and failure cap."""
+        assert Policy(known_clients=True).known_client_reserve == 25
+
     @pytest.mark.parametrize(
         "edge",
         [

@@ -88,7 +88,7 @@ def rasterized_terminal(
 
 def rasterized_svg(text: str) -> Image.Image:
     """Draw the paths of the file: a filled rectangle and horizontal strokes one unit wide."""
-    (size,) = set(map(int, re.findall(r'<svg[^>]*? (?:width|height)="(\d+)"', text)))
+    (size,) = set(map(int, re.findall(r'<svg[^>]*? (?:width|height)="(\d+)px"', text)))
     (scale,) = re.findall(r"scale\((\d+)\)", text) or ["1"]
     ((fill, ground),) = re.findall(r'<path fill="(#\w+)" d="M0 0h(\d+)v\2h-\2z"/>', text)
     ((stroke, strokes),) = re.findall(r'stroke="(#\w+)" d="([^"]*)"', text)
@@ -156,7 +156,10 @@ def test_scale_is_the_width_of_a_module_in_pixels():
     one = Image.open(io.BytesIO(qr.png(usual, scale=1))).width
     for scale in (2, 6, 100):
         assert Image.open(io.BytesIO(qr.png(usual, scale=scale))).width == scale * one
-        assert f'width="{scale * one}"' in qr.svg(usual, scale=scale)
+        size = scale * one
+        assert (
+            f' width="{size}px" height="{size}px" viewBox="0 0 {size} {size}" '
+        ) in qr.svg(usual, scale=scale)
     assert (qr.png(usual), qr.svg(usual)) == (qr.png(usual, scale=6), qr.svg(usual, scale=6))
 
 

@@ -418,9 +418,10 @@ def test_principals_come_in_pages_root_first() -> None:
 # Wrong use
 
 
-def test_a_clock_that_returns_datetimes_is_refused() -> None:
+def test_a_clock_that_returns_datetimes_later_is_refused_then() -> None:
+    times = iter([1_700_000_010, datetime.now()])
     registry = DeviceRegistry(
-        MemoryStore(), keys=DerivedKeys(MASTER), issuer="Example", clock=datetime.now
+        MemoryStore(), keys=DerivedKeys(MASTER), issuer="Example", clock=lambda: next(times)
     )
     error = error_of(lambda: registry.verify(ALICE, "123456"))
     assert isinstance(error, InvalidType)

@@ -52,9 +52,10 @@ def test_every_value_is_computed() -> None:
             for half in ("extract", "expand")
         ),
         "GCM specification, test case 14, AES-256",
+        "RFC 8032 section 7.1, test 1, Ed25519",
         *(f"RFC 2104, prepared keys, {algorithm}" for algorithm in HASHES),
     }
-    assert len(report.answers) == 3 + 10 + 18 + 6 + 1 + 3
+    assert len(report.answers) == 3 + 10 + 18 + 6 + 1 + 1 + 3
     assert {answer.problem for answer in report.answers} == {""}
     assert report.refused == ()
 
@@ -63,7 +64,10 @@ def test_the_report_contains_the_versions() -> None:
     report = selftest()
     assert report.versions == f"vmfa {version('vmfa')}, {PYTHON}, {ssl.OPENSSL_VERSION}, {SYSTEM}"
     names = [name for name, _ in report.computed_by]
-    assert names == ["sha1", "sha256", "sha512", "hmac with sha256", "AES-256-GCM"]
+    assert names == [
+        "sha1", "sha256", "sha512", "hmac with sha256", "HKDF with sha256", "comparison",
+        "random bytes", "AES-256-GCM", "Ed25519",
+    ]  # fmt: skip
     assert dict(report.computed_by)["AES-256-GCM"].startswith(
         f"cryptography {version('cryptography')}, OpenSSL "
     )

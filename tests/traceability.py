@@ -38,7 +38,7 @@ STATUS = {
     "none": "not applicable",
     "unbuilt": "not implemented",
 }
-NOT_EVIDENCE = ("demo.py",)  # it shows the rules but does not enforce them
+NOT_EVIDENCE = ("demo.py", "conformance")  # they show or check the rules, and enforce none
 SOURCES = (
     ("RFC4226", "RFC 4226"),
     ("RFC6238", "RFC 6238"),
@@ -49,7 +49,7 @@ SOURCES = (
     ("RULE", "Device assignment: further rules"),
 )
 TESTS_SHOWN = 3
-HEADING = "| id | level | requirement | status | code | tests |"
+HEADING = "| id | level | requirement | status | code | tests | breaks |"
 HEADER = "<!-- Built by `python tests/traceability.py`. Do not edit. -->"
 
 
@@ -80,7 +80,7 @@ def cited_by_code(root: Path) -> dict[str, list[str]]:
     places: dict[str, list[str]] = {}
     package = root / "src" / "vmfa"
     for path in sorted(package.rglob("*.py")):
-        if path.name in NOT_EVIDENCE:
+        if not {*path.relative_to(package).parts}.isdisjoint(NOT_EVIDENCE):
             continue
         module = ".".join(path.relative_to(package).with_suffix("").parts)
         source = path.read_text()
@@ -231,6 +231,7 @@ def page(
     code: Mapping[str, Sequence[str]],
     places: Mapping[str, Sequence[str]],
     outcomes: Mapping[str, str],
+    breaks: Mapping[str, tuple[int, int]],
 ) -> str:
     """Return the page as Markdown."""
     counts = Counter(clause.status for clause in clauses.values())
@@ -253,18 +254,27 @@ def page(
         "* *Code* lists the functions that cite the id.",
         "* *Tests* lists tests that passed when this page was built.",
         "  `python tests/traceability.py --show ID` prints all of them.",
+        "* *Breaks* says in how many ways the code was broken, one at a time, and how many of",
+        f"  them a test of the row noticed: {sum(noticed for noticed, _ in breaks.values())} of",
+        f"  {sum(total for _, total in breaks.values())} in {len(breaks)} rows.",
+        "  `python tests/campaigns/clauses.py` repeats it and lists those that no test noticed.",
         "* Text in “quotation marks” is quoted from the source. All other text is a summary.",
     ]
     for prefix, title in SOURCES:
-        lines += ["", f"## {title}", "", HEADING, "|---|---|---|---|---|---|"]
+        lines += ["", f"## {title}", "", HEADING, "|---|---|---|---|---|---|---|"]
         for name, clause in clauses.items():
             if name.partition("-")[0] == prefix:
                 tests = passed_tests(places[name], outcomes)[0]
-                lines.append(_row(clause, code.get(name, ()), tests))
+                lines.append(_row(clause, code.get(name, ()), tests, breaks.get(name)))
     return "\n".join(lines) + "\n"
 
 
-def _row(clause: Clause, code: Sequence[str], tests: Sequence[str]) -> str:
+def _row(
+    clause: Clause,
+    code: Sequence[str],
+    tests: Sequence[str],
+    breaks: tuple[int, int] | None,
+) -> str:
     status = STATUS[clause.status]
     if clause.duty:
         also = "; also a duty: " if clause.status == "met" else ": "
@@ -278,8 +288,22 @@ def _row(clause: Clause, code: Sequence[str], tests: Sequence[str]) -> str:
         f"`{test.removeprefix('tests/').removesuffix('.py')}`" for test in tests[:TESTS_SHOWN]
     ]
     more = f" and {len(tests) - TESTS_SHOWN} more" if len(tests) > TESTS_SHOWN else ""
-    cells = (clause.name, clause.level, clause.says, status, places, ", ".join(names) + more)
+    cells = (
+        clause.name, clause.level, clause.says, status, places, ", ".join(names) + more,
+        "" if breaks is None else f"{breaks[0]} of {breaks[1]}",
+    )
     return f"| {' | '.join(cells)} |"
+
+
+def read_breaks(root: Path, clauses: Mapping[str, Clause]) -> dict[str, tuple[int, int]]:
+    """Return, for each row that is met, how many breaks were noticed, and how many there were."""
+    path = root / "docs" / "_data" / "breaks.json"
+    recorded = json.loads(path.read_text()) if path.exists() else {}
+    return {
+        name: (recorded[name]["noticed"], recorded[name]["breaks"])
+        for name, clause in clauses.items()
+        if clause.status == "met" and name in recorded
+    }
 
 
 def run_tests(root: Path, places: Mapping[str, Sequence[str]]) -> dict[str, str]:
@@ -339,7 +363,7 @@ def main(argv: Sequence[str] | None = None, root: Path = ROOT) -> int:
     problems = problems_of(root, clauses, code, places, outcomes)
     target = root / "docs" / "traceability.md"
     if not problems:
-        text = page(clauses, code, places, outcomes)
+        text = page(clauses, code, places, outcomes, read_breaks(root, clauses))
         if not args.check:
             target.write_text(text)
         elif not target.exists() or target.read_text() != text:

@@ -65,6 +65,14 @@ def main() -> None:
         subprocess.run(
             [sys.executable, "-I", "-m", "vmfa", *arguments], check=True, stdout=subprocess.DEVNULL
         )
+    with tempfile.TemporaryDirectory() as folder:
+        pack = Path(folder, "evidence")
+        subprocess.run(
+            [sys.executable, "-I", "-m", "vmfa", "audit", "evidence", str(pack)],
+            check=True, stdout=subprocess.DEVNULL,
+        )
+        for name in ("traceability.md", "vmfa.cdx.json"):  # the wheel contains both
+            assert (pack / name).stat().st_size > 1000, name
     python = sys.version.split()[0]
     print(
         f"vmfa alone on Python {python}: 1 passed, 0 failed; extras absent: {', '.join(missing)}"

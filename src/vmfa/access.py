@@ -13,7 +13,7 @@ from typing import Final
 from .errors import AccessDenied, InvalidType, InvalidValue
 from .keys import Opaque
 from .lifecycle import Action
-from .models import MfaClaim, Principal, PrincipalId, WithSecret
+from .models import MfaClaim, Principal, PrincipalId, WithSecret, check_principal
 from .policy import Policy
 from .validators import check_fields, check_text, check_time, instance_of
 
@@ -66,8 +66,8 @@ class Actor(WithSecret):
         if not is_person:
             if self.principal is not None or self.mfa is not None:
                 raise InvalidType(f"{self.role} must not have a principal or a claim")
-        elif not isinstance(self.principal, PrincipalId):
-            raise InvalidType("principal must be of type PrincipalId")
+        else:
+            check_principal(self.principal)
         may_have_claim = self.role in (Role.SIGNED_IN, Role.ADMIN)
         if self.mfa is not None and not (may_have_claim and isinstance(self.mfa, MfaClaim)):
             raise InvalidType(
@@ -184,33 +184,33 @@ _OWNER_MFA: Final = frozenset({_R.OWNER_MFA})
 # SEED-PERMIT
 ON_USERS: Final[dict[Action, frozenset[Relationship]]] = {
     Action.OPEN: _OWNER | _MANAGERS,  # RULE-MATRIX-ENROLL
-    Action.CONFIRM: _OWNER | _MANAGERS,
-    Action.CANCEL: _OWNER | _MANAGERS,
+    Action.CONFIRM: _OWNER | _MANAGERS,  # RULE-MATRIX-ENROLL
+    Action.CANCEL: _OWNER | _MANAGERS,  # RULE-MATRIX-ENROLL
     Action.RESYNC: _OWNER | _MANAGERS,  # RULE-MATRIX-RESYNC
     Action.READ_DEVICE: _OWNER | _MANAGERS | {_R.SUPPORT},  # RULE-MATRIX-STATE
     Action.READ_HISTORY: _MANAGERS | {_R.OWNER_MFA, _R.SUPPORT},  # RULE-MATRIX-HISTORY
     Action.DEACTIVATE: _MANAGERS  # RULE-MATRIX-DEACTIVATE, RULE-BETTER-6
     | {_R.OWNER_MFA, _R.OWNER_RECOVERY_CODE, _R.SUPPORT},
     Action.RESTORE_BUDGET: _MANAGERS,  # RULE-MATRIX-HELP
-    Action.GIVE_CLIENT_TOKEN: _MANAGERS,
+    Action.GIVE_CLIENT_TOKEN: _MANAGERS,  # RULE-MATRIX-HELP
     Action.FORGET_CLIENTS: _OWNER_MFA,  # RULE-MATRIX-OWNER
-    Action.REOPEN: _OWNER_MFA,
-    Action.REPLACE_RECOVERY_CODES: _OWNER_MFA,
+    Action.REOPEN: _OWNER_MFA,  # RULE-MATRIX-OWNER
+    Action.REPLACE_RECOVERY_CODES: _OWNER_MFA,  # RULE-MATRIX-OWNER
     # RULE-MATRIX-BINDING
     Action.ISSUE_BINDING_CODE: frozenset({_R.ADMIN, _R.SERVICE, _R.SUPPORT}),
     Action.ADOPT: _SERVICE,  # RULE-MATRIX-SERVICE
-    Action.REANCHOR: _SERVICE,
-    Action.FORGET: _SERVICE,
-    Action.PRUNE: _SERVICE,
-    Action.MARK_SPENT: _SERVICE,
+    Action.REANCHOR: _SERVICE,  # RULE-MATRIX-SERVICE
+    Action.FORGET: _SERVICE,  # RULE-MATRIX-SERVICE
+    Action.PRUNE: _SERVICE,  # RULE-MATRIX-SERVICE
+    Action.MARK_SPENT: _SERVICE,  # RULE-MATRIX-SERVICE
 }
 _RECOVERY: Final = frozenset({_R.OWNER_MFA, _R.RECOVERED, _R.SUPPORT})
 
 ON_ROOT: Final[dict[Action, frozenset[Relationship]]] = {  # RULE-MATRIX-ROOT
     Action.OPEN: _OWNER,  # SEED-ROOT
-    Action.CONFIRM: _OWNER,
-    Action.CANCEL: _OWNER,
-    Action.RESYNC: _OWNER,
+    Action.CONFIRM: _OWNER,  # SEED-ROOT
+    Action.CANCEL: _OWNER,  # SEED-ROOT
+    Action.RESYNC: _OWNER,  # SEED-ROOT
     Action.READ_DEVICE: _RECOVERY | {_R.OWNER, _R.SERVICE},
     Action.READ_HISTORY: _RECOVERY | _SERVICE,
     Action.DEACTIVATE: _RECOVERY,  # SEED-RECOVER
@@ -233,13 +233,13 @@ def relationship_to(
     now: int,
     policy: Policy,
     tolerance: int,
-    claim_is_authentic: Callable[[PrincipalId, MfaClaim], bool],
+    has_mfa: bool,
 ) -> Relationship:
     """Return how *actor* is related to *target* at the Unix time *now*.
 
-    :param actor_record: the actor's own record, which its claim and proofs are checked against.
-    :param tolerance: seconds by which a claim or proof may lie ahead of *now*.
-    :param claim_is_authentic: checks the MAC of a claim.
+    :param actor_record: the actor's own record, which its proofs are checked against.
+    :param tolerance: seconds by which a proof may lie ahead of *now*.
+    :param has_mfa: whether the actor has a claim without a :func:`claim_problem`.
     """
     if actor.role is Role.SERVICE:
         return _R.SERVICE
@@ -255,11 +255,6 @@ def relationship_to(
         return _R.RECOVERED if recovered else _R.UNRELATED
     if actor.role is Role.RECOVERY_CODE:  # RULE-MATRIX-CODE
         return _R.OWNER_RECOVERY_CODE if actor_id == target else _R.UNRELATED
-    has_mfa = actor.mfa is not None and (
-        -tolerance <= now - actor.mfa.at <= policy.claim_seconds
-        and claimed_device_is_assigned(actor.mfa, actor_record)
-        and claim_is_authentic(actor_id, actor.mfa)
-    )
     if actor_id == target:  # RULE-SELF
         return _R.OWNER_MFA if has_mfa else _R.OWNER
     if not has_mfa or target.is_root:  # RULE-ADMIN
@@ -269,31 +264,71 @@ def relationship_to(
     return _R.ADMIN if actor.role is Role.ADMIN else _R.UNRELATED
 
 
+def claim_problem(
+    actor: Actor,
+    actor_record: Principal | None,
+    *,
+    now: int,
+    policy: Policy,
+    tolerance: int,
+    claim_is_authentic: Callable[[PrincipalId, MfaClaim], bool],
+) -> str:
+    """Return why the claim of *actor* does not count; empty if it does.
+
+    The MAC is checked first: only the holder of a claim that the library made learns more of it.
+
+    :param actor_record: the actor's own record, which the claim is checked against.
+    :param tolerance: seconds by which the claim may lie ahead of *now*.
+    :param claim_is_authentic: checks the MAC of a claim.
+    """
+    claim = actor.mfa
+    if claim is None or actor.principal is None:
+        return "none was passed"
+    if not claim_is_authentic(actor.principal, claim):
+        return (
+            "the claim is of another principal, was changed, or was made under a master key that "
+            "is not loaded"
+        )
+    if not claimed_device_is_assigned(claim, actor_record):
+        return "the device of the claim was removed"
+    if now - claim.at > policy.claim_seconds:  # RULE-CLAIM
+        return f"the claim is more than {policy.claim_seconds} seconds old"
+    if now - claim.at < -tolerance:  # RULE-CLAIM-AHEAD
+        return "the claim is ahead of the clock"
+    return ""
+
+
 def claimed_device_is_assigned(claim: MfaClaim, record: Principal | None) -> bool:
     """Return whether *record* still has the device of *claim*; True for another method."""
-    # RULE-CLAIM
     device = record.device if record is not None else None
-    # RULE-CLAIM-METHOD
+    # RULE-CLAIM, RULE-CLAIM-METHOD
     return bool(claim.method) or (device is not None and device.serial == claim.serial)
 
 
 def _proofs_are_valid(
     actor: Actor, record: Principal | None, now: int, policy: Policy, tolerance: int
 ) -> bool:
+    # RULE-PROOFS
     if record is None:
         return False
-    oldest = min(actor.proofs)  # RULE-PROOFS
+    oldest = min(actor.proofs)
     newer_than_device = record.device is None or oldest > record.device.enrolled_at
     unused = oldest > record.recovered_at
+    # RULE-CLAIM-AHEAD
     fresh = all(-tolerance <= now - proof <= policy.recovery_seconds for proof in actor.proofs)
     return newer_than_device and unused and fresh
 
 
 def check_permitted(
-    action: Action, relationship: Relationship, target: PrincipalId, actor: Actor
+    action: Action,
+    relationship: Relationship,
+    target: PrincipalId,
+    actor: Actor,
+    problem: str,
 ) -> None:
     """Check that the permission matrix allows *action*.
 
+    :param problem: the :func:`claim_problem` of *actor*, for the text of the error.
     :raises AccessDenied: it does not. The error says what the actor lacks, and nothing about the
         state of *target*.
     """
@@ -311,14 +346,17 @@ def check_permitted(
         )
     if relationship is _R.OWNER and _R.OWNER_MFA in allowed:
         raise AccessDenied(
-            f"{action} requires a current MFA claim: pass mfa=receipt.claim to Actor.signed_in()",
+            f"{action} requires a current MFA claim ({problem}): "
+            "pass mfa=receipt.claim to Actor.signed_in()",
             missing="mfa claim",
         )
     if relationship is _R.UNRELATED and same_account and _R.ADMIN in allowed:
-        if actor.role is Role.ADMIN or (actor.principal is not None and actor.principal.is_root):
+        is_root = actor.principal is not None and actor.principal.is_root
+        if actor.role is Role.ADMIN or is_root:
+            constructor = "admin" if actor.role is Role.ADMIN else "signed_in"
             raise AccessDenied(
-                f"{action} on another user requires a current MFA claim: "
-                "pass mfa=receipt.claim to Actor.admin()",
+                f"{action} on another user requires a current MFA claim ({problem}): "
+                f"pass mfa=receipt.claim to Actor.{constructor}()",
                 missing="mfa claim",
             )
         raise AccessDenied(

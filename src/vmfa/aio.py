@@ -25,6 +25,7 @@ from .models import (
     RecoveryCodes,
     SyncReport,
     VirtualDevice,
+    check_principal,
 )
 from .operations import Operation, Operations, clear_frames_of
 from .policy import Parameters, Policy
@@ -41,7 +42,6 @@ from .registry import (
     same_history,
 )
 from .stores.threads import AsyncStore, InThreads
-from .validators import check_instance
 
 __all__ = ["AsyncStore", "DeviceRegistry", "InThreads"]
 
@@ -59,7 +59,7 @@ class DeviceRegistry:
     :param issuer: the name that authenticator apps show.
     :param imported_keys: the key source for devices adopted from other systems.
     :param policy: the limits of the rules; ``Policy()`` by default.
-    :param clock: a function that returns the Unix time in seconds.
+    :param clock: a function that returns the Unix time in seconds. It is called once to check it.
     :param observer: a function that is called with each event after its commit. Exceptions in it
         are logged.
     :raises InvalidType: an argument has the wrong type.
@@ -87,6 +87,11 @@ class DeviceRegistry:
         self._store, self._clock, self._observer = store, clock, observer
         self._commits: set[asyncio.Task[bool]] = set()
 
+    @property
+    def policy(self) -> Policy:
+        """The limits of the rules, such as ``policy.claim_seconds``. They cannot be changed."""
+        return self.operations.policy
+
     # Signing in
 
     async def requires_code(self, principal: PrincipalId) -> bool:
@@ -99,7 +104,7 @@ class DeviceRegistry:
         :raises RecordTampered: the stored record was edited.
         """
         # RULE-REQUIRES
-        check_instance("principal", principal, PrincipalId)
+        check_principal(principal)
         return self.operations.requires_code(await self._store.load(principal))
 
     async def verify(
@@ -164,7 +169,7 @@ class DeviceRegistry:
         return await self.run(operation)
 
     async def claim_is_valid(
-        self, principal: PrincipalId, claim: MfaClaim, *, max_age: int | None = None
+        self, principal: PrincipalId, claim: MfaClaim | None, *, max_age: int | None = None
     ) -> bool:
         """Return whether *claim* still proves the second factor of *principal*.
 
@@ -172,11 +177,13 @@ class DeviceRegistry:
         valid after the device was removed. The claim of another method is valid until *max_age*.
 
         :param principal: the owner of the device.
-        :param claim: what the session keeps: ``receipt.claim``, or :meth:`method_claim`.
+        :param claim: what the session keeps: ``receipt.claim``, or :meth:`method_claim`. None, if
+            the session has no claim, is not valid.
         :param max_age: the largest age in seconds; None for no limit.
+        :raises InvalidType: *claim* is neither an MfaClaim nor None.
         :raises RecordTampered: the stored record was edited.
         """
-        check_instance("principal", principal, PrincipalId)
+        check_principal(principal)
         before = await self._store.load(principal)
         return self.operations.claim_is_valid(before, claim, self._clock(), max_age)
 
@@ -231,6 +238,9 @@ class DeviceRegistry:
         source: str = "",
     ) -> SyncReport:
         """Assign the device with two consecutive codes. Check the report: it may be out of sync.
+
+        Both codes are used. They are no sign-in, so the report has no claim: :meth:`verify` the
+        next code.
 
         :param principal: the owner of the device.
         :param session: the ``session_id`` of the open enrollment.

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -29,11 +29,13 @@ from .operations import Operations
 from .otp import check_int
 from .record import record_message
 from .registry import ATTEMPTS, Observer, notify
-from .stores.base import Store
+from .stores.base import ListsOrphans, Store
 from .validators import MAX_INTEGER, check_text
 
 VERSION: Final = 1  # of the file of checkpoints
+LINE_VERSION: Final = 1  # of the fields of an exported event
 PAGE: Final = 1000
+PageOfPrincipals = Callable[..., Sequence[PrincipalId]]
 OF_ONE_PRINCIPAL: Final = (  # these errors do not stop the others
     errors.AccessDenied, errors.ClockWentBack, errors.RecordTampered, errors.StoreContended,
     errors.StoreTooNew, errors.UnknownMasterKey,
@@ -71,6 +73,9 @@ class HistoryResult:
     :param events: all events of the history, oldest first; empty if it is not intact.
     :param problem: what is wrong, in a sentence; empty if nothing is.
     :param reason: the same as a short constant.
+    :param tampering: what was done, as far as it shows, as a short constant: see
+        ``docs/tampering.md``.
+    :param event: the number of the first event that is not intact; None if it is the record.
     """
 
     principal: PrincipalId
@@ -78,6 +83,8 @@ class HistoryResult:
     events: tuple[AuditEvent, ...] = ()
     problem: str = ""
     reason: str = ""
+    tampering: str = ""
+    event: int | None = None
 
 
 def verify_history(
@@ -101,7 +108,7 @@ def verify_history(
         first.
     """
     authenticate = partial(_permitted_record, store, operations, by, clock, observer)
-    for principal in _principals(store, account):
+    for principal in _principals_and_orphans(store, account):
         yield _verified(store, principal, authenticate)
 
 
@@ -120,7 +127,7 @@ def verify_with_audit_key(
         first.
     """
     authenticate = partial(_record_with_audit_tag, store, audit_key)
-    for principal in _principals(store, account):
+    for principal in _principals_and_orphans(store, account):
         yield _verified(store, principal, authenticate, audit_key)
 
 
@@ -165,13 +172,14 @@ def compare_with(checkpoint: Checkpoint, result: HistoryResult) -> HistoryResult
     if current is None:
         return result
     reason = problem = ""
+    number: int | None = None
     if current.revision == 0:
         reason = "missing"
         problem = "the record is missing: its row was deleted, or the principal was forgotten"
     elif current.events >= checkpoint.events > 0 and (
         result.events[checkpoint.events - 1].digest != checkpoint.head
     ):
-        reason = "another history"
+        reason, number = "another history", checkpoint.events
         problem = f"event {checkpoint.events} is not the exported one"
     elif current.events < checkpoint.events or current.revision < checkpoint.revision:
         reason = "older"
@@ -179,10 +187,17 @@ def compare_with(checkpoint: Checkpoint, result: HistoryResult) -> HistoryResult
     elif current.revision == checkpoint.revision and current.tag != checkpoint.tag:
         reason = "another record"
         problem = "the record has the revision of the exported one and is not that record"
-    return replace(result, reason=reason, problem=problem)
+    return replace(result, reason=reason, problem=problem, tampering=reason, event=number)
 
 
-def _principals(store: Store, account: str) -> Iterator[PrincipalId]:
+def _principals_and_orphans(store: Store, account: str) -> Iterator[PrincipalId]:
+    """Yield the principals of *account*, and then those that have events and no record."""
+    yield from _principals(store.principals, account)
+    if isinstance(store, ListsOrphans):
+        yield from _principals(store.orphans, account)
+
+
+def _principals(read_page: PageOfPrincipals, account: str) -> Iterator[PrincipalId]:
     """Yield the principals of *account*.
 
     If a page cannot be read, the principals before the faulty row are read one by one.
@@ -191,7 +206,7 @@ def _principals(store: Store, account: str) -> Iterator[PrincipalId]:
     size = PAGE
     while True:
         try:
-            page = store.principals(account, after=last, limit=size)
+            page = read_page(account, after=last, limit=size)
         except (errors.RecordTampered, ValueError):
             if size != 1:
                 size = 1
@@ -214,11 +229,14 @@ def _verified(
     audit_key: AuditKey | None = None,
 ) -> HistoryResult:
     try:
-        record, events = _read(store, principal, authenticate)
+        record, events = read_intact(store, principal, authenticate)
         if audit_key is not None:
             _check_audit_tags(events, audit_key)
     except OF_ONE_PRINCIPAL as error:
-        return HistoryResult(principal=principal, problem=str(error), reason=error.reason)
+        return HistoryResult(
+            principal=principal, problem=str(error), reason=error.reason,
+            tampering=getattr(error, "kind", error.reason), event=getattr(error, "number", None),
+        )
     checkpoint = Checkpoint(
         principal=principal, revision=record.revision,
         tag=record.envelope.tag if record.envelope else "", events=record.events,
@@ -227,12 +245,14 @@ def _verified(
     return HistoryResult(principal=principal, checkpoint=checkpoint, events=events)
 
 
-def _read(
+def read_intact(
     store: Store, principal: PrincipalId, authenticate: Callable[[PrincipalId], Principal]
 ) -> tuple[Principal, tuple[AuditEvent, ...]]:
-    """Return the authenticated record and its history.
+    """Return the record of *principal* and all events of its history, oldest first.
 
-    :raises RecordTampered: one of them is not intact.
+    :param authenticate: loads the record and raises an error if it is not authentic.
+    :raises RecordTampered: the record or its history is not intact.
+    :raises StoreContended: other processes kept changing the principal.
     """
     for _ in range(ATTEMPTS):
         record = authenticate(principal)
@@ -278,7 +298,8 @@ def _record_with_audit_tag(
         intact = audit_key.check("record", message, envelope.audit_tag)
     if not intact:
         raise errors.RecordTampered(
-            "the tag for auditors of this record is wrong: it was not written by this library"
+            "the tag for auditors of this record is wrong: it was not written by this library",
+            kind="record changed",
         )
     return record
 
@@ -289,20 +310,35 @@ def _check_audit_tags(events: Iterable[AuditEvent], audit_key: AuditKey) -> None
         if not audit_key.check("event", message, event.audit_tag):
             raise errors.RecordTampered(
                 f"the tag for auditors of event {event.number} is wrong: it was not written by"
-                " this library"
+                " this library",
+                kind="audit tag", number=event.number,
             )
 
 
 def _checked(record: Principal, events: list[AuditEvent]) -> tuple[AuditEvent, ...]:
-    if len(events) > record.events:
+    # RULE-TAMPERING
+    if record.revision == 0 and events:
         raise errors.RecordTampered(
-            f"event {events[record.events].number} of this principal is stored after the end of "
-            "its history: an older record was restored, or the event was added"
+            f"event {events[0].number} is stored without a record of this principal: its row was"
+            " deleted, or the events were added",
+            kind="no record", number=events[0].number,
+        )
+    if record.events and not events:
+        raise errors.RecordTampered(
+            "event 1 is missing from the history of this principal, and so are all others",
+            kind="no history", number=1,
         )
     reader = PageReader(record, 0, record.events)
     reader.add(events)
     if reader.position is not None:  # the last events are missing
         reader.add(())
+    if len(events) > record.events:
+        number = events[record.events].number
+        raise errors.RecordTampered(
+            f"event {number} of this principal is stored after the end of "
+            "its history: an older record was restored, or the event was added",
+            kind="after the end", number=number,
+        )
     return tuple(reader.page)
 
 
@@ -319,8 +355,13 @@ def _stored_events(store: Store, principal: PrincipalId, count: int) -> list[Aud
             page = store.history(principal, after=last, limit=size)
         except (errors.RecordTampered, errors.StoreTooNew) as error:
             if size == 1:
-                problem = f"event {last + 1} of the history of this principal: {error}"
-                raise type(error)(problem) from None
+                problem = type(error)(
+                    f"event {last + 1} of the history of this principal: {error}"
+                )
+                if isinstance(error, errors.RecordTampered):
+                    problem.kind = "unreadable"
+                problem.number = last + 1
+                raise problem from None
             size = 1
             continue
         if not page:
@@ -335,6 +376,7 @@ def line(event: AuditEvent) -> str:
     ``number`` is 0 if the event is not stored.
     """
     fields = {
+        "v": LINE_VERSION,
         "number": event.number,
         "type": event.type.value,
         "outcome": event.outcome.value,
@@ -347,7 +389,7 @@ def line(event: AuditEvent) -> str:
         **_principal_fields(event.principal),
         "digest": event.digest,
     }
-    return json.dumps(fields, separators=(",", ":"))
+    return json.dumps(fields, separators=(",", ":"))  # ASVS5-16.2.4, ASVS5-16.4.1
 
 
 def checkpoint_document(checkpoints: Iterable[Checkpoint], at: float) -> dict[str, object]:
@@ -373,14 +415,20 @@ def read_checkpoints(text: str) -> list[Checkpoint]:
 
     :raises InvalidValue: the text is not such a document.
     """
+    is_signed = False
     try:
         document = json.loads(text)
+        is_signed = "payload" in document
         check_int("v", document["v"], VERSION, VERSION)
         return [_read_checkpoint(row) for row in document["checkpoints"]]
     except (ValueError, TypeError, KeyError, RecursionError):
-        raise errors.InvalidValue(
-            "not a file of checkpoints that this release wrote"
-        ) from None
+        pass  # raised below
+    raise errors.InvalidValue(
+        "the checkpoints are signed: check the signature with --signed-by, or with"
+        " vmfa.integrations.signing"
+        if is_signed
+        else "not a file of checkpoints that this release wrote"
+    )
 
 
 def _read_checkpoint(row: dict[str, Any]) -> Checkpoint:

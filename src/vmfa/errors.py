@@ -1,7 +1,8 @@
 """The errors of the library, grouped by what the caller does next.
 
-* :class:`CodeRejected` and its subclasses: show ``claimant_message`` to the person who typed the
-  code.
+Every error has a ``claimant_message``: a text that you may show to the person at the page.
+
+* :class:`CodeRejected` and its subclasses: the person typed a code that was not accepted.
 * :class:`AccessDenied`, :class:`NoDevice`, :class:`NoSession`, :class:`DeviceAlreadyAssigned`,
   :class:`TooManySessions`, :class:`TooSoon`: the request does not fit the state or the actor.
 * :class:`StoreError` and its subclasses, :class:`ClockWentBack`, :class:`UnknownMasterKey`: the
@@ -29,6 +30,7 @@ __all__ = [
     "OutOfSync",
     "OutcomeUnknown",
     "PairRejected",
+    "RandomnessFailed",
     "RecordTampered",
     "RecoveryCodeRejected",
     "SchemaUntrusted",
@@ -69,8 +71,29 @@ CLAIMANT_MESSAGES: Final = {  # RULE-BETTER-2
         "or contact an administrator."
     ),
     "out-of-sync": "The device is out of sync. Resynchronize it with two consecutive codes.",
+    "denied": "You are not allowed to do this.",
+    "code-needed": "Enter a code of your app first. Then try again.",
+    "proof-needed": "Confirm your e-mail address and your phone number first. Then try again.",
+    "binding-code-needed": (
+        "Enter the code that you received when your old device was removed. "
+        "If you have none, contact an administrator."
+    ),
+    "no-session": "This set-up is over. Start it again.",
+    "already-assigned": "A device is set up already. Remove it before you set up another one.",
+    "too-many-sessions": "Too many set-ups were started today. Try again later.",
+    "too-soon": "This was done within the last day. Try again later.",
+    "invalid": "An entry is not valid.",
+    "unavailable": "The service has a problem. Try again in some minutes, with a new code.",
 }
-"""The texts for the person who typed a code, by stable id. ``{wait}`` stands for seconds."""
+"""The texts for the person at the page, by stable id. ``{wait}`` stands for seconds."""
+
+MESSAGES_OF_MISSING: Final[dict[Missing, str]] = {
+    "mfa claim": "code-needed",
+    "administrator": "denied",
+    "recovery proof": "proof-needed",
+    "binding code": "binding-code-needed",
+    "permission": "denied",
+}
 
 
 class VmfaError(Exception):
@@ -78,12 +101,25 @@ class VmfaError(Exception):
 
     :ivar reason: a short constant for logs and metrics.
     :ivar http_status: the status that an HTTP service usually answers with.
+    :ivar retry_after: whole seconds to wait; None if waiting is not needed or does not help.
     """
 
-    # RULE-ERROR-DATA, ASVS5-16.5.1
+    # RULE-ERROR-DATA
 
     reason: str = "error"
     http_status: int = 500
+    retry_after: int | None = None
+    _message_id = "unavailable"
+
+    @property
+    def message_id(self) -> str:
+        """The stable id of ``claimant_message``, for translation."""
+        return self._message_id
+
+    @property
+    def claimant_message(self) -> str:
+        """The English text that the person at the page may see."""
+        return CLAIMANT_MESSAGES[self.message_id].format(wait=self.retry_after or 0)
 
 
 class InvalidValue(VmfaError, ValueError):
@@ -91,6 +127,7 @@ class InvalidValue(VmfaError, ValueError):
 
     reason = "invalid value"
     http_status = 400
+    _message_id = "invalid"
 
 
 class InvalidType(VmfaError, TypeError):
@@ -98,6 +135,7 @@ class InvalidType(VmfaError, TypeError):
 
     reason = "invalid type"
     http_status = 400
+    _message_id = "invalid"
 
 
 class MissingExtra(VmfaError, ImportError):
@@ -109,7 +147,6 @@ class MissingExtra(VmfaError, ImportError):
 class CodeRejected(VmfaError):
     """A code, or a pair of codes, was not accepted.
 
-    :ivar retry_after: whole seconds to wait; None if waiting is not needed or does not help.
     :ivar remedy: what helps: "retry", "wait", "resync", "replace" (an administrator replaces the
         device), "enroll" (start the enrollment again) or "reopen" (sign in from a known client,
         or have an administrator give a client token).
@@ -118,7 +155,6 @@ class CodeRejected(VmfaError):
     reason = "not accepted"
     http_status = 401
     remedy: Remedy = "retry"
-    retry_after: int | None = None
     _message_id = "rejected"
 
     def __init__(
@@ -140,11 +176,6 @@ class CodeRejected(VmfaError):
         if self.remedy == "enroll":
             return "enrollment-ended"
         return "replace" if self.remedy == "replace" else self._message_id
-
-    @property
-    def claimant_message(self) -> str:
-        """The English text that the person who typed the code may see."""
-        return CLAIMANT_MESSAGES[self.message_id].format(wait=self.retry_after or 0)
 
 
 class MalformedCode(CodeRejected, ValueError):
@@ -254,12 +285,21 @@ class AccessDenied(VmfaError):
         super().__init__(message)
         self.missing: Missing = missing
 
+    @property
+    def message_id(self) -> str:
+        """The stable id of ``claimant_message``, for translation."""
+        return MESSAGES_OF_MISSING[self.missing]
+
 
 class NoDevice(VmfaError):
-    """The principal has no assigned device, or is unknown."""
+    """The principal has no assigned device, or is unknown.
+
+    ``claimant_message`` is that of a wrong code, so that a sign-in page does not show which it is.
+    """
 
     reason = "no device"
     http_status = 404
+    _message_id = "rejected"
 
 
 class NoSession(VmfaError):
@@ -267,6 +307,7 @@ class NoSession(VmfaError):
 
     reason = "no session"
     http_status = 404
+    _message_id = "no-session"
 
 
 class DeviceAlreadyAssigned(VmfaError):
@@ -274,6 +315,7 @@ class DeviceAlreadyAssigned(VmfaError):
 
     reason = "already assigned"
     http_status = 409
+    _message_id = "already-assigned"
 
 
 class TooManySessions(VmfaError):
@@ -281,6 +323,7 @@ class TooManySessions(VmfaError):
 
     reason = "too many sessions"
     http_status = 429
+    _message_id = "too-many-sessions"
 
     def __init__(
         self, message: str = "too many enrollment sessions were opened", *, retry_after: int = 0
@@ -294,6 +337,7 @@ class TooSoon(VmfaError):
 
     reason = "too soon"
     http_status = 429
+    _message_id = "too-soon"
 
     def __init__(
         self, message: str = "this was done within the last day", *, retry_after: int = 0
@@ -313,6 +357,13 @@ class UnknownMasterKey(VmfaError):
     """A record or key needs a master key that this process does not have. Nothing was counted."""
 
     reason = "unknown master key"
+    http_status = 503
+
+
+class RandomnessFailed(VmfaError):
+    """The random generator of the operating system failed or repeated itself. Nothing changed."""
+
+    reason = "randomness failed"
     http_status = 503
 
 
@@ -357,12 +408,29 @@ class StoreCorrupt(StoreError):
 
 
 class StoreTooNew(StoreError):
-    """A newer version of vmfa wrote this; this version cannot read it."""
+    """A newer version of vmfa wrote this; this version cannot read it.
+
+    :ivar kind: "too new".
+    :ivar number: the number of the event; None if it is the record.
+    """
 
     reason = "store too new"
+    kind = "too new"
+    number: int | None = None
 
 
 class RecordTampered(StoreError):
-    """A stored record or event is not one that vmfa wrote for this principal."""
+    """A stored record or event is not one that vmfa wrote for this principal.
+
+    :ivar kind: what was done to it, as far as it shows: see ``docs/tampering.md``.
+    :ivar number: the number of the first event that is not intact; None if it is the record.
+    """
 
     reason = "record tampered"
+
+    def __init__(
+        self, message: str = "", *, kind: str = "record changed", number: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.number = number

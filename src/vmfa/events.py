@@ -154,7 +154,7 @@ class AuditEvent:
 
     def document(self) -> str:
         """Return the content as JSON, without the principal and the fields of the chain."""
-        # RULE-EVENT, RULE-SOURCE, ASVS5-16.2.1, ASVS5-16.2.5
+        # RULE-EVENT, ASVS5-16.2.1, ASVS5-16.2.5
         actor = self.actor
         content = {
             "v": VERSION,
@@ -164,7 +164,7 @@ class AuditEvent:
             "actor": [actor.role, actor.account, actor.kind, actor.name],
             "serial": self.serial,
             "reason": self.reason,
-            "source": self.source,
+            "source": self.source,  # RULE-SOURCE
             "details": dict(self.details),
         }
         return json.dumps(content, separators=(",", ":"))

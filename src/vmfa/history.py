@@ -91,27 +91,37 @@ class ChainCheck:
         :raises RecordTampered: the event is not the next one, or was changed. The text gives its
             number.
         """
-        # RULE-HISTORY, RULE-REDACTION, ASVS5-16.4.2
+        # RULE-HISTORY, ASVS5-16.4.2
         record = self._record
         number = self.number + 1
         if event.number != number:
-            raise RecordTampered(f"event {number} is missing from the history of this principal")
-        must_be_redacted = event.redactable and number <= record.pruned
-        if is_redacted(event) != must_be_redacted:
-            contradiction = (
-                "was not redacted, but the record requires it"
+            raise _missing(number)
+        must_be_redacted = event.redactable and number <= record.pruned  # RULE-REDACTION
+        if is_redacted(event) != must_be_redacted:  # RULE-REDACTION
+            kind, contradiction = (
+                ("un-redacted", "was not redacted, but the record requires it")
                 if must_be_redacted
-                else "was redacted, but the record does not allow it"
+                else ("redacted", "was redacted, but the record does not allow it")
             )
             raise RecordTampered(
-                f"event {number} of the history of this principal {contradiction}"
+                f"event {number} of the history of this principal {contradiction}",
+                kind=kind, number=number,
             )
         content_digest = event.content_digest
         if not must_be_redacted:
             content_digest = _content_digest(event.salt, event.document())
         digest = _digest(record.id, number, self._digest, event.redactable, content_digest)
-        if content_digest != event.content_digest or digest != event.digest:
-            raise RecordTampered(f"event {number} of the history of this principal was changed")
+        if content_digest != event.content_digest:
+            raise RecordTampered(
+                f"event {number} of the history of this principal was changed",
+                kind="changed", number=number,
+            )
+        if digest != event.digest:
+            raise RecordTampered(
+                f"event {number} of the history of this principal was changed or does not belong"
+                " in this place",
+                kind="out of place", number=number,
+            )
         self.number, self._digest = number, digest
 
     def finish(self) -> None:
@@ -120,12 +130,11 @@ class ChainCheck:
         :raises RecordTampered: it does not.
         """
         if self.number < self._record.events:
-            raise RecordTampered(
-                f"event {self.number + 1} is missing from the history of this principal"
-            )
+            raise _missing(self.number + 1)
         if self._digest != self._record.head:
             raise RecordTampered(
-                "the history of this principal does not end with the event that its record states"
+                "the history of this principal does not end with the event that its record states",
+                kind="another end", number=self.number,
             )
 
 
@@ -160,9 +169,7 @@ class PageReader:
         rest = [event for event in events if event.number <= self._record.events]
         if self._check is None:
             if not rest or rest[0].number != self._after:
-                raise RecordTampered(
-                    f"event {self._after} is missing from the history of this principal"
-                )
+                raise _missing(self._after)
             self._check = ChainCheck(self._record, number=self._after, before=rest.pop(0).digest)
         check = self._check
         for event in rest:
@@ -173,6 +180,13 @@ class PageReader:
         if check.number == self._record.events or not rest:
             check.finish()
             self.position = None
+
+
+def _missing(number: int) -> RecordTampered:
+    return RecordTampered(
+        f"event {number} is missing from the history of this principal",
+        kind="missing", number=number,
+    )
 
 
 def audit_message(principal: PrincipalId, number: int, digest: str) -> bytes:
@@ -189,6 +203,7 @@ def _content_digest(salt: str, document: str) -> str:
 def _digest(
     principal: PrincipalId, number: int, before: str, redactable: bool, content_digest: str
 ) -> str:
+    # ASVS5-11.4.3
     return sha256(
         encode_fields(
             "vmfa event v1", principal.account, principal.kind, principal.name, number, before,

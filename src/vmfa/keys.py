@@ -7,11 +7,12 @@ for calls of it to find every place that handles key material.
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from hmac import compare_digest, digest as hmac_digest
 from os import urandom
 from struct import Struct
 
-from .errors import InvalidType, InvalidValue
+from .errors import InvalidType, InvalidValue, RandomnessFailed
 
 __all__ = ["Key", "UnsafeShortKey"]
 
@@ -24,18 +25,40 @@ if TYPE_CHECKING:
 MIN_KEY_BYTES, MAX_KEY_BYTES = 16, 1024
 HASHES = {  # the constructor, the block size and the digest size in bytes
     "sha1": (hashlib.sha1, 64, 20),
-    "sha256": (hashlib.sha256, 64, 32),
-    "sha512": (hashlib.sha512, 128, 64),
+    "sha256": (hashlib.sha256, 64, 32),  # RFC6238-1.2-HASH
+    "sha512": (hashlib.sha512, 128, 64),  # RFC6238-1.2-HASH
 }
 _set = object.__setattr__  # because an Opaque refuses assignment
 _pack_length = Struct(">I").pack
 _INNER_PAD, _OUTER_PAD = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5C))
 
 
+# A generator that is broken repeats itself. These are digests of the latest draws.
+UNIQUE_BYTES = 12  # the size of the shortest value that must never repeat: the nonce of AES-GCM
+_latest_draws: deque[str] = deque(maxlen=64)
+
+
 def random_bytes(size: int) -> bytes:
-    """Return *size* bytes from the operating system's generator: the only source of randomness."""
-    # ASVS5-11.5.1
-    return urandom(size)
+    """Return *size* bytes from the operating system's generator: the only source of randomness.
+
+    :raises RandomnessFailed: the generator failed, or repeated one of its latest draws.
+    """
+    # RULE-RANDOM, ASVS5-11.5.1
+    try:
+        drawn = urandom(size)
+    except (OSError, NotImplementedError):
+        drawn = b""
+    if len(drawn) != size:
+        raise RandomnessFailed("the random generator of the operating system failed")
+    if size >= UNIQUE_BYTES:
+        digest = hashlib.sha256(drawn[:UNIQUE_BYTES]).hexdigest()
+        if digest in _latest_draws:
+            del drawn  # error trackers record the locals of a raising frame
+            raise RandomnessFailed(
+                "the random generator of the operating system repeated itself: replace the machine"
+            )
+        _latest_draws.append(digest)
+    return drawn
 
 
 class Opaque:
@@ -73,13 +96,12 @@ class Key(Opaque):
     :raises InvalidValue: *raw* is too short or too long.
     """
 
-    # RFC4226-4-R6, SP80063B-3.1.4.1-STRENGTH
     __slots__ = ("_prepared", "_raw")
     _min_bytes = MIN_KEY_BYTES
 
     def __init__(self, raw: bytes) -> None:
         problem = _problem_with(raw, self._min_bytes)
-        if problem is not None:
+        if problem is not None:  # ASVS5-16.5.1
             del raw
             raise problem
         _set(self, "_raw", raw)
@@ -91,10 +113,9 @@ class Key(Opaque):
 
         :raises InvalidValue: *size* is not a permitted length.
         """
-        # RFC4226-7.5-RND, RFC6238-5.1-RAND, ASVS5-6.5.3
         if type(size) is not int or not cls._min_bytes <= size <= MAX_KEY_BYTES:
             raise InvalidValue(f"a key must have {cls._min_bytes} to {MAX_KEY_BYTES} bytes")
-        return cls(random_bytes(size))
+        return cls(random_bytes(size))  # RFC4226-7.5-RND, RFC6238-5.1-RAND, ASVS5-6.5.3
 
     @classmethod
     def from_base32(cls, text: str) -> Key:
@@ -216,6 +237,7 @@ def _hmac_states(raw: bytes, algorithm: str) -> HmacStates:
 
 
 def _problem_with(raw: bytes, min_bytes: int) -> InvalidType | InvalidValue | None:
+    # RFC4226-4-R6, SP80063B-3.1.4.1-STRENGTH, ASVS5-11.2.3
     if not isinstance(raw, bytes):
         return InvalidType("a key must be bytes; read Base32 text with Key.from_base32(text)")
     if not min_bytes <= len(raw) <= MAX_KEY_BYTES:

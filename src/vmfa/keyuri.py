@@ -6,6 +6,7 @@ that apps write; ``docs/key-uris.md`` gives the reason for each choice.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 from unicodedata import normalize
@@ -81,11 +82,14 @@ def build(*, issuer: str, label: str, key: Key, parameters: Parameters) -> str:
     return uri
 
 
-def parse(uri: str, *, unsafe_short_key: bool = False) -> KeyUri:
+def parse(
+    uri: str, *, unsafe_short_key: bool = False, require_label: bool = True
+) -> KeyUri:
     """Return the content of a key URI. The policy decides whether a device may use it.
 
     :param uri: at most 8192 characters.
     :param unsafe_short_key: accept a secret below 128 bits, against RFC 4226.
+    :param require_label: refuse a URI without an account name; its label is empty otherwise.
     :raises InvalidType: *uri* is not a str.
     :raises KeyUriError: *uri* is not a valid key URI; no text of the error quotes it.
     """
@@ -93,14 +97,14 @@ def parse(uri: str, *, unsafe_short_key: bool = False) -> KeyUri:
     problem: InvalidType | KeyUriError = InvalidType("a key URI must be a str")
     if isinstance(uri, str):
         try:
-            return _read(uri, UnsafeShortKey if unsafe_short_key else Key)
+            return _read(uri, UnsafeShortKey if unsafe_short_key else Key, require_label)
         except KeyUriError as error:
             problem = KeyUriError(str(error), error.part)  # without the frames of the first one
     del uri  # error trackers record the locals of a raising frame
     raise problem
 
 
-def _read(uri: str, key_type: type[Key]) -> KeyUri:
+def _read(uri: str, key_type: type[Key], require_label: bool) -> KeyUri:
     if len(uri) > MAX_URI_LENGTH:
         raise KeyUriError(f"a key URI must not be longer than {MAX_URI_LENGTH} characters")
     scheme, separator, rest = uri.partition("://")
@@ -116,7 +120,10 @@ def _read(uri: str, key_type: type[Key]) -> KeyUri:
     values = _parameters(query)
     if "encoder" in values:
         raise KeyUriError("codes in another alphabet (Steam) are not supported", "encoder")
-    issuer, label = _names(path, values)
+    for name in _CHANGES_CODES:
+        if name in values:
+            raise KeyUriError(f"the parameter {name} is not supported: it changes the codes", name)
+    issuer, label = _names(path, values, require_label)
     counter = _number("counter", values, -1)
     if kind == "hotp" and counter < 0:
         raise KeyUriError("a hotp key URI must have a counter", "counter")
@@ -142,6 +149,8 @@ def _parameters(query: str) -> dict[str, str]:
         name = _decoded(name, "uri").lower()
         if not separator:
             raise KeyUriError("a parameter of a key URI must be written name=value")
+        if name.removeprefix("amp;") in _KNOWN and name not in _KNOWN:
+            raise KeyUriError("a key URI must have & between parameters, not the HTML form &amp;")
         if name in values and name in _KNOWN:
             raise KeyUriError("a key URI must not repeat a parameter", name)
         values[name] = value
@@ -149,9 +158,12 @@ def _parameters(query: str) -> dict[str, str]:
 
 
 _KNOWN: Final = frozenset({"secret", "issuer", "algorithm", "digits", "period", "counter"})
+_CHANGES_CODES: Final = ("interval", "offset", "pin", "step", "t0")  # of a few programs
+_ALGORITHM: Final = re.compile(r"(?:hmac[-_]?)?sha[-_]?(1|256|512)")  # in lower case
+_PERIOD: Final = re.compile(r"\.0+$")
 
 
-def _names(path: str, values: dict[str, str]) -> tuple[str, str]:
+def _names(path: str, values: dict[str, str], require_label: bool) -> tuple[str, str]:
     """Return the issuer and the label of ``issuer:account`` or ``account``.
 
     The colon may be written ``%3A``. Issuer and account may contain colons themselves if the
@@ -175,7 +187,7 @@ def _names(path: str, values: dict[str, str]) -> tuple[str, str]:
             raise KeyUriError("the label has two colons and no issuer parameter", "label")
         issuer = issuer_with_blanks or prefix
     for part, text in (("label", label), ("issuer", issuer)):
-        if text or part == "label":
+        if text or (part == "label" and require_label):
             try:
                 check_text(part, text, max_bytes=256)
             except InvalidValue as error:
@@ -192,12 +204,17 @@ def _key(values: dict[str, str], key_type: type[Key]) -> Key:
 
 def _device_parameters(values: dict[str, str]) -> Parameters:
     """Return the parameters of the codes, with the defaults that every app assumes."""
-    # SEED-SIX
-    parameters = Parameters()
+    parameters = Parameters()  # SEED-SIX
     algorithm = _decoded(values.get("algorithm", parameters.algorithm), "algorithm").lower()
+    spelled = _ALGORITHM.fullmatch(algorithm)  # Java programs write HmacSHA1
+    algorithm = f"sha{spelled[1]}" if spelled else algorithm
     digits = _number("digits", values, parameters.digits)
+    if "period" in values:  # Swift programs write 30.0
+        values = {**values, "period": _PERIOD.sub("", values["period"])}
     period = _number("period", values, parameters.period)
     for name, value in (("algorithm", algorithm), ("digits", digits), ("period", period)):
+        if value == getattr(parameters, name):
+            continue
         try:
             parameters = replace(parameters, **{name: value})  # type: ignore[arg-type]  # checked
         except InvalidValue as error:

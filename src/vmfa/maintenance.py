@@ -158,14 +158,13 @@ def prune_history(
     before: Principal, ctx: Context, history: Sequence[AuditEvent], older_than: int
 ) -> Decision[int]:
     """Redact the oldest events, up to the first redactable one at or after *older_than*."""
-    # SP80063B-4.1-RECORD: bindings are not redactable
     check_time("older_than", older_than)
     check_intact(before, ctx.keys)
     if len(history) != before.events or (history and history[-1].digest != before.head):
         raise errors.StoreContended("this history changed while it was read: try again")
     old: list[AuditEvent] = []
     for event in history:
-        if event.redactable and not is_redacted(event):
+        if event.redactable and not is_redacted(event):  # SP80063B-4.1-RECORD
             if event.at >= older_than:
                 break
             old.append(event)

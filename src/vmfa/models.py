@@ -83,8 +83,13 @@ class PrincipalId:
     def user(cls, account: str, name: str) -> PrincipalId:
         """Return the user of *account* with this stored *name*.
 
+        :param account: the tenant. A service with one tenant uses a constant, such as ``"main"``.
+        :param name: the id of the user in your database, as text: ``str(user.id)``.
+        :raises InvalidType: an argument is not a str.
         :raises InvalidValue: a text is empty, too long, not in NFC, or has invisible characters.
         """
+        if not isinstance(name, str):
+            raise InvalidType("name must be a str: pass str(user.id), for example")
         return cls(account=account, kind=Kind.USER, name=name)
 
     @classmethod
@@ -100,6 +105,17 @@ class PrincipalId:
     def __str__(self) -> str:
         account = self.account.replace("%", "%25").replace("/", "%2F")
         return f"{account}/{self.kind}/{self.name}"
+
+
+def check_principal(value: object) -> None:
+    """Check that *value* names a principal.
+
+    :raises InvalidType: it is not a :class:`PrincipalId`.
+    """
+    if not isinstance(value, PrincipalId):
+        raise InvalidType(
+            "principal must be a PrincipalId: pass PrincipalId.user(account, str(user.id))"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -454,7 +470,6 @@ class SyncReport(WithSecret):
     :param steps_off: the distance of the second code from the current step; negative: behind.
     """
 
-    # RULE-BETTER-3
     device: VirtualDevice
     sync: Sync
     steps_off: int
@@ -466,6 +481,7 @@ class SyncReport(WithSecret):
         return codes
 
     def __bool__(self) -> NoReturn:
+        # RULE-BETTER-3
         raise InvalidType("SyncReport cannot be used as a boolean: check report.sync")
 
 
@@ -506,9 +522,12 @@ class Deactivation(Opaque):
     :ivar serial: the serial number of the device.
     :ivar at: the Unix time of the removal, in seconds.
     :ivar binding_code: the code that the owner needs to enroll again; None if none is needed.
+    :ivar binding_code_expires_at: the Unix time at which the code expires, in seconds; 0 without a
+        code.
     """
 
-    __slots__ = ("at", "binding_code", "serial")
+    __slots__ = ("at", "binding_code", "binding_code_expires_at", "serial")
     serial: str
     at: int
     binding_code: str | None
+    binding_code_expires_at: int

@@ -11,7 +11,13 @@ from dataclasses import replace
 from typing import Generic, NoReturn, TypeVarTuple
 
 from . import guards, maintenance, rules
-from .access import Actor, check_permitted, claimed_device_is_assigned, relationship_to
+from .access import (
+    Actor,
+    check_permitted,
+    claim_problem,
+    claimed_device_is_assigned,
+    relationship_to,
+)
 from .decision import Context, Decision, T
 from .errors import InvalidType, InvalidValue, VmfaError
 from .events import SIGN_INS, TRANSIENT, AuditEvent, EventActor, EventType
@@ -32,6 +38,7 @@ from .models import (
     RecoveryCodes,
     SyncReport,
     VirtualDevice,
+    check_principal,
 )
 from .otp import check_int, to_unix_seconds
 from .policy import Parameters, Policy
@@ -116,7 +123,7 @@ class Operation(Opaque, Generic[T]):
         :raises InvalidType: *principal* or *source* has the wrong type.
         :raises InvalidValue: *source* is not valid text.
         """
-        check_instance("principal", self.principal, PrincipalId)
+        check_principal(self.principal)
         check_text("source", self._source, empty=True)
 
     def discard(self) -> None:
@@ -194,11 +201,15 @@ class Operation(Opaque, Generic[T]):
         def claim_is_authentic(principal: PrincipalId, claim: MfaClaim) -> bool:
             return guards.claim_is_authentic(keys, principal, claim)
 
+        problem = claim_problem(
+            actor, own_record, now=context.now, policy=policy, tolerance=tolerance,
+            claim_is_authentic=claim_is_authentic,
+        )
         relationship = relationship_to(
             self.principal, actor, own_record, now=context.now, policy=policy,
-            tolerance=tolerance, claim_is_authentic=claim_is_authentic,
+            tolerance=tolerance, has_mfa=not problem,
         )
-        check_permitted(self.action, relationship, self.principal, actor)
+        check_permitted(self.action, relationship, self.principal, actor, problem)
         return replace(context, relationship=relationship)
 
     def _completed(
@@ -475,7 +486,11 @@ class Operations:
         return before.device is not None
 
     def claim_is_valid(
-        self, before: Principal, claim: MfaClaim, now: float, max_age: int | None = None
+        self,
+        before: Principal,
+        claim: MfaClaim | None,
+        now: float,
+        max_age: int | None = None,
     ) -> bool:
         """Return whether *claim* still proves a second factor of a principal.
 
@@ -485,7 +500,7 @@ class Operations:
         :param now: the Unix time in seconds.
         """
         # RULE-CLAIM-VALID
-        if not isinstance(claim, MfaClaim):
+        if claim is not None and not isinstance(claim, MfaClaim):
             raise InvalidType(
                 "claim must be of type MfaClaim: pass "
                 "MfaClaim.from_dict() of what the session keeps"
@@ -493,6 +508,8 @@ class Operations:
         if max_age is not None:
             check_int("max_age", max_age, 0, MAX_INTEGER)
         check_intact(before, self.keys)
+        if claim is None:
+            return False
         age = to_unix_seconds(now) - claim.at
         period = guards.parameters_of(before, self.policy).period
         return (
@@ -507,7 +524,7 @@ class Operations:
 
         See :meth:`vmfa.DeviceRegistry.method_claim`.
         """
-        check_instance("principal", principal, PrincipalId)
+        check_principal(principal)
         return guards.signed_claim(self.keys, principal, at=to_unix_seconds(at), method=method)
 
 

@@ -44,11 +44,10 @@ def hotp(key: Key | bytes, counter: int, *, digits: int = 6, algorithm: str = "s
     :raises InvalidType: an argument has the wrong type.
     :raises InvalidValue: an argument is out of bounds.
     """
-    # RFC4226-4-R1, RFC4226-4-R4, RFC4226-5.3-DIGITS, RFC6238-1.2-HASH
     try:
-        check_parameters(algorithm, digits)
+        check_parameters(algorithm, digits)  # RFC4226-4-R4, RFC4226-5.3-DIGITS
         check_int("counter", counter, 0, COUNTER_LIMIT - 1)
-        code = _codes(key, (counter,), digits, algorithm)[counter]
+        code = _codes(key, (counter,), digits, algorithm)[counter]  # RFC4226-4-R1
     except VmfaError as error:
         del key  # error trackers record the locals of a raising frame
         raise error.with_traceback(None) from None
@@ -76,11 +75,10 @@ def totp(
     :raises InvalidType: an argument has the wrong type.
     :raises InvalidValue: an argument is out of bounds.
     """
-    # RFC6238-3-R3
     try:
         check_parameters(algorithm, digits, period, t0)
         step = step_of(at, period, t0)
-        code = _codes(key, (step,), digits, algorithm)[step]
+        code = _codes(key, (step,), digits, algorithm)[step]  # RFC6238-3-R3
     except VmfaError as error:
         del key
         raise error.with_traceback(None) from None
@@ -114,17 +112,18 @@ def verify_totp(
     :param period: the length of a time step, in seconds.
     :param t0: the Unix time at which the steps begin, in seconds.
     :returns: the step. If several steps match, the latest of them.
-    :raises MalformedCode: *code* is not exactly *digits* ASCII digits.
+    :raises MalformedCode: *code* is not *digits* ASCII digits. Blanks around them and one blank or
+        hyphen in the middle are ignored.
     :raises AlreadyUsed: *code* matches a step at or before *after*.
     :raises CodeRejected: *code* matches no step of the window.
     :raises InvalidType: an argument has the wrong type.
     :raises InvalidValue: an argument is out of bounds.
     """
-    # RFC6238-5.2-DELAY, RFC6238-5.2-ONCE
     try:
         check_parameters(algorithm, digits, period, t0)
         check_int("after", after, -1, COUNTER_LIMIT - 1)
         check_int("window", window, 0, MAX_WINDOW)
+        # RFC6238-5.2-DELAY
         steps = window_steps(step_of(at, period, t0), window, window)
         code = normalize_code(code, (digits,))
         matches = _matching(code, _codes(key, steps, digits, algorithm))
@@ -135,7 +134,7 @@ def verify_totp(
     if not matches:
         raise CodeRejected
     newest = max(matches)  # neighboring steps can share a code: the highest one is spent
-    if newest > after:
+    if newest > after:  # RFC6238-5.2-ONCE
         return newest
     next_at = (after + 1) * period + t0
     raise AlreadyUsed(retry_after=max(0, next_at - floor(at)), next_at=next_at)
@@ -161,23 +160,23 @@ def verify_hotp(
     :param digits: 6, 7 or 8.
     :param algorithm: "sha1", "sha256" or "sha512".
     :returns: the counter. If several counters match, the highest of them.
-    :raises MalformedCode: *code* is not exactly *digits* ASCII digits.
+    :raises MalformedCode: *code* is not *digits* ASCII digits. Blanks around them and one blank or
+        hyphen in the middle are ignored.
     :raises CodeRejected: *code* matches none of the counters.
     :raises InvalidType: an argument has the wrong type.
     :raises InvalidValue: an argument is out of bounds.
     """
-    # RFC4226-7.4-S, RFC4226-E4-RCP, RFC4226-7.2-VALID
     try:
         check_parameters(algorithm, digits)
         check_int("counter", counter, 0, COUNTER_LIMIT - 1)
         check_int("look_ahead", look_ahead, 0, MAX_WINDOW)
-        counters = window_steps(counter, 0, look_ahead)
+        counters = window_steps(counter, 0, look_ahead)  # RFC4226-7.4-S, RFC4226-E4-RCP
         code = normalize_code(code, (digits,))
         matches = _matching(code, _codes(key, counters, digits, algorithm))
     except VmfaError as error:
         del key, code
         raise error.with_traceback(None) from None
-    if matches:
+    if matches:  # RFC4226-7.2-VALID
         return max(matches)
     del key, code
     raise CodeRejected
@@ -192,7 +191,6 @@ def step_at(at: float, *, period: int = 30, t0: int = 0) -> int:
     :raises InvalidType: *at* is neither an int nor a float.
     :raises InvalidValue: *at* is before *t0*, not finite, or past step 2**64 - 1.
     """
-    # RFC6238-4.2-FLOOR, RULE-STEP
     check_parameters("sha1", 6, period, t0)
     return step_of(at, period, t0)
 
@@ -228,6 +226,7 @@ def scan(
 
 def window_steps(current: int, back: int, forward: int) -> range:
     """Return the steps from *current* - *back* to *current* + *forward* that exist."""
+    # RULE-STEP
     return range(max(current - back, 0), min(current + forward + 1, COUNTER_LIMIT))
 
 
@@ -258,7 +257,10 @@ def normalize_code(code: str, lengths: Iterable[int]) -> str:
         if len(compact) == digits and compact.isascii() and compact.isdigit():
             return compact
     del code, text, compact
-    raise MalformedCode(f"a code must be {' or '.join(map(str, lengths))} ASCII digits")
+    raise MalformedCode(
+        f"a code must be {' or '.join(map(str, lengths))} of the digits 0 to 9; blanks around it "
+        "and one blank or hyphen in its middle are ignored"
+    )
 
 
 def check_parameters(algorithm: str, digits: int, period: int = 30, t0: int = 0) -> None:
@@ -294,8 +296,8 @@ def to_unix_seconds(at: float) -> int:
 
 def step_of(at: float, period: int, t0: int) -> int:
     """Return the time step of *at*, for parameters that were checked."""
-    step = (to_unix_seconds(at) - t0) // period
-    if step < 0:
+    step = (to_unix_seconds(at) - t0) // period  # RFC6238-4.2-FLOOR
+    if step < 0:  # RULE-STEP
         raise InvalidValue("the time is before T0")
     if step >= COUNTER_LIMIT:
         raise InvalidValue("the time is past the last step, 2**64 - 1")

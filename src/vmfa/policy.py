@@ -28,18 +28,17 @@ class Parameters:
     :raises InvalidValue: a field is out of bounds.
     """
 
-    # SEED-SIX, RFC6238-3-R4, RFC6238-4.1-X-T0, RFC6238-5.2-STEP30
-    algorithm: str = "sha1"
-    digits: int = 6
-    period: int = 30
-    t0: int = 0
+    algorithm: str = "sha1"  # SEED-SIX
+    digits: int = 6  # SEED-SIX
+    period: int = 30  # SEED-SIX, RFC6238-4.1-X-T0, RFC6238-5.2-STEP30
+    t0: int = 0  # RFC6238-4.1-X-T0
 
     def __post_init__(self) -> None:
         check_parameters(self.algorithm, self.digits, self.period, self.t0)
 
     def step_at(self, now: int) -> int:
         """Return the time step of the Unix time *now*, in seconds."""
-        return step_of(now, self.period, self.t0)
+        return step_of(now, self.period, self.t0)  # RFC6238-3-R4
 
     @property
     def key_size(self) -> int:
@@ -94,7 +93,7 @@ class Policy:
     session_seconds: int = field(default=900, metadata=integer(30, DAY))
     session_attempts: int = field(default=10, metadata=integer(1, 100))
     enrollments_per_day: int = field(default=10, metadata=integer(1, 100))
-    delay_from: int = field(default=3, metadata=integer(1, 100))  # failures: RFC4226-7.3-DELAY
+    delay_from: int = field(default=3, metadata=integer(1, 100))  # RFC4226-7.3-T, in failures
     delay_seconds: int = field(default=15, metadata=integer(1, DAY))
     delay_cap: int = field(default=3600, metadata=integer(1, DAY))
     failure_cap: int = field(default=100, metadata=integer(1, 100))  # SP80063B-3.2.2-CAP
@@ -176,4 +175,5 @@ class Policy:
         doublings = failures - self.delay_from
         if doublings < 0:
             return 0
+        # RFC4226-7.3-DELAY
         return min(self.delay_seconds << min(doublings, 32), self.delay_cap)

@@ -27,13 +27,16 @@ _BLOCKS: Final = {  # by the colors of the upper and the lower module
 def svg(uri: str, *, scale: int = 6) -> str:
     """Return an ``<svg>`` element, for a page or for a file of its own.
 
+    It has a size and a ``viewBox``: ``svg { max-width: 100%; height: auto }`` shrinks it.
+
     :param uri: the key URI.
     :param scale: the width of a module in pixels, 1 to 100.
     :raises InvalidValue: the URI is too long or not ASCII, or the scale is out of bounds.
     """
     symbol = _symbol(uri)
     del uri  # error trackers record the locals of a raising frame
-    return _file(symbol, "svg", scale, xmldecl=False, nl=False).decode()
+    # With a unit, the file has a viewBox, so that a style sheet can shrink the picture.
+    return _file(symbol, "svg", scale, xmldecl=False, nl=False, unit="px").decode()
 
 
 def png(uri: str, *, scale: int = 6) -> bytes:
@@ -88,7 +91,7 @@ def _valid(symbol: segno.QRCode | VmfaError) -> segno.QRCode:
     return symbol
 
 
-def _file(symbol: segno.QRCode | VmfaError, kind: str, scale: int, **options: bool) -> bytes:
+def _file(symbol: segno.QRCode | VmfaError, kind: str, scale: int, **options: bool | str) -> bytes:
     check_int("scale", scale, 1, 100)
     out = BytesIO()
     _valid(symbol).save(

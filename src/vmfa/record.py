@@ -100,7 +100,9 @@ def from_columns(
     :raises RecordTampered: the row cannot be read.
     :raises StoreTooNew: a newer version of the library wrote it.
     """
-    problem: StoreError = RecordTampered("a stored record cannot be read")
+    problem: StoreError = RecordTampered(
+        "a stored record cannot be read", kind="record unreadable"
+    )
     try:
         return _read(
             principal_id, revision, Envelope(document=state, tag=tag, audit_tag=audit_tag)

@@ -11,6 +11,7 @@ from .access import Actor
 from .decision import Decision, T
 from .errors import (
     InvalidType,
+    InvalidValue,
     RecordTampered,
     StoreContended,
     StoreError,
@@ -34,9 +35,10 @@ from .models import (
     RecoveryCodes,
     SyncReport,
     VirtualDevice,
+    check_principal,
 )
 from .operations import Operation, Operations, clear_frames_of
-from .otp import check_int
+from .otp import check_int, to_unix_seconds
 from .policy import Parameters, Policy
 from .stores.base import Store
 from .validators import MAX_INTEGER, check_instance, check_text
@@ -45,6 +47,10 @@ __all__ = ["DeviceRegistry"]
 
 ATTEMPTS: Final = 64  # compare-and-set rounds; in each lost one another caller succeeded
 MAX_PAGE: Final = 1_000_000
+CLOCK: Final = (
+    "clock must be a function that returns the Unix time in seconds, as an int or a float: "
+    "pass time.time"
+)
 Observer = Callable[[AuditEvent], None]
 
 
@@ -74,8 +80,12 @@ def check_parts(store: object, clock: object, observer: object, *, is_async: boo
             if is_async
             else "this store is asynchronous: use it with vmfa.aio.DeviceRegistry"
         )
-    if not callable(clock):
-        raise InvalidType("clock must be a function that returns Unix time: pass time.time")
+    if not callable(clock) or _is_coroutine_function(clock):
+        raise InvalidType(CLOCK)
+    try:
+        to_unix_seconds(clock())
+    except (InvalidType, InvalidValue):
+        raise InvalidType(CLOCK) from None
     if observer is not None and (not callable(observer) or _is_coroutine_function(observer)):
         raise InvalidType("observer must be a plain function that takes one event")
 
@@ -134,7 +144,7 @@ class DeviceRegistry:
     :param issuer: the name that authenticator apps show.
     :param imported_keys: the key source for devices adopted from other systems.
     :param policy: the limits of the rules; ``Policy()`` by default.
-    :param clock: a function that returns the Unix time in seconds.
+    :param clock: a function that returns the Unix time in seconds. It is called once to check it.
     :param observer: a function that is called with each event after its commit. Exceptions in it
         are logged.
     :raises InvalidType: an argument has the wrong type.
@@ -151,7 +161,7 @@ class DeviceRegistry:
         issuer: str,
         imported_keys: KeySource | None = None,
         policy: Policy | None = None,
-        clock: Callable[[], float] = time.time,  # RFC6238-3-R1
+        clock: Callable[[], float] = time.time,
         observer: Observer | None = None,
     ) -> None:
         check_parts(store, clock, observer, is_async=False)
@@ -160,6 +170,11 @@ class DeviceRegistry:
             authenticate=not getattr(store, "volatile", False),
         )
         self._store, self._clock, self._observer = store, clock, observer
+
+    @property
+    def policy(self) -> Policy:
+        """The limits of the rules, such as ``policy.claim_seconds``. They cannot be changed."""
+        return self.operations.policy
 
     # Signing in
 
@@ -173,7 +188,7 @@ class DeviceRegistry:
         :raises RecordTampered: the stored record was edited.
         """
         # RULE-REQUIRES
-        check_instance("principal", principal, PrincipalId)
+        check_principal(principal)
         return self.operations.requires_code(self._store.load(principal))
 
     def verify(
@@ -238,7 +253,7 @@ class DeviceRegistry:
         return self.run(operation)
 
     def claim_is_valid(
-        self, principal: PrincipalId, claim: MfaClaim, *, max_age: int | None = None
+        self, principal: PrincipalId, claim: MfaClaim | None, *, max_age: int | None = None
     ) -> bool:
         """Return whether *claim* still proves the second factor of *principal*.
 
@@ -246,11 +261,13 @@ class DeviceRegistry:
         valid after the device was removed. The claim of another method is valid until *max_age*.
 
         :param principal: the owner of the device.
-        :param claim: what the session keeps: ``receipt.claim``, or :meth:`method_claim`.
+        :param claim: what the session keeps: ``receipt.claim``, or :meth:`method_claim`. None, if
+            the session has no claim, is not valid.
         :param max_age: the largest age in seconds; None for no limit.
+        :raises InvalidType: *claim* is neither an MfaClaim nor None.
         :raises RecordTampered: the stored record was edited.
         """
-        check_instance("principal", principal, PrincipalId)
+        check_principal(principal)
         before = self._store.load(principal)
         return self.operations.claim_is_valid(before, claim, self._clock(), max_age)
 
@@ -305,6 +322,9 @@ class DeviceRegistry:
         source: str = "",
     ) -> SyncReport:
         """Assign the device with two consecutive codes. Check the report: it may be out of sync.
+
+        Both codes are used. They are no sign-in, so the report has no claim: :meth:`verify` the
+        next code.
 
         :param principal: the owner of the device.
         :param session: the ``session_id`` of the open enrollment.
@@ -651,10 +671,12 @@ class DeviceRegistry:
             before = self._store.load(operation.principal)
             actor_record_id = operation.actor_record_id
             actor_record = self._store.load(actor_record_id) if actor_record_id else None
+            # RFC6238-3-R1
             decision = operation.decide(before, self._clock(), actor_record)
+            # ASVS5-16.5.2, ASVS5-16.5.3: the answer leaves after the commit
             if decision.principal is before or self._store.commit(
                 before, decision.principal, decision.stored
-            ):  # ASVS5-16.5.3: the answer leaves after the commit
+            ):
                 notify(self._observer, decision)
                 return decision.settle()
         raise StoreContended(CONTENDED)

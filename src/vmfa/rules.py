@@ -140,7 +140,7 @@ def resync(
     before: Principal, ctx: Context, code1: str, code2: str, client_token: object
 ) -> Decision[models.SyncReport]:
     """Resynchronize the device with two fresh consecutive codes. The user is not signed in."""
-    # SEED-RESYNC, RFC4226-7.4-SEQ
+    # SEED-RESYNC
     policy = ctx.policy
     lengths = code_lengths(policy, before)
     codes = normalize_code(code1, lengths), normalize_code(code2, lengths)
@@ -150,6 +150,7 @@ def resync(
             "the last accepted code lies too far ahead: replace the device", remedy="replace"
         )
     current = device.parameters.step_at(ctx.now)  # RFC4226-4-R5: without the drift
+    # RFC4226-7.4-SEQ
     pair = find_consecutive_pair(
         before, device, ctx, codes, current=current, back=policy.resync_back,
         forward=policy.resync_forward, after=device.last_step,
@@ -189,6 +190,7 @@ def _failed(
     lane, failures = "unknown", after.failures
     if after.known_failures > device.known_failures:
         lane, failures = "known", after.known_failures
+    # ASVS5-16.3.3
     events = [ctx.event(EventType.REJECTED, serial, answer.reason, failures=failures, lane=lane)]
     if after.budget == policy.budget_warning:
         events.append(ctx.event(EventType.BUDGET_LOW, serial, budget=after.budget))
@@ -281,7 +283,6 @@ def open_enrollment(
     before: Principal, ctx: Context, issuer: str, label: str, binding_code: str | None
 ) -> Decision[models.OpenedEnrollment]:
     """Open a session with a new key, which only this answer shows."""
-    # SEED-SHOW, RULE-ABANDONED: an open session is superseded
     keyuri.check_label("label", label)
     check_intact(before, ctx.keys)
     if before.device is not None:  # SEED-ONE
@@ -292,25 +293,27 @@ def open_enrollment(
     # Sorted, because the clocks of two verifiers differ.
     times = tuple(sorted(at for at in before.enrollment_times if at > now - DAY))
     if ctx.relationship is not Relationship.SERVICE:
-        if len(times) >= policy.enrollments_per_day:
+        if len(times) >= policy.enrollments_per_day:  # RULE-ABANDONED
             oldest = times[len(times) - policy.enrollments_per_day]  # enough are over with it
             raise errors.TooManySessions(retry_after=oldest + DAY - now)
         times += (now,)
     session = EnrollmentSession(
-        session_id=ctx.random(16).hex(),  # RULE-SERIAL: 128 random bits, twice
-        serial=ctx.random(16).hex(),
+        session_id=ctx.random(16).hex(),  # RULE-SERIAL: 128 random bits
+        serial=ctx.random(16).hex(),  # RULE-SERIAL
         parameters=policy.offers[0],
         opened_at=now,
-        expires_at=now + policy.session_seconds,
+        expires_at=now + policy.session_seconds,  # RULE-ABANDONED
         opened_by_owner=ctx.relationship in OWNERS,
     )
     key_ref, key = ctx.keys.issue(before.id, session.serial, session.parameters)
     after = replace(before, enrollment=session, key_ref=key_ref, enrollment_times=times)
+    # SEED-SHOW
     opened = models.OpenedEnrollment(
         session_id=session.session_id, serial=session.serial, expires_at=session.expires_at,
         base32=base32(key),
         uri=keyuri.build(issuer=issuer, label=label, key=key, parameters=session.parameters),
     )
+    # RULE-ABANDONED: an open session is superseded
     events = (*superseded(before, ctx), ctx.event(EventType.OPENED, session.serial))
     return Decision(principal=after, answer=opened, events=events)
 
@@ -319,12 +322,12 @@ def confirm_enrollment(
     before: Principal, ctx: Context, session_id: str, code1: str, code2: str
 ) -> Decision[models.SyncReport]:
     """Assign the device: *code1* of step s - 1 and *code2* of step s."""
-    # SEED-TWO, SEED-LATE
     policy = ctx.policy
     lengths = code_lengths(policy, before)
     codes = normalize_code(code1, lengths), normalize_code(code2, lengths)
     session = open_session(before, ctx, session_id)
     current = session.parameters.step_at(ctx.now)
+    # SEED-TWO
     pair = find_consecutive_pair(
         before, session, ctx, codes, current=current, back=policy.enroll_back,
         forward=policy.enroll_forward, after=-1,
@@ -333,6 +336,7 @@ def confirm_enrollment(
         return _attempt_failed(before, ctx, session)
     step, spent = pair
     offset = step - current
+    # SEED-LATE, RULE-BETTER-3
     sync = Sync.IN_SYNC if abs(offset) <= policy.window else Sync.OUT_OF_SYNC
     codes_to_save, digests = _new_recovery_codes(before, ctx, session.serial)
     device = VirtualDevice(
@@ -354,7 +358,7 @@ def _attempt_failed(
     rejected = ctx.event(
         EventType.REJECTED, session.serial, errors.PairRejected.reason, attempts=attempts
     )
-    if attempts < ctx.policy.session_attempts:
+    if attempts < ctx.policy.session_attempts:  # RULE-ABANDONED
         after = replace(before, enrollment=replace(session, attempts=attempts))
         answer = errors.PairRejected("these are not two consecutive codes near now")
         return Decision(principal=after, answer=answer, events=(rejected,))
@@ -369,7 +373,6 @@ def _attempt_failed(
 
 def cancel_enrollment(before: Principal, ctx: Context, session_id: str | None) -> Decision[None]:
     """End the session and destroy its key. If *session_id* is None, end the open session."""
-    # RULE-BETTER-1
     if session_id is None and before.enrollment is not None:
         session_id = before.enrollment.session_id
     session = open_session(before, ctx, session_id or "")
@@ -384,6 +387,7 @@ def cancel_enrollment(before: Principal, ctx: Context, session_id: str | None) -
             missing="mfa claim",
         )
     event = ctx.event(EventType.CANCELED, session.serial)
+    # RULE-ABANDONED, RULE-BETTER-1
     return Decision(principal=without_key(before), answer=None, events=(event,))
 
 
@@ -434,23 +438,28 @@ def deactivate(
     before: Principal, ctx: Context, reason: str, by: Actor
 ) -> Decision[models.Deactivation]:
     """Remove the device, destroy its key, and use up every proof of recovery."""
-    # SEED-ROTATE, SP80063B-4.3-LOST, ASVS5-6.5.6
     check_text("reason", reason, empty=True)
     device = intact_device(before, ctx)
+    # RULE-EVIDENCE: that of the two does not depend on the clock
     if ctx.relationship not in (Relationship.SUPPORT, Relationship.SERVICE):
-        check_clock(before, ctx)  # RULE-EVIDENCE: that of the two does not depend on the clock
+        check_clock(before, ctx)
     if ctx.relationship is Relationship.OWNER_RECOVERY_CODE:
         rejected = _check_recovery_code(before, ctx, device, by.recovery_code)
         if rejected is not None:
             return rejected
-    code = binding = None  # RULE-BINDING-DISABLED
+    code = binding = None
+    # RULE-BINDING-DISABLED
     if ctx.relationship not in OWNERS and (ctx.policy.binding_code_required or device.disabled):
         code, binding = _new_binding(ctx)
     after = replace(
-        without_key(before), binding=binding,
-        recovered_at=max(before.recovered_at, ctx.now, *by.proofs),
+        without_key(before),  # SEED-ROTATE, SP80063B-4.3-LOST, ASVS5-6.5.6
+        binding=binding,
+        recovered_at=max(before.recovered_at, ctx.now, *by.proofs),  # RULE-PROOFS
     )
-    answer = models.Deactivation(serial=device.serial, at=ctx.now, binding_code=code)
+    answer = models.Deactivation(
+        serial=device.serial, at=ctx.now, binding_code=code,
+        binding_code_expires_at=binding.expires_at if binding else 0,
+    )
     event = ctx.event(
         EventType.DEACTIVATED, device.serial, reason, disabled=int(device.disabled)
     )
@@ -465,11 +474,11 @@ def _check_recovery_code(
     :raises AccessDenied: the device has no recovery codes.
     :raises Throttled: after ten wrong codes, one attempt an hour is evaluated.
     """
-    # SP80063B-4.2.1.1, RULE-RECOVERY-CODES, ASVS5-6.6.3
+    # SP80063B-4.2.1.1, RULE-RECOVERY-CODES
     if not device.recovery.codes:
         raise errors.AccessDenied("this device has no recovery codes")
     wait = device.recovery.failed_at + recovery.RETRY_SECONDS - ctx.now
-    if device.recovery.failures >= recovery.FREE_ATTEMPTS and wait > 0:
+    if device.recovery.failures >= recovery.FREE_ATTEMPTS and wait > 0:  # ASVS5-6.6.3
         wait = min(wait, recovery.RETRY_SECONDS + device.parameters.period)
         raise errors.Throttled(
             f"the next recovery code is evaluated in {wait} seconds", retry_after=wait

@@ -10,13 +10,13 @@ from __future__ import annotations
 import hashlib
 import platform
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from hmac import digest as hmac_digest
+from hmac import compare_digest, digest as hmac_digest
 from importlib.util import find_spec
 from typing import Any, Final
 
+from .installation import openssl_version, vmfa_version
 from .keys import HASHES, hkdf_expand, hkdf_extract, prepared_hmac
 from .otp import hotp, totp
 
@@ -40,6 +40,12 @@ _ABC: Final = {  # FIPS 180-4: the digests of "abc"
 }
 # GCM specification, test case 14: key, nonce and plaintext are zeros
 _GCM: Final = "cea7403d4d606b6e074ec5d3baf39d18d0d1c8a799996bf0265b98b5d48ab919"
+# RFC 8032 section 7.1, test 1: the private key, and the signature of the empty message
+_ED25519_KEY: Final = "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60"
+_ED25519: Final = (
+    "e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e065224901555"
+    "fb8821590a33bacc61e39701cf9b46bd25bf5f0595bbe24655141438e7a100b"
+)
 _SIZES: Final = {"sha1": 20, "sha256": 32, "sha512": 64}
 _HKDF: Final = (  # RFC 5869 Appendix A: secret, salt, info, pseudorandom key, output
     (
@@ -119,23 +125,36 @@ class SelfTest:
 def selftest() -> SelfTest:
     """Compute the test values of FIPS 180-4, RFC 4226, RFC 6238 and RFC 5869.
 
-    The test includes AES-256-GCM if the extra ``sealing`` is installed. It takes milliseconds,
+    The test includes AES-256-GCM and Ed25519 if the extras ``sealing`` and ``signing`` are
+    installed. It takes milliseconds,
     reads no file and changes nothing. A computation that raises an error has failed.
 
     :returns: the report.
+    """
+    return SelfTest(
+        tuple(_compare(source, expected, compute) for source, expected, compute in _values()),
+        _versions(),
+        computed_by(),
+    )
+
+
+def computed_by() -> tuple[tuple[str, str], ...]:
+    """Return the primitives that vmfa uses, each with the module that computes it.
+
+    That is "OpenSSL", a module of Python, or "refused" and the error.
     """
     primitives: dict[str, Callable[[], str]] = {
         name: partial(_hash_module, new) for name, (new, *_) in HASHES.items()
     }
     # hmac uses this one if OpenSSL refuses the hash.
     primitives["hmac with sha256"] = partial(_hash_module, partial(hashlib.new, "sha256"))
+    primitives["HKDF with sha256"] = _hkdf_module
+    primitives["comparison"] = _comparison_module
+    primitives["random bytes"] = _random_source
     if find_spec("cryptography"):
-        primitives["AES-256-GCM"] = _gcm_library
-    return SelfTest(
-        tuple(_compare(source, expected, compute) for source, expected, compute in _values()),
-        _versions(),
-        tuple((name, _or_refused(module)) for name, module in primitives.items()),
-    )
+        primitives["AES-256-GCM"] = partial(_cryptography_library, _aes_gcm)
+        primitives["Ed25519"] = partial(_cryptography_library, _ed25519)
+    return tuple((name, _or_refused(module)) for name, module in primitives.items())
 
 
 def _compare(source: str, expected: object, compute: Callable[[], object]) -> KnownAnswer:
@@ -159,12 +178,25 @@ def _hash_module(new: Callable[[], Any]) -> str:
     return "OpenSSL" if module == "_hashlib" else f"Python ({module})"
 
 
-def _gcm_library() -> str:
+def _hkdf_module() -> str:
+    return f"Python ({hkdf_expand.__module__}), over HMAC"
+
+
+def _comparison_module() -> str:
+    module = compare_digest.__module__
+    return "OpenSSL" if module == "_hashlib" else f"Python ({module})"
+
+
+def _random_source() -> str:
+    return f"the operating system ({platform.system()}), with os.urandom"
+
+
+def _cryptography_library(compute: Callable[[], str]) -> str:
     """Return the package and its OpenSSL, which is not the one of Python."""
     from cryptography import __version__
     from cryptography.hazmat.backends.openssl import backend
 
-    _aes_gcm()
+    compute()
     return f"cryptography {__version__}, {backend.openssl_version_text()}"
 
 
@@ -174,18 +206,19 @@ def _aes_gcm() -> str:
     return AESGCM(bytes(32)).encrypt(bytes(12), bytes(16), b"").hex()
 
 
+def _ed25519() -> str:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    key = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(_ED25519_KEY))
+    signature = key.sign(b"")
+    key.public_key().verify(signature, b"")
+    return signature.hex()
+
+
 def _versions() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    vmfa_version, openssl = "not installed", "no OpenSSL"
-    with suppress(PackageNotFoundError):
-        vmfa_version = version("vmfa")
-    with suppress(ImportError):
-        import ssl
-
-        openssl = ssl.OPENSSL_VERSION
+    openssl = openssl_version().replace("none", "no OpenSSL")
     python = f"{platform.python_implementation()} {platform.python_version()}"
-    return f"vmfa {vmfa_version}, {python}, {openssl}, {platform.system()} {platform.machine()}"
+    return f"vmfa {vmfa_version()}, {python}, {openssl}, {platform.system()} {platform.machine()}"
 
 
 def _values() -> Iterator[tuple[str, object, Callable[[], object]]]:
@@ -206,6 +239,7 @@ def _values() -> Iterator[tuple[str, object, Callable[[], object]]]:
         yield f"RFC 5869 Appendix A.{number}, expand", okm, partial(expand, len(okm))
     if find_spec("cryptography"):
         yield "GCM specification, test case 14, AES-256", _GCM, _aes_gcm
+        yield "RFC 8032 section 7.1, test 1, Ed25519", _ED25519, _ed25519
     for algorithm in HASHES:
         yield f"RFC 2104, prepared keys, {algorithm}", True, partial(_is_hmac, algorithm)
 

@@ -42,7 +42,8 @@ def check_open(
             retry_after=wait,
             remedy="wait",
         )
-    if delay_wait > 0:  # RFC4226-7.3-DELAY, RFC4226-7.3-XSESSION
+    # RULE-THROTTLE, RFC4226-7.1-RP2, RFC4226-7.3-XSESSION, SP80063B-3.1.4.2-RATE, ASVS5-6.3.1
+    if delay_wait > 0:
         raise Throttled(
             f"the next attempt is evaluated in {delay_wait} seconds", retry_after=delay_wait
         )
@@ -89,10 +90,11 @@ def after_failed_code(
     :param client: the known client that presented the code, or None.
     :param seen_at: the highest time that was committed. A clock behind it shortens no delay.
     """
-    # RULE-THROTTLE, RULE-LANES, RFC4226-7.1-RP2, SP80063B-3.1.4.2-RATE, ASVS5-6.3.1
+    # RULE-LANES
     budget, updated_at = refilled_budget(device, now, policy)
     failed_at = max(now, seen_at)
     device = replace(device, budget=max(budget - 1, 0), budget_updated_at=updated_at)
+    # RULE-THROTTLE
     if client is None or not can_note_failure(device, client, now):
         device = replace(device, failures=device.failures + 1, failed_at=failed_at)
     else:
@@ -108,7 +110,7 @@ def after_failed_code(
 
 def refilled_budget(device: VirtualDevice, now: int, policy: Policy) -> tuple[int, int]:
     """Return the guess budget at *now*, and the Unix time from which the next refill counts."""
-    # RULE-BUDGET
+    # RULE-BUDGET, RULE-GUESS-LIMIT
     refills = max(0, now - device.budget_updated_at) // policy.budget_refill
     if device.budget + refills >= policy.budget:
         return policy.budget, now

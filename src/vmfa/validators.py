@@ -102,9 +102,9 @@ def check_text(
         raise InvalidValue(f"{name} must not start or end with a blank")
     if value.isascii() and value.isprintable():
         return
-    from ._unicode_14 import is_visible  # RULE-VISIBLE
+    from ._unicode_14 import is_visible
 
-    if not all(map(is_visible, value)):
+    if not all(map(is_visible, value)):  # RULE-VISIBLE
         raise InvalidValue(f"{name} must not contain invisible characters")
     if not is_normalized("NFC", value):
         raise InvalidValue(f"{name} must be in Unicode normalization form C")

@@ -59,18 +59,19 @@ def test_vault_cve_2025_6014_a_padded_code_is_the_same_code(enrolled: Enrolled) 
 
 
 def clocks_that_meet(clock: FrozenClock, count: int) -> Iterator[Callable[[], float]]:
-    """Yield *count* clocks that return their first time once all of them have been asked.
+    """Yield *count* clocks that return their second time once all of them have been asked.
 
-    A registry asks its clock after it has loaded the record, so all registries decide on one
-    revision.
+    The constructor of a registry asks first, to check the clock. Then a registry asks after it has
+    loaded the record, so all registries decide on one revision.
     """
     barrier = threading.Barrier(count)
     for _ in range(count):
-        yield partial(_meet, clock, iter([barrier]))
+        yield partial(_meet, clock, iter([None, barrier]))
 
 
-def _meet(clock: FrozenClock, barriers: Iterator[threading.Barrier]) -> float:
-    for barrier in barriers:  # at the first call only
+def _meet(clock: FrozenClock, barriers: Iterator[threading.Barrier | None]) -> float:
+    barrier = next(barriers, None)
+    if barrier is not None:
         barrier.wait(60)
     return clock()
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import builtins
 import copy
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -286,14 +287,18 @@ def breaks(  # noqa: PLR0912  # a list of what can be done
                 changed = ast.Attribute(node.func.value, EXCHANGED[node.func.attr], ast.Load())
                 yield "exchanged", ast.Call(changed, node.args, node.keywords)
         case ast.Dict():
-            for number in range(len(node.keys)):
+            for number, value in enumerate(node.values):
+                before, behind = node.values[:number], node.values[number + 1 :]
                 yield (
                     f"without item {number}",
-                    ast.Dict(
-                        node.keys[:number] + node.keys[number + 1 :],
-                        node.values[:number] + node.values[number + 1 :],
-                    ),
+                    ast.Dict(node.keys[:number] + node.keys[number + 1 :], before + behind),
                 )
+                other = next((item for item in behind + before if differs(item, value)), None)
+                if other is not None:
+                    yield (
+                        f"item {number} with the value of another",
+                        ast.Dict(node.keys, [*before, other, *behind]),
+                    )
     if place.field == "elts" and isinstance(place.parent, ast.Set):
         yield "member dropped", None
     if place.field == "decorator_list":
@@ -308,6 +313,20 @@ def breaks(  # noqa: PLR0912  # a list of what can be done
         yield "handler dropped", None
 
 
+def differs(node: ast.expr, other: ast.expr) -> bool:
+    """Return whether two values of a dict are different names or calls."""
+    return not isinstance(other, ast.Constant) and ast.dump(node) != ast.dump(other)
+
+
+def line_of(node: ast.AST, done: str) -> int | None:
+    """Return the line that a change of *node* is on: that of its entry in a dict."""
+    item = re.search(r"item (\d+)", done)
+    if isinstance(node, ast.Dict) and item is not None:
+        number = int(item[1])
+        return (node.keys[number] or node.values[number]).lineno
+    return None
+
+
 def mutants(module: str, text: str) -> Iterator[Mutant]:
     """Yield every mutant of *module*, whose source is *text*."""
     lines = text.splitlines()
@@ -319,7 +338,9 @@ def mutants(module: str, text: str) -> Iterator[Mutant]:
         candidates = (node, getattr(node, "iter", None), parent)
         placed = next((part for part in candidates if hasattr(part, "lineno")), None)
         line = placed.lineno if placed is not None else place.lines.start
+        statement_line = line
         for done, new in breaks(place, node):
+            line = line_of(node, done) or statement_line
             if new is not None:
                 ast.copy_location(new, node if hasattr(node, "lineno") else parent)
                 ast.fix_missing_locations(new)

@@ -4,13 +4,15 @@
     python tests/campaigns/builds.py
 
 The second build runs in another folder, at another time and under another umask. The wheel must
-have no required dependency and must carry its bill of materials (CycloneDX, PEP 770).
+have no required dependency and must carry the bill of materials of docs/ (CycloneDX, PEP 770).
+``.ci/release.py`` uses the same checks.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -35,7 +37,23 @@ LEFT_OUT = shutil.ignore_patterns(
 )
 
 
-def build(tree: Path, folder: str, umask: int, mtime: int) -> dict[str, bytes]:
+def build_twice(tree: Path, python: str = sys.executable) -> tuple[dict[str, bytes], list[str]]:
+    """Return the archives by name, and what differs in a second build or is wrong in the wheel.
+
+    :param python: an interpreter that has the package build.
+    """
+    first = build(tree, "here", 0o022, 1_500_000_000, python)
+    second = build(tree, "another folder", 0o077, 1_700_000_000, python)
+    wrong = [
+        f"{name} differs in the second build"
+        for name in sorted(first.keys() | second.keys())
+        if first.get(name) != second.get(name)
+    ]
+    (name,) = [name for name in first if name.endswith(".whl")]
+    return first, [*wrong, *problems(first[name], (tree / "docs/vmfa.cdx.json").read_bytes())]
+
+
+def build(tree: Path, folder: str, umask: int, mtime: int, python: str) -> dict[str, bytes]:
     """Build a copy of *tree* in a folder of this name, whose files were changed at *mtime*."""
     with tempfile.TemporaryDirectory() as scratch:
         copy, out = Path(scratch) / folder, Path(scratch) / "out"
@@ -47,7 +65,7 @@ def build(tree: Path, folder: str, umask: int, mtime: int) -> dict[str, bytes]:
                 )
                 os.utime(path, (mtime, mtime))
         command = [
-            sys.executable,
+            python,
             "-m",
             "build",
             "--no-isolation",
@@ -55,7 +73,8 @@ def build(tree: Path, folder: str, umask: int, mtime: int) -> dict[str, bytes]:
             str(out),
             str(copy),
         ]
-        if shutil.which("hatchling") is None and not _importable("hatchling"):
+        probe = [python, "-c", "import hatchling"]
+        if subprocess.run(probe, capture_output=True, check=False).returncode:
             command.remove("--no-isolation")
         environment = {
             name: value for name, value in os.environ.items() if name != "SOURCE_DATE_EPOCH"
@@ -68,15 +87,10 @@ def build(tree: Path, folder: str, umask: int, mtime: int) -> dict[str, bytes]:
         return {path.name: path.read_bytes() for path in sorted(out.iterdir())}
 
 
-def _importable(name: str) -> bool:
-    from importlib.util import find_spec
-
-    return find_spec(name) is not None
-
-
-def problems(wheel: Path) -> list[str]:
+def problems(wheel: bytes, bill: bytes) -> list[str]:
+    """Return what is wrong in *wheel*, which must contain the bill of materials *bill*."""
     wrong = []
-    with zipfile.ZipFile(wheel) as archive:
+    with zipfile.ZipFile(io.BytesIO(wheel)) as archive:
         names = archive.namelist()
         metadata = HeaderParser().parsestr(
             archive.read(next(n for n in names if n.endswith("/METADATA"))).decode()
@@ -87,24 +101,15 @@ def problems(wheel: Path) -> list[str]:
         if required:
             wrong.append(f"the wheel requires packages: {required}")
         materials = [name for name in names if ".dist-info/sboms/" in name]
-        if len(materials) != 1:
+        if [archive.read(name) for name in materials] != [bill]:
+            wrong.append("the wheel must contain docs/vmfa.cdx.json as its bill of materials")
+        component = json.loads(bill)["metadata"]["component"]
+        if (component["name"], component["version"]) != (metadata["Name"], metadata["Version"]):
             wrong.append(
-                f".dist-info/sboms/ must hold one bill of materials, not {len(materials)}"
+                f"the bill of materials is of {component['name']} {component['version']}"
             )
-        for name in materials:
-            bill = json.loads(archive.read(name))
-            if bill.get("bomFormat") != "CycloneDX" or bill.get("components") != []:
-                wrong.append(
-                    "the bill of materials must be a CycloneDX document without components"
-                )
-            component = bill["metadata"]["component"]
-            if (component["name"], component["version"]) != (
-                metadata["Name"],
-                metadata["Version"],
-            ):
-                wrong.append(
-                    f"the bill of materials is of {component['name']} {component['version']}"
-                )
+        if not any(name.endswith(".dist-info/extra_metadata/traceability.md") for name in names):
+            wrong.append("the wheel must contain the traceability page")
         stray = [n for n in names if not n.startswith(("vmfa/", "vmfa-")) or n.endswith(".pyc")]
         if stray:
             wrong.append(f"the wheel contains {stray}")
@@ -120,21 +125,12 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as scratch:
         tree = Path(scratch) / "tree"  # a copy that does not change
         shutil.copytree(options.tree, tree, ignore=LEFT_OUT)
-        first = build(tree, "here", 0o022, 1_500_000_000)
-        second = build(tree, "another folder", 0o077, 1_700_000_000)
-    bad = first.keys() != second.keys()
-    for name in first:
-        same = first[name] == second.get(name)
-        bad |= not same
-        print(f"{'same ' if same else 'OTHER'} {hashlib.sha256(first[name]).hexdigest()} {name}")
-    with tempfile.TemporaryDirectory() as scratch:
-        name = next(each for each in first if each.endswith(".whl"))
-        wheel = Path(scratch) / name
-        wheel.write_bytes(first[name])
-        for problem in problems(wheel):
-            bad = True
-            print(f"WRONG {problem}")
-    return 1 if bad else 0
+        archives, wrong = build_twice(tree)
+    for name, content in archives.items():
+        print(f"{hashlib.sha256(content).hexdigest()}  {name}")
+    for problem in wrong:
+        print(f"WRONG {problem}")
+    return 1 if wrong else 0
 
 
 if __name__ == "__main__":

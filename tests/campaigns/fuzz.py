@@ -91,11 +91,20 @@ def codes() -> tuple[Target, list[bytes]]:
 def payloads() -> tuple[Target, list[bytes]]:
     from vmfa import VmfaError
     from vmfa.importers import (
+        authelia,
+        devise_two_factor,
         django_otp,
+        freeipa,
         google_authenticator,
+        keycloak,
+        laravel_fortify,
+        linotp,
+        oath_toolkit,
         otpauth,
         otpauth_migration,
         passlib,
+        privacyidea,
+        pskc,
         pyotp,
     )
 
@@ -106,6 +115,15 @@ def payloads() -> tuple[Target, list[bytes]]:
         pyotp.read,
         otpauth_migration.read,
         lambda text: google_authenticator.read(text, owner="alice"),
+        authelia.read,
+        devise_two_factor.read,
+        freeipa.read,
+        keycloak.read,
+        laravel_fortify.read,
+        linotp.read,
+        oath_toolkit.read,
+        privacyidea.read,
+        pskc.read,
     )
 
     def check(data: bytes) -> None:

@@ -6,12 +6,16 @@ import json
 import re
 import sqlite3
 from contextlib import closing
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-from vmfa import Actor, DerivedKeys, DeviceRegistry, PrincipalId, SQLiteStore
+from vmfa import Actor, DerivedKeys, DeviceRegistry, Policy, PrincipalId, SQLiteStore
+from vmfa.audit import verify_history
 from vmfa.cli.main import main
+from vmfa.ocsf import ocsf_line
+from vmfa.self_test import computed_by
 from vmfa.testing import AuthenticatorApp, FrozenClock
 
 MASTER = bytes(range(32))
@@ -20,7 +24,23 @@ ALICE, BOB, ROOT = (
     PrincipalId.user("123", "bob"),
     PrincipalId.root("1/2"),
 )
-ENVIRONMENT = ["vmfa", "time", "host", "system", "python", "openssl", "fips"]
+ENVIRONMENT = ["vmfa", "commit", "time", "host", "system", "python", "openssl", "fips"]
+
+
+def content_of(report: str) -> list[str]:
+    """Return the lines of a report without its frame, which is checked."""
+    lines = report.splitlines()
+    above = [line.partition(":") for line in lines]
+    assert [name for name, _, _ in above[: len(ENVIRONMENT)]] == ENVIRONMENT
+    primitives = computed_by()
+    start = len(ENVIRONMENT) + len(primitives)
+    assert lines[len(ENVIRONMENT) : start] == [
+        f"{name}: computed by {module}" for name, module in primitives
+    ]
+    end = next(number for number, (name, _, _) in enumerate(above) if name == "policy")
+    assert [line.split()[1] for line in lines[end:-1]] == [item.name for item in fields(Policy)]
+    assert lines[-1].startswith("digest: ")
+    return lines[start:end]
 
 
 class Audit:
@@ -55,11 +75,9 @@ class Audit:
         return code, *self._capsys.readouterr()
 
     def report(self, *arguments: str) -> tuple[int, list[str], str]:
-        """Exit code, the lines below the environment, standard error."""
+        """Exit code, the lines between environment and policy, standard error."""
         code, out, err = self.run(*arguments)
-        lines = out.splitlines()
-        assert [line.partition(":")[0] for line in lines[:7]] == ENVIRONMENT
-        return code, lines[7:], err
+        return code, content_of(out), err
 
     def keep_checkpoint(self, *accounts: str) -> str:
         code, out, _ = self.run("checkpoint", *accounts)
@@ -93,6 +111,7 @@ def test_verify_goes_on_after_broken_histories_and_fails(audit: Audit) -> None:
     code, lines, err = audit.report("verify", "123", "1%2F2")
     assert code == 5
     assert re.match(r"123/user/alice  record tampered: .*\b1\b", lines[0])
+    assert lines[0].endswith(" [event 1: unreadable]")
     assert lines[2] == "1%2F2/root/  intact: 2 events"
     assert re.fullmatch(r"vmfa: 123/user/alice: .*\b1\b.*; and 1 more\n", err)
 
@@ -110,8 +129,11 @@ def test_verify_in_json(audit: Audit) -> None:
         "events": 2,
         "reason": "intact",
         "problem": "",
+        "tampering": "",
+        "event": None,
     }
     assert bob["reason"] == "record tampered"
+    assert (bob["event"], bob["tampering"]) == (2, "missing")
     assert list(report["environment"]) == ENVIRONMENT
     assert report["hidden"] == []
     assert json.loads(err)["exit_code"] == 5
@@ -172,6 +194,46 @@ def test_export_is_one_json_object_a_line(audit: Audit) -> None:
         ("bob", 2),
     ]
     assert json.loads(audit.run("export", "123", "--json")[1]) == {"lines": out.splitlines()}
+
+
+def test_export_in_ocsf_names_the_service(audit: Audit) -> None:
+    code, out, _ = audit.run("export", "123", "--format", "ocsf", "--service", "Example")
+    assert code == 0
+    with SQLiteStore(audit.db) as store:
+        results = verify_history(
+            store, "123", operations=audit.registry(store).operations, by=Actor.support("x"),
+            clock=audit.clock,
+        )
+        events = [event for result in results for event in result.events]
+    assert out.splitlines() == [ocsf_line(event, service="Example") for event in events]
+    assert audit.run("export", "123", "--format", "jsonl")[1] == audit.run("export", "123")[1]
+    assert audit.run("export", "123", "--format", "xml")[0] == 2
+
+
+def test_a_report_is_written_to_a_new_file_and_never_over_another(audit: Audit) -> None:
+    path = audit.folder / "report.txt"
+    code, out, _ = audit.run("verify", "123", "--output", str(path))
+    assert (code, out) == (0, "")
+    assert path.read_text() == audit.run("verify", "123")[1]
+    assert path.stat().st_mode & 0o777 == 0o600
+    path.write_text("signed")
+    code, out, err = audit.run("verify", "123", "--output", str(path))
+    assert (code, out) == (5, "")
+    assert err == "vmfa: the output file exists already and was not changed\n"
+    assert path.read_text() == "signed"
+    code, _, err = audit.run("export", "123", "--output", str(audit.folder / "no" / "x.jsonl"))
+    assert (code, "cannot be created" in err) == (5, True)
+
+
+def test_a_failed_report_is_written_as_well(audit: Audit) -> None:
+    audit.edit("UPDATE principal SET revision = 9 WHERE name = 'alice'")
+    path = audit.folder / "report.json"
+    code, out, err = audit.run("verify", "123", "--json", "--output", str(path))
+    assert (code, out) == (5, "")
+    assert "alice" in err
+    assert [row["reason"] for row in json.loads(path.read_text())["principals"]] == [
+        "record tampered", "intact",
+    ]  # fmt: skip
 
 
 def test_export_goes_on_after_a_checkpoint_and_prints_nothing_if_nothing_is_new(
@@ -274,6 +336,8 @@ def test_an_auditor_notices_a_changed_tag(audit: Audit, audit_key: str, table: s
     code, lines, _ = audit.report("verify", "123", "--audit-key", audit_key)
     assert code == 5
     assert re.match(r"123/user/alice  record tampered: the tag for auditors of .*wrong", lines[0])
+    place = {"principal": "record: record changed", "event": "event 1: audit tag"}[table]
+    assert lines[0].endswith(f" [{place}]")
     assert lines[1] == "123/user/bob  intact: 2 events"
 
 
@@ -292,3 +356,54 @@ def test_a_file_that_is_not_an_audit_key_is_refused(audit: Audit, audit_key: str
     code, _, err = audit.run("verify", "123", "--audit-key", str(audit.folder / "none"))
     assert code == 5
     assert "create one with 'vmfa keys audit-key FILE'" in err
+
+
+# Across rotations
+
+
+def test_every_command_takes_the_keys_of_a_rotation(audit: Audit) -> None:
+    """RULE-KEY-ROLES, RULE-AUDIT-KEY: records and events under two master keys, before the reseal,
+    after it, and with an audit key.
+    """
+    new, old = audit.folder / "new.key", audit.key
+    new.write_bytes(bytes(range(1, 33)))
+    new.chmod(0o600)
+    checkpoint = audit.keep_checkpoint("123")
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        code = main([*arguments, "--db", str(audit.db)], clock=audit.clock)
+        return code, *audit._capsys.readouterr()
+
+    rotating = ("--key-file", str(new), "--key-file", str(old))
+    rotated = ("--key-file", str(new), "--derive-only-key-file", str(old))
+    with SQLiteStore(audit.db) as store:  # a change under the new key
+        keys = DerivedKeys(new.read_bytes(), old.read_bytes())
+        registry = DeviceRegistry(store, keys=keys, issuer="Example", clock=audit.clock)
+        registry.deactivate(ALICE, by=Actor.trusted_service("tests"))
+    assert run("audit", "verify", "123", "--key-file", str(new))[0] == 5
+    assert run("audit", "verify", "123", "--key-file", str(old))[0] == 5
+
+    def check(*keys: str) -> None:
+        code, out, _ = run("audit", "verify", "123", *keys)
+        assert (code, out.count("intact: ")) == (0, 2)
+        code, out, _ = run("audit", "compare", checkpoint, *keys)
+        assert (code, out.count("intact: ")) == (0, 2)
+        assert run("audit", "export", "123", "--since", checkpoint, *keys)[1].count("\n") == 1
+
+    check(*rotating)
+    audit_key = str(audit.folder / "audit.key")
+    assert main(["keys", "audit-key", audit_key, *rotating]) == 0
+    audit._capsys.readouterr()
+    check("--audit-key", audit_key)
+    assert run("audit", "verify", "123", *rotated)[0] == 5  # Bob's record is under the old key
+    assert run("keys", "reseal", "123", *rotating)[0] == 0
+    check(*rotated)
+    later_audit_key = str(audit.folder / "later.key")
+    assert main(["keys", "audit-key", later_audit_key, *rotated]) == 0
+    audit._capsys.readouterr()
+    check("--audit-key", later_audit_key)
+    check("--audit-key", audit_key)
+    assert main(["keys", "audit-key", str(audit.folder / "x"), "--key-file", str(new)]) == 0
+    audit._capsys.readouterr()
+    code, out, _ = run("audit", "verify", "123", "--audit-key", str(audit.folder / "x"))
+    assert (code, "does not cover the master key" in out) == (5, True)  # the old events

@@ -153,6 +153,7 @@ def test_the_life_of_a_device_in_json(terminal: Terminal) -> None:
     }
     assert data(terminal, "deactivate", ALICE) == {
         "principal": WHO, "serial": "HEX", "at": now, "binding_code": None,
+        "binding_code_expires_at": None,
     }
     history = data(terminal, "history", ALICE)
     assert (history["principal"], history["head"], len(history["events"])) == (WHO, "HEAD", 6)

@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import sys
-from base64 import b64encode
+from base64 import b32encode, b64encode
+from contextlib import redirect_stdout
+from functools import partial
+from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING
 
 import pytest
+from pskc import PSKC
 
-from vmfa import Actor, DerivedKeys, DeviceRegistry, Parameters, PrincipalId, SQLiteStore
+from batches import peak_memory
+from vmfa import (
+    Actor,
+    DerivedKeys,
+    DeviceRegistry,
+    Parameters,
+    PrincipalId,
+    SQLiteStore,
+    StoreUnavailable,
+)
 from vmfa.cli.importing import FORMATS
+from vmfa.cli.main import main
 from vmfa.keysources.sealed import SealedKeys
 from vmfa.testing import AuthenticatorApp
 
@@ -60,15 +77,14 @@ def device(registry: DeviceRegistry, name: str):
     return registry.device(user(name), by=Actor.trusted_service("test"))
 
 
-def test_each_entry_has_a_line_and_those_that_fit_are_adopted(
+def test_what_is_not_adopted_has_a_line_and_the_rest_is_adopted(
     run, registry, terminal: Terminal
 ) -> None:
     outcome = run("otpauth", LIST)
-    lines = outcome.out.splitlines()
-    assert lines[0] == "adopted: line 1 u-1 -> 123456789012/user/u-1"
-    assert lines[1].startswith("refused: line 2 u-2: ")
-    assert lines[2] == "1 adopted, 0 already adopted, 0 conflict, 1 refused"
-    assert (outcome.code, outcome.err) == (2, "vmfa: 1 of 2 entries were not imported\n")
+    refused, total = outcome.out.splitlines()
+    assert refused.startswith("refused: line 2 u-2: ")
+    assert total == "1 adopted, 0 already adopted, 0 conflict, 1 refused"
+    assert (outcome.code, outcome.err) == (6, "vmfa: 1 of 2 entries were not imported\n")
     assert SECRET not in outcome.out + outcome.err
     terminal.clock.advance(60)
     code = AuthenticatorApp(terminal.clock).scan(URI).code()
@@ -81,7 +97,8 @@ def test_each_entry_has_a_line_and_those_that_fit_are_adopted(
 
 def test_the_report_in_json(run, terminal: Terminal) -> None:
     outcome = run("otpauth", LIST, "--json")
-    assert outcome.problem["reason"] == "entries not imported"
+    assert outcome.problem["reason"] == "partly imported"
+    assert outcome.problem["exit_code"] == outcome.code == 6
     data = outcome.data
     assert data["entries"][1].pop("reason")
     assert data == {
@@ -109,27 +126,35 @@ def test_the_report_in_json(run, terminal: Terminal) -> None:
 
 def test_a_run_can_be_repeated(run) -> None:
     run("otpauth", LIST)
-    assert (
-        run("otpauth", LIST).out.splitlines()[0]
-        == "already adopted: line 1 u-1 -> 123456789012/user/u-1"
-    )
+    outcome = run("otpauth", LIST)
+    assert outcome.code == 6
+    assert outcome.out.splitlines()[-1] == "0 adopted, 1 already adopted, 0 conflict, 1 refused"
 
 
-def test_if_nothing_is_refused_the_exit_code_is_0(run) -> None:
-    assert run("otpauth", LIST.splitlines()[0]).code == 0
-    outcome = run("otpauth", "")
-    assert (outcome.code, outcome.out) == (
-        0,
-        "0 adopted, 0 already adopted, 0 conflict, 0 refused\n",
-    )
+def test_the_exit_code_says_whether_all_some_or_no_entries_were_imported(run) -> None:
+    first, second = LIST.splitlines()
+    assert run("otpauth", first).code == 0
+    assert run("otpauth", LIST).code == 6
+    outcome = run("otpauth", second, "--json")
+    assert (outcome.code, outcome.problem["reason"]) == (2, "nothing imported")
+    assert outcome.problem["message"] == "none of the 1 entries was imported"
+    assert outcome.data["refused"] == 1
+
+
+def test_a_source_without_entries_is_refused(run) -> None:
+    outcome = run("otpauth", "# nothing\n")
+    assert outcome.code == 2
+    assert outcome.out == "0 adopted, 0 already adopted, 0 conflict, 0 refused\n"
+    assert outcome.err == "vmfa: the source has no entries: check that it is the right file\n"
+    assert run("pyotp", "[]", "--json").data["entries"] == []
 
 
 def test_a_dry_run_creates_no_database_and_no_key_file(run, terminal: Terminal) -> None:
     outcome = run("otpauth", LIST, "--dry-run")
-    lines = outcome.out.splitlines()
-    assert lines[0] == "would be adopted: line 1 u-1 -> 123456789012/user/u-1"
-    assert lines[1].startswith("would be refused: line 2 u-2: ")
-    assert lines[2] == "dry run: 1 adopted, 0 already adopted, 0 conflict, 1 refused"
+    refused, total = outcome.out.splitlines()
+    assert refused.startswith("would be refused: line 2 u-2: ")
+    assert total == "dry run: 1 adopted, 0 already adopted, 0 conflict, 1 refused"
+    assert outcome.code == 6
     assert not terminal.db.exists()
     assert run("otpauth", LIST, "--dry-run", "--json").data["dry_run"] is True
     terminal.key_file.unlink()
@@ -143,8 +168,6 @@ def test_a_dry_run_over_a_database_changes_nothing_in_it(run, registry) -> None:
     more = LIST.replace("hotp", "totp")
     data = run("otpauth", more, "--dry-run", "--json").data
     assert (data["adopted"], data["already adopted"]) == (1, 1)
-    line = run("otpauth", LIST, "--dry-run").out.splitlines()[0]
-    assert line == "already adopted: line 1 u-1 -> 123456789012/user/u-1"
     assert device(registry, "u-1") == before
     assert not registry.requires_code(user("u-2"))
 
@@ -204,11 +227,11 @@ def test_every_format(run, kind: str, text: str, arguments: tuple[str, ...]) -> 
 
 def test_a_map_of_names(run, terminal: Terminal) -> None:
     (terminal.folder / "map").write_text('{"u-1": "4711"}')
-    lines = run(
-        "otpauth", LIST.replace("hotp", "totp"), "--map", str(terminal.folder / "map")
-    ).out.splitlines()
-    assert lines[0] == "adopted: line 1 u-1 -> 123456789012/user/4711"
-    assert lines[1].startswith("refused: line 2 u-2: ")
+    arguments = (LIST.replace("hotp", "totp"), "--map", str(terminal.folder / "map"))
+    first, second = run("otpauth", *arguments, "--json").data["entries"]
+    assert (first["outcome"], first["principal"]["name"]) == ("adopted", "4711")
+    assert (second["outcome"], "principal" in second) == ("refused", False)
+    assert run("otpauth", *arguments).out.splitlines()[0].startswith("refused: line 2 u-2: ")
 
 
 @pytest.mark.parametrize("text", ["[]", '{"a": "b", "c": 1}', '{"a": "b", "a": "c"}', "{"])
@@ -283,7 +306,7 @@ def test_another_key_of_an_owner_is_a_conflict_and_the_exit_code_is_2(run) -> No
     outcome = run("otpauth", f"u-1 otpauth://totp/alice?secret={OTHER}")
     assert outcome.code == 2
     assert outcome.out.startswith("conflict: line 1 u-1 -> 123456789012/user/u-1: ")
-    assert outcome.err == "vmfa: 1 of 1 entries were not imported\n"
+    assert outcome.err == "vmfa: none of the 1 entries was imported\n"
     assert run("otpauth", f"u-1 otpauth://totp/alice?secret={OTHER}", "--dry-run").code == 2
 
 
@@ -426,3 +449,134 @@ def test_if_the_requirements_are_unknown_the_extra_is_named(
     monkeypatch.delitem(sys.modules, "vmfa.qr", raising=False)
     outcome = terminal.run("enroll", f"{ACCOUNT}/u-1", "--label", "alice", "--qr")
     assert "-m pip install 'vmfa[qr]'" in outcome.err
+
+
+# Encrypted sources
+
+
+EXPORT = Path(__file__).parents[1] / "importers" / "exports" / "privacyidea-3.14.pi"
+
+
+def test_an_export_of_privacyidea_needs_its_key(run, terminal: Terminal) -> None:
+    terminal.clock.advance(1795567981 - terminal.clock())  # when it was exported
+    key_file = terminal.folder / "tokens.key"
+    key_file.write_text("raz4i5RXl2hJSFW_zyb61_aE-GolbnUtItGyE5ObYwU=\n")
+    (terminal.folder / "map").write_text('{"alice@example": "u-1"}')
+    options = ("--map", str(terminal.folder / "map"), "--source-key-file", str(key_file))
+    outcome = run("privacyidea", EXPORT.read_text(), *options, "--json")
+    assert (outcome.code, outcome.data["adopted"], outcome.data["refused"]) == (6, 1, 4)
+    key_file.write_text("x")
+    outcome = run("privacyidea", EXPORT.read_text(), *options, "--json")
+    assert (outcome.code, outcome.problem["reason"]) == (2, "unreadable source")
+
+
+def test_the_options_of_pskc(run, terminal: Terminal) -> None:
+    container = PSKC()
+    container.add_key(
+        serial="S-1", algorithm="urn:ietf:params:xml:ns:keyprov:pskc:totp", secret=bytes(20)
+    )
+    container.encryption.setup_pbkdf2("correct horse")
+    file = io.BytesIO()
+    container.write(file)
+    password = terminal.folder / "password"
+    password.write_text("correct horse\n")
+    options = ("--source-password-file", str(password))
+    assert run("pskc", file.getvalue().decode()).code == 2
+    outcome = run("pskc", file.getvalue().decode(), *options)
+    assert (outcome.code, outcome.out.splitlines()[0][:8]) == (2, "refused:")
+    assert run("pskc", file.getvalue().decode(), *options, "--owner-is-serial").code == 0
+
+
+# Long sources
+
+
+def test_a_pipe_is_read_once(terminal: Terminal) -> None:
+    arguments = ("import", "otpauth", "-", "--account", ACCOUNT)
+    assert terminal.run(*arguments, typed=f"u-1 {URI}").code == 0
+    os.mkfifo(terminal.folder / "pipe")
+    writer = Thread(target=(terminal.folder / "pipe").write_text, args=(f"u-2 {URI[:-1]}A",))
+    writer.start()
+    outcome = terminal.run("import", "otpauth", str(terminal.folder / "pipe"), "--account", "1")
+    writer.join()
+    assert outcome.code == 0
+
+
+def test_a_folder_is_not_a_source(terminal: Terminal) -> None:
+    outcome = terminal.run("import", "otpauth", str(terminal.folder), "--account", "1")
+    assert (outcome.code, outcome.err) == (2, "vmfa: the file cannot be read: Is a directory\n")
+
+
+def test_a_file_that_is_not_utf_8_is_refused_before_anything_is_adopted(
+    terminal: Terminal,
+) -> None:
+    (terminal.folder / "source").write_bytes(f"u-1 {URI}\n".encode() * 1000 + b"\xff\n")
+    outcome = terminal.run(
+        "import", "otpauth", str(terminal.folder / "source"), "--account", "1", "--json"
+    )
+    assert (outcome.code, outcome.problem["reason"]) == (2, "unreadable source")
+    assert outcome.out == ""
+    assert not terminal.db.exists()
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable("gone"), KeyboardInterrupt()])
+@pytest.mark.parametrize("as_json", [False, True])
+def test_an_error_on_the_way_leaves_a_report_of_what_was_adopted(
+    run, monkeypatch: pytest.MonkeyPatch, error: BaseException, as_json: bool
+) -> None:
+    commit, commits = SQLiteStore.commit, []
+
+    def commit_once(self: SQLiteStore, before, after, events) -> bool:
+        if commits:
+            raise error
+        commits.append(after)
+        return commit(self, before, after, events)
+
+    monkeypatch.setattr(SQLiteStore, "commit", commit_once)
+    text = LIST.replace("hotp", "totp")
+    outcome = run("otpauth", text, *["--json"] * as_json)
+    assert outcome.code == (130 if isinstance(error, KeyboardInterrupt) else 5)
+    if as_json:
+        assert (outcome.data["adopted"], len(outcome.data["entries"])) == (1, 1)
+    else:
+        assert outcome.out == "1 adopted, 0 already adopted, 0 conflict, 0 refused\n"
+
+
+def uris(count: int) -> Iterator[str]:
+    """Yield lines with keys of their own. Every hundredth is HOTP."""
+    for number in range(count):
+        key = b32encode(number.to_bytes(20)).decode()
+        yield f"u-{number} otpauth://{'totp' if number % 100 else 'hotp'}/alice?secret={key}\n"
+
+
+def test_progress_is_shown_on_a_terminal_only(
+    run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "".join(uris(250))
+    assert "of 250\r" not in run("otpauth", text, "--dry-run").err
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    err = run("otpauth", text, "--dry-run").err
+    assert err.startswith("\r100 of 250\r\x1b[K\r200 of 250\r\x1b[Kvmfa: ")
+    err = run("otpauth", text.replace("hotp", "totp"), "--dry-run").err
+    assert err == "\r100 of 250\r200 of 250\r\x1b[K"
+    assert "\r" not in run("otpauth", "".join(uris(2)), "--dry-run").err
+
+
+@pytest.mark.parametrize(("count", "options"), [(100_000, ("--dry-run", "--json")), (5_000, ())])
+@pytest.mark.slow
+def test_a_long_import_needs_little_memory(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch, count: int, options: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(
+        "vmfa.cli.context.SQLiteStore", partial(SQLiteStore, unsafe_not_durable=True)
+    )
+    with (terminal.folder / "source").open("w") as file:
+        file.writelines(uris(count))
+    arguments = ("import", "otpauth", str(terminal.folder / "source"), "--account", ACCOUNT)
+    codes: list[int] = []
+    with (terminal.folder / "output").open("w") as output, redirect_stdout(output):
+        peak = peak_memory(
+            lambda: codes.append(main([*arguments, *options], clock=terminal.clock))
+        )
+    assert codes == [6]
+    # The store remembers the last 10,000 commits, and a digest of each key needs 48 bytes.
+    assert peak < (6 << 20) + 48 * count

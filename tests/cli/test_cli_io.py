@@ -6,7 +6,9 @@ import errno
 import io
 import os
 import re
+import signal
 import stat
+import subprocess
 import sys
 import unicodedata
 import warnings
@@ -390,7 +392,95 @@ def test_a_key_file_that_is_half_written_is_removed(
         EnvironmentProblem, match=r"^the key file cannot be created: No space left on device$"
     ):
         create_key_file(str(tmp_path / "key"))
-    assert not (tmp_path / "key").exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_key_file_whose_name_may_not_be_on_the_disk_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(path: str) -> NoReturn:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr("vmfa.cli.io._sync_directory", broken)
+    with pytest.raises(EnvironmentProblem, match="Input/output error"):
+        create_key_file(str(tmp_path / "key"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_file_is_replaced_with_links_or_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "key"
+    for publish in (os.link, None):
+        path.write_bytes(KEY)
+        if publish is None:
+            monkeypatch.delattr("os.link")
+        with pytest.raises(EnvironmentProblem, match="exists already and was not changed"):
+            create_key_file(str(path))
+        assert list(tmp_path.iterdir()) == [path]
+        assert path.read_bytes() == KEY
+
+
+def no_links(monkeypatch: pytest.MonkeyPatch, reason: str) -> None:
+    def refuse(*_: object) -> NoReturn:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    if reason == "the system has none":
+        monkeypatch.delattr("os.link")
+    else:
+        monkeypatch.setattr("os.link", refuse)
+
+
+@pytest.mark.parametrize("reason", ["the system has none", "the file system has none"])
+def test_a_key_file_is_created_without_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: str
+) -> None:
+    no_links(monkeypatch, reason)
+    path = tmp_path / "key"
+    create_key_file(str(path))
+    assert list(tmp_path.iterdir()) == [path]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert len(read_key_file(str(path))) == 32
+
+
+def test_a_key_file_that_cannot_be_moved_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> NoReturn:
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+
+    no_links(monkeypatch, "the system has none")
+    monkeypatch.setattr("os.replace", refuse)
+    with pytest.raises(EnvironmentProblem, match="cannot be created: Permission denied"):
+        create_key_file(str(tmp_path / "key"))
+    assert list(tmp_path.iterdir()) == []
+
+
+KILLED = """
+import os, signal, sys
+from vmfa.cli.io import create_key_file
+
+def kill(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+setattr(os, sys.argv[2], kill)
+create_key_file(sys.argv[1])
+"""
+
+
+@pytest.mark.parametrize("call", ["fsync", "link", "unlink"])
+def test_a_killed_process_leaves_no_key_file_or_a_whole_one(tmp_path: Path, call: str) -> None:
+    path = tmp_path / "key"
+    ended = subprocess.run([sys.executable, "-c", KILLED, str(path), call], check=False)
+    assert ended.returncode == -signal.SIGKILL
+    assert path.exists() is (call == "unlink")
+    if not path.exists():
+        create_key_file(str(path))
+    assert len(read_key_file(str(path))) == 32
+    (leftover,) = set(tmp_path.iterdir()) - {path}
+    assert leftover.name.startswith(".key.")
+    assert leftover.name.endswith(".tmp")
+    assert stat.S_IMODE(leftover.stat().st_mode) == 0o600
 
 
 # The database

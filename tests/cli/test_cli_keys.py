@@ -134,7 +134,7 @@ def test_no_option_of_any_command_takes_a_key() -> None:
         walk(command)
     assert taken == {
         "--key-file", "--accepted-key-file", "--derive-only-key-file", "--create-key-file",
-        "--audit-key", "--unsafe-short-keys",
+        "--audit-key", "--source-key-file", "--unsafe-short-keys",
     }  # all but the last, which takes nothing, take or create files
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 import pytest
 
 from vmfa import VmfaError, errors
-from vmfa.cli.errors import EXIT_CODES, exit_code
+from vmfa.cli.errors import EXIT_CODES, Interrupted, exit_code
 from vmfa.cli.main import main
 
 if TYPE_CHECKING:
@@ -347,8 +347,8 @@ def test_exit_130_when_interrupted(terminal: Terminal, monkeypatch: pytest.Monke
         "message": "interrupted",
         "remedy": None,
         "retry_after": None,
-        "message_id": None,
-        "claimant_message": None,
+        "message_id": "unavailable",
+        "claimant_message": Interrupted("").claimant_message,
         "exit_code": 130,
     }
 

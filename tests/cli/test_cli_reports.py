@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import platform
 import re
 import ssl
 import sys
+from dataclasses import fields
 from importlib.metadata import PackageNotFoundError, version
 from math import inf
 from types import SimpleNamespace
@@ -13,13 +16,22 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
-from vmfa import Policy, selftest
+from vmfa import Parameters, Policy, selftest
 from vmfa.analysis import report
+from vmfa.installation import vmfa_commit
+from vmfa.self_test import computed_by
 
 if TYPE_CHECKING:
     from conftest import Terminal
 
 RULE_ID = re.compile(r"\b(SEED|RULE|RFC\d+|SP80063B|ASVS5)-")
+
+START = 8 + len(computed_by())  # the first line below the environment and the primitives
+
+
+def content_of(text: str) -> list[str]:
+    """Return the lines of a report between the primitives and the policy."""
+    return [line for line in text.splitlines()[START:-1] if not line.startswith("policy: ")]
 
 
 # The environment
@@ -29,6 +41,7 @@ RULE_ID = re.compile(r"\b(SEED|RULE|RFC\d+|SP80063B|ASVS5)-")
 def test_a_report_starts_with_what_it_depends_on(terminal: Terminal, command: list[str]) -> None:
     expected = {
         "vmfa": version("vmfa"),
+        "commit": vmfa_commit(),
         "time": "2023-11-14T22:13:30Z",
         "host": platform.node(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
@@ -38,11 +51,66 @@ def test_a_report_starts_with_what_it_depends_on(terminal: Terminal, command: li
     environment = terminal.json(*command)["environment"]
     assert environment.pop("fips") in {"on", "off", "unknown"}
     assert environment == expected
-    lines = terminal.run(*command).out.splitlines()[:7]
-    assert [line.split(None, 1) for line in lines[:6]] == [
+    lines = terminal.run(*command).out.splitlines()
+    assert [line.split(None, 1) for line in lines[:7]] == [
         [f"{name}:", text] for name, text in expected.items()
     ]
-    assert re.fullmatch("fips: +(on|off|unknown)", lines[6])
+    assert re.fullmatch("fips: +(on|off|unknown)", lines[7])
+    assert lines[8:START] == [f"{name}: computed by {module}" for name, module in computed_by()]
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        (["selftest"], Policy()),
+        (["policy"], Policy()),
+        (["policy", "--strict"], Policy.strict()),
+        (["policy", "--set", "failure_cap=50"], Policy(failure_cap=50)),
+    ],
+)
+def test_a_report_contains_the_policy_in_full(
+    terminal: Terminal, command: list[str], expected: Policy
+) -> None:
+    data = terminal.json(*command)
+    offers = tuple(Parameters(**offer) for offer in data["policy"].pop("offers"))
+    assert Policy(**data["policy"], offers=offers) == expected
+    assert data["computed_by"] == dict(computed_by())
+    lines = terminal.run(*command).out.splitlines()
+    limits = [line for line in lines if line.startswith("policy: ")]
+    assert len(limits) == len(fields(Policy))
+    assert f"policy: failure_cap = {expected.failure_cap}" in limits
+    assert limits[-1] == "policy: offers = algorithm sha1, digits 6, period 30, t0 0"
+
+
+@pytest.mark.parametrize("command", ["selftest", "policy"])
+def test_the_digest_covers_the_rest_of_the_report(terminal: Terminal, command: str) -> None:
+    *lines, last = terminal.run(command).out.splitlines(keepends=True)
+    assert last == f"digest: {hashlib.sha256(''.join(lines).encode()).hexdigest()}\n"
+    data = terminal.json(command)
+    digest = data.pop("digest")
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"))
+    assert digest == hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_a_build_without_sha256_has_no_digest(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> NoReturn:
+        raise ValueError
+
+    monkeypatch.setattr("vmfa.cli.reports.hashlib.sha256", refuse)
+    assert terminal.run("policy").out.endswith("digest: refused\n")
+    assert terminal.json("policy")["digest"] == "refused"
+
+
+@pytest.mark.parametrize("command", ["selftest", "policy"])
+def test_a_report_is_written_to_a_file(terminal: Terminal, command: str) -> None:
+    path = terminal.folder / "report"
+    assert terminal.run(command, "--output", str(path)).out == ""
+    assert path.read_text() == terminal.run(command).out
+    again = terminal.run(command, "--output", str(path))
+    assert again.code == 5
+    assert again.err == "vmfa: the output file exists already and was not changed\n"
 
 
 @pytest.mark.parametrize(
@@ -68,7 +136,7 @@ def test_a_report_without_ssl_metadata_and_host_name(
         raise PackageNotFoundError(name)
 
     monkeypatch.setitem(sys.modules, "ssl", None)
-    monkeypatch.setattr("importlib.metadata.version", missing)
+    monkeypatch.setattr("importlib.metadata.distribution", missing)
     monkeypatch.setattr("platform.node", lambda: "")
     environment = terminal.json("policy")["environment"]
     assert (environment["vmfa"], environment["openssl"], environment["host"]) == (
@@ -85,14 +153,15 @@ def test_a_report_without_ssl_metadata_and_host_name(
 def test_the_self_test_lists_every_answer(terminal: Terminal) -> None:
     outcome = terminal.run("selftest")
     assert (outcome.code, outcome.err) == (0, "")
-    lines = outcome.out.splitlines()[7:]
-    assert "sha1: computed by " in lines[0]
+    lines = content_of(outcome.out)
     assert "ok     RFC 4226 Appendix D, counter 0" in lines
     assert lines[-1] == "passed"
     data = terminal.json("selftest")
     assert data["passed"] is True
     assert data["refused"] == []
-    assert set(data) == {"environment", "passed", "refused", "computed_by", "answers"}
+    assert list(data) == [
+        "environment", "computed_by", "passed", "refused", "answers", "policy", "digest",
+    ]  # fmt: skip
     assert len(data["answers"]) == len(selftest().answers)
     assert set(data["answers"][0]) == {"source", "passed", "problem"}
 
@@ -104,7 +173,7 @@ def test_a_wrong_answer_fails_the_self_test(
     outcome = terminal.run("selftest")
     assert outcome.code == 5
     assert "WRONG  RFC 4226 Appendix D, counter 0: " in outcome.out
-    assert outcome.out.endswith("FAILED\n")
+    assert content_of(outcome.out)[-1] == "FAILED"
     assert outcome.err.count("\n") == 1
     failed = terminal.run("selftest", "--json")
     assert (failed.data["passed"], failed.problem["reason"]) == (False, "self-test failed")
@@ -116,7 +185,7 @@ def test_a_wrong_answer_fails_the_self_test(
 def test_the_policy_in_text_has_chances_and_weaknesses(terminal: Terminal) -> None:
     outcome = terminal.run("policy")
     assert outcome.code == 0
-    lines = outcome.out.splitlines()[7:]
+    lines = content_of(outcome.out)
     result = report(Policy())
     assert lines[0] == "one guess: 3 candidates, each with a chance of at most 1.000e-06"
     assert lines[1] == "for each device:"

@@ -111,7 +111,8 @@ def disable(terminal: Terminal) -> None:
 def test_the_removal_of_a_disabled_device_prints_a_binding_code(terminal: Terminal) -> None:
     disable(terminal)
     outcome = terminal.run("deactivate", ALICE)
-    first, code_line, last = outcome.out.splitlines()
+    first, code_line, until, last = outcome.out.splitlines()
+    assert until.startswith("valid until:   20")
     assert first.startswith("deactivated at ")
     assert last == "The code is not shown again. The owner needs it to enroll again."
     code = code_line.removeprefix("binding code:  ")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from inspect import Parameter, signature
 from threading import Lock, get_ident
 from typing import Any
-from unicodedata import normalize
+from unicodedata import combining, normalize
 
 from vmfa import (
     AuditEvent,
@@ -47,6 +47,11 @@ class Contract(StoreContract):
         if isinstance(store, InATransaction):
             return store.rolled_back()
         return super().caller_transaction(store)
+
+    def another_store(self, store: Store) -> AbstractContextManager[Store]:
+        if isinstance(store, OneOfTwo):
+            return nullcontext(store.another())
+        return super().another_store(store)
 
 
 class Composed(MemoryStore):
@@ -192,6 +197,10 @@ def as_float(value: Any) -> Any:
     return for_each_part(value, lambda number: int(float(number)))
 
 
+def in_18_digits(value: Any) -> Any:
+    return for_each_part(value, lambda number: min(number, 10**18 - 1))
+
+
 def for_each_part(value: Any, convert: Callable[[int], int]) -> Any:
     if isinstance(value, tuple):
         return tuple(for_each_part(part, convert) for part in value)
@@ -223,7 +232,10 @@ def break_field(promise: str, path: str, convert: Callable[[Any], Any]) -> None:
     caught_by(promise, f"{path.partition('.')[0]} is not")(BreaksAField)
 
 
-def break_event(name: str, convert: Callable[[Any], Any]) -> None:
+def break_event(
+    name: str, convert: Callable[[Any], Any],
+    promise: str = "every_field_of_an_event_is_stored", sentence: str = "every field of an event",
+) -> None:
     """Register a store that breaks one field of every event."""
 
     class BreaksAnEvent(Composed):
@@ -231,9 +243,10 @@ def break_event(name: str, convert: Callable[[Any], Any]) -> None:
             super().write(after, [changed(event, name, convert) for event in events])
 
     BreaksAnEvent.__name__ = f"{convert.__name__} of an event's {name}"
-    caught_by("every_field_of_an_event_is_stored", "every field of an event")(BreaksAnEvent)
+    caught_by(promise, sentence)(BreaksAnEvent)
 
 
+LARGEST = "the_largest_numbers_are_stored"
 DEVICE = "every_field_of_a_device_is_stored"
 ENROLLMENT = "every_field_of_an_enrollment_is_stored"
 PARAMETERS = tuple(f"parameters.{name}" for name in ("algorithm", "digits", "period", "t0"))
@@ -291,6 +304,9 @@ for convert, promises in BROKEN_FIELDS.items():
     for promise, paths in promises.items():
         for path in paths:
             break_field(promise, path, convert)
+for convert in (in_32_bits, as_float, in_18_digits):
+    break_field(LARGEST, "revision", convert)
+    break_event("number", convert, LARGEST, "are stored with these numbers")
 for name in (
     "at", "source", "serial", "reason", "details", "salt", "content_digest", "digest",
     "redactable", "audit_tag", "actor.account", "actor.kind", "actor.name",
@@ -350,6 +366,19 @@ def one_kana(text: str) -> str:
     return "".join(chr(ord(c) - 0x60) if "ァ" <= c <= "ヶ" else c for c in text)
 
 
+def one_blank(text: str) -> str:
+    return " ".join(text.split())
+
+
+def punctuation_ignored(text: str) -> str:
+    """Fold as collations do in which blanks and punctuation have no weight."""
+    return "".join(letter for letter in text if letter.isalnum()) or text
+
+
+def marks_ignored(text: str) -> str:
+    return "".join(letter for letter in text if not combining(letter))
+
+
 def shortened_to_255(text: str) -> str:
     return text[:255]
 
@@ -365,7 +394,7 @@ NAMES = "names_are_compared_as_bytes"
 ACCOUNTS = "accounts_are_compared_as_bytes"
 for fold in (
     case_folded, accents_removed, compatibility_folded, one_weight_beyond_16_bits, one_kana,
-    shortened_to_255, read_as_a_number,
+    one_blank, punctuation_ignored, marks_ignored, shortened_to_255, read_as_a_number,
 ):
     caught_by(NAMES, "has a record of its own")(collate("name", fold))
 for fold in (case_folded, accents_removed, shortened_to_255):
@@ -843,6 +872,124 @@ class RemovesNothing(Composed):
         pass
 
 
+class OneOfTwo(Composed):
+    """A sound store that can be opened twice on the same records."""
+
+    def another(self) -> Composed:
+        """Return a second store on the same records."""
+        return self.sharing(type(self)())
+
+    def sharing(self, other: Composed) -> Composed:
+        """Return *other*, on the records of this store."""
+        other._lock, other._records, other._events = self._lock, self._records, self._events
+        return other
+
+
+SECOND = "a_second_store_sees_a_commit_at_once"
+
+
+def second_store(other: Callable[[], Composed]) -> type[OneOfTwo]:
+    """Return a sound store whose second store is what *other* returns."""
+
+    class HasABrokenSecondStore(OneOfTwo):
+        def another(self) -> Composed:
+            return self.sharing(other())
+
+    return HasABrokenSecondStore
+
+
+@caught_by(SECOND, "load() of a second store returns the last commit")
+class OpensTwoDatabases(OneOfTwo):
+    def sharing(self, other: Composed) -> Composed:
+        return other
+
+
+class CachesRecords(Composed):
+    """A store with a cache that only its own commits renew."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cache: dict[PrincipalId, Principal] = {}
+
+    def load(self, principal: PrincipalId) -> Principal:
+        return self.cache.setdefault(principal, super().load(principal))
+
+    def commit(
+        self, before: Principal, after: Principal, events: Sequence[AuditEvent]
+    ) -> bool:
+        self.cache.pop(before.id, None)
+        return super().commit(before, after, events)
+
+
+class ReplaysItsOwnLog(Composed):
+    """A node of a cluster whose reads wait for nothing: it applies what it received later."""
+
+    behind = 0.5  # seconds
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.applied = Composed()
+        self.applied_at = time.monotonic()
+
+    def caught_up(self) -> Composed:
+        if time.monotonic() >= self.applied_at + self.behind:
+            self.applied._records = dict(self._records)
+            self.applied._events = {who: list(events) for who, events in self._events.items()}
+            self.applied_at = time.monotonic()
+        return self.applied
+
+
+class LoadsWithoutWaiting(ReplaysItsOwnLog):
+    def load(self, principal: PrincipalId) -> Principal:
+        return self.caught_up().load(principal)
+
+
+class ReadsHistoryWithoutWaiting(ReplaysItsOwnLog):
+    def history(
+        self, principal: PrincipalId, *, after: int = 0, limit: int = 1000
+    ) -> Sequence[AuditEvent]:
+        return self.caught_up().history(principal, after=after, limit=limit)
+
+
+class ListsPrincipalsWithoutWaiting(ReplaysItsOwnLog):
+    def principals(
+        self, account: str, *, after: PrincipalId | None = None, limit: int = 1000
+    ) -> Sequence[PrincipalId]:
+        return self.caught_up().principals(account, after=after, limit=limit)
+
+
+class ReplacesWhateverIsStored(Composed):
+    def matches(self, stored: Principal | None, before: Principal) -> bool:
+        return True
+
+
+for second, sentence in (
+    (CachesRecords, "load() of a second store returns the last commit"),
+    (LoadsWithoutWaiting, "load() of a second store returns the last commit"),
+    (ReadsHistoryWithoutWaiting, "history() of a second store includes"),
+    (ListsPrincipalsWithoutWaiting, "principals() of a second store includes"),
+    (ReplacesWhateverIsStored, "a second store loses against the commit"),
+):
+    caught_by(SECOND, sentence)(second_store(second))
+
+
+class KeepsRemovedRecords(Composed):
+    """A second store that serves what it has read for as long as nothing replaces it."""
+
+    newest: Principal | None = None
+
+    def load(self, principal: PrincipalId) -> Principal:
+        record = super().load(principal)
+        if record.revision or self.newest is None:
+            self.newest = record
+        return self.newest
+
+
+caught_by(SECOND, "returns no record that the first one removed")(
+    second_store(KeepsRemovedRecords)
+)
+
+
 @caught_by("lists_are_not_shared", "after a commit does not change the store")
 class KeepsThePassedList(Composed):
     def write(self, after: Principal, events: Sequence[AuditEvent]) -> None:
@@ -1179,4 +1326,71 @@ class ReturnsTuples(Composed):
         return tuple(super().history(principal, after=after, limit=limit))
 
 
-SOUND: list[type[Store]] = [Composed, Listing, ReturnsTuples, RefusesATransaction]
+ACCOUNT_PAGES = "accounts_are_in_order_and_in_pages"
+
+
+class ListingAccounts(Listing):
+    """A sound store that can list its accounts."""
+
+    def has(self, account: str) -> bool:
+        """Return whether *account* is listed."""
+        return True
+
+    def accounts(self, *, after: str = "", limit: int = 1000) -> Sequence[str]:
+        listed = sorted({who.account for who in self._records if self.has(who.account)})
+        return [account for account in listed if account > after][: max(limit, 0)]
+
+
+@caught_by(ACCOUNT_PAGES, "by their bytes")
+class SortsAccountsByCollation(ListingAccounts):
+    def accounts(self, *, after: str = "", limit: int = 1000) -> Sequence[str]:
+        stored = {who.account for who in self._records}
+        listed = sorted(stored, key=lambda account: (account.lower(), account.swapcase()))
+        start = listed.index(after) + 1 if after in listed else 0
+        return [one for one in listed[start:] if one.startswith("contract-")][: max(limit, 0)]
+
+
+@caught_by(ACCOUNT_PAGES, "each account with a record once")
+class ListsEachRecord(ListingAccounts):
+    def accounts(self, *, after: str = "", limit: int = 1000) -> Sequence[str]:
+        listed = sorted(who.account for who in self._records)
+        return [account for account in listed if account > after][: max(limit, 0)]
+
+
+@caught_by(ACCOUNT_PAGES, "each account with a record once")
+class ListsRemovedAccounts(ListingAccounts):
+    def remove(self, principal: PrincipalId) -> None:
+        super().remove(principal)
+        self.removed = principal.account
+
+    def accounts(self, *, after: str = "", limit: int = 1000) -> Sequence[str]:
+        listed = sorted({*super().accounts(), self.removed})
+        return [account for account in listed if account > after][: max(limit, 0)]
+
+
+@caught_by(ACCOUNT_PAGES, "accounts(limit=1) returns at most that many")
+class ListsAllAccounts(ListingAccounts):
+    def accounts(self, *, after: str = "", limit: int = 1000) -> Sequence[str]:
+        return super().accounts(after=after)
+
+
+@caught_by(ACCOUNT_PAGES, "accounts(limit=1) returns at most that many")
+class ListsNoAccountLongerThan300(ListingAccounts):
+    def has(self, account: str) -> bool:
+        return len(account) <= 300
+
+
+for bound, sentence in ((lambda n: n or 1000, "limit=0"), (abs, "limit=-1")):
+
+    class TakesAnotherLimit(ListingAccounts):
+        bound = staticmethod(bound)
+
+        def accounts(self, *, after: str = "", limit: int = 1000) -> Sequence[str]:
+            return super().accounts(after=after, limit=self.bound(limit))
+
+    caught_by(ACCOUNT_PAGES, f"accounts({sentence}) is empty")(TakesAnotherLimit)
+
+
+SOUND: list[type[Store]] = [
+    Composed, Listing, ListingAccounts, ReturnsTuples, OneOfTwo, RefusesATransaction
+]

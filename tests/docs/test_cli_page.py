@@ -49,6 +49,22 @@ def test_the_json_keys_are_documented(
     assert sorted(json.loads(capsys.readouterr().out)) == DOCUMENTED[command]
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["list"], ["template", "python"], ["vectors", "--case", "baseline"],
+        ["run", "--python", "vmfa.conformance.own:memory", "--case", "baseline"],
+    ],
+    ids=lambda arguments: arguments[0],
+)  # fmt: skip
+def test_the_json_keys_of_the_conformance_kit_are_documented(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["conformance", *arguments, "--json"]) == 0
+    documented = DOCUMENTED[f"conformance {arguments[0]}"]
+    assert sorted(json.loads(capsys.readouterr().out)) == documented
+
+
 def test_the_json_keys_of_device_commands_are_documented(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -78,6 +94,8 @@ def test_the_json_keys_of_device_commands_are_documented(
     for command in ("keys report", "keys reseal", "keys rekey"):
         run(command, "1")
     run("keys audit-key", str(tmp_path / "audit.key"))
+    for command in ("store copy", "store compare"):
+        run(command, str(tmp_path / "mfa.db"), str(tmp_path / "copy.db"))
     run("mark-spent", "1/u", "--until", str(int(clock())))
     for command in ("support client-token", "support restore-budget"):
         run(command, "1/u")

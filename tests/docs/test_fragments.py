@@ -16,7 +16,8 @@ try:
 finally:
     del sys.path[0]
 
-NAMES = sorted(path.stem for path in (DOCS / "_data").glob("*.json"))
+OTHERS = {"breaks", "conformance", "tampering"}  # compared with the code by tests of their own
+NAMES = sorted(path.stem for path in (DOCS / "_data").glob("*.json") if path.stem not in OTHERS)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -27,7 +28,7 @@ def test_the_fragment_is_rendered_from_its_data(name: str) -> None:
 
 
 def test_each_fragment_has_data() -> None:
-    assert sorted(path.stem for path in (DOCS / "_generated").iterdir()) == NAMES
+    assert {path.stem for path in (DOCS / "_generated").iterdir()} - OTHERS == {*NAMES}
 
 
 def test_each_included_table_exists() -> None:

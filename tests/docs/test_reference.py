@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
+import importlib
 import json
+import pkgutil
 import re
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import fields
 from pathlib import Path
 
@@ -48,11 +49,23 @@ def test_the_api_reference_contains_every_public_name() -> None:
     assert missing == []
 
 
-ERROR_CLASSES = {
-    name: kind
-    for name, kind in inspect.getmembers(errors, inspect.isclass)
-    if issubclass(kind, errors.VmfaError)
-}
+
+def public_errors() -> dict[str, type[errors.VmfaError]]:
+    """Return the errors of every module, except those that only the command line raises."""
+    for module in pkgutil.walk_packages(vmfa.__path__, "vmfa."):
+        if not module.name.startswith(("vmfa.cli", "vmfa.__main__", "vmfa.integrations.django")):
+            with suppress(errors.MissingExtra):
+                importlib.import_module(module.name)
+    found, pending = {}, [errors.VmfaError]
+    while pending:
+        kind = pending.pop()
+        pending += kind.__subclasses__()
+        if kind.__module__.startswith("vmfa.") and not kind.__module__.startswith("vmfa.cli"):
+            found[kind.__name__] = kind
+    return found
+
+
+ERROR_CLASSES = public_errors()
 ERROR_ROWS = rows(DOCS / "errors.md", "error")
 REMEDIES = {"retry", "wait", "resync", "replace", "enroll", "reopen"}
 MISSING = {"mfa claim", "administrator", "recovery proof", "binding code", "permission"}

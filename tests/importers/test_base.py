@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
-import tracemalloc
 from contextlib import closing
-from dataclasses import replace
-from inspect import signature
 
 import pytest
 
-from batches import ACCOUNT, refusal_of, user
+from batches import ACCOUNT, KEYS, SERVICE, device, peak_memory, statuses, user
 from leaks import assert_silent
 from support import enroll, phone_with
 from vmfa import (
@@ -20,51 +16,26 @@ from vmfa import (
     AlreadyUsed,
     DeviceDisabled,
     EventType,
-    InvalidType,
-    InvalidValue,
     Key,
-    MemoryStore,
     NoDevice,
     Parameters,
     PrincipalId,
     SQLiteStore,
-    Store,
     StoreContended,
     StoreUnavailable,
     UnknownMasterKey,
 )
 from vmfa.importers import base
 from vmfa.importers.base import (
-    DryRunStore,
-    ImportedDevice,
     Items,
     Principals,
     Rejected,
     Status,
+    Survey,
     UnreadableSource,
     adopt_all,
-    json_records,
-    json_value,
-    numbered_lines,
-    printable,
-    read_parameters,
-    take,
 )
-
-SERVICE = Actor.trusted_service("import")
-KEYS = [Key(f"the key of number {number}".encode()) for number in range(4)]
-
-
-def device(number: int = 0, **changes: object) -> ImportedDevice:
-    item = ImportedDevice(
-        where=f"line {number}", owner=f"u-{number}", system=f"test: u-{number}", key=KEYS[number],
-        parameters=Parameters(),
-    )
-    return replace(item, **changes)
-
-
-def statuses(outcomes) -> list[str]:
-    return [outcome.status.value for outcome in outcomes]
+from vmfa.importers.dry_run import DryRunStore
 
 
 class TestAdopted:
@@ -337,174 +308,6 @@ class TestWhatStopsTheBatch:
         assert statuses(run_import([device(), device(1)])) == ["refused", "adopted"]
 
 
-class TestDryRun:
-    @pytest.fixture
-    def dry_run(self, registry_over, store):
-        def run(items):
-            dry = registry_over(DryRunStore(store))
-            return list(
-                adopt_all(dry, items, by=SERVICE, principals=Principals(account=ACCOUNT))
-            )
-
-        return run
-
-    def test_it_decides_as_the_import_does_and_writes_nothing(
-        self, dry_run, run_import, registry, store, clock
-    ):
-        enroll(registry, clock, user("u-3"))
-        run_import([device(2)])
-        before = {who: store.load(who) for who in map(user, ("u-0", "u-1", "u-2", "u-3"))}
-        items = [
-            device(),
-            device(1, owner="u-0"),
-            device(2),
-            device(3),
-            Rejected(where="line 9", owner="", reason="HOTP"),
-            device(1, key=Key(bytes(20)), parameters=Parameters(digits=7)),
-        ]
-        dry_outcomes = dry_run(items)
-        assert {who: store.load(who) for who in before} == before
-        outcomes = run_import(items)
-        assert statuses(outcomes) == [
-            "adopted", "conflict", "already adopted", "conflict", "refused", "refused",
-        ]
-        for dry, real in zip(dry_outcomes, outcomes, strict=True):
-            assert replace(dry, device=None) == replace(real, device=None)
-
-    def test_one_dry_run_sees_its_own_adoptions(self, dry_run):
-        assert statuses(dry_run([device(), device()])) == ["adopted", "already adopted"]
-
-    def test_it_reads_the_store_and_its_own_writes(self, registry, store, clock, alice):
-        enroll(registry, clock, alice)
-        dry = DryRunStore(store)
-        assert dry.principals(ACCOUNT) == [alice]
-        assert dry.history(alice, limit=1) == list(store.history(alice, limit=1))
-        assert dry.load(user("nobody")).revision == 0
-        assert dry.store is store
-
-    def test_it_is_volatile_if_the_store_is(self, store, tmp_path):
-        assert DryRunStore(store).volatile is True
-        with SQLiteStore(tmp_path / "mfa.db") as file:
-            assert DryRunStore(file).volatile is False
-
-    @pytest.mark.parametrize("method", ["load", "commit", "history", "principals"])
-    def test_it_has_the_signatures_of_a_store(self, method):
-        assert signature(getattr(DryRunStore, method)) == signature(getattr(Store, method))
-
-    def test_pages_of_principals_are_those_of_the_store(self, registry, store):
-        for number in range(4):
-            registry.open_enrollment(user(f"u-{number}"), by=SERVICE, label="alice")
-        page = DryRunStore(store).principals(ACCOUNT, after=user("u-0"), limit=2)
-        assert page == [user("u-1"), user("u-2")]
-
-    def test_pages_of_a_history_continue_with_the_events_of_the_dry_run(
-        self, registry_over, alice
-    ):
-        class SmallPages(MemoryStore):
-            def history(self, principal, *, after=0, limit=1):
-                return super().history(principal, after=after, limit=limit)
-
-        store = SmallPages()
-        for _ in range(2):
-            registry_over(store).open_enrollment(alice, by=SERVICE, label="alice")
-        dry = DryRunStore(store)
-        for _ in range(2):
-            registry_over(dry).open_enrollment(alice, by=SERVICE, label="alice")
-        numbers = [event.number for event in dry.history(alice)]
-        assert numbers == list(range(1, len(numbers) + 1))
-        assert len(numbers) > len(store.history(alice, limit=1000)) > 2
-        for after in numbers:
-            for limit in numbers:
-                page = dry.history(alice, after=after, limit=limit)
-                assert [event.number for event in page] == numbers[after : after + limit]
-
-    def test_it_replaces_stored_events_beyond_the_history(
-        self, registry, registry_over, store, alice
-    ):
-        registry.open_enrollment(alice, by=SERVICE, label="alice")
-        (event,) = store.history(alice)
-        record, _ = store._records[alice]
-        store._records[alice] = (record, (event, replace(event, number=2)))  # a lost commit
-        dry = DryRunStore(store)
-        dry_registry = registry_over(dry)
-        dry_registry.cancel_enrollment(alice, by=SERVICE)
-        dry_registry.open_enrollment(alice, by=SERVICE, label="alice")
-        history = dry_registry.history(alice, by=SERVICE)
-        assert [(event.number, event.type) for event in history] == [
-            (1, EventType.OPENED), (2, EventType.CANCELED), (3, EventType.OPENED),
-        ]
-        assert [event.number for event in dry.history(alice, after=1)] == [2, 3]
-
-
-class TestLines:
-    def test_numbers_are_those_of_an_editor(self):
-        text = "# one\r\ntwo\r\n\n  four\u2028still four\x0b\n#\nsix"
-        assert list(numbered_lines(text)) == [
-            (2, "two"), (4, "four\u2028still four"), (6, "six"),
-        ]
-
-    @pytest.mark.parametrize("text", ["", "\n", "#", " \n\t# comment\n"])
-    def test_nothing_but_blanks_and_comments(self, text):
-        assert list(numbered_lines(text)) == []
-
-
-class TestJson:
-    @pytest.mark.parametrize("text", [
-        "", "{", "[1", "nul", "{}", "[1]", '["a"]', '[{"owner": "a", "owner": "b"}]',
-        "[" * 100_000, "9" * 5000, '[{"a": NaN}', "\ud800", "[]]", "[{}", "[{},]", "[{}]x",
-        "[{} {}]", "[{}}", '[{"a": ' + "[" * 100_000, "[,{}]",
-        '{"secret": "GEZDGNBVGY3TQOJQ', '[{"secret": "GEZDGNBVGY3TQOJQ"}, {"secret"]',
-    ])
-    def test_a_source_that_is_not_a_list_of_objects(self, text):
-        with pytest.raises(UnreadableSource) as caught:
-            list(json_records(text))
-        assert caught.value.reason == "unreadable source"
-        assert str(caught.value) in (base.NOT_JSON, base.NOT_A_LIST)
-        assert_silent(caught.value, "GEZDGNBVGY3TQOJQ")
-
-    @pytest.mark.parametrize("text", [
-        "[]", " [ ] \n", "[{}]", '[{"a": 1}, {}]', '\n[ {"a":"]"},{"b":{"c":[]}} ,\t{}\r]\n',
-    ])
-    def test_a_list_of_objects(self, text):
-        assert list(json_records(text)) == json.loads(text)
-
-    @pytest.mark.parametrize("size", [4000, 5000, 100_000])
-    def test_an_object_of_any_usual_size(self, size):
-        records = [{"a": "x" * size}, {"b": 1}]
-        assert list(json_records(json.dumps(records))) == records
-
-    def test_an_object_that_is_too_large(self):
-        text = json.dumps([{"a": "x" * base.MAX_RECORD_CHARACTERS}])
-        with pytest.raises(UnreadableSource):
-            list(json_records(text))
-
-    def test_one_object_is_in_memory_at_a_time(self):
-        text = "[" + ",".join(["{}"] * 50_000) + "]"
-        assert peak_memory(lambda: sum(1 for _ in json_records(text))) < 1 << 20
-
-    def test_a_value(self):
-        assert json_value('{"a": [1]}') == {"a": [1]}
-
-    @pytest.mark.parametrize("text", ['{"a": 1, "a": 2}', "[" * 100_000, '"GEZDGNBVGY3TQOJQ'])
-    def test_a_text_that_is_not_json(self, text):
-        with pytest.raises(UnreadableSource) as caught:
-            json_value(text)
-        assert str(caught.value) == base.NOT_JSON
-        assert_silent(caught.value, "GEZDGNBVGY3TQOJQ")
-
-
-@pytest.mark.parametrize(
-    "read", [lambda t: list(json_records(t)), json_value, lambda t: list(numbered_lines(t))]
-)
-def test_a_source_has_at_most_64_mib(monkeypatch, read):
-    assert base.MAX_SOURCE_BYTES == 64 << 20
-    monkeypatch.setattr(base, "MAX_SOURCE_BYTES", 4)
-    assert read("[  ]") == [] or read("[  ]") == [(1, "[  ]")]
-    with pytest.raises(UnreadableSource, match=r"^the source is longer than 64 MiB$") as caught:
-        read("GEZDG")
-    assert_silent(caught.value, "GEZDG")
-
-
 def test_the_memory_of_a_batch_does_not_grow_with_its_rejected_items(registry):
     items = Items(
         lambda: (Rejected(where=f"line {n}", owner="", reason="HOTP") for n in range(20_000))
@@ -519,57 +322,26 @@ def test_the_memory_of_a_batch_does_not_grow_with_its_rejected_items(registry):
     assert peak_memory(count) < 1 << 20
 
 
-def peak_memory(call) -> int:
-    """Return how many bytes *call* needs at most."""
-    tracemalloc.start()
-    try:
-        call()
-        return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
+class TestSurvey:
+    def test_it_counts_the_entries(self):
+        items = [device(), Rejected(where="line 2", owner="", reason="HOTP"), device(1)]
+        assert Survey(items).entries == 3
 
+    def test_a_source_has_at_most_two_million_entries(self, monkeypatch):
+        assert base.MAX_ENTRIES == 2_000_000
+        monkeypatch.setattr(base, "MAX_ENTRIES", 2)
+        assert Survey([device(), device(1)]).entries == 2
+        with pytest.raises(UnreadableSource, match=r"^the source has more than 2 entries$"):
+            Survey([device(), device(1), device(2)])
 
-class TestFields:
-    def test_a_missing_field(self):
-        with pytest.raises(InvalidValue, match=r"^a is missing$"):
-            take({"a": None}, "a", int)
-        assert take({}, "a", int, 7) == 7
+    def test_an_owner_that_is_not_unicode_text_is_refused(self, run_import):
+        outcomes = run_import([device(owner="\udc80"), device(1), device(owner="u-9")])
+        assert statuses(outcomes) == ["refused", "adopted", "refused"]
 
-    @pytest.mark.parametrize("value", [True, 1.0, "1"])
-    def test_a_field_of_another_type(self, value):
-        with pytest.raises(InvalidType, match=r"^a must be of type int$"):
-            take({"a": value}, "a", int)
-
-    @pytest.mark.parametrize(("value", "shown"), [
-        (7, "7"), ("a", "a"), ("\x1b[2J", r"\x1b[2J"), ("a\nb", r"a\nb"), ("x" * 100, "x" * 80),
-    ])
-    def test_what_is_shown_cannot_control_a_terminal(self, value, shown):
-        assert printable(value) == shown
-
-
-class TestParameters:
-    @pytest.mark.parametrize(("text", "parameters"), [
-        ("sha256,8,30", Parameters(algorithm="sha256", digits=8)),
-        ("SHA1,6,60,30", Parameters(period=60, t0=30)),
-        ("sha1,6,60,-30", Parameters(period=60, t0=-30)),
-    ])
-    def test_parameters(self, text, parameters):
-        assert read_parameters(text) == parameters
-
-    @pytest.mark.parametrize("text", [
-        "", "sha1", "sha1,6", "sha1,6,-1", "a,b,c", "sha1,\u0666,30", f"sha1,6,{'9' * 10}",
-        "sha1,6,30,0,0", "sha1,6,30,", "sha1,6,30,+1", "sha1,6,30,1.5", f"sha1,6,{'9' * 5000}",
-    ])
-    def test_another_form(self, text):
-        with pytest.raises(InvalidValue, match=r"^write ALGORITHM,"):
-            read_parameters(text)
-
-    @pytest.mark.parametrize(("text", "values"), [
-        ("md5,6,30", {"algorithm": "md5"}),
-        ("sha1,9,30", {"digits": 9}),
-        ("sha1,6,0", {"period": 0}),
-    ])
-    def test_an_impossible_value(self, text, values):
-        with pytest.raises(InvalidValue) as caught:
-            read_parameters(text)
-        assert str(caught.value) == refusal_of(**values)
+    def test_only_keys_of_several_owners_are_shared(self):
+        items = [
+            device(), device(1), device(1), device(2), device(3, key=KEYS[2]),
+            Rejected(where="line 9", owner="", reason="HOTP"),
+        ]
+        survey = Survey(items)
+        assert [survey.is_shared(item) for item in items[:5]] == [False] * 3 + [True] * 2

@@ -15,8 +15,9 @@ from batches import error_of, refusal_of, user
 from leaks import assert_silent
 from support import phone_with
 from vmfa import Actor, AlreadyUsed, Key, Parameters, Throttled
-from vmfa.importers.base import HOTP, ImportedDevice, Rejected, Status, UnreadableSource
+from vmfa.importers.base import ImportedDevice, Rejected, Status, UnreadableSource
 from vmfa.importers.django_otp import entries, read
+from vmfa.importers.reading import HOTP
 
 NOT_TOTP = "not a TOTP device: only those can be imported"
 ROW = {

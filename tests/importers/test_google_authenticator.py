@@ -8,8 +8,9 @@ from hypothesis import given, strategies as st
 from batches import error_of, refusal_of, user
 from support import phone_with
 from vmfa import AlreadyUsed, Key, Parameters, UnsafeShortKey
-from vmfa.importers.base import HOTP, ImportedDevice, Rejected, Status
+from vmfa.importers.base import ImportedDevice, Rejected, Status
 from vmfa.importers.google_authenticator import read
+from vmfa.importers.reading import HOTP
 
 NO_FILE = "not a file of google-authenticator: it has no TOTP_AUTH line"
 SECRET = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"
@@ -86,10 +87,10 @@ def test_a_period_of_its_own():
         (f"{SECRET}\n# TOTP_AUTH\n", NO_FILE),
         (file(secret="GEZDGNBV1"), error_of(lambda: Key.from_base32("GEZDGNBV1"))),
         (file(secret="JBSWY3DPEHPK3PXP"), error_of(lambda: Key(b"short"))),
-        (file("DISALLOW_REUSE 5 x"), "DISALLOW_REUSE must be whole numbers"),
-        (file("TIME_SKEW \u0665"), "TIME_SKEW must be whole numbers"),
-        (file("TIME_SKEW --5"), "TIME_SKEW must be whole numbers"),
-        (file(f"DISALLOW_REUSE {'9' * 5000}"), "DISALLOW_REUSE must be whole numbers"),
+        (file("DISALLOW_REUSE 5 x"), "DISALLOW_REUSE must be a whole number"),
+        (file("TIME_SKEW \u0665"), "TIME_SKEW must be a whole number"),
+        (file("TIME_SKEW --5"), "TIME_SKEW must be a whole number"),
+        (file(f"DISALLOW_REUSE {'9' * 5000}"), "DISALLOW_REUSE must be a whole number"),
         (file("STEP_SIZE 0"), refusal_of(period=0)),
     ],
 )

@@ -12,9 +12,10 @@ from batches import error_of, user
 from leaks import assert_silent
 from support import phone_with
 from vmfa import Key, Parameters, UnsafeShortKey
-from vmfa.importers import base
-from vmfa.importers.base import HOTP, ImportedDevice, Rejected, Status, UnreadableSource
+from vmfa.importers import reading
+from vmfa.importers.base import ImportedDevice, Rejected, Status, UnreadableSource
 from vmfa.importers.otpauth import FORM, read
+from vmfa.importers.reading import HOTP
 from vmfa.keyuri import parse
 
 SECRET = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"
@@ -118,7 +119,6 @@ def test_hotp_is_rejected_with_its_reason(line):
     f"otpauth://steam/a?secret={SECRET}",
     f"otpauth://totp/a?secret={SECRET}&encoder=steam",
     "otpauth://totp/a?secret=JBSWY3DPEHPK3PXP",
-    f"otpauth://totp/?secret={SECRET}",
     "otpauth://totp/a",
     f"otpauth://totp/a?secret={SECRET}#comment",
     f"otpauth://totp/a?secret={SECRET}&x={'x' * 8192}",
@@ -126,6 +126,13 @@ def test_hotp_is_rejected_with_its_reason(line):
 def test_a_uri_is_rejected_with_the_reason_of_the_parser(uri):
     (item,) = read(f"bob {uri}")
     assert item == Rejected(where="line 1", owner="bob", reason=error_of(lambda: parse(uri)))
+
+
+def test_a_uri_without_an_account_name_needs_an_owner():
+    uri = f"otpauth://totp?secret={SECRET}"
+    without, with_owner = read(f"{uri}\nu-1 {uri}")
+    assert without == Rejected(where="line 1", owner="", reason=error_of(lambda: parse(uri)))
+    assert (with_owner.owner, with_owner.key) == ("u-1", Key.from_base32(SECRET))
 
 
 @pytest.mark.parametrize("query", [
@@ -167,8 +174,8 @@ def test_a_short_key_verifies(run_import, registry, clock):
     assert registry.verify(user("a"), phone.code())
 
 
-def test_a_source_that_is_too_long_shows_no_key(monkeypatch):
-    monkeypatch.setattr(base, "MAX_SOURCE_BYTES", 4)
+def test_a_line_that_is_too_long_shows_no_key(monkeypatch):
+    monkeypatch.setattr(reading, "MAX_LINE_CHARACTERS", 4)
     with pytest.raises(UnreadableSource) as caught:
         list(read(URI))
     assert_silent(caught.value, SECRET)

@@ -13,9 +13,10 @@ from batches import error_of, user
 from leaks import assert_silent
 from support import phone_with
 from vmfa import Key, Parameters, UnsafeShortKey
-from vmfa.importers import base, otpauth_migration
-from vmfa.importers.base import HOTP, ImportedDevice, Rejected, Status, UnreadableSource
+from vmfa.importers import otpauth_migration, reading
+from vmfa.importers.base import ImportedDevice, Rejected, Status, UnreadableSource
 from vmfa.importers.otpauth_migration import read
+from vmfa.importers.reading import HOTP
 
 RAW = b"12345678901234567890"
 
@@ -358,8 +359,8 @@ def test_a_source_has_at_most_100_000_codes(monkeypatch):
     assert_silent(caught.value, RAW, line[40:60])
 
 
-def test_a_source_that_is_too_long_shows_no_key(monkeypatch):
-    monkeypatch.setattr(base, "MAX_SOURCE_BYTES", 4)
+def test_a_line_that_is_too_long_shows_no_key(monkeypatch):
+    monkeypatch.setattr(reading, "MAX_LINE_CHARACTERS", 4)
     line = uri(account())
     with pytest.raises(UnreadableSource) as caught:
         list(read(line))

@@ -11,8 +11,9 @@ from passlib.totp import TOTP
 from batches import error_of, refusal_of, user
 from leaks import assert_silent
 from vmfa import AlreadyUsed, Key, Parameters, UnsafeShortKey
-from vmfa.importers.base import NOT_JSON, ImportedDevice, Rejected, Status, UnreadableSource
+from vmfa.importers.base import ImportedDevice, Rejected, Status, UnreadableSource
 from vmfa.importers.passlib import entries, read
+from vmfa.importers.reading import NOT_JSON
 
 NOT_BASE32 = error_of(lambda: Key.from_base32("11"))
 TOO_SHORT = error_of(lambda: Key(b"short"))

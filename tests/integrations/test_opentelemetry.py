@@ -32,7 +32,7 @@ from vmfa import (
     StoreUnavailable,
     aio,
 )
-from vmfa.errors import ClockWentBack, MissingExtra
+from vmfa.errors import ClockWentBack, MissingExtra, RandomnessFailed
 from vmfa.integrations.opentelemetry import (
     EventCounter,
     InstrumentedAsyncStore,
@@ -161,6 +161,12 @@ def test_failures_of_the_environment_are_not_refusals(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
+    def no_entropy(size: int) -> bytes:
+        raise RandomnessFailed("no entropy")
+
+    monkeypatch.setattr(registry.operations, "random", no_entropy)
+    with pytest.raises(RandomnessFailed):
+        registry.deactivate(ALICE, by=SERVICE)
     monkeypatch.setattr(store, "load", fail)
     with pytest.raises(StoreUnavailable):
         registry.verify(ALICE, "123456")
@@ -170,6 +176,7 @@ def test_failures_of_the_environment_are_not_refusals(
     points = telemetry.points("vmfa.operation.duration")
     for error in ("ClockWentBack", "StoreUnavailable", "KeyboardInterrupt"):
         assert points[operation("verify", "failed", error)] == 1
+    assert points[operation("deactivate", "failed", "RandomnessFailed")] == 1
 
 
 def test_a_refused_operation_keeps_no_code_in_its_frames(

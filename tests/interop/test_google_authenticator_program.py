@@ -6,8 +6,9 @@ import pytest
 
 from programs import oathtool_codes, output
 from vmfa import Actor, AlreadyUsed, DerivedKeys, DeviceRegistry, Parameters
-from vmfa.importers.base import HOTP, Principals, Status, adopt_all
+from vmfa.importers.base import Principals, Status, adopt_all
 from vmfa.importers.google_authenticator import read
+from vmfa.importers.reading import HOTP
 from vmfa.keysources.sealed import SealedKeys
 
 SERVICE = Actor.trusted_service("import")

@@ -216,7 +216,10 @@ class TestKeySources:
 
 
 MESSAGES = {
-    "type": (lambda: DerivedKeys("x" * 32), "a master key must be bytes"),
+    "type": (
+        lambda: DerivedKeys("x" * 32),
+        "a master key must be bytes: load it with from_file() or from_env()",
+    ),
     "length": (lambda: DerivedKeys(b"changeme"), "a master key must have at least 32 bytes"),
     "record of another master key": (
         lambda: DerivedKeys(MASTER).check("record", b"", DerivedKeys(OTHER).tag("record", b"")),

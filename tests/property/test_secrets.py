@@ -43,6 +43,7 @@ from vmfa import (
     errors,
     keyuri,
 )
+from vmfa.errors import RandomnessFailed
 from vmfa.keys import hkdf_extract, prepared_hmac, reveal
 from vmfa.testing import Account, AuthenticatorApp, FrozenClock
 
@@ -415,6 +416,17 @@ def closed(world: World, phone: CanaryPhone) -> object:
     return opened.verify(ALICE, phone.code())
 
 
+def without_randomness(size: int) -> bytes:
+    raise RandomnessFailed("the random generator failed")
+
+
+def confirmed_without_randomness(world: World) -> object:
+    opened, phone = world.open()
+    pair = phone.pair()
+    world.registry.operations.random = without_randomness
+    return world.registry.confirm_enrollment(ALICE, session=opened.session_id, by=ME, **pair)
+
+
 def edited(change: str) -> Callable[[World], object]:
     def run(world: World) -> object:
         code = world.assign().code()
@@ -575,6 +587,7 @@ ERRORS: dict[str, Callable[[World], object]] = {
     "resync fails": over(
         BrokenStore, lambda w, r, p: (w.clock.advance(30), r.resync(ALICE, by=ME, **p.pair()))
     ),
+    "confirmed without randomness": confirmed_without_randomness,
     "deactivated without MFA": with_device(lambda w, p: w.registry.deactivate(ALICE, by=ME)),
     "wrong recovery code": with_device(
         lambda w, p: w.registry.deactivate(

@@ -105,6 +105,26 @@ def test_the_code_lasts_a_day() -> None:
         assert opens(world, code) is good
 
 
+def test_the_removal_says_when_its_code_expires() -> None:
+    """RULE-BINDING: the code counts up to the second before that time."""
+    world = World(Policy.strict())
+    world.enroll()
+    removed = world.registry.deactivate(ALICE, by=SUPPORT)
+    assert removed.binding_code_expires_at == world.clock() + DAY
+    assert removed.binding_code_expires_at == world.state().binding.expires_at
+    world.clock.set(removed.binding_code_expires_at)
+    assert not opens(world, removed.binding_code)
+    world.clock.advance(-1)
+    assert opens(world, removed.binding_code)
+
+
+def test_a_removal_without_a_code_has_no_time_of_expiry() -> None:
+    world = World()
+    world.enroll()
+    removed = world.registry.deactivate(ALICE, by=SUPPORT)
+    assert (removed.binding_code, removed.binding_code_expires_at) == (None, 0)
+
+
 def test_only_a_hash_of_the_code_is_stored() -> None:
     """RULE-BINDING: the code is not in the record, the history, the observed events or the text of
     the answer.
@@ -253,6 +273,8 @@ def test_the_owner_without_mfa_cannot_cancel_an_enrollment_opened_by_another_per
     assert (type(error), error.missing) == (AccessDenied, "mfa claim")
     world.open(binding_code=code)
     world.registry.cancel_enrollment(ALICE, by=Actor.signed_in(ALICE))
+    world.open(by=SERVICE)
+    world.registry.cancel_enrollment(ALICE, by=SERVICE)  # who opened it may cancel it
 
 
 def test_the_digest_of_a_code_is_frozen() -> None:

@@ -121,6 +121,19 @@ def test_the_claim_of_another_method_does_not_end_with_a_device(world, phone):
     assert not valid(world, claim, BOB)
 
 
+def test_a_session_without_a_claim_has_no_valid_claim(world, phone):
+    assert valid(world, None) is False
+    assert world.operations.claim_is_valid(world.state(), None, world.clock()) is False
+    with pytest.raises(InvalidValue):  # the other arguments are checked all the same
+        valid(world, None, max_age=-1)
+    with pytest.raises(InvalidType):
+        valid(world, None, who="alice")
+    state = world.state()
+    world.overwrite(replace(state, revision=state.revision + 1))
+    with pytest.raises(RecordTampered):
+        valid(world, None)
+
+
 def test_an_edited_record_raises(world, claim):
     state = world.state()
     world.overwrite(replace(state, revision=state.revision + 1))
@@ -129,7 +142,7 @@ def test_an_edited_record_raises(world, claim):
 
 
 def test_what_is_not_a_claim_is_refused(world, claim):
-    for other in (None, claim.to_dict(), claim.serial):
+    for other in ({}, "", 0, claim.to_dict(), claim.serial):
         with pytest.raises(InvalidType, match=r"MfaClaim\.from_dict\(\)"):
             valid(world, other)
     with pytest.raises(InvalidValue):

@@ -37,6 +37,7 @@ from world import (
     ROOT,
     SERVICE,
     STEP,
+    SUPPORT,
     TWIN_STEP,
     RfcKeySource,
     World,
@@ -507,6 +508,15 @@ def test_a_session_can_be_canceled(named: bool) -> None:
     assert world.observed[-1].serial == opened.serial
     assert type(error_of(lambda: world.confirm(opened, phone.pair()))) is NoSession
     assert world.enroll()
+
+
+def test_a_read_after_the_end_of_a_session_writes_nothing() -> None:
+    """RULE-READS: the next change ends the session."""
+    world = World()
+    world.open()
+    world.clock.advance(900)
+    with world.nothing_written():
+        assert len(world.registry.history(ALICE, by=SUPPORT)) == 1
 
 
 def test_without_a_session_there_is_nothing_to_cancel() -> None:

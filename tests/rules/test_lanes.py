@@ -14,6 +14,7 @@ from vmfa import (
     Actor,
     AuditEvent,
     ClientToken,
+    ClockWentBack,
     CodeRejected,
     DerivedKeys,
     DeviceDisabled,
@@ -84,6 +85,16 @@ class TestToken:
         assert ALICE.name not in token.text
         assert ALICE.account not in token.text
         assert token.expires_at == world.clock() + 90 * DAY
+
+    @pytest.mark.parametrize("byte", [b"\xff", b"\xfb"])
+    def test_it_needs_no_escaping_in_a_url(self, byte):
+        """RULE-CLIENT-TOKEN: the id is written in the URL-safe alphabet of Base64."""
+        world = World(POLICY)
+        phone = world.enroll()
+        world.operations.random = lambda size: byte * size
+        text = world.sign_in(phone).client_token.text
+        assert not set("/+=") & set(text)
+        assert set(text.split(".")[1]) & set("-_")
 
     def test_each_receipt_renews_it(self, world, phone, token):
         later = world.sign_in(phone).client_token
@@ -174,6 +185,24 @@ class TestToken:
         fail_often(world, phone, CLOSED_AT)
         world.clock.advance(STEP)
         assert isinstance(outcome_of(lambda: verify(world, phone.code(), token)), SignInClosed)
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        lambda world, owner: world.registry.forget_clients(ALICE, by=owner),
+        lambda world, owner: world.registry.reopen(ALICE, by=owner),
+        lambda world, owner: world.registry.give_client_token(ALICE, by=SERVICE),
+        lambda world, owner: world.registry.restore_budget(ALICE, by=SERVICE),
+    ],
+    ids=["forget", "reopen", "give", "restore"],
+)
+def test_nothing_is_changed_when_the_clock_went_back(world, phone, operation):
+    """RULE-CLOCK, RULE-FORGET-CLIENTS, RULE-REOPEN, RULE-GIVEN-TOKEN, RULE-RESTORE."""
+    world.clock.advance(-1000)
+    owner = by_method(ALICE, world.clock())
+    with world.nothing_written():
+        assert type(error_of(lambda: operation(world, owner))) is ClockWentBack
 
 
 class TestLanes:

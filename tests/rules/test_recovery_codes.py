@@ -133,6 +133,15 @@ class TestWrongCode:
             before.failures, before.known_failures, before.budget, False,
         )
         assert world.history_types()[-1] is EventType.RECOVERY_REJECTED
+        assert world.observed[-1].details == (("failures", 1),)
+
+    def test_a_failure_in_the_future_delays_by_an_hour_and_a_period(self, world, codes):
+        """RULE-RECOVERY-CODES: a clock that ran ahead locks out for no longer."""
+        later = world.clock() + 9 * HOUR
+        recovery = replace(world.device().recovery, failures=10, failed_at=later)
+        world.store_state(device={"recovery": recovery})
+        error = error_of(lambda: remove(world, codes[0]))
+        assert (type(error), error.retry_after) == (Throttled, HOUR + 30)
 
     def test_from_the_tenth_on_one_attempt_an_hour_is_evaluated(self, world, codes):
         for _ in range(9):

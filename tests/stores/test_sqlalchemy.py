@@ -8,12 +8,14 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, text
 
 from sqlalchemy_databases import ASYNC, SYNC, open_store, sync_url
-from vmfa import Store
+from vmfa import Principal, Store
+from vmfa.stores.base import ListsOrphans
 from vmfa.stores.sqlalchemy import AsyncSQLAlchemyStore, SQLAlchemyStore
 from vmfa.testing import StoreContract
+from vmfa.testing._contract_tools import commit_next, new_user
 
 
 @contextmanager
@@ -34,6 +36,20 @@ class SQLAlchemyContract(StoreContract):
 
     def caller_transaction(self, store: Any) -> AbstractContextManager[Any]:
         return rolled_back(store._given.url)
+
+    def test_a_history_without_its_record_is_listed(self, store: Any) -> None:
+        """An audit reports it: only a change of the database removes a record alone."""
+        if not isinstance(store, ListsOrphans):
+            pytest.skip("an audit takes a blocking store")
+        stored = commit_next(store, Principal(id=new_user()), 1, 2)
+        assert store.orphans(stored.id.account) == []
+        engine = create_engine(store._given.url)
+        with engine.begin() as connection:
+            connection.execute(text("DELETE FROM vmfa_principal"))
+        engine.dispose()
+        assert store.orphans(stored.id.account) == [stored.id]
+        assert store.orphans(stored.id.account, after=stored.id) == []
+        assert store.orphans("another") == []
 
 
 @pytest.mark.parametrize("driver", ["pysqlite", "aiosqlite"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -171,3 +172,33 @@ def test_an_account_hides_its_key() -> None:
 def test_only_the_contract_needs_pytest() -> None:
     program = "import sys; sys.modules['pytest'] = None; import vmfa.testing"
     subprocess.run([sys.executable, "-I", "-c", program], check=True)
+
+
+def test_two_codes_are_the_previous_and_the_present_one() -> None:
+    clock = FrozenClock()
+    account = AuthenticatorApp(clock).scan(uri())
+    assert account.two_codes() == (account.code(-1), account.code(0))
+    assert account.two_codes(+2) == (account.code(+1), account.code(+2))
+    following = account.code(+1)
+    clock.advance(30)
+    assert account.code() == following
+
+
+def test_a_phone_with_one_account_shows_its_codes() -> None:
+    phone = AuthenticatorApp(FrozenClock())
+    account = phone.scan(uri())
+    assert phone.code(+3) == account.code(+3)
+    assert phone.two_codes(-2) == account.two_codes(-2)
+    assert phone.code() == account.code()
+    assert phone.two_codes() == account.two_codes()
+
+
+@pytest.mark.parametrize("act", [AuthenticatorApp.code, AuthenticatorApp.two_codes])
+def test_a_phone_without_one_account_says_what_to_do(act: Any) -> None:
+    phone = AuthenticatorApp(FrozenClock())
+    with pytest.raises(InvalidValue, match=r"^the phone has no account: call scan\(\) with a key"):
+        act(phone)
+    phone.scan(uri("alice"))
+    phone.scan(uri("bob"))
+    with pytest.raises(InvalidValue, match=r"^the phone has several accounts: choose one with"):
+        act(phone)

@@ -79,6 +79,7 @@ def registry_methods(registry: DeviceRegistry, alice: PrincipalId, me: Actor) ->
     )
     assert_type(removed, Deactivation)
     assert_type(removed.binding_code, str | None)
+    assert_type(removed.binding_code_expires_at, int)
     importer = Actor.trusted_service("importer")
     adopted = registry.adopt(
         alice, by=importer, key=Key.generate(), system="old", parameters=Parameters(digits=8)

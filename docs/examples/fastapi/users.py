@@ -65,7 +65,7 @@ async def remove_device(
     await run_in_threadpool(services.accounts.end_sessions, user)
     if removed is None or removed.binding_code is None:
         return redirect("/users")
-    expires_at = removed.at + mfa.POLICY.binding_code_seconds
+    expires_at = removed.binding_code_expires_at
     text = FOR_SET_UP.format(user.email)
     return await hand_over(request, text, removed.binding_code, expires_at)
 

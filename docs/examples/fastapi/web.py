@@ -128,11 +128,10 @@ class MfaRequired:
         """
         registry = services.registry
         principal, claim = mfa.principal_of(session.user), mfa.claim_of(session)
-        if claim is not None:
-            if await registry.claim_is_valid(principal, claim, max_age=self.max_age):
-                return session
-            if not await registry.claim_is_valid(principal, claim):
-                session = replace(session, claim=None)  # its device was removed
+        if await registry.claim_is_valid(principal, claim, max_age=self.max_age):
+            return session
+        if not await registry.claim_is_valid(principal, claim):
+            session = replace(session, claim=None)  # its device was removed
         return_to = "/" + request.url.path.split("/")[1]  # of our own pages: no open redirect
         await run_in_threadpool(
             services.accounts.save_session, replace(session, return_to=return_to)
@@ -160,7 +159,7 @@ async def page(
     token = session_token(request)
     is_new = not is_token(token)
     if is_new:
-        token = new_token()  # so that the form of a visitor can be told from a forged one
+        token = new_token()  # so that the form of a visitor differs from a forged one
     if session is not None and session.notice:
         values.setdefault("notice", session.notice)
         accounts = get_services(request).accounts
@@ -204,9 +203,13 @@ async def refused(request: Request, error: VmfaError) -> Response:
     """Return a page for an error that no form can correct."""
     if error.http_status >= 500:
         mfa.log.error("%s: %s", error.reason, error)
-    wait = getattr(error, "retry_after", None)
-    text = mfa.message_for(error)
-    return await message(request, "That did not work", text, error.http_status, wait=wait)
+    return await message(
+        request,
+        "That did not work",
+        error.claimant_message,
+        error.http_status,
+        wait=error.retry_after,
+    )
 
 
 def redirect(path: str) -> Response:

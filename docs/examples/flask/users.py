@@ -58,7 +58,7 @@ def remove_device(session: Session, user_id: str) -> Response:
     services().accounts.end_sessions(user)
     if removed is None or removed.binding_code is None:
         return redirect("/users", 303)
-    expires_at = removed.at + mfa.POLICY.binding_code_seconds
+    expires_at = removed.binding_code_expires_at
     return hand_over(FOR_SET_UP.format(user.email), removed.binding_code, expires_at)
 
 

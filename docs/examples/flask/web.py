@@ -51,7 +51,7 @@ def page(template: str, status: int = 200, *, wait: int | None = None, **values:
     session: Session | None = g.session
     is_new = not is_token(g.token)
     if is_new:
-        g.token = new_token()  # so that the form of a visitor can be told from a forged one
+        g.token = new_token()  # so that the form of a visitor differs from a forged one
     if session is not None and session.notice:
         values.setdefault("notice", session.notice)
         services().accounts.save_session(replace(session, notice=""))
@@ -93,9 +93,9 @@ def refused(error: VmfaError) -> Response:
         mfa.log.error("%s: %s", error.reason, error)
     return message(
         "That did not work",
-        mfa.message_for(error),
+        error.claimant_message,
         error.http_status,
-        wait=getattr(error, "retry_after", None),
+        wait=error.retry_after,
     )
 
 
@@ -176,9 +176,9 @@ def mfa_required(*, max_age: int | None = None) -> Callable[[View[P]], Callable[
                 return to_sign_in()
             registry, accounts = services().registry, services().accounts
             principal, claim = mfa.principal_of(session.user), mfa.claim_of(session)
-            if claim is not None and registry.claim_is_valid(principal, claim, max_age=max_age):
+            if registry.claim_is_valid(principal, claim, max_age=max_age):
                 return view(session, *args, **kwargs)
-            if claim is not None and not registry.claim_is_valid(principal, claim):
+            if not registry.claim_is_valid(principal, claim):
                 session = replace(session, claim=None)  # its device was removed
             return_to = "/" + request.path.split("/")[1]  # of our own pages: no open redirect
             accounts.save_session(replace(session, return_to=return_to))

@@ -8,18 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from vmfa import (
-    AuditEvent,
-    CodeRejected,
-    DerivedKeys,
-    EventType,
-    InvalidValue,
-    MfaClaim,
-    Policy,
-    PrincipalId,
-    TooManySessions,
-    VmfaError,
-)
+from vmfa import AuditEvent, DerivedKeys, EventType, InvalidValue, MfaClaim, Policy, PrincipalId
 
 from .accounts import Session, User
 
@@ -62,19 +51,6 @@ def claim_of(session: Session) -> MfaClaim | None:
         return MfaClaim.from_dict(session.claim)
     except InvalidValue:
         return None
-
-
-def message_for(error: VmfaError) -> str:
-    """Return what the user may see of *error*."""
-    if isinstance(error, CodeRejected):
-        return error.claimant_message
-    if isinstance(error, TooManySessions):
-        return "Too many set-ups were started today. Try again tomorrow."
-    if isinstance(error, InvalidValue):
-        return "An entry has characters that are not accepted, or is too long."
-    if error.http_status >= 500:
-        return "The service has a problem. Try again in some minutes, with the next code."
-    return "This is not possible now. Open the page again."
 
 
 NOTICES = {

@@ -3,27 +3,49 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from argparse import ArgumentParser
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import Final
 
 from ..access import Actor
 from ..audit import (
     AuditFailed,
-    Checkpoint,
     HistoryResult,
     checkpoint_document,
     compare as compare_store,
     compare_with,
     compare_with_audit_key,
     line,
-    read_checkpoints,
     verify_history,
     verify_with_audit_key,
 )
+from ..events import AuditEvent
 from ..keysources.base import AuditKey
+from ..ocsf import ocsf_line
 from .context import CommandContext, CommandResult
-from .io import read_private_file, read_source
+from .io import read_private_file
 from .rendering import principal_data
-from .reports import environment, environment_lines
+from .reports import environment, report_result
+from .signing import read_checkpoint_file, sign
+
+FORMATS: Final[dict[str, Callable[[str, AuditEvent], str]]] = {  # service, event: one line
+    "jsonl": lambda _, event: line(event),
+    "ocsf": lambda service, event: ocsf_line(event, service=service),
+}
+
+
+def add_format(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--format",
+        choices=tuple(FORMATS),
+        default="jsonl",
+        metavar="FORMAT",
+        help="jsonl (the fields of vmfa, the default) or ocsf (the fields of OCSF)",
+    )
+    parser.add_argument(
+        "--service", default="vmfa", metavar="NAME", help="the service in sign-ins of OCSF (vmfa)"
+    )
 
 
 def verify(context: CommandContext) -> CommandResult:
@@ -39,13 +61,16 @@ def checkpoint(context: CommandContext) -> CommandResult:
         "environment": environment(context),
     }
     broken = [result for result in results if result.problem]
+    signed = sign(context, document)
     return CommandResult(
-        data=document, text=[json.dumps(document)], failure=_failure(broken, hidden)
+        data=document if signed is None else json.loads(signed),
+        text=[json.dumps(document) if signed is None else signed],
+        failure=_failure(broken, hidden),
     )
 
 
 def compare(context: CommandContext) -> CommandResult:
-    checkpoints = read_checkpoints(read_source(context.args.file))
+    checkpoints = read_checkpoint_file(context, context.args.file)
     audit_key = _audit_key(context)
     if audit_key is not None:
         results = compare_with_audit_key(context.store, checkpoints, audit_key=audit_key)
@@ -60,8 +85,10 @@ def compare(context: CommandContext) -> CommandResult:
 
 def export(context: CommandContext) -> CommandResult:
     since = context.args.since
-    exported = {old.principal: old for old in _checkpoints(since)}
+    checkpoints = [] if since is None else read_checkpoint_file(context, since)
+    exported = {old.principal: old for old in checkpoints}
     results, hidden = _results(context)
+    write = partial(FORMATS[context.args.format], context.args.service)
     lines: list[str] = []
     broken: list[HistoryResult] = []
     for current in results:
@@ -70,14 +97,10 @@ def export(context: CommandContext) -> CommandResult:
         start = (
             0 if old is None or result.problem else old.events
         )  # nothing of another history was exported
-        lines += [line(event) for event in result.events[start:]]
+        lines += [write(event) for event in result.events[start:]]
         if result.problem:
             broken.append(result)
     return CommandResult(data={"lines": lines}, text=lines, failure=_failure(broken, hidden))
-
-
-def _checkpoints(path: str | None) -> list[Checkpoint]:
-    return [] if path is None else read_checkpoints(read_source(path))
 
 
 def _results(context: CommandContext) -> tuple[list[HistoryResult], list[str]]:
@@ -120,24 +143,30 @@ def _audit_key(context: CommandContext) -> AuditKey | None:
 def _report(
     context: CommandContext, results: Iterable[HistoryResult], hidden: Sequence[str] = ()
 ) -> CommandResult:
-    names = environment(context)
     principals: list[dict[str, object]] = []
     text: list[str] = []
     broken: list[HistoryResult] = []
     for result in results:
         count, reason = len(result.events), result.reason or "intact"
         data = principal_data(result.principal)
-        principals.append({**data, "events": count, "reason": reason, "problem": result.problem})
-        text.append(f"{result.principal}  {reason}: {result.problem or f'{count} events'}")
+        principals.append(
+            {
+                **data, "events": count, "reason": reason, "problem": result.problem,
+                "tampering": result.tampering, "event": result.event,
+            }
+        )
+        place = "record" if result.event is None else f"event {result.event}"
+        problem = f"{result.problem} [{place}: {result.tampering}]"
+        text.append(
+            f"{result.principal}  {reason}: {problem if result.problem else f'{count} events'}"
+        )
         if result.problem:
             broken.append(result)
     text += [f"HIDDEN  {problem}" for problem in hidden]
-    return CommandResult(
-        data={"environment": names, "principals": principals, "hidden": list(hidden)},
-        text=[
-            *environment_lines(names),
-            *(text or ["no principal of these accounts has a record"]),
-        ],
+    return report_result(
+        context,
+        data={"principals": principals, "hidden": list(hidden)},
+        text=text or ["no principal of these accounts has a record"],
         failure=_failure(broken, hidden),
     )
 

@@ -14,7 +14,7 @@ from functools import cached_property
 from importlib import import_module
 from shlex import quote
 from types import ModuleType
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol, TextIO, TypeVar
 
 from ..access import Actor
 from ..errors import MissingExtra, UnknownMasterKey, VmfaError
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ..keysources.sealed import SealedKeys
 
 K = TypeVar("K", bound=MasterKeys)
+S = TypeVar("S", bound="Closable")
 
 SERVICE: Final = "vmfa command line"  # the trusted service that acts by default
 KEY_NOTICE: Final = (
@@ -44,14 +45,21 @@ KEY_NOTICE: Final = (
 class CommandResult:
     """The result of a command.
 
-    :param data: the output with ``--json``.
+    :param data: the output with ``--json``; None if the command has printed it.
     :param text: the output without it, in lines.
     :param failure: an error to report after the output, as when one record of many is unreadable.
     """
 
-    data: Mapping[str, object]
+    data: Mapping[str, object] | None
     text: Sequence[str]
     failure: VmfaError | None = None
+
+
+class Closable(Protocol):
+    """A store with connections."""
+
+    def close(self) -> None:
+        """Close the connections."""
 
 
 class CommandContext:
@@ -141,6 +149,11 @@ class CommandContext:
         finally:  # error trackers record the locals of a raising frame
             del current, retired, accepted, derive_only
 
+    def close_later(self, file: TextIO) -> TextIO:
+        """Return *file*, which is closed after the command."""
+        self._stack.enter_context(file)
+        return file
+
     @cached_property
     def store(self) -> SQLiteStore:
         creates: bool = self.args.command.creates
@@ -163,6 +176,11 @@ class CommandContext:
             self.store, keys=keys, imported_keys=imported_keys, issuer=issuer, clock=self.clock,
             policy=self.args.command.policy,
         )
+
+    def enter(self, store: S) -> S:
+        """Return *store*, which is closed at the end of the command."""
+        self._stack.callback(store.close)
+        return store
 
     def explain(self, error: UnknownMasterKey) -> VmfaError:
         """Return *error*. If imported keys may be the reason for it, say how to read them."""

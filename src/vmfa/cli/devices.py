@@ -102,12 +102,14 @@ def deactivate(context: CommandContext) -> CommandResult:
         "serial": removed.serial,
         "at": removed.at,
         "binding_code": removed.binding_code,
+        "binding_code_expires_at": removed.binding_code_expires_at or None,
     }
     at = context.time(removed.at)
     text = [f"deactivated at {at}: serial {removed.serial}; its key is destroyed"]
     if removed.binding_code is not None:
         text += [
             f"binding code:  {removed.binding_code}",
+            f"valid until:   {context.time(removed.binding_code_expires_at)}",
             "The code is not shown again. The owner needs it to enroll again.",
         ]
     return CommandResult(data=data, text=text)

@@ -36,6 +36,18 @@ class MissingPackage(EnvironmentProblem):
         super().__init__(message, reason="missing extra")
 
 
+class PartlyImported(errors.VmfaError):
+    """Some entries of a source are not imported. The result says which, and why."""
+
+    reason = "partly imported"
+
+
+class NothingImported(errors.InvalidValue):
+    """No entry of a source is imported. The result says why."""
+
+    reason = "nothing imported"
+
+
 class Interrupted(errors.VmfaError):
     """The user pressed Ctrl-C."""
 
@@ -63,6 +75,7 @@ EXIT_CODES: Final[tuple[tuple[type[errors.VmfaError], int], ...]] = (  # the fir
     (errors.DeviceAlreadyAssigned, 4),
     (errors.TooManySessions, 4),
     (errors.TooSoon, 4),
+    (PartlyImported, 6),
     (Bug, 70),
     (Interrupted, 130),
     (errors.VmfaError, 5),
@@ -76,7 +89,7 @@ def exit_code(problem: errors.VmfaError) -> int:
 
 def describe(problem: errors.VmfaError, *, as_json: bool) -> str:
     """Return *problem* as one sentence, or as a JSON object with the same keys for every error."""
-    wait: int | None = getattr(problem, "retry_after", None)
+    wait = problem.retry_after
     remedy = getattr(problem, "remedy", None)
     if as_json:
         return json.dumps(
@@ -85,8 +98,8 @@ def describe(problem: errors.VmfaError, *, as_json: bool) -> str:
                 "message": str(problem),
                 "remedy": remedy,
                 "retry_after": wait,
-                "message_id": getattr(problem, "message_id", None),
-                "claimant_message": getattr(problem, "claimant_message", None),
+                "message_id": problem.message_id,
+                "claimant_message": problem.claimant_message,
                 "exit_code": exit_code(problem),
             }
         )

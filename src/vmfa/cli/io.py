@@ -14,6 +14,7 @@ from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from getpass import GetPassWarning, getpass
+from io import StringIO
 from typing import Final, TextIO
 
 from ..errors import InvalidValue
@@ -22,13 +23,12 @@ from ..keysources import loading
 from .errors import EnvironmentProblem, UnreadableFile, WrongUsage
 
 MAX_LINE_BYTES: Final = 4096  # of a typed line
-MAX_SOURCE_BYTES: Final = 1 << 26  # of a file to import or to compare with
+MAX_SOURCE_BYTES: Final = 1 << 26  # of a file that is read as a whole
 MASTER_KEY_BYTES: Final = 32
+PROGRESS_STEP: Final = 100
 MAX_LINKS: Final = 40  # as Linux counts them
 OTHERS_WRITE: Final = 0o022
 BLANK: Final = frozenset("\u034f\u115f\u1160\u2800\u3164\uffa0")  # printable, but invisible
-
-_BINARY: Final[int] = getattr(os, "O_BINARY", 0)  # only Windows has it
 
 ENCODINGS: Final[dict[str, Callable[[bytes], bytes]]] = {  # the formats of a key file
     "raw": lambda key: key,
@@ -67,13 +67,49 @@ def print_lines(lines: Iterable[str]) -> None:
 
     :raises OSError: the output cannot be written.
     """
-    _write(sys.stdout, "".join(f"{_printable(line)}\n" for line in lines))
+    _write(sys.stdout, printed(lines))
+
+
+def printed(lines: Iterable[str]) -> str:
+    """Return what :func:`print_lines` prints."""
+    return "".join(f"{_printable(line)}\n" for line in lines)
 
 
 def print_error(text: str) -> None:
     """Print one line on standard error, unless nothing reads it."""
     with suppress(OSError):
         _write(sys.stderr, f"{_printable(text)}\n")
+
+
+class Progress:
+    """A line on standard error that counts, if a terminal shows it."""
+
+    __slots__ = ("_count", "_shown", "_total", "_visible")
+
+    def __init__(self, total: int) -> None:
+        """Begin at 0 of *total*."""
+        self._count = 0
+        self._total = total
+        self._shown = total >= PROGRESS_STEP and sys.stderr.isatty()
+        self._visible = False
+
+    def advance(self) -> None:
+        """Count one, and show the new count now and then."""
+        self._count += 1
+        if self._shown and self._count % PROGRESS_STEP == 0:
+            self._write(f"\r{self._count} of {self._total}")
+            self._visible = True
+
+    def clear(self) -> None:
+        """Remove the line from the terminal."""
+        if self._visible:
+            self._write("\r\x1b[K")
+            self._visible = False
+
+    def _write(self, text: str) -> None:
+        with suppress(OSError):
+            sys.stderr.write(text)
+            sys.stderr.flush()
 
 
 def _printable(line: str) -> str:
@@ -146,6 +182,24 @@ def read_source(path: str) -> str:
     raise UnreadableFile(problem)
 
 
+def open_source(path: str) -> TextIO:
+    """Open the file *path*, to read it as UTF-8 text more than once.
+
+    What can be read only once, such as standard input (``-``) or a pipe, is read into memory. The
+    caller closes the file.
+
+    :raises UnreadableFile: it cannot be read, or cannot be read twice and is too long.
+    """
+    try:
+        if path != "-" and stat.S_ISREG(os.stat(path).st_mode):
+            return open(path, encoding="utf-8-sig", newline="\n")  # see above
+    except OSError as error:
+        problem = f"the file cannot be read: {error.strerror}"
+    else:
+        return StringIO(read_source(path))
+    raise UnreadableFile(problem)
+
+
 # Files with keys
 
 
@@ -186,20 +240,30 @@ def create_key_file(path: str, encoding: str = "raw") -> None:
 def create_private_file(path: str, content: bytes, what: str) -> None:
     """Write *content* to the new file *path*, which only its owner can access.
 
-    It is on the disk when this returns. A file that exists is never changed.
+    It is on the disk when this returns. A file that exists is never changed. A process that is
+    killed leaves no file at *path* or the whole one, and may leave a temporary file beside it,
+    whose name ends in ``.tmp``.
 
     :param what: what the file is, such as "key file".
     :raises EnvironmentProblem: the file exists, or cannot be written.
     """
+    from tempfile import mkstemp  # most commands do not need it
+
+    directory, name = os.path.split(os.path.abspath(path))
     problem = ""
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o600)
+        descriptor, temporary = mkstemp(prefix=f".{name}.", suffix=".tmp", dir=directory)
         try:
             with open(descriptor, "wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            _sync_directory(os.path.dirname(os.path.abspath(path)))
+            _publish(temporary, path)
+        finally:
+            with suppress(FileNotFoundError):  # it was moved
+                os.unlink(temporary)
+        try:
+            _sync_directory(directory)
         except BaseException:
             os.unlink(path)  # a key that may not be on the disk must not create devices
             raise
@@ -210,6 +274,49 @@ def create_private_file(path: str, content: bytes, what: str) -> None:
     del content  # error trackers record the locals of a raising frame
     if problem:
         raise EnvironmentProblem(f"the {what} {problem}")
+
+
+def create_report_file(path: str, lines: Iterable[str]) -> None:
+    """Write *lines* to the new file *path* as UTF-8, as :func:`print_lines` prints them."""
+    create_private_file(path, printed(lines).encode(), "output file")
+
+
+def _publish(temporary: str, path: str) -> None:
+    """Give the whole file *temporary* the new name *path*.
+
+    A link never replaces a file and needs no second step. Some file systems, such as FAT, have no
+    links. There the name is reserved first: a process that is killed between the two steps leaves
+    an empty file at *path*, which no command accepts as a key.
+
+    :raises FileExistsError: there is a file at *path*. It was not changed.
+    :raises OSError: the name cannot be given.
+    """
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except (AttributeError, NotImplementedError, OSError):
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        try:
+            os.replace(temporary, path)
+        except BaseException:
+            os.unlink(path)
+            raise
+
+
+def create_public_file(path: str, content: bytes, what: str) -> None:
+    """Write *content* to the new file *path*, which everyone may read.
+
+    :param what: what the file is, such as "public key file".
+    :raises EnvironmentProblem: the file exists, or cannot be written.
+    """
+    try:
+        with open(path, "xb") as file:
+            file.write(content)
+    except FileExistsError:
+        raise EnvironmentProblem(f"the {what} exists already and was not changed") from None
+    except OSError as error:
+        raise EnvironmentProblem(f"the {what} cannot be created: {error.strerror}") from None
 
 
 def _sync_directory(path: str) -> None:

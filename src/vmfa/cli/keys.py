@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from ..audit import read_checkpoints
 from ..errors import VmfaError
 from ..models import PrincipalId
 from ..reseal import key_usage, reseal as reseal_account
 from .context import KEY_NOTICE, CommandContext, CommandResult
 from .errors import EnvironmentProblem, WrongUsage
-from .io import create_key_file, create_private_file, read_source
+from .io import create_key_file, create_private_file
 from .rendering import principal_data, shell_quoted
+from .signing import read_checkpoint_file
 
 AUDIT_KEY_NOTICE = (
     "the audit key is in the file. It checks records and histories, and computes no code. Give it"
@@ -88,7 +88,7 @@ def report(context: CommandContext) -> CommandResult:
 
 def reseal(context: CommandContext) -> CommandResult:
     path, accounts = context.args.checkpoint, context.accounts()
-    checkpoints = None if path is None else read_checkpoints(read_source(path))
+    checkpoints = None if path is None else read_checkpoint_file(context, path)
     keys = context.registry.operations.keys
     return _result(
         "resealed",

@@ -12,7 +12,7 @@ from contextlib import ExitStack, suppress
 from ..errors import UnknownMasterKey, VmfaError
 from .context import CommandContext, CommandResult
 from .errors import Bug, EnvironmentProblem, Interrupted, describe, exit_code
-from .io import print_error, print_lines
+from .io import create_report_file, print_error, print_lines
 from .parser import TextRequested, parse
 
 
@@ -57,7 +57,14 @@ def _run(arguments: Sequence[str], clock: Callable[[], float]) -> VmfaError | No
             result: CommandResult = args.command.run(context)
         except UnknownMasterKey as error:
             raise context.explain(error) from None
-    print_lines([json.dumps(result.data)] if args.json else result.text)
+    lines: Sequence[str] = result.text
+    if args.json:
+        lines = [] if result.data is None else [json.dumps(result.data)]
+    path = getattr(args, "output", None)
+    if path is None:
+        print_lines(lines)
+    else:
+        create_report_file(path, lines)
     return result.failure
 
 

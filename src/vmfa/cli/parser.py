@@ -9,22 +9,35 @@ from itertools import islice
 from textwrap import wrap
 from typing import Any, Final, NoReturn
 
+from ..installation import vmfa_version
 from ..policy import Policy
-from . import audit, codes, devices, importing, keys, reports, support
+from . import (
+    audit,
+    codes,
+    conformance,
+    devices,
+    evidence,
+    importing,
+    keys,
+    reports,
+    signing,
+    stores,
+    support,
+)
 from .context import CommandContext, CommandResult
 from .demo import run_demo
 from .errors import WrongUsage
 from .io import ENCODINGS
 
 ABOUT: Final = 'Assign virtual MFA devices and verify their codes. Try "vmfa demo" first.'
-GLOBAL_OPTIONS: Final = """\
-Options: --db FILE (or $VMFA_DB), --key-file FILE (or $VMFA_KEY_FILE), --json,
---version. "vmfa COMMAND --help" explains a command and the exit codes."""
+GLOBAL_OPTIONS: Final = (
+    "Options: --db FILE, --key-file FILE, --json, --version; and COMMAND --help."
+)
 EXIT_CODES: Final = """\
 exit codes: 0 done; 1 the code is not accepted; 2 wrong usage or an invalid
 value; 3 access denied; 4 no device, no session, already assigned, too many
 sessions, or too soon; 5 database, clock, master key, files, or a failed check;
-70 a bug in vmfa; 130 interrupted."""
+6 imported in part; 70 a bug in vmfa; 130 interrupted."""
 CODES: Final = (
     "A code that is omitted or - is read from standard input; a terminal does not show it. "
     "A code in an argument is visible to other users in the list of processes."
@@ -126,7 +139,7 @@ class GroupParser(Parser):
         width = 1 + max(len(command.name) for command in self.group.commands)
         lines = [f"  {command.name:<{width}} {command.about}" for command in self.group.commands]
         usage = f"usage: {self.prog} [OPTIONS] COMMAND ..."
-        return "\n".join([usage, self.group.about, "", *lines, "", GLOBAL_OPTIONS])
+        return "\n".join([usage, self.group.about, *lines, "", GLOBAL_OPTIONS])
 
     def choose(self, words: Sequence[str]) -> Command | Group:
         """Return the command or group that the first of *words* names.
@@ -292,6 +305,12 @@ def _since(parser: Parser) -> None:
     parser.add_argument("--since", metavar="FILE", help="only the events after this checkpoint")
 
 
+def _output(parser: Parser) -> None:
+    parser.add_argument(
+        "--output", metavar="FILE", help="write to this file, which must not exist"
+    )
+
+
 def _import(parser: Parser) -> None:
     parser.add_argument(
         "format", choices=importing.FORMATS, metavar="FORMAT", help=", ".join(importing.FORMATS)
@@ -328,7 +347,23 @@ def _import(parser: Parser) -> None:
     parser.add_argument(
         "--parameters",
         metavar="ALGORITHM,DIGITS,PERIOD",
-        help="the kind of the devices in FILE, if not sha1,6,30 (django-allauth only)",
+        help="the kind of the devices in FILE, if not sha1,6,30 (django-allauth,"
+        " devise-two-factor and laravel-fortify only)",
+    )
+    parser.add_argument(
+        "--source-key-file",
+        metavar="KEYFILE",
+        help="the key that FILE is encrypted with (pskc: in hex; privacyidea)",
+    )
+    parser.add_argument(
+        "--source-password-file",
+        metavar="PASSWORDFILE",
+        help="the password that FILE is encrypted with (pskc only)",
+    )
+    parser.add_argument(
+        "--owner-is-serial",
+        action="store_true",
+        help="the owner is the serial number of the token; use it with --map (pskc only)",
     )
     parser.add_argument(
         "--allow-incomplete",
@@ -471,7 +506,7 @@ def _json(parser: Parser) -> None:
 
 class _Version(argparse.Action):
     def __call__(self, *_: object) -> NoReturn:
-        raise TextRequested(f"vmfa {reports.vmfa_version()}")
+        raise TextRequested(f"vmfa {vmfa_version()}")
 
 
 def _version(parser: Parser) -> None:
@@ -482,7 +517,7 @@ def _version(parser: Parser) -> None:
 
 KEYS: Final = Group(
     name="keys",
-    about="Manage master keys: generate, report, reseal, rekey, audit-key.",
+    about="Keys: generate, report, reseal, rekey, audit-key, signing-key.",
     commands=(
         Command(
             name="generate",
@@ -503,7 +538,7 @@ KEYS: Final = Group(
             about="Authenticate every record under the current master key.",
             more="Sign-ins may go on meanwhile. After a leak of the old key, stop all services "
             "first and pass a checkpoint that is older than the leak.",
-            arguments=(_accounts, _leak_checkpoint, _files),
+            arguments=(_accounts, _leak_checkpoint, signing.add_signed_by, _files),
         ),
         Command(
             name="rekey",
@@ -519,6 +554,13 @@ KEYS: Final = Group(
             more="It checks records and histories. It computes no code, and the service accepts "
             "nothing that is made with it.",
             arguments=(_new_audit_key_file, _key_files),
+        ),
+        Command(
+            name="signing-key",
+            run=signing.signing_key,
+            about="Write a new key that signs checkpoints, and its public key.",
+            more="Ed25519, in PEM files. Needs the extra signing.",
+            arguments=(signing.add_new_signing_key_file,),
         ),
     ),
 )
@@ -555,34 +597,109 @@ SUPPORT: Final = Group(
 
 AUDIT: Final = Group(
     name="audit",
-    about="Verify and export histories: verify, checkpoint, compare, export.",
+    about="Histories: verify, checkpoint, compare, export, signer, evidence.",
     commands=(
         Command(
             name="verify",
             run=audit.verify,
             about="Check every history of the accounts.",
             more="Prints the first event that was changed, removed or moved.",
-            arguments=(_accounts, _case, _audit_key, _files),
+            arguments=(_accounts, _case, _audit_key, _files, _output),
         ),
         Command(
             name="checkpoint",
             run=audit.checkpoint,
             about="Print what later proves the state of every history.",
             more="Keep it where it cannot be changed with write access to the database.",
-            arguments=(_accounts, _case, _audit_key, _files),
+            arguments=(_accounts, signing.add_sign, _case, _audit_key, _files, _output),
         ),
         Command(
             name="compare",
             run=audit.compare,
             about="Compare the database with a checkpoint.",
             more="Finds deleted rows and restored older rows.",
-            arguments=(_checkpoint_file, _case, _audit_key, _files),
+            arguments=(
+                _checkpoint_file, signing.add_signed_by, _case, _audit_key, _files, _output,
+            ),
+        ),
+        Command(
+            name="signer",
+            run=signing.check_signature,
+            about="Check who signed a checkpoint.",
+            more="It needs no database. Needs the extra signing.",
+            arguments=(_checkpoint_file, signing.add_signed_by),
         ),
         Command(
             name="export",
             run=audit.export,
             about="Print the events as JSON lines for a SIEM.",
-            arguments=(_accounts, _since, _case, _audit_key, _files),
+            arguments=(
+                _accounts, _since, signing.add_signed_by, audit.add_format, _case, _audit_key,
+                _files, _output,
+            ),
+        ),
+        Command(
+            name="evidence",
+            run=evidence.write_pack,
+            about="Write a folder of reports for an auditor.",
+            more="Self-test, policy, verification of the histories, traceability, bill of "
+            "materials and versions, each with its SHA-256.",
+            arguments=(
+                evidence.add_folder, _policy, signing.add_sign, _case, _audit_key, _files,
+            ),
+        ),
+    ),
+)
+
+CONFORMANCE: Final = Group(
+    name="conformance",
+    about=conformance.ABOUT,
+    commands=(
+        Command(
+            name="list",
+            run=conformance.list_cases,
+            about="List the cases, or the capabilities of an adapter.",
+            arguments=(conformance.add_names, conformance.add_list),
+        ),
+        Command(
+            name="run",
+            run=conformance.run,
+            about="Run the cases on a system.",
+            more="Only the test accounts of the adapter are used.",
+            arguments=(conformance.add_names, conformance.add_run),
+        ),
+        Command(
+            name="template",
+            run=conformance.template,
+            about="Print the template of an adapter.",
+            arguments=(conformance.add_template,),
+        ),
+        Command(
+            name="vectors",
+            run=conformance.vectors,
+            about="Print the cases as JSON, with fixed keys, times and codes.",
+            arguments=(conformance.add_names,),
+        ),
+    ),
+)
+
+STORE: Final = Group(
+    name="store",
+    about="Move to another database: copy, compare.",
+    commands=(
+        Command(
+            name="copy",
+            run=stores.copy,
+            about="Copy every record and history into an empty database.",
+            more="Stop the services first. Then both databases are compared. If it is "
+            "interrupted, repeat the command: it continues.",
+            arguments=(stores.databases, _key_files),
+        ),
+        Command(
+            name="compare",
+            run=stores.compare,
+            about="Check that two databases have the same records and histories.",
+            arguments=(stores.databases, _key_files),
         ),
     ),
 )
@@ -664,12 +781,15 @@ PROGRAM: Final = Group(
             name="import",
             run=importing.import_devices,
             about="Import the devices of another system.",
-            more="Prints a line for each entry. Needs the extra sealing.",
+            more="Prints a line for each entry that is not imported. Needs the extra sealing. Exit"
+            " code 6: some entries are not imported; 2: none is, or FILE cannot be read.",
             arguments=(_import, _files, _create_key_file),
             creates=True,
         ),
         AUDIT,
+        CONFORMANCE,
         KEYS,
+        STORE,
         Command(
             name="code",
             run=codes.code,
@@ -680,13 +800,14 @@ PROGRAM: Final = Group(
             name="policy",
             run=reports.policy,
             about="Report how well a policy resists guessing.",
-            arguments=(_policy,),
+            arguments=(_policy, _output),
         ),
         Command(
             name="selftest",
             run=reports.selftest,
             about="Check the cryptography of this installation.",
             more="Computes the known answers of FIPS 180-4, RFC 4226, RFC 6238 and RFC 5869.",
+            arguments=(_output,),
         ),
     ),
 )

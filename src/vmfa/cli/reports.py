@@ -1,19 +1,28 @@
-"""Reports: ``vmfa selftest``, ``vmfa policy``, and the environment that every report states."""
+"""Reports that can be filed as evidence: ``vmfa selftest``, ``vmfa policy``, and their frame.
+
+Every report states what it depends on: versions, time and host, which module computes each
+primitive, and the policy. Its last line is a digest of the report.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import platform
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from importlib import import_module
 from math import inf
-from typing import Final
+from typing import Any, Final
 
 from ..analysis import Guessing, report
+from ..errors import VmfaError
+from ..installation import fips_mode, openssl_version, vmfa_commit, vmfa_version
 from ..otp import to_unix_seconds
 from ..policy import Policy
-from ..self_test import selftest as compute_known_answers
+from ..self_test import computed_by, selftest as compute_known_answers
 from .context import CommandContext, CommandResult
 from .errors import EnvironmentProblem, WrongUsage
+from .io import printed
 from .rendering import time_text
 
 SOURCES: Final = (  # the prefix of the clause ids of a document, and its name
@@ -24,105 +33,144 @@ SOURCES: Final = (  # the prefix of the clause ids of a document, and its name
 )
 
 
-# The environment
+# The frame of every report
 
 
 def environment(context: CommandContext) -> dict[str, str]:
     """Return what a report depends on: versions, time, host and the FIPS mode of OpenSSL."""
     return {
         "vmfa": vmfa_version(),
+        "commit": vmfa_commit(),
         "time": time_text(to_unix_seconds(context.clock()), utc=True),
         "host": platform.node() or "unknown",
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
-        "openssl": _openssl_version(),
-        "fips": _fips_mode(),
+        "openssl": openssl_version(),
+        "fips": fips_mode(),
     }
 
 
-def environment_lines(names: dict[str, str]) -> list[str]:
-    """Return the result of :func:`environment` as lines of text."""
-    return [f"{name + ':':<9}{text}" for name, text in names.items()]
+def report_result(
+    context: CommandContext,
+    *,
+    data: Mapping[str, object],
+    text: Sequence[str],
+    chosen: Policy | None = None,
+    failure: VmfaError | None = None,
+) -> CommandResult:
+    """Return a report with its frame: what it depends on, the policy, and a digest.
+
+    :param data: the content, with ``--json``.
+    :param text: the content, as lines of text.
+    :param chosen: the policy; None: that of the command.
+    :param failure: as for :class:`CommandResult`.
+    """
+    names, primitives = environment(context), dict(computed_by())
+    limits = policy_data(chosen or context.args.command.policy or Policy())
+    complete = {"environment": names, "computed_by": primitives, **data, "policy": limits}
+    lines = [
+        *(f"{name + ':':<9}{value}" for name, value in names.items()),
+        *(f"{name}: computed by {module}" for name, module in primitives.items()),
+        *text,
+        *(f"policy: {name} = {_setting_text(value)}" for name, value in limits.items()),
+    ]
+    return CommandResult(
+        data={**complete, "digest": data_digest(complete)},
+        text=[*lines, f"digest: {text_digest(lines)}"],
+        failure=failure,
+    )
 
 
-def vmfa_version() -> str:
-    """Return the version of the installed package, or "not installed"."""
-    from importlib.metadata import PackageNotFoundError, version  # slow to import, seldom needed
+def policy_data(chosen: Policy) -> dict[str, Any]:
+    """Return every field of a policy for JSON."""
+    return {**asdict(chosen), "offers": [asdict(offer) for offer in chosen.offers]}
 
+
+def data_digest(data: Mapping[str, object]) -> str:
+    """Return the SHA-256 of a report as JSON, without its digest, in a form that is unique."""
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"))
+    return sha256(text)
+
+
+def text_digest(lines: Sequence[str]) -> str:
+    """Return the SHA-256 of a report as text, without its last line, as it is printed."""
+    return sha256(printed(lines))
+
+
+def sha256(text: str) -> str:
+    """Return the SHA-256 of *text* in hexadecimal, or "refused" if this build refuses SHA-256."""
     try:
-        return version("vmfa")
-    except PackageNotFoundError:  # run from a source tree
-        return "not installed"
+        return hashlib.sha256(text.encode()).hexdigest()
+    except ValueError:
+        return "refused"
 
 
-def _openssl_version() -> str:
-    try:
-        text: str = import_module("ssl").OPENSSL_VERSION
-    except ImportError:
-        return "none"
-    return text
-
-
-def _fips_mode() -> str:
-    """Return whether the OpenSSL that ``hashlib`` uses runs in FIPS mode."""
-    try:
-        return "on" if import_module("_hashlib").get_fips_mode() else "off"
-    except (ImportError, AttributeError, ValueError):  # a Python without OpenSSL
-        return "unknown"
+def _setting_text(value: object) -> str:
+    if not isinstance(value, list):
+        return str(value)
+    return "; ".join(
+        ", ".join(f"{name} {setting}" for name, setting in offer.items()) for offer in value
+    )
 
 
 # The reports
 
 
 def selftest(context: CommandContext) -> CommandResult:
-    names, report = environment(context), compute_known_answers()
+    result = compute_known_answers()
     failure = (
-        None if report.passed else EnvironmentProblem(report.sentence, reason="self-test failed")
+        None if result.passed else EnvironmentProblem(result.sentence, reason="self-test failed")
     )
-    data = {
-        "environment": names,
-        "passed": report.passed,
-        "refused": list(report.refused),
-        "computed_by": dict(report.computed_by),
-        "answers": [asdict(answer) for answer in report.answers],
-    }
-    return CommandResult(
-        data=data,
+    answers = (
+        f"ok     {answer.source}"
+        if answer.passed
+        else f"WRONG  {answer.source}: {answer.problem}"
+        for answer in result.answers
+    )
+    return report_result(
+        context,
+        data={
+            "passed": result.passed,
+            "refused": list(result.refused),
+            "answers": [asdict(answer) for answer in result.answers],
+        },
+        text=[*answers, "passed" if result.passed else "FAILED"],
         failure=failure,
-        text=[
-            *environment_lines(names),
-            *(f"{name}: computed by {module}" for name, module in report.computed_by),
-            *(
-                f"ok     {answer.source}"
-                if answer.passed
-                else f"WRONG  {answer.source}: {answer.problem}"
-                for answer in report.answers
-            ),
-            "passed" if report.passed else "FAILED",
-        ],
     )
 
 
 def policy(context: CommandContext) -> CommandResult:
-    names, args = environment(context), context.args
+    args = context.args
     chosen = Policy.strict() if args.strict else Policy()
     changes = dict(_change(text) for text in args.set)
     if args.window is not None:
         changes["window"] = args.window
-    chosen = chosen.replace(**changes)
-    result = report(
-        chosen, sign_ins_per_day=args.sign_ins, reenrollments_per_year=args.reenrollments
+    return policy_report(
+        context, chosen.replace(**changes), sign_ins=args.sign_ins,
+        reenrollments=args.reenrollments,
     )
+
+
+def policy_report(
+    context: CommandContext, chosen: Policy, *, sign_ins: float, reenrollments: float
+) -> CommandResult:
+    """Return the report on a policy: the chances of an attacker, and what is weak.
+
+    :param sign_ins: sign-ins of the user a day.
+    :param reenrollments: new devices of the user a year.
+    """
+    result = report(chosen, sign_ins_per_day=sign_ins, reenrollments_per_year=reenrollments)
     chance = f"{result.likeliest_code:.3e}"
-    data = {"environment": names, **asdict(result)}
+    data = asdict(result)
     for row in (*data["per_device"], *data["reenrolling"]):
         row["per_day"] = None if row["per_day"] == inf else row["per_day"]  # JSON has no infinity
     for row in data["weaknesses"]:
         row["source"] = _source(row.pop("clause"))
-    return CommandResult(
+    return report_result(
+        context,
         data=data,
+        chosen=chosen,
         text=[
-            *environment_lines(names),
             f"one guess: {result.candidates} candidates, each with a chance of at most {chance}",
             "for each device:",
             *map(_guessing_line, result.per_device),

@@ -7,31 +7,30 @@ system can have accepted is spent.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any, Final
 
 from ..errors import InvalidValue
 from ..policy import Parameters
-from .base import (
-    ImportedDevice,
-    Item,
-    Items,
-    Rejected,
+from .base import ImportedDevice, Item, Items, Rejected
+from .django_otp import model_of, other_device, user_of
+from .reading import (
+    Decrypt,
+    Source,
     build_item,
+    decrypted,
     json_records,
     key_type,
     printable,
     take,
 )
-from .django_otp import model_of, other_device, user_of
 
 MODEL: Final = "mfa.authenticator"
-Decrypt = Callable[[str], str]
 
 
 def read(
-    text: str,
+    source: Source,
     *,
     unsafe_short_keys: bool = False,
     decrypt: Decrypt | None = None,
@@ -49,7 +48,7 @@ def read(
     item = partial(
         _dumped, unsafe_short_keys=unsafe_short_keys, decrypt=decrypt, parameters=parameters
     )
-    return Items(lambda: filter(None, map(item, json_records(text))))
+    return Items(lambda: filter(None, map(item, json_records(source))))
 
 
 def entries(
@@ -100,17 +99,8 @@ def _item(
             where=where,
             owner=owner,
             system=f"django-allauth: {where}",
-            key=key_type(unsafe_short_keys).from_base32(_decrypted(secret, decrypt)),
+            key=key_type(unsafe_short_keys).from_base32(decrypted(secret, decrypt)),
             parameters=parameters or Parameters(),
         )
 
     return build_item(where, owner, build)
-
-
-def _decrypted(secret: str, decrypt: Decrypt | None) -> str:
-    if decrypt is None:
-        return secret
-    try:
-        return decrypt(secret)
-    except Exception as error:  # noqa: BLE001  # of the project's own cipher
-        raise InvalidValue(f"decrypt() raised {type(error).__name__}") from None

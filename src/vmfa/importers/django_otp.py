@@ -13,23 +13,13 @@ from typing import Any, Final
 
 from ..errors import InvalidValue
 from ..policy import Parameters
-from .base import (
-    HOTP,
-    ImportedDevice,
-    Item,
-    Items,
-    Rejected,
-    build_item,
-    json_records,
-    key_type,
-    printable,
-    take,
-)
+from .base import ImportedDevice, Item, Items, Rejected
+from .reading import HOTP, Source, build_item, hex_bytes, json_records, key_type, printable, take
 
 MODEL: Final = "otp_totp.totpdevice"
 
 
-def read(text: str, *, unsafe_short_keys: bool = False) -> Items:
+def read(source: Source, *, unsafe_short_keys: bool = False) -> Items:
     """Return the devices in the JSON of ``dumpdata``.
 
     Devices of other kinds are rejected by name, those of django-allauth included. Models that are
@@ -38,7 +28,7 @@ def read(text: str, *, unsafe_short_keys: bool = False) -> Items:
     :param unsafe_short_keys: import keys below 128 bits, against RFC 4226.
     """
     item = partial(_dumped, unsafe_short_keys=unsafe_short_keys)
-    return Items(lambda: filter(None, map(item, json_records(text))))
+    return Items(lambda: filter(None, map(item, json_records(source))))
 
 
 def entries(
@@ -107,7 +97,7 @@ def _item(row: Mapping[str, Any], unsafe_short_keys: bool) -> Item:
             where=where,
             owner=owner,
             system=f"django-otp: {where}",
-            key=key_type(unsafe_short_keys)(_hex_bytes(take(row, "key", str))),
+            key=key_type(unsafe_short_keys)(hex_bytes("key", take(row, "key", str))),
             parameters=Parameters(
                 digits=take(row, "digits", int),
                 period=take(row, "step", int),
@@ -120,10 +110,3 @@ def _item(row: Mapping[str, Any], unsafe_short_keys: bool) -> Item:
         )
 
     return build_item(where, owner, build)
-
-
-def _hex_bytes(text: str) -> bytes:
-    try:
-        return bytes.fromhex(text)
-    except ValueError:
-        raise InvalidValue("key must be hexadecimal") from None

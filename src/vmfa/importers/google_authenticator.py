@@ -10,13 +10,14 @@ from typing import Final
 
 from ..errors import InvalidValue
 from ..policy import Parameters
-from .base import HOTP, ImportedDevice, Item, build_item, key_type, numbered_lines
+from .base import ImportedDevice, Item
+from .reading import HOTP, Source, build_item, key_type, numbered_lines, whole_number
 
 OPTION: Final = '" '  # the beginning of an option line
 NOT_IMPORTED: Final = ("WINDOW_SIZE", "RATE_LIMIT")
 
 
-def read(text: str, *, owner: str, unsafe_short_keys: bool = False) -> list[Item]:
+def read(source: Source, *, owner: str, unsafe_short_keys: bool = False) -> list[Item]:
     """Return the device in a file.
 
     :param owner: the user whose file this is. The file itself does not name them.
@@ -24,7 +25,7 @@ def read(text: str, *, owner: str, unsafe_short_keys: bool = False) -> list[Item
     """
 
     def build() -> ImportedDevice:
-        secret, *rest = [line for _, line in numbered_lines(text)] or [""]
+        secret, *rest = [line for _, line in numbered_lines(source)] or [""]
         options = dict(
             line[len(OPTION) :].partition(" ")[::2] for line in rest if line.startswith(OPTION)
         )
@@ -59,8 +60,4 @@ def _first(options: dict[str, str], name: str, default: int) -> int:
 
 
 def _numbers(options: dict[str, str], name: str) -> list[int]:
-    words = options.get(name, "").split()
-    digits = [word.removeprefix("-") for word in words]
-    if not all(word.isascii() and word.isdigit() and len(word) <= 20 for word in digits):
-        raise InvalidValue(f"{name} must be whole numbers")
-    return [int(word) for word in words]
+    return [whole_number(name, word) for word in options.get(name, "").split()]

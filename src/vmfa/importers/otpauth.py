@@ -19,7 +19,8 @@ from typing import Final
 
 from ..errors import InvalidValue
 from ..keyuri import parse
-from .base import HOTP, ImportedDevice, Item, Items, build_item, numbered_lines
+from .base import ImportedDevice, Item, Items
+from .reading import HOTP, Source, build_item, numbered_lines
 
 SCHEME: Final = "otpauth://"
 SEPARATORS: Final = frozenset(",;:=|<>\"'`")
@@ -27,13 +28,13 @@ FORM: Final = "a line must have the form URI, OWNER URI or OWNER<TAB>URI"
 _BLANK_IN_SECRET: Final = re.compile(r"[?&]secret=[^&]*\s", re.IGNORECASE)
 
 
-def read(text: str, *, unsafe_short_keys: bool = False) -> Items:
+def read(source: Source, *, unsafe_short_keys: bool = False) -> Items:
     """Return the devices in a list of key URIs.
 
     :param unsafe_short_keys: import keys below 128 bits, against RFC 4226.
     """
     item = partial(_item, unsafe_short_keys=unsafe_short_keys)
-    return Items(lambda: map(item, numbered_lines(text)))
+    return Items(lambda: map(item, numbered_lines(source)))
 
 
 def _item(numbered_line: tuple[int, str], *, unsafe_short_keys: bool) -> Item:
@@ -48,7 +49,7 @@ def _item(numbered_line: tuple[int, str], *, unsafe_short_keys: bool) -> Item:
             raise InvalidValue(HOTP)
         if _BLANK_IN_SECRET.search(uri):  # Base32 would absorb the word after it
             raise InvalidValue("the secret contains a blank: a line must end with its URI")
-        key_uri = parse(uri, unsafe_short_key=unsafe_short_keys)
+        key_uri = parse(uri, unsafe_short_key=unsafe_short_keys, require_label=not owner)
         name = owner or key_uri.label
         return ImportedDevice(
             where=where, owner=name, system=f"otpauth: {name}", key=key_uri.key,

@@ -20,17 +20,8 @@ from urllib.parse import unquote
 from ..errors import InvalidValue
 from ..keyuri import MAX_URI_LENGTH
 from ..policy import Parameters
-from .base import (
-    HOTP,
-    ImportedDevice,
-    Item,
-    Items,
-    Rejected,
-    UnreadableSource,
-    build_item,
-    key_type,
-    numbered_lines,
-)
+from .base import ImportedDevice, Item, Items, Rejected, UnreadableSource
+from .reading import HOTP, Source, build_item, key_type, numbered_lines, rewound
 
 PREFIX: Final = "otpauth-migration://offline?data="
 MAX_QR_CODES: Final = 100_000  # in one source
@@ -53,21 +44,23 @@ class Batch:
 
 
 def read(
-    text: str, *, unsafe_short_keys: bool = False, allow_incomplete: bool = False
+    source: Source, *, unsafe_short_keys: bool = False, allow_incomplete: bool = False
 ) -> Items:
     """Return the accounts of an export.
 
     :param unsafe_short_keys: import keys below 128 bits, against RFC 4226.
     :param allow_incomplete: import the accounts of batches in which a QR code is missing.
     """
-    return Items(lambda: _items(text, unsafe_short_keys, allow_incomplete))
+    return Items(lambda: _items(source, unsafe_short_keys, allow_incomplete))
 
 
-def _items(text: str, unsafe_short_keys: bool, allow_incomplete: bool) -> Iterator[Item]:
-    first_pass, second_pass = numbered_lines(text), numbered_lines(text)
-    del text  # error trackers record the locals of a raising frame
-    scanned = _scanned_codes(first_pass)
-    for number, line in second_pass:
+def _items(
+    source: Source, unsafe_short_keys: bool, allow_incomplete: bool
+) -> Iterator[Item]:
+    stream = rewound(source)
+    del source  # error trackers record the locals of a raising frame
+    scanned = _scanned_codes(numbered_lines(stream))
+    for number, line in numbered_lines(stream):
         where = f"line {number}"
         try:
             payload = _payload(line)

@@ -12,25 +12,16 @@ from functools import partial
 from typing import Any
 
 from ..policy import Parameters
-from .base import (
-    ImportedDevice,
-    Item,
-    Items,
-    build_item,
-    check_known_fields,
-    json_records,
-    key_type,
-    owner_of,
-    take,
-)
+from .base import ImportedDevice, Item, Items
+from .reading import Source, build_item, check_known_fields, json_records, key_type, owner_of, take
 
 
-def read(text: str, *, unsafe_short_keys: bool = False) -> Items:
+def read(source: Source, *, unsafe_short_keys: bool = False) -> Items:
     """Return the devices in a JSON list.
 
     :param unsafe_short_keys: import keys below 128 bits, against RFC 4226.
     """
-    return Items(lambda: _items(json_records(text), unsafe_short_keys))
+    return Items(lambda: _items(json_records(source), unsafe_short_keys))
 
 
 def entries(

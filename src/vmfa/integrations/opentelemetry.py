@@ -21,7 +21,14 @@ from functools import cache
 from typing import Any, Final, TypeVar
 
 from .. import aio
-from ..errors import ClockWentBack, MissingExtra, StoreError, UnknownMasterKey, VmfaError
+from ..errors import (
+    ClockWentBack,
+    MissingExtra,
+    RandomnessFailed,
+    StoreError,
+    UnknownMasterKey,
+    VmfaError,
+)
 from ..events import AuditEvent, EventType
 from ..models import Principal, PrincipalId
 from ..operations import Operation
@@ -46,7 +53,9 @@ SYSTEMS: Final = {  # db.system.name, as OpenTelemetry spells it
     "SQLiteStore": "sqlite", "PostgresStore": "postgresql", "AsyncPostgresStore": "postgresql",
 }
 SUCCESS, REFUSED, FAILED = "success", "refused", "failed"  # vmfa.outcome
-FAILURES: Final = (StoreError, ClockWentBack, UnknownMasterKey)  # the operator has to act
+FAILURES: Final = (  # the operator has to act
+    StoreError, ClockWentBack, RandomnessFailed, UnknownMasterKey,
+)
 REASONS: Final = frozenset({EventType.REFUSED, EventType.REJECTED})  # whose reason is a constant
 Attributes = dict[str, str]
 

@@ -330,8 +330,10 @@ class KeySources:
 
 def _problem_with(master_keys: tuple[bytes, ...]) -> InvalidType | InvalidValue | None:
     if not all(isinstance(master_key, bytes) for master_key in master_keys):
-        return InvalidType("a master key must be bytes")
-    if min(map(len, master_keys)) < MIN_MASTER_KEY_BYTES:
+        return InvalidType(
+            "a master key must be bytes: load it with from_file() or from_env()"
+        )
+    if min(map(len, master_keys)) < MIN_MASTER_KEY_BYTES:  # ASVS5-11.2.3
         return InvalidValue("a master key must have at least 32 bytes")
     if len(set(master_keys)) != len(master_keys):
         return InvalidValue("a master key must have one role: it was passed twice")

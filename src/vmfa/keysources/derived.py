@@ -21,7 +21,6 @@ class DerivedKeys(MasterKeys):
     See :class:`MasterKeys` for the parameters.
     """
 
-    # RFC4226-7.5-DET, RFC6238-3-R2, RFC6238-3-R6, RULE-NO-KEY-STORED
     __slots__ = ()
     scheme = "derived"
 
@@ -29,7 +28,7 @@ class DerivedKeys(MasterKeys):
         self, principal: PrincipalId, serial: str, parameters: Parameters
     ) -> tuple[KeyRef, Key]:
         """Return a new key and its reference."""
-        # RFC4226-5.1-K, RFC6238-3-R5
+        # RFC4226-5.1-K, RFC6238-3-R5, RULE-NO-KEY-STORED
         ref = KeyRef(scheme=self.scheme, key_id=self.current_id, material=random_bytes(16))
         return ref, self.reveal(ref, principal, serial, parameters)
 
@@ -50,7 +49,9 @@ class DerivedKeys(MasterKeys):
 
         :raises UnknownMasterKey: this process does not have its master key.
         """
+        # RFC4226-7.5-DET, RFC6238-3-R2, RFC6238-3-R6
         info = key_binding(ref, principal, serial, parameters)
+        # RFC6238-3-R2, RFC6238-3-R6
         return Key(hkdf_expand(self._prk(ref.key_id), info, parameters.key_size))
 
 

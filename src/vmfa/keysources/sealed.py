@@ -30,7 +30,7 @@ TAG_BYTES: Final = 16
 class SealedKeys(MasterKeys):
     """The key source for imported devices. See :class:`MasterKeys` for the parameters."""
 
-    # RFC4226-7.5-STORE, RFC6238-5.1-STORE, RULE-NO-KEY-STORED, ASVS5-11.3.2, ASVS5-11.3.3
+    # RFC4226-7.5-STORE, RFC6238-5.1-STORE
     __slots__ = ()
     scheme = "sealed"
 
@@ -45,8 +45,9 @@ class SealedKeys(MasterKeys):
         self, principal: PrincipalId, serial: str, parameters: Parameters, key: Key
     ) -> KeyRef:
         """Return a reference that contains *key*, encrypted under the current master key."""
-        nonce = random_bytes(NONCE_BYTES)
+        nonce = random_bytes(NONCE_BYTES)  # ASVS5-11.3.4
         bound_to = _binding(self.current_id, principal, serial, parameters)
+        # RULE-NO-KEY-STORED, ASVS5-11.3.2
         encrypted = self._cipher(self.current_id).encrypt(nonce, reveal(key), bound_to)
         return KeyRef(scheme=self.scheme, key_id=self.current_id, material=nonce + encrypted)
 
@@ -64,10 +65,11 @@ class SealedKeys(MasterKeys):
         try:
             if len(encrypted) > TAG_BYTES:
                 bound_to = _binding(ref.key_id, principal, serial, parameters)
-                raw = cipher.decrypt(nonce, encrypted, bound_to)
+                raw = cipher.decrypt(nonce, encrypted, bound_to)  # ASVS5-11.3.3
                 return (Key if len(raw) >= 16 else UnsafeShortKey)(raw)
         except InvalidTag:
             pass  # refused below, like material that is too short
+        # ASVS5-11.2.5
         raise RecordTampered("a sealed key was changed, or was sealed for another device")
 
     def needs_rekey(self, ref: KeyRef) -> bool:
@@ -75,6 +77,7 @@ class SealedKeys(MasterKeys):
         return ref.scheme == self.scheme and ref.key_id != self.current_id
 
     def _cipher(self, key_id: str) -> AESGCM:
+        # ASVS5-11.3.1
         return AESGCM(reveal(self.subkey("sealed device key", key_id)))
 
 

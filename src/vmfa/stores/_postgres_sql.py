@@ -144,6 +144,13 @@ HISTORY: Final = """SELECT number, document, salt, content_digest, digest, redac
     WHERE account = %s AND kind = %s AND name = %s AND number > %s ORDER BY number LIMIT %s"""
 PAGE: Final = """SELECT kind, name FROM vmfa_principal
     WHERE account = %s AND (kind, name) > (%s, %s) ORDER BY kind, name LIMIT %s"""
+ORPHANS: Final = """SELECT DISTINCT kind, name FROM vmfa_event
+    WHERE account = %s AND (kind, name) > (%s, %s) AND NOT EXISTS (
+        SELECT 1 FROM vmfa_principal WHERE vmfa_principal.account = vmfa_event.account
+        AND vmfa_principal.kind = vmfa_event.kind AND vmfa_principal.name = vmfa_event.name)
+    ORDER BY kind, name LIMIT %s"""
+ACCOUNTS: Final = """SELECT DISTINCT account FROM vmfa_principal
+    WHERE account > %s ORDER BY account LIMIT %s"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +228,21 @@ def principals_script(
     start = key(after)[1:] if after is not None else ("", "")
     _, rows = yield Step(PAGE, (account, *start, bounded(limit)))
     return read_principals(account, rows)
+
+
+def orphans_script(
+    account: str, after: PrincipalId | None, limit: int
+) -> Script[Sequence[PrincipalId]]:
+    """Return a page of principals that have events and no record."""
+    start = key(after)[1:] if after is not None else ("", "")
+    _, rows = yield Step(ORPHANS, (account, *start, bounded(limit)))
+    return read_principals(account, rows)
+
+
+def accounts_script(after: str, limit: int) -> Script[Sequence[str]]:
+    """Return a page of accounts."""
+    _, rows = yield Step(ACCOUNTS, (after, bounded(limit)))
+    return [account for (account,) in rows]
 
 
 def history_script(

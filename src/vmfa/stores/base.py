@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ..events import AuditEvent
 from ..models import Principal, PrincipalId
@@ -72,6 +72,37 @@ class Store(Protocol):
 
         :param after: the number of the last event of the page before.
         :returns: at most *limit* events, in the order of their numbers.
+        """
+        ...
+
+
+@runtime_checkable
+class ListsAccounts(Protocol):
+    """A store that can list its accounts. A registry does not need it; a copy does."""
+
+    def accounts(self, *, after: str = "", limit: int = 1000) -> Sequence[str]:
+        """Return a page of the accounts in which a record is stored.
+
+        :param after: the last account of the page before.
+        :returns: at most *limit* accounts, by their bytes.
+        """
+        ...
+
+
+@runtime_checkable
+class ListsOrphans(Protocol):
+    """A store that can list histories without a record. Only an audit needs it.
+
+    A store that keeps a record and its events together has no such histories.
+    """
+
+    def orphans(
+        self, account: str, *, after: PrincipalId | None = None, limit: int = 1000
+    ) -> Sequence[PrincipalId]:
+        """Return a page of the principals of *account* that have events and no record.
+
+        :param after: the last principal of the page before.
+        :returns: at most *limit* principals: root first, then users by the bytes of their names.
         """
         ...
 

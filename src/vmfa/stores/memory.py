@@ -74,6 +74,13 @@ class MemoryStore:
         ]
         return sorted(stored, key=_order)[: max(0, limit)]
 
+    def accounts(self, *, after: str = "", limit: int = 1000) -> Sequence[str]:
+        """Return a page of the accounts in which a record is stored."""
+        start = after.encode()
+        stored = {principal.account for principal in list(self._records)}
+        listed = sorted(account for account in stored if account.encode() > start)
+        return listed[: max(0, limit)]
+
     def history(
         self, principal: PrincipalId, *, after: int = 0, limit: int = 1000
     ) -> Sequence[AuditEvent]:

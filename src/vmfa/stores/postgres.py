@@ -54,11 +54,13 @@ from ._postgres_sql import (
     ROLLBACK,
     Script,
     Step,
+    accounts_script,
     commit_script,
     create_script,
     history_script,
     load_script,
     no_tables,
+    orphans_script,
     principals_script,
     schema_faults,
     schema_sql,
@@ -475,6 +477,16 @@ class PostgresStore(Postgres):
     ) -> Sequence[PrincipalId]:
         """Return a page of the stored principals of *account*."""
         return self._call(Call(self, partial(principals_script, account, after, limit)))
+
+    def orphans(
+        self, account: str, *, after: PrincipalId | None = None, limit: int = 1000
+    ) -> Sequence[PrincipalId]:
+        """Return a page of the principals of *account* that have events and no record."""
+        return self._call(Call(self, partial(orphans_script, account, after, limit)))
+
+    def accounts(self, *, after: str = "", limit: int = 1000) -> Sequence[str]:
+        """Return a page of the accounts in which a record is stored."""
+        return self._call(Call(self, partial(accounts_script, after, limit)))
 
     def history(
         self, principal: PrincipalId, *, after: int = 0, limit: int = 1000

@@ -103,6 +103,15 @@ PAGE: Final = (
     "SELECT kind, name FROM principal"
     " WHERE account = ? AND (kind, name) > (?, ?) ORDER BY kind, name LIMIT ?"
 )
+ORPHANS: Final = (
+    "SELECT DISTINCT kind, name FROM event WHERE account = ? AND (kind, name) > (?, ?)"
+    " AND NOT EXISTS (SELECT 1 FROM principal WHERE principal.account = event.account"
+    " AND principal.kind = event.kind AND principal.name = event.name)"
+    " ORDER BY kind, name LIMIT ?"
+)
+ACCOUNTS: Final = (
+    "SELECT DISTINCT account FROM principal WHERE account > ? ORDER BY account LIMIT ?"
+)
 
 FOREIGN: Final = "this is the database of another program"
 CONTENDED: Final = "the database was in use for too long; nothing was changed"
@@ -275,6 +284,17 @@ class SQLiteStore:
         """Return a page of the stored principals of *account*."""
         start = key(after)[1:] if after is not None else ("", "")
         return read_principals(account, self._read(PAGE, (account, *start, bounded(limit))))
+
+    def orphans(
+        self, account: str, *, after: PrincipalId | None = None, limit: int = 1000
+    ) -> Sequence[PrincipalId]:
+        """Return a page of the principals of *account* that have events and no record."""
+        start = key(after)[1:] if after is not None else ("", "")
+        return read_principals(account, self._read(ORPHANS, (account, *start, bounded(limit))))
+
+    def accounts(self, *, after: str = "", limit: int = 1000) -> Sequence[str]:
+        """Return a page of the accounts in which a record is stored."""
+        return [account for (account,) in self._read(ACCOUNTS, (after, bounded(limit)))]
 
     def history(
         self, principal: PrincipalId, *, after: int = 0, limit: int = 1000

@@ -58,7 +58,11 @@ class Account(Opaque):
         return f"{(value >> bits_to_drop) % 2**31 % 10**digits:0{digits}}"
 
     def two_codes(self, steps_off: int = 0) -> tuple[str, str]:
-        """Return two consecutive codes: the user waits for the second one and types both.
+        """Return two consecutive codes: the previous one and the present one.
+
+        So a test need not wait: it is as if the user had typed the first code and waited for the
+        second. Both are used after an enrollment. The next code that is accepted is
+        ``code(+1)``, or ``code()`` after the clock moved by a period.
 
         :param steps_off: the number of steps of the *second* code after the present one.
         """
@@ -84,6 +88,8 @@ class Account(Opaque):
 
 class AuthenticatorApp:
     """A phone with an authenticator app. It has accounts and its own clock.
+
+    :meth:`scan` adds an account and returns it; the account shows the codes.
 
     :param clock: a function that returns the true time, usually the clock of the registry.
     :param skew: how many seconds the clock of the phone is ahead; negative: behind.
@@ -147,6 +153,27 @@ class AuthenticatorApp:
         account = Account(self, label, key, parameters or Parameters())
         self._accounts[label] = account
         return account
+
+    def code(self, steps_off: int = 0) -> str:
+        """Return :meth:`Account.code` of the only account on the phone.
+
+        :raises InvalidValue: the phone has no account, or several.
+        """
+        return self._only_account().code(steps_off)
+
+    def two_codes(self, steps_off: int = 0) -> tuple[str, str]:
+        """Return :meth:`Account.two_codes` of the only account on the phone.
+
+        :raises InvalidValue: the phone has no account, or several.
+        """
+        return self._only_account().two_codes(steps_off)
+
+    def _only_account(self) -> Account:
+        if not self._accounts:
+            raise InvalidValue("the phone has no account: call scan() with a key URI first")
+        if len(self._accounts) > 1:
+            raise InvalidValue("the phone has several accounts: choose one with app[label]")
+        return next(iter(self._accounts.values()))
 
     def remove(self, label: str) -> None:
         """Delete an account from the phone. The verifier does not learn of it.

@@ -13,7 +13,7 @@ from ..history import redacted
 from ..models import EnrollmentSession, PendingBinding, Principal, PrincipalId, Receipt
 from ..policy import Parameters
 from ..registry import DeviceRegistry
-from ..stores.base import Store
+from ..stores.base import ListsAccounts, Store
 from ..validators import MAX_INTEGER
 from ._contract_tools import (
     COMMIT_SUCCEEDS,
@@ -62,6 +62,16 @@ class StoreContract:
         del store
         return nullcontext()
 
+    def another_store(self, store: Store) -> AbstractContextManager[Store]:
+        """Return a context manager with a second store on the records of *store*.
+
+        Override it to open the second one as another process does, or on another node of a
+        cluster. Without an override, *store* itself is used twice.
+
+        :param store: the store under test.
+        """
+        return nullcontext(store)
+
     # What is stored
 
     def test_an_unknown_principal_has_revision_0(self, store: Store) -> None:
@@ -101,6 +111,20 @@ class StoreContract:
         )
         record = Principal(id=new_user(), enrollment=session, key_ref=sample_key_ref())
         check_every_field_is_stored(store, record)
+
+    def test_the_largest_numbers_are_stored(self, store: Store) -> None:
+        for largest in (2**31, 2**53 + 1, MAX_INTEGER):
+            check_every_field_is_stored(store, Principal(id=new_user(), revision=largest - 1))
+        user = new_user()
+        for number in (2**31 - 1, 2**53, MAX_INTEGER - 2):
+            record = store.load(user)
+            after = next_record(record, events=number + 1)
+            events = sample_events(user, number, number + 1)
+            check(store.commit(record, after, events) is True, COMMIT_SUCCEEDS)
+            check(
+                [event.number for event in store.history(user, after=number)] == [number + 1],
+                f"the events {number} and {number + 1} are stored with these numbers",
+            )
 
     def test_every_field_of_an_event_is_stored(self, store: Store) -> None:
         user = new_user()
@@ -389,6 +413,34 @@ class StoreContract:
         commit_removal(store, record)
         check(store.load(user).revision == 0, "load() returns no record that was removed")
 
+    def test_a_second_store_sees_a_commit_at_once(self, store: Store) -> None:
+        user = new_user()
+        with self.another_store(store) as other:
+            record = other.load(user)
+            writer, reader = store, other
+            for number in range(1, 9):
+                stale, record = record, commit_next(writer, record, number)
+                check(
+                    reader.load(user) == record,
+                    "load() of a second store returns the last commit of the first one",
+                )
+                check(
+                    len(reader.history(user)) == number,
+                    "history() of a second store includes the last commit of the first one",
+                )
+                check(
+                    list(reader.principals(user.account)) == [user],
+                    "principals() of a second store includes the last commit of the first one",
+                )
+                sentence = "a second store loses against the commit of the first one"
+                check_commit_loses(reader, stale, record, sentence)
+                writer, reader = reader, writer
+            commit_removal(writer, record)
+            check(
+                reader.load(user).revision == 0,
+                "load() of a second store returns no record that the first one removed",
+            )
+
     def test_lists_are_not_shared(self, store: Store) -> None:
         user = new_user()
         passed = sample_events(user, 1, 2)
@@ -498,6 +550,33 @@ class StoreContract:
             == [user for user in users if user.name.encode() > b"b+"],
             "principals(after=...) starts after that name, even if it is not stored",
         )
+
+    def test_accounts_are_in_order_and_in_pages(self, store: Store) -> None:
+        if not isinstance(store, ListsAccounts):
+            return  # a store need not have this method
+        prefix = new_account()
+        for number, end in enumerate(sorted(UNUSUAL_ACCOUNTS, reverse=True)):
+            for name in ("u-1", "u-2")[: 1 + number % 2]:
+                commit_next(store, Principal(id=PrincipalId.user(prefix + end, name)))
+        expected = [prefix + end for end in sorted(UNUSUAL_ACCOUNTS)]
+        removed = prefix + "gone"
+        record = commit_next(store, Principal(id=PrincipalId.root(removed)))
+        commit_removal(store, record)
+        for size in (1, 3, len(expected)):
+            listed: list[str] = []
+            while len(listed) < len(expected):
+                page = store.accounts(after=listed[-1] if listed else prefix, limit=size)
+                check(
+                    0 < len(page) <= size,
+                    f"accounts(limit={size}) returns at most that many accounts",
+                )
+                listed += page
+            check(
+                listed[: len(expected)] == expected,
+                "accounts() returns each account with a record once, by their bytes",
+            )
+        for limit in (0, -1):
+            check(not store.accounts(limit=limit), f"accounts(limit={limit}) is empty")
 
     # Removing
 

@@ -16,8 +16,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from example_apps import PASSWORD, Site
-from support import MASTER
-from vmfa import Actor, DerivedKeys, DeviceRegistry, PrincipalId, SQLiteStore
+from vmfa import PrincipalId
 
 pytestmark = pytest.mark.slow
 
@@ -371,11 +370,7 @@ class TestLostPhone:
         """The device is removed elsewhere, for example with the command line."""
         person.enter_code(phone.code())
         assert person.heading == "Welcome"
-        with SQLiteStore(site.directory / "mfa.db") as store:
-            registry = DeviceRegistry(
-                store, keys=DerivedKeys(MASTER), issuer="Example", clock=site.clock
-            )
-            registry.deactivate(alice, by=Actor.trusted_service("test"), reason="stolen")
+        site.remove_device(alice)
         person.open("/")
         assert person.heading == "Sign-in is not possible"
         check_page(person)

@@ -10,8 +10,10 @@ from typing import Any, TypeVar
 from django.core.management import call_command
 from django.db import connections, transaction
 
-from vmfa.integrations.django.store import DjangoStore
+from vmfa import Principal
+from vmfa.integrations.django.store import RECORDS, DjangoStore
 from vmfa.testing import StoreContract
+from vmfa.testing._contract_tools import commit_next, new_user
 
 T = TypeVar("T")
 
@@ -54,3 +56,13 @@ class DjangoContract(StoreContract):
 
     def caller_transaction(self, store: Any) -> Any:
         return rolled_back(store.alias)
+
+    def test_a_history_without_its_record_is_listed(self, store: Any) -> None:
+        """An audit reports it: only a change of the database removes a record alone."""
+        stored = commit_next(store, Principal(id=new_user()), 1, 2)
+        assert store.orphans(stored.id.account) == []
+        with connections[store.alias].cursor() as cursor:
+            cursor.execute(f"DELETE FROM {RECORDS}")
+        assert store.orphans(stored.id.account) == [stored.id]
+        assert store.orphans(stored.id.account, after=stored.id) == []
+        assert store.orphans("another") == []

@@ -14,7 +14,13 @@ from django.views import View
 
 from vmfa.integrations.django.decorators import MfaRequiredMixin, mfa_required
 from vmfa.integrations.django.forms import CodeForm, ResyncForm
-from vmfa.integrations.django.sessions import remember_claim, remember_client
+from vmfa.integrations.django.sessions import (
+    forget_claim,
+    forget_client,
+    principal_of,
+    remember_claim,
+    remember_client,
+)
 
 
 def _texts(form: Any) -> str:
@@ -30,6 +36,15 @@ def code(request: HttpRequest) -> HttpResponse:
         remember_client(response, form.receipt)
         return response
     return HttpResponse(f"{_texts(form)} {form.as_p()}", status=401)
+
+
+@login_required
+def forget(request: HttpRequest) -> HttpResponse:
+    """Forget the claim and the browser."""
+    forget_claim(request)
+    response = HttpResponse("forgotten")
+    forget_client(response, principal_of(request.user))
+    return response
 
 
 @transaction.non_atomic_requests
@@ -65,14 +80,27 @@ class ByClass(MfaRequiredMixin, View):
         return HttpResponse("the secret of a class")
 
 
+class ByAsyncClass(MfaRequiredMixin, View):
+    async def get(self, request: HttpRequest) -> HttpResponse:
+        return HttpResponse("the secret of an asynchronous class")
+
+
+class PlainAsyncClass(View):
+    async def get(self, request: HttpRequest) -> HttpResponse:
+        return HttpResponse("the secret behind as_view")
+
+
 urlpatterns = [
     path("admin/", admin.site.urls),
     path("login/", LoginView.as_view(template_name="admin/login.html")),
     path("code/", code, name="code"),
     path("resync/", resync),
     path("fails/", fails),
+    path("forget/", forget),
     path("exempt/", exempt),
     path("secret/<name>/", secret),
     path("fresh/", fresh),
     path("class/", ByClass.as_view()),
+    path("async-class/", ByAsyncClass.as_view()),
+    path("as-view/", mfa_required(PlainAsyncClass.as_view())),
 ]

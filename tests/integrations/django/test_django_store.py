@@ -21,6 +21,7 @@ from django.db import (
     connections,
     transaction,
 )
+from django.test.utils import override_settings
 from django_databases import DjangoContract, ThreadsStore, database_alias, rolled_back
 
 from leaks import assert_silent
@@ -43,6 +44,7 @@ from vmfa.integrations.django import store as store_module
 from vmfa.integrations.django.fields import NameField
 from vmfa.integrations.django.models import PrincipalRecord, StoredEvent
 from vmfa.integrations.django.registry import get_registry, get_store
+from vmfa.integrations.django.sessions import principal_of
 from vmfa.integrations.django.store import DjangoStore
 from vmfa.integrations.django.testing import unsafe_test_mode
 from vmfa.testing._contract_tools import commit_next, new_user
@@ -181,6 +183,35 @@ def test_the_test_mode_is_refused_outside_of_tests(monkeypatch: pytest.MonkeyPat
     monkeypatch.delattr(mail, "outbox")
     with pytest.raises(InvalidValue, match="only in tests"), unsafe_test_mode():
         pass
+
+
+# The database router
+
+
+class ReplicaRouter:
+    """Sends reads to a replica, and what vmfa writes to a database of its own."""
+
+    def __init__(self, alias: str) -> None:
+        self.alias = alias
+
+    def db_for_read(self, model: Any, **hints: Any) -> str:
+        return "replica"
+
+    def db_for_write(self, model: Any, **hints: Any) -> str | None:
+        return self.alias if model._meta.app_label == "vmfa" else None
+
+
+def test_records_are_where_the_router_writes_and_never_read_from_a_replica(
+    user: User, clock: Any, tmp_path: Path
+) -> None:
+    with database_alias(
+        "records", ENGINE="django.db.backends.sqlite3", NAME=tmp_path / "records.db"
+    ) as alias, override_settings(DATABASE_ROUTERS=[ReplicaRouter(alias)]):
+        enrolled = enroll(get_registry(), clock, principal_of(user))
+        assert enrolled.sign_in()
+        assert get_store().alias == alias
+        assert PrincipalRecord.objects.using(alias).count() == 1
+        assert PrincipalRecord.objects.using("default").count() == 0
 
 
 # What the database does wrong

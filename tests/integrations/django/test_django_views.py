@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,9 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.core.checks import run_checks
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
+from django.forms import CharField
 from django.test import AsyncClient, Client, RequestFactory
+from django.test.utils import override_settings
 from django.utils import translation
 from django_databases import database_alias
 from django_project import KEYS
@@ -26,13 +30,13 @@ from vmfa.integrations.django.messages import MESSAGES, message_of
 from vmfa.integrations.django.registry import get_registry, get_store
 from vmfa.integrations.django.sessions import (
     CLAIM_KEY,
-    CLIENT_COOKIE,
     actor_of,
     claim_of,
+    client_cookie,
     principal_of,
     source_of,
 )
-from vmfa.testing import FrozenClock
+from vmfa.testing import AuthenticatorApp, FrozenClock
 
 Configure = Callable[..., None]
 
@@ -63,6 +67,14 @@ def test_a_page_needs_the_first_factor_then_the_second(
     assert client.get("/class/").content == b"the secret of a class"
 
 
+def test_a_request_that_cannot_be_repeated_has_no_page_to_come_back_to(
+    client: Client, enrolled: Enrolled
+) -> None:
+    assert client.post("/secret/x/").url == "/code/"
+    assert Client().post("/secret/x/").url == "/login/"
+    assert client.head("/secret/x/").url == "/code/?next=/secret/x/"
+
+
 def test_a_removed_device_ends_the_session_at_once(
     client: Client, enrolled: Enrolled, registry: DeviceRegistry
 ) -> None:
@@ -81,6 +93,21 @@ def test_an_old_claim_is_not_enough_where_a_fresh_one_is_required(
     enrolled.clock.advance(61)
     assert async_to_sync(browser.get)("/fresh/").url == "/code/?next=/fresh/"
     assert client.get("/secret/x/").content == b"the secret of x"
+
+
+@pytest.mark.parametrize(("path", "content"), [
+    ("/async-class/", b"the secret of an asynchronous class"),
+    ("/as-view/", b"the secret behind as_view"),
+])
+def test_an_asynchronous_class_is_guarded(
+    client: Client, enrolled: Enrolled, path: str, content: bytes
+) -> None:
+    browser = AsyncClient()
+    browser.cookies = client.cookies
+    assert async_to_sync(browser.get)(path).url == f"/code/?next={path}"
+    sign_in(client, enrolled)
+    assert async_to_sync(browser.get)(path).content == content
+    assert client.get(path).content == content  # over WSGI
 
 
 def test_a_claim_of_another_user_is_worthless(client: Client, enrolled: Enrolled) -> None:
@@ -188,7 +215,9 @@ def test_a_code_is_accepted_once(
     client: Client, enrolled: Enrolled, registry: DeviceRegistry
 ) -> None:
     answer = sign_in(client, enrolled)
-    cookie = answer.cookies[CLIENT_COOKIE]
+    cookie = answer.cookies[client_cookie(enrolled.principal)]
+    assert cookie.key.startswith("__Host-")
+    assert (cookie["path"], cookie["domain"]) == ("/", "")
     assert (cookie["secure"], cookie["httponly"], cookie["samesite"]) == (True, True, "Lax")
     again = client.post("/code/", {"code": enrolled.phone.code()})
     assert again.status_code == 401
@@ -204,6 +233,51 @@ def test_a_wrong_code_is_counted_and_not_shown_again(client: Client, enrolled: E
     assert wrong not in answer.content.decode()
     assert 'autocomplete="one-time-code"' in answer.content.decode()
     assert enrolled.device.failures == 1
+
+
+def test_a_rejected_form_has_what_the_answer_needs(
+    client: Client, user: User, enrolled: Enrolled
+) -> None:
+    request = RequestFactory().post("/")
+    request.user = user
+    form = forms.CodeForm(request, {"code": "000000"})
+    assert form.rejection is None
+    assert not form.is_valid()
+    assert (form.rejection.http_status, form.rejection.remedy) == (401, "retry")
+    assert form.rejection.__traceback__ is None
+    assert 'aria-invalid="true"' in form.as_p()
+    for _ in range(2):
+        forms.CodeForm(request, {"code": "000000"}).is_valid()
+    form = forms.CodeForm(request, {"code": "000000"})
+    assert not form.is_valid()
+    assert (form.rejection.http_status, form.rejection.retry_after) == (429, 15)
+
+
+def test_a_recovery_code_removes_the_device(
+    user: User, registry: DeviceRegistry, clock: FrozenClock, configure: Configure
+) -> None:
+    configure(POLICY=Policy(recovery_codes=3))
+    registry = get_registry()
+    principal = principal_of(user)
+    me = Actor.signed_in(principal)
+    opened = registry.open_enrollment(principal, by=me, label="alice")
+    code1, code2 = AuthenticatorApp(clock).scan(opened.uri).two_codes()
+    report = registry.confirm_enrollment(
+        principal, session=opened.session_id, code1=code1, code2=code2, by=me
+    )
+    request = RequestFactory().post("/")
+    request.user = user
+    wrong = forms.RecoveryForm(request, {"recovery_code": "AAAA-" * 6})
+    assert not wrong.is_valid()
+    assert wrong.removed is None
+    assert 'autocomplete="off"' in wrong.as_p()
+    assert "AAAA" not in wrong.as_p()
+    form = forms.RecoveryForm(request, {"recovery_code": report.recovery_codes.codes[0]})
+    assert form.is_valid()
+    assert form.removed.serial == report.device.serial
+    assert not registry.requires_code(principal)
+    events = registry.history(principal, by=Actor.trusted_service("test"))
+    assert (events[-1].reason, events[-1].source) == ("recovery code", "127.0.0.1")
 
 
 def test_a_user_without_a_device_gets_the_answer_of_a_wrong_code(client: Client) -> None:
@@ -227,7 +301,58 @@ def test_without_known_clients_there_is_no_cookie(
     client: Client, enrolled: Enrolled, configure: Configure
 ) -> None:
     configure(POLICY=Policy())
-    assert CLIENT_COOKIE not in sign_in(client, enrolled).cookies
+    assert list(sign_in(client, enrolled).cookies) == ["sessionid"]
+
+
+def test_a_browser_keeps_a_cookie_for_each_user(
+    client: Client, enrolled: Enrolled, registry: DeviceRegistry
+) -> None:
+    sign_in(client, enrolled)
+    other = User.objects.create_user("bob")
+    phone = enroll(registry, enrolled.clock, principal_of(other))
+    client.force_login(other)
+    sign_in(client, phone)
+    names = {client_cookie(principal) for principal in (enrolled.principal, phone.principal)}
+    assert names < set(client.cookies)
+    assert len(names) == 2
+    assert all(re.fullmatch("__Host-vmfa-client-[0-9a-f]{32}", name) for name in names)
+    with override_settings(SECRET_KEY="another one"):  # so others cannot compute a name
+        assert client_cookie(enrolled.principal) not in names
+
+
+def test_a_browser_is_forgotten(client: Client, enrolled: Enrolled) -> None:
+    sign_in(client, enrolled)
+    answer = client.post("/forget/")
+    cookie = answer.cookies[client_cookie(enrolled.principal)]
+    assert (cookie.value, cookie["max-age"], cookie["secure"]) == ("", 0, True)
+
+
+def test_a_token_of_an_administrator_makes_a_client_known(
+    client: Client, user: User, enrolled: Enrolled, registry: DeviceRegistry
+) -> None:
+    class TokenForm(forms.CodeForm):
+        client_token = CharField(required=False)
+
+    token = registry.give_client_token(enrolled.principal, by=Actor.trusted_service("test"))
+    request = RequestFactory().post("/")
+    request.user = user
+    enrolled.clock.advance(30)
+    wrong = {"code": "000000", "client_token": token.text}
+    assert not TokenForm(request, wrong).is_valid()
+    assert (enrolled.device.failures, enrolled.device.known_failures) == (0, 1)
+    assert not TokenForm(request, {"code": "000001"}).is_valid()
+    assert (enrolled.device.failures, enrolled.device.known_failures) == (1, 1)
+
+
+def test_the_claim_is_forgotten_and_the_session_gets_a_new_id(
+    client: Client, enrolled: Enrolled
+) -> None:
+    sign_in(client, enrolled)
+    before = client.session.session_key
+    client.post("/forget/")
+    assert CLAIM_KEY not in client.session
+    assert client.session.session_key != before
+    assert client.get("/secret/x/").url == "/code/?next=/secret/x/"
 
 
 def test_a_pair_puts_a_device_in_sync(client: Client, enrolled: Enrolled) -> None:
@@ -240,8 +365,6 @@ def test_a_pair_puts_a_device_in_sync(client: Client, enrolled: Enrolled) -> Non
 def test_a_pair_confirms_an_enrollment(
     user: User, registry: DeviceRegistry, clock: Any
 ) -> None:
-    from vmfa.testing import AuthenticatorApp
-
     request = RequestFactory().post("/")
     request.user, request.session = user, Client().session
     opened = registry.open_enrollment(
@@ -293,6 +416,39 @@ def test_every_message_can_be_translated() -> None:
 def test_the_message_is_that_of_the_error(error: CodeRejected) -> None:
     with translation.override("en"):
         assert message_of(error) == error.claimant_message
+
+
+def message_file(texts: dict[str, str]) -> bytes:
+    """Return a compiled message file of gettext."""
+    pairs = sorted({"": "Content-Type: text/plain; charset=UTF-8\n", **texts}.items())
+    strings = [text.encode() for pair in zip(*pairs, strict=True) for text in pair]
+    offset, tables, content = 28 + 8 * len(strings), b"", b""
+    for text in strings:
+        tables += struct.pack("<II", len(text), offset + len(content))
+        content += text + b"\0"
+    originals, translations = 28, 28 + 4 * len(strings)
+    head = struct.pack(
+        "<7I", 0x950412DE, 0, len(pairs), originals, translations, 0, offset
+    )
+    return head + tables + content
+
+
+def test_the_texts_are_those_of_the_message_files_of_the_project(
+    client: Client, enrolled: Enrolled, tmp_path: Path
+) -> None:
+    folder = tmp_path / "de" / "LC_MESSAGES"
+    folder.mkdir(parents=True)
+    (folder / "django.mo").write_bytes(message_file({
+        CLAIMANT_MESSAGES["rejected"]: "Nicht angenommen.",
+        CLAIMANT_MESSAGES["throttled"]: "Warten Sie {wait} Sekunden.",
+        "Code": "Zahl der App",
+    }))
+    with override_settings(LOCALE_PATHS=[tmp_path]), translation.override("de"):
+        answer = client.post("/code/", {"code": "000000"}).content.decode()
+        assert "Nicht angenommen." in answer
+        assert "Zahl der App" in answer
+        assert message_of(Throttled("wait", retry_after=15)) == "Warten Sie 15 Sekunden."
+    assert "Not accepted." in client.post("/code/", {"code": "000000"}).content.decode()
 
 
 def test_the_key_is_not_shown_in_the_settings() -> None:

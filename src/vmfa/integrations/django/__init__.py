@@ -6,7 +6,7 @@ Django apps, import from the modules:
 * :func:`vmfa.integrations.django.registry.get_registry`: the registry of the project.
 * :mod:`vmfa.integrations.django.sessions`: the principal of a user, and the claim in a session.
 * :mod:`vmfa.integrations.django.decorators`: ``mfa_required`` and ``MfaRequiredMixin``.
-* :mod:`vmfa.integrations.django.forms`: forms for a code and for a pair of codes.
+* :mod:`vmfa.integrations.django.forms`: forms for a code, a pair of codes and a recovery code.
 * :data:`vmfa.integrations.django.signals.audit_event`: a signal for every event.
 * :func:`vmfa.integrations.django.testing.unsafe_test_mode`: for Django's ``TestCase``.
 """

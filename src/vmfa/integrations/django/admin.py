@@ -14,6 +14,7 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
+from django.utils.translation import gettext as _, gettext_lazy
 
 from ...access import ON_USERS, Actor, Relationship
 from ...errors import VmfaError
@@ -30,30 +31,33 @@ def _deactivate(principal: PrincipalId, by: Actor, source: str) -> tuple[str, st
     removed = get_registry().deactivate(
         principal, by=by, reason="by an administrator", source=source
     )
-    return "the device was deactivated", removed.binding_code or ""
+    return _("the device was deactivated"), removed.binding_code or ""
 
 
 def _issue_binding_code(principal: PrincipalId, by: Actor, source: str) -> tuple[str, str]:
     issued = get_registry().issue_binding_code(principal, by=by, source=source)
-    return "a new binding code was issued", issued.code
+    return _("a new binding code was issued"), issued.code
 
 
 def _restore_budget(principal: PrincipalId, by: Actor, source: str) -> tuple[str, str]:
     get_registry().restore_budget(principal, by=by, source=source)
-    return "the guess budget was restored", ""
+    return _("the guess budget was restored"), ""
 
 
 Operation = Callable[[PrincipalId, Actor, str], tuple[str, str]]
-OPERATIONS: Final[dict[str, tuple[Action, str, Operation]]] = {
-    "deactivate": (Action.DEACTIVATE, "Deactivate the devices", _deactivate),
+# By name: the action of the matrix, the title (a lazy translation), the operation.
+OPERATIONS: Final[dict[str, tuple[Action, Any, Operation]]] = {
+    "deactivate": (Action.DEACTIVATE, gettext_lazy("Deactivate the devices"), _deactivate),
     "issue_binding_code": (
-        Action.ISSUE_BINDING_CODE, "Issue new binding codes", _issue_binding_code
+        Action.ISSUE_BINDING_CODE, gettext_lazy("Issue new binding codes"), _issue_binding_code
     ),
-    "restore_budget": (Action.RESTORE_BUDGET, "Restore the guess budgets", _restore_budget),
+    "restore_budget": (
+        Action.RESTORE_BUDGET, gettext_lazy("Restore the guess budgets"), _restore_budget
+    ),
 }
 
 
-def _action(name: str, title: str, operation: Operation) -> Callable[..., HttpResponse]:
+def _action(name: str, title: Any, operation: Operation) -> Callable[..., HttpResponse]:
     """Return the admin action that calls *operation* for each selected record."""
 
     @admin.action(description=title, permissions=["manage"])

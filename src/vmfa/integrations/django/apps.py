@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.apps import AppConfig
+from django.utils.translation import gettext_lazy
 
 
 class VmfaConfig(AppConfig):
@@ -10,7 +11,7 @@ class VmfaConfig(AppConfig):
 
     name = "vmfa.integrations.django"
     label = "vmfa"
-    verbose_name = "MFA devices"
+    verbose_name = gettext_lazy("MFA devices")
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from inspect import iscoroutinefunction
-from typing import Any
+from typing import Any, overload
 
-from asgiref.sync import sync_to_async
+from asgiref.sync import iscoroutinefunction, sync_to_async
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.http import HttpRequest, HttpResponseBase
-from django.shortcuts import resolve_url
+from django.shortcuts import redirect, resolve_url
 
 from .registry import get_configuration, get_registry
 from .sessions import has_mfa, principal_of
 
 View = Callable[..., Any]
+
+
+@overload
+def mfa_required(view: View, *, max_age: int | None = None) -> View: ...
+
+
+@overload
+def mfa_required(
+    view: None = None, *, max_age: int | None = None
+) -> Callable[[View], View]: ...
 
 
 def mfa_required(
@@ -26,7 +35,7 @@ def mfa_required(
 
     Every request asks the registry whether the claim is still valid. Other requests are redirected
     to ``LOGIN_URL``, to ``VMFA["CODE_URL"]``, or, for users without a device, to
-    ``VMFA["ENROLL_URL"]``, with the path of the view in ``next``.
+    ``VMFA["ENROLL_URL"]``, with the path of the view in ``next`` if it was a GET request.
 
     :param view: the view, synchronous or asynchronous.
     :param max_age: the largest age of the claim in seconds; None for no limit.
@@ -38,15 +47,20 @@ def mfa_required(
 
 
 def _decorated(view: View, max_age: int | None) -> View:
-    if iscoroutinefunction(view):
+    decorate = _asynchronous if iscoroutinefunction(view) else _synchronous
+    return decorate(view, max_age)
 
-        @wraps(view)
-        async def async_wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-            answer = await sync_to_async(redirection)(request, max_age)
-            return answer or await view(request, *args, **kwargs)
 
-        return async_wrapper
+def _asynchronous(view: View, max_age: int | None) -> View:
+    @wraps(view)
+    async def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        answer = await sync_to_async(redirection)(request, max_age)
+        return answer or await view(request, *args, **kwargs)
 
+    return wrapper
+
+
+def _synchronous(view: View, max_age: int | None) -> View:
     @wraps(view)
     def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         return redirection(request, max_age) or view(request, *args, **kwargs)
@@ -58,15 +72,16 @@ class MfaRequiredMixin:
     """Let only users with a valid claim reach a class-based view: see :func:`mfa_required`.
 
     Put it before the other base classes. ``mfa_max_age`` is the largest age of the claim in
-    seconds.
+    seconds. The handlers of the view may be synchronous or asynchronous.
     """
 
     mfa_max_age: int | None = None
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         """Answer with a redirection, or as the view does."""
-        dispatch: View = super().dispatch  # type: ignore[misc]  # of the View that it is mixed in
-        return _decorated(dispatch, self.mfa_max_age)(request, *args, **kwargs)
+        view: Any = super()  # the View that this is mixed in
+        decorate = _asynchronous if view.view_is_async else _synchronous
+        return decorate(view.dispatch, self.mfa_max_age)(request, *args, **kwargs)
 
 
 def redirection(request: HttpRequest, max_age: int | None) -> HttpResponseBase | None:
@@ -92,4 +107,6 @@ def redirection(request: HttpRequest, max_age: int | None) -> HttpResponseBase |
 def _redirect_to(request: HttpRequest, url: Any) -> HttpResponseBase:
     from django.contrib.auth.views import redirect_to_login
 
+    if request.method not in {"GET", "HEAD"}:
+        return redirect(url)  # what was submitted is lost, and its path may accept no GET
     return redirect_to_login(request.get_full_path(), resolve_url(url))

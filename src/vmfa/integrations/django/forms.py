@@ -1,4 +1,4 @@
-"""Forms for a code and for a pair of codes. A form presents them once, when it is validated.
+"""Forms for a code, a pair of codes and a recovery code, presented once, when validated.
 
 An error that is not about the codes, such as :class:`vmfa.StoreError`, is raised by
 ``is_valid()``.
@@ -13,27 +13,41 @@ from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
+from ...access import Actor
 from ...errors import CodeRejected, NoDevice, NoSession
-from ...models import PrincipalId, Receipt, SyncReport
+from ...models import Deactivation, PrincipalId, Receipt, SyncReport
 from .messages import MESSAGES, message_of
 from .registry import get_registry
 from .sessions import actor_of, client_of, principal_of, source_of
 
 
-class CodeInput(forms.TextInput):
+class SecretInput(forms.TextInput):
     """An input for a code. A page that shows errors does not repeat the code."""
 
     def __init__(self, attrs: dict[str, Any] | None = None) -> None:
-        fixed = {"inputmode": "numeric", "autocomplete": "one-time-code"}
-        super().__init__({**fixed, **(attrs or {})})
+        super().__init__({"autocomplete": "off", **(attrs or {})})
 
     def get_context(self, name: str, value: Any, attrs: Any) -> dict[str, Any]:
         """Return the context of the template, without the code."""
         return super().get_context(name, None, attrs)
 
 
+class CodeInput(SecretInput):
+    """An input for a code that an authenticator app shows."""
+
+    def __init__(self, attrs: dict[str, Any] | None = None) -> None:
+        fixed = {"inputmode": "numeric", "autocomplete": "one-time-code"}
+        super().__init__({**fixed, **(attrs or {})})
+
+
 class _ClaimantForm(forms.Form):
-    """A form of the signed-in user; :meth:`present` hands the codes to the registry."""
+    """A form of the signed-in user; :meth:`present` hands the codes to the registry.
+
+    ``rejection`` is set if the codes were not accepted: its ``http_status`` and ``retry_after``
+    are for the answer, its ``remedy`` says what helps.
+    """
+
+    rejection: CodeRejected | None = None
 
     def __init__(self, request: HttpRequest, data: Any = None, **kwargs: Any) -> None:
         super().__init__(data, **kwargs)
@@ -47,6 +61,7 @@ class _ClaimantForm(forms.Form):
             try:
                 self.present(codes)
             except CodeRejected as error:
+                self.rejection = error.with_traceback(None)  # its frames are no longer needed
                 self._reject(message_of(error), error.message_id)
             except NoDevice:
                 self._reject(MESSAGES["rejected"], "rejected")  # the same as for a wrong code
@@ -62,10 +77,16 @@ class _ClaimantForm(forms.Form):
 
     def _reject(self, text: Any, message_id: str) -> None:
         self.add_error(None, ValidationError(text, code=message_id))
+        for field in self.fields.values():
+            if isinstance(field.widget, SecretInput):
+                field.widget.attrs["aria-invalid"] = "true"
 
 
 class CodeForm(_ClaimantForm):
     """The form of the sign-in page. ``receipt`` is set if the code was accepted.
+
+    A subclass may add a field ``client_token``, for the token that an administrator gave to the
+    user. Otherwise the cookie of a known client is presented.
 
     :param request: the request of a user who passed the first factor.
     :param data: ``request.POST``.
@@ -77,7 +98,8 @@ class CodeForm(_ClaimantForm):
     def present(self, codes: dict[str, Any]) -> None:
         """Verify the code."""
         self.receipt = get_registry().verify(
-            self.principal, codes.pop("code"), client=client_of(self.request),
+            self.principal, codes.pop("code"),
+            client=codes.pop("client_token", None) or client_of(self.request),
             source=source_of(self.request),
         )
 
@@ -119,4 +141,21 @@ class ResyncForm(PairForm):
             self.principal, code1=codes.pop("code1"), code2=codes.pop("code2"),
             by=actor_of(self.request), client=client_of(self.request),
             source=source_of(self.request),
+        )
+
+
+class RecoveryForm(_ClaimantForm):
+    """The form that removes a lost device with a saved recovery code.
+
+    ``removed`` is set if the code was accepted. End the sessions of the user then.
+    """
+
+    recovery_code = forms.CharField(label=_("Recovery code"), max_length=64, widget=SecretInput)
+    removed: Deactivation | None = None
+
+    def present(self, codes: dict[str, Any]) -> None:
+        """Remove the device."""
+        by = Actor.with_recovery_code(self.principal, codes.pop("recovery_code"))
+        self.removed = get_registry().deactivate(
+            self.principal, by=by, reason="recovery code", source=source_of(self.request)
         )

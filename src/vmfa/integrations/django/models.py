@@ -7,6 +7,7 @@ that the history survives the user until :meth:`vmfa.DeviceRegistry.forget`.
 from __future__ import annotations
 
 from django.db import models
+from django.utils.translation import gettext_lazy
 
 from .fields import NameField
 
@@ -23,7 +24,7 @@ class PrincipalRecord(models.Model):
     audit_tag = models.CharField(max_length=128)
 
     class Meta:
-        verbose_name = "principal"
+        verbose_name = gettext_lazy("principal")
         default_permissions = ("view", "change")
         constraints = (
             models.UniqueConstraint(
@@ -50,7 +51,7 @@ class StoredEvent(models.Model):
     audit_tag = models.CharField(max_length=128)
 
     class Meta:
-        verbose_name = "event"
+        verbose_name = gettext_lazy("event")
         default_permissions = ("view",)
         constraints = (
             models.UniqueConstraint(

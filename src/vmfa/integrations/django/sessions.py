@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponseBase
+from django.utils.crypto import salted_hmac
 
 from ...access import Actor
 from ...errors import InvalidType, InvalidValue
@@ -12,7 +13,7 @@ from ...models import MfaClaim, PrincipalId, Receipt
 from .registry import get_configuration, get_registry
 
 CLAIM_KEY: Final = "vmfa_claim"
-CLIENT_COOKIE: Final = "vmfa_client"
+CLIENT_COOKIE: Final = "__Host-vmfa-client-"  # followed by a hash of the principal
 
 
 def principal_of(user: Any) -> PrincipalId:
@@ -31,6 +32,12 @@ def remember_claim(request: HttpRequest, claim: MfaClaim) -> None:
     """Keep *claim* in the session, which gets a new id."""
     request.session.cycle_key()
     request.session[CLAIM_KEY] = claim.to_dict()
+
+
+def forget_claim(request: HttpRequest) -> None:
+    """Remove the claim from the session, which gets a new id."""
+    request.session.cycle_key()
+    request.session.pop(CLAIM_KEY, None)
 
 
 def claim_of(request: HttpRequest) -> MfaClaim | None:
@@ -68,16 +75,30 @@ def source_of(request: HttpRequest) -> str:
     return str(request.META.get("REMOTE_ADDR") or "")
 
 
+def client_cookie(principal: PrincipalId) -> str:
+    """Return the name of the cookie that makes a browser a known client of *principal*.
+
+    A browser has one for each user. The name shows nothing about the user.
+    """
+    digest = salted_hmac("vmfa.client", str(principal), algorithm="sha256").hexdigest()
+    return CLIENT_COOKIE + digest[:32]
+
+
 def client_of(request: HttpRequest) -> str | None:
-    """Return the token of a known client from its cookie."""
-    return request.COOKIES.get(CLIENT_COOKIE)
+    """Return the token of a known client of the signed-in user, from its cookie."""
+    return request.COOKIES.get(client_cookie(principal_of(request.user)))
 
 
-def remember_client(response: HttpResponse, receipt: Receipt) -> None:
-    """Set the cookie of a known client, if the policy has known clients."""
+def remember_client(response: HttpResponseBase, receipt: Receipt) -> None:
+    """Make the browser a known client of the user, if the policy has known clients."""
     token = receipt.client_token
     if token is not None:
-        seconds = token.expires_at - receipt.at
         response.set_cookie(
-            CLIENT_COOKIE, token.text, max_age=seconds, secure=True, httponly=True, samesite="Lax"
+            client_cookie(receipt.principal), token.text, max_age=token.expires_at - receipt.at,
+            secure=True, httponly=True, samesite="Lax",
         )
+
+
+def forget_client(response: HttpResponseBase, principal: PrincipalId) -> None:
+    """Delete the cookie that makes the browser a known client of *principal*."""
+    response.delete_cookie(client_cookie(principal), samesite="Lax")

@@ -7,7 +7,8 @@ UPDATE, the events, and a SELECT that proves what was written.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
 from django.db import Error, IntegrityError, connections, router, transaction
@@ -61,6 +62,20 @@ UPDATE_ALONE: Final = f"""{UPDATE}
     AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_rewrite WHERE ev_class = '{RECORDS}'::regclass)
     AND NOT (SELECT relrowsecurity FROM pg_catalog.pg_class WHERE oid = '{RECORDS}'::regclass)
     RETURNING revision, tag"""
+# On MariaDB it is a block that does the same in a transaction of its own, in one round trip. It
+# returns a row if it wrote what it should.
+UPDATE_ALONE_MARIADB: Final = f"""BEGIN NOT ATOMIC
+    DECLARE EXIT HANDLER FOR SQLEXCEPTION BEGIN ROLLBACK; RESIGNAL; END;
+    START TRANSACTION;
+    {UPDATE};
+    IF ROW_COUNT() = 1 AND EXISTS ({WRITTEN} AND revision = %s AND tag = %s) THEN
+        COMMIT;
+        SELECT 'written';
+    ELSE
+        ROLLBACK;
+        SELECT 'not written' FROM DUAL WHERE FALSE;
+    END IF;
+    END"""
 APPEND: Final = (
     f"INSERT INTO {EVENTS} (account, kind, name, number, document, salt, content_digest, digest,"
     " redactable, audit_tag) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
@@ -77,6 +92,12 @@ HISTORY: Final = (
 PAGE: Final = (
     f"SELECT kind, name FROM {RECORDS} WHERE account = %s AND (kind, name) > (%s, %s)"
     " ORDER BY kind, name LIMIT %s"
+)
+ORPHANS: Final = (
+    f"SELECT DISTINCT e.kind, e.name FROM {EVENTS} e"
+    " WHERE e.account = %s AND (e.kind, e.name) > (%s, %s) AND NOT EXISTS ("
+    f"SELECT 1 FROM {RECORDS} r WHERE r.account = e.account AND r.kind = e.kind"
+    " AND r.name = e.name) ORDER BY e.kind, e.name LIMIT %s"
 )
 
 OUTER_TRANSACTION: Final = (
@@ -147,8 +168,19 @@ class DjangoStore:
         self, account: str, *, after: PrincipalId | None = None, limit: int = 1000
     ) -> Sequence[PrincipalId]:
         """Return a page of the stored principals of *account*."""
+        return self._principals(PAGE, account, after, limit)
+
+    def orphans(
+        self, account: str, *, after: PrincipalId | None = None, limit: int = 1000
+    ) -> Sequence[PrincipalId]:
+        """Return a page of the principals of *account* that have events and no record."""
+        return self._principals(ORPHANS, account, after, limit)
+
+    def _principals(
+        self, statement: str, account: str, after: PrincipalId | None, limit: int
+    ) -> Sequence[PrincipalId]:
         start = key(after)[1:] if after is not None else ("", "")
-        rows = self._read(PAGE, (account, *start, bounded(limit)))
+        rows = self._read(statement, (account, *start, bounded(limit)))
         return read_principals(account, [tuple(map(_text, row)) for row in rows])
 
     def history(
@@ -206,10 +238,7 @@ class _Call:
 
         :raises InvalidValue: the caller is in a transaction.
         """
-        connection = self.connection
-        if TestMode.depth == 0 and (
-            connection.in_atomic_block or not connection.get_autocommit()
-        ):
+        if TestMode.depth == 0 and _in_transaction(self.connection):
             raise InvalidValue(OUTER_TRANSACTION)
 
     def execute(self, statement: str, values: tuple[Any, ...]) -> int:
@@ -248,11 +277,8 @@ class _Change:
     def run(self, call: _Call) -> bool:
         """Write the change; return False if the stored record is another one."""
         try:
-            if call.connection.vendor == "postgresql" and self.statement == UPDATE and not (
-                self.events or self.prunes
-            ):
-                return self._update_alone(call)
-            return self._write(call)
+            statement = self._alone(call.connection)
+            return self._update_alone(call, statement) if statement else self._write(call)
         except IntegrityError:
             if self.before.envelope is None and call.rows(WRITTEN, self.who):
                 return False  # another caller stored the first record
@@ -260,7 +286,7 @@ class _Change:
 
     def _write(self, call: _Call) -> bool:
         after = self.after
-        with transaction.atomic(using=call.connection.alias):
+        with _transaction(call.connection):
             if call.execute(self.statement, self.values) != 1:
                 return False
             if self.prunes:
@@ -273,14 +299,62 @@ class _Change:
             call.committing = True
         return True
 
-    def _update_alone(self, call: _Call) -> bool:
+    def _alone(self, connection: Any) -> str:
+        """Return the statement that is the whole change; empty if there is none."""
+        if self.statement != UPDATE or self.events or self.prunes:
+            return ""
+        if connection.vendor == "postgresql":
+            return UPDATE_ALONE
+        if connection.vendor == "mysql" and connection.mysql_is_mariadb and (
+            not _in_transaction(connection)
+        ):
+            return UPDATE_ALONE_MARIADB
+        return ""
+
+    def _update_alone(self, call: _Call, statement: str) -> bool:
+        values = self.values
+        if statement == UPDATE_ALONE_MARIADB:
+            revision, _, tag, *_ = values
+            values = (*values, *self.who, revision, tag)
         call.committing = True
-        if call.rows(UPDATE_ALONE, self.values):
+        if call.rows(statement, values):
             return True
         call.committing = False
         if is_written(call.rows(WRITTEN, self.who), self.before):  # and yet it was not changed
             raise SchemaUntrusted(NOT_WRITTEN)
         return False
+
+
+def _in_transaction(connection: Any) -> bool:
+    """Return whether the caller has a transaction."""
+    return bool(connection.in_atomic_block or not connection.get_autocommit())
+
+
+@contextmanager
+def _transaction(connection: Any) -> Iterator[None]:
+    """Run the block in a transaction.
+
+    On MariaDB and MySQL, ``atomic()`` would take two round trips more: it turns autocommit off
+    and on again.
+    """
+    if connection.vendor != "mysql" or _in_transaction(connection):
+        with transaction.atomic(using=connection.alias):
+            yield
+        return
+    with connection.cursor() as cursor:
+        try:
+            cursor.execute("START TRANSACTION")
+            yield
+            cursor.execute("COMMIT")
+        except Exception:
+            try:
+                cursor.execute("ROLLBACK")
+            except Error:
+                connection.close()  # then the server rolls back
+            raise
+        except BaseException:  # interrupted: the next answer may belong to this statement
+            connection.close()
+            raise
 
 
 def _text(value: Any) -> Any:

@@ -369,6 +369,16 @@ class Calls:
         """Return the call of ``principals()``."""
         return Call(self._store, lambda _, records: records.principals(account, after, limit))
 
+    def orphans(
+        self, account: str, after: PrincipalId | None, limit: int
+    ) -> Call[Sequence[PrincipalId]]:
+        """Return the call of ``orphans()``."""
+        return Call(self._store, lambda _, records: records.orphans(account, after, limit))
+
+    def accounts(self, after: str, limit: int) -> Call[Sequence[str]]:
+        """Return the call of ``accounts()``."""
+        return Call(self._store, lambda _, records: records.accounts(after, limit))
+
     def history(
         self, principal: PrincipalId, after: int, limit: int
     ) -> Call[Sequence[AuditEvent]]:

@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from ...errors import SchemaUntrusted, StoreError, StoreUnavailable
 from .databases import Database, Execute, Failure, foreign, no_table, not_durable, other_columns
 from .records import number_of
+from .tables import Tables
 
 NUMBERS: Final = {
     Failure.UNDONE: {1020, 1213},  # changed since the snapshot; deadlock
@@ -29,6 +30,9 @@ SETTINGS: Final = """SELECT @@innodb_flush_log_at_trx_commit AS flush_log, @@sql
     @@tx_isolation AS isolation, @@read_only AS read_only, @@character_set_client AS encoding,
     @@log_bin AS log_bin, @@sync_binlog AS sync_binlog, @@binlog_format AS binlog_format,
     @@max_allowed_packet AS max_packet, @@version AS version"""
+CLUSTER: Final = """SHOW SESSION VARIABLES
+    WHERE variable_name IN ('wsrep_on', 'wsrep_sync_wait', 'wsrep_dirty_reads')"""
+READS: Final = 1  # in wsrep_sync_wait: a SELECT waits for what other nodes committed
 TABLE: Final = """SELECT table_type, engine FROM information_schema.tables
     WHERE table_schema = coalesce(:schema, database()) AND table_name = :table"""
 COLUMNS: Final = """SELECT group_concat(concat_ws(' ', column_name, column_type, is_nullable,
@@ -73,11 +77,29 @@ class MariaDB(Database):
             )
         for _, value in execute("SHOW VARIABLES LIKE 'wsrep_on'"):
             if value == "ON":  # a node of a cluster waits for what the others committed
-                execute("SET SESSION wsrep_sync_wait = 1")
+                execute("SET SESSION wsrep_sync_wait = 1, wsrep_dirty_reads = OFF")
 
     def in_transaction(self, connection: Any) -> bool:
         """Return whether a transaction is open on a connection of PyMySQL or asyncmy."""
         return bool(getattr(connection, "server_status", 0) & IN_TRANSACTION)
+
+    def faults(
+        self, connection: Connection, tables: Tables, *, durable: bool
+    ) -> Iterator[StoreError]:
+        """Yield what is wrong with the tables and with the settings of *connection*."""
+        cluster: dict[str, str] = dict(
+            tuple(row) for row in connection.execute(text(CLUSTER)).all()
+        )
+        if cluster.get("wsrep_on") == "ON":
+            waits, dirty = cluster["wsrep_sync_wait"], cluster["wsrep_dirty_reads"]
+            if not int(waits) & READS or dirty != "OFF":
+                yield StoreUnavailable(
+                    f"wsrep_sync_wait is {waits} and wsrep_dirty_reads is {dirty} on this"
+                    " connection: a node of the cluster would answer from the past. The store sets"
+                    " 1 and OFF on its own connections, and a proxy that shares connections"
+                    " between clients loses that"
+                )
+        yield from super().faults(connection, tables, durable=durable)
 
     def table_faults(self, connection: Connection, table: Table) -> Iterator[StoreError]:
         """Yield what is wrong with *table*."""

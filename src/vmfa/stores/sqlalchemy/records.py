@@ -13,6 +13,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     delete,
+    exists,
     insert,
     or_,
     select,
@@ -134,7 +135,18 @@ class Statements:
             .order_by(c.kind, c.name).limit(limit),
             "account", "after_kind", "after_name", "limit",
         )
-
+        owner = and_(c.account == e.account, c.kind == e.kind, c.name == e.name)
+        self.orphans = statement(
+            select(e.kind, e.name)
+            .where(e.account == bindparam("account"), _later(e, dialect), ~exists().where(owner))
+            .distinct().order_by(e.kind, e.name).limit(limit),
+            "account", "after_kind", "after_name", "limit",
+        )
+        self.accounts = statement(
+            select(c.account).where(c.account > bindparam("after_account")).distinct()
+            .order_by(c.account).limit(limit),
+            "after_account", "limit",
+        )
 
     @classmethod
     def of(cls, tables: Tables, dialect: Dialect) -> Statements:
@@ -264,6 +276,18 @@ class Records:
         start = key(after)[1:] if after is not None else ("", "")
         rows = self._rows(self._statements.page, (account, *start, bounded(limit)))
         return read_principals(account, rows)
+
+    def orphans(
+        self, account: str, after: PrincipalId | None, limit: int
+    ) -> Sequence[PrincipalId]:
+        """Return a page of principals that have events and no record."""
+        start = key(after)[1:] if after is not None else ("", "")
+        rows = self._rows(self._statements.orphans, (account, *start, bounded(limit)))
+        return read_principals(account, rows)
+
+    def accounts(self, after: str, limit: int) -> Sequence[str]:
+        """Return a page of accounts."""
+        return [row[0] for row in self._rows(self._statements.accounts, (after, bounded(limit)))]
 
     def history(self, principal: PrincipalId, after: int, limit: int) -> Sequence[AuditEvent]:
         """Return a page of events."""

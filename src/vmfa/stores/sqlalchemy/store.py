@@ -105,6 +105,16 @@ class SQLAlchemyStore(Stored):
         """Return a page of the stored principals of *account*."""
         return self._run(self._calls.principals(account, after, limit))
 
+    def orphans(
+        self, account: str, *, after: PrincipalId | None = None, limit: int = 1000
+    ) -> Sequence[PrincipalId]:
+        """Return a page of the principals of *account* that have events and no record."""
+        return self._run(self._calls.orphans(account, after, limit))
+
+    def accounts(self, *, after: str = "", limit: int = 1000) -> Sequence[str]:
+        """Return a page of the accounts in which a record is stored."""
+        return self._run(self._calls.accounts(after, limit))
+
     def history(
         self, principal: PrincipalId, *, after: int = 0, limit: int = 1000
     ) -> Sequence[AuditEvent]:

@@ -14,7 +14,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from .....access import Actor
 from .....errors import InvalidValue
 from .....importers import django_allauth, django_otp
-from .....importers.base import DryRunStore, Item, Items, Principals, Status, adopt_all
+from .....importers.base import Item, Items, Principals, Status, adopt_all
+from .....importers.dry_run import DryRunStore
 from .....models import PrincipalId
 from .....policy import Parameters
 from .....registry import DeviceRegistry

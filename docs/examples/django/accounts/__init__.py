@@ -1,0 +1,1 @@
+"""Users, passwords and sessions, and the pages of both factors."""

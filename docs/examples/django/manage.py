@@ -1,0 +1,10 @@
+"""The example with Django: ``manage.py migrate``, then ``manage.py runserver --insecure``."""
+
+import os
+import sys
+
+from django.core.management import execute_from_command_line
+
+if __name__ == "__main__":
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mysite.settings")
+    execute_from_command_line(sys.argv)
