@@ -314,14 +314,10 @@ def test_another_process_that_writes_to_the_destination_is_reported(
         def commit(
             self, before: Principal, after: Principal, events: Sequence[AuditEvent]
         ) -> bool:
-            registry = DeviceRegistry(
-                Faster(tmp_path / "destination.db"), keys=KEYS, issuer="x", clock=source.clock
-            )
-            registry.open_enrollment(after.id, by=Actor.signed_in(after.id), label="x")
+            with SQLiteStore(tmp_path / "destination.db") as faster:
+                registry = DeviceRegistry(faster, keys=KEYS, issuer="x", clock=source.clock)
+                registry.open_enrollment(after.id, by=Actor.signed_in(after.id), label="x")
             return super().commit(before, after, events)
-
-    class Faster(SQLiteStore):
-        pass
 
     with Overtaken(tmp_path / "destination.db") as destination:
         results = copy(source.store, destination)

@@ -3,7 +3,7 @@
 ``python tests/traceability.py`` runs the tests that the page needs and writes it.
 
 * ``--check`` writes nothing and fails if the page is out of date;
-* ``--outcomes FILE`` uses a test run made with ``-p outcomes --clauses-out FILE``;
+* ``--outcomes FILE`` uses a test run made with ``-p outcomes --clauses-out FILE``; repeatable;
 * ``--show ID`` prints every place and test of one requirement.
 
 The command fails if an unknown id is cited anywhere, if no code cites a met requirement or no
@@ -345,9 +345,11 @@ def main(argv: Sequence[str] | None = None, root: Path = ROOT) -> int:
     )
     parser.add_argument(
         "--outcomes",
+        action="append",
+        default=[],
         type=Path,
         metavar="FILE",
-        help="use the run that -p outcomes --clauses-out FILE wrote",
+        help="use a run that -p outcomes --clauses-out FILE wrote; repeatable",
     )
     parser.add_argument(
         "--show", metavar="ID", help="print every place and test of one id; run nothing"
@@ -359,7 +361,10 @@ def main(argv: Sequence[str] | None = None, root: Path = ROOT) -> int:
         lines = [*code.get(args.show, ()), *places.get(args.show, ())]
         print("\n".join(lines) or f"{args.show} is not cited")
         return 0
-    outcomes = json.loads(args.outcomes.read_text()) if args.outcomes else run_tests(root, places)
+    outcomes: dict[str, str] = {}
+    for file in args.outcomes:
+        outcomes |= json.loads(file.read_text())
+    outcomes = outcomes or run_tests(root, places)
     problems = problems_of(root, clauses, code, places, outcomes)
     target = root / "docs" / "traceability.md"
     if not problems:
