@@ -119,7 +119,7 @@ def test_every_defect_is_one_of_the_campaign() -> None:
     assert OBSERVABLE.keys() <= BY_NAME.keys()
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 @pytest.mark.parametrize("name", OBSERVABLE)
 def test_a_planted_defect_violates_its_case_and_no_unrelated_one(
     name: str, tmp_path: Path

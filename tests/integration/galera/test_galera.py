@@ -30,7 +30,7 @@ from vmfa import Actor, Principal, Store, StoreContended, StoreError, StoreUnava
 from vmfa.testing import StoreContract
 from vmfa.testing._contract_tools import commit_next, new_user as new_principal, next_record
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.campaign
 SPENT_STEPS = 22  # the resynchronization window forward, and the window
 SERVICE = Actor.trusted_service("tests")
 
