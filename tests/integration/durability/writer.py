@@ -113,10 +113,11 @@ def main(engine: str, place: str, kind: str, operations: int) -> None:
     for turn in range(operations):
         try:
             work.do(turn)
+            record = store.load(WHO)
         except StoreUnavailable:
             continue  # not known whether it was committed: nothing is acknowledged
         if kind != "early":
-            acknowledge(store.load(WHO))
+            acknowledge(record)
     os._exit(0)  # without a last checkpoint
 
 
