@@ -331,13 +331,21 @@ class FailingStore(PersistentStore):
         return super().commit(before, after, events)
 
 
-def failing_clock() -> float:
-    raise Outage("the clock does not answer")
+class FailingClock:
+    """Answers when the registry is created, which checks it, and not again."""
+
+    answers = 1
+
+    def __call__(self) -> float:
+        if not self.answers:
+            raise Outage("the clock does not answer")
+        self.answers -= 1
+        return START
 
 
 def failing_parts(prepared: Prepared, part: str) -> dict[str, Any]:
     if part == "clock":
-        return {"clock": failing_clock}
+        return {"clock": FailingClock()}
     if part == "commit":
         store = FailingStore()
         store.commit(Principal(id=ALICE), prepared.record, prepared.history)
