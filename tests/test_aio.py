@@ -486,6 +486,17 @@ def test_a_history_that_keeps_changing_is_contended(make: Make, alice: Principal
         make(store).history(alice, by=SERVICE)
 
 
+def test_a_history_without_its_first_event_is_tampered(make: Make, alice: PrincipalId) -> None:
+    class Shortened(MemoryStore):
+        def history(self, principal: PrincipalId, **page: Any) -> Any:
+            return super().history(principal, **page)[1:]
+
+    registry = make(Shortened())
+    registry.open_enrollment(alice, by=SERVICE, label="first")
+    with pytest.raises(vmfa.RecordTampered, match="event 1 is missing"):
+        registry.history(alice, by=SERVICE)
+
+
 def test_pruning_the_history(make: Make, clock: FrozenClock) -> None:
     registry = make(MemoryStore())
     (alice,) = open_all(registry, "alice")

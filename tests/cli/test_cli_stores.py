@@ -79,6 +79,12 @@ def test_postgresql_and_back(
     assert filled.json("store", "compare", str(filled.db), copy_path)["equal"] == 4
 
 
+def test_a_database_in_memory_is_refused(filled: Terminal) -> None:
+    outcome = filled.run("store", "copy", str(filled.db), "sqlite+pysqlite://", "--json")
+    assert (outcome.code, outcome.problem["reason"]) == (2, "invalid value")
+    assert "StaticPool" in outcome.err
+
+
 def test_a_url_of_sqlalchemy_and_back(filled: Terminal, copy_path: str, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'application.db'}"
     assert filled.json("store", "copy", str(filled.db), url)["copied"] == 4

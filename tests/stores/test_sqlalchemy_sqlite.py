@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -39,7 +40,7 @@ from vmfa import (
 from vmfa.stores.base import WaitObserver
 from vmfa.stores.sqlalchemy import AsyncSQLAlchemyStore, SQLAlchemyStore, calls, vmfa_tables
 from vmfa.stores.sqlalchemy.calls import Call, database_of
-from vmfa.stores.sqlalchemy.databases import Failure
+from vmfa.stores.sqlalchemy.databases import Database, Failure
 from vmfa.stores.sqlalchemy.mariadb import MariaDB
 from vmfa.stores.sqlalchemy.postgresql import PostgreSQL
 from vmfa.testing._contract_tools import commit_next, new_user, next_record, run_in_threads
@@ -661,3 +662,18 @@ def test_an_async_store_reports_faults(async_store: Any, path: Path) -> None:
     async_store.close()
     (fault,) = async_store.health()
     assert isinstance(fault, StoreCorrupt)
+
+
+@pytest.mark.parametrize(
+    ("waits", "dirty", "refused"),
+    [("0", "OFF", True), ("2", "OFF", True), ("1", "ON", True), ("1", "OFF", False)],
+)
+def test_a_node_that_may_answer_from_the_past_is_refused(
+    monkeypatch: pytest.MonkeyPatch, waits: str, dirty: str, refused: bool
+) -> None:
+    """The settings of a Galera cluster, as a connection shows them."""
+    rows = [("wsrep_on", "ON"), ("wsrep_sync_wait", waits), ("wsrep_dirty_reads", dirty)]
+    connection: Any = SimpleNamespace(execute=lambda _: SimpleNamespace(all=lambda: rows))
+    monkeypatch.setattr(Database, "faults", lambda *_, **__: iter(()))
+    faults = list(MariaDB().faults(connection, vmfa_tables(MetaData()), durable=True))
+    assert [type(fault) for fault in faults] == [StoreUnavailable] * refused

@@ -74,6 +74,20 @@ def test_a_connection_that_ends_between_statements_is_lost(
         _wire._consume(connection.pgconn)
 
 
+def test_a_connection_that_ends_before_a_whole_answer_is_lost() -> None:
+    class Half:
+        """What libpq shows when half of an answer came."""
+
+        def consume_input(self) -> None:
+            raise psycopg.OperationalError("server closed the connection unexpectedly")
+
+        def is_busy(self) -> bool:
+            return True
+
+    with pytest.raises(ConnectionLost, match="OperationalError"):
+        _wire._consume(Half())  # type: ignore[arg-type]  # only these two are asked
+
+
 def test_without_a_safe_cancellation_a_locked_row_still_ends_the_call(
     store: PostgresStore, connection: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
